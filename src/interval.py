@@ -1,0 +1,23 @@
+"""Confidence interval of a proportion."""
+
+import math
+
+Z_95 = 1.959963984540054  # 97.5% quantile of the normal distribution
+
+
+def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
+    """Confidence interval of a proportion, by Wilson's score (E. B. Wilson, JASA 22, 1927).
+
+    Args:
+        right: Successes, 0 to total.
+        total: Trials, at least 1.
+        z: Quantile of the normal distribution; 95% by default.
+
+    Returns:
+        (low, high), both in [0, 1].
+    """
+    share = right / total
+    centre = share + z * z / (2 * total)
+    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

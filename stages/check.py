@@ -1,0 +1,44 @@
+"""Stage check: finds what would make the other stages fail while the last results are still in place."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from src.errors import UserError
+from src.files import write_text
+from src.params import Params, load_params
+from src.preflight import cache_folder, check_accelerator, check_room, check_sizes
+
+MARKER = Path("data/checked")
+FOLDERS = (Path("data"), Path("models"), Path("metrics"), Path("plots"), Path("logs"))
+
+
+def main() -> int:
+    """Check params.yaml and this machine."""
+    try:
+        params = load_params(Path("params.yaml"))
+        check(params, os.environ.get("PL_TRAINER_ACCELERATOR", "auto"), [*FOLDERS, cache_folder()], MARKER)
+    except UserError as error:
+        print(f"check: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Path) -> None:
+    """Write a marker, always the same, if nothing speaks against running the other stages.
+
+    Args:
+        params: Hyperparameters.
+        accelerator: Lightning's name of the device that training will be told to use.
+        folders: Where the stages and DVC will write.
+        marker: A file of which the other stages depend; as it never changes, it never makes them run.
+
+    Raises:
+        UserError: If something does; the marker is left as it was.
+    """
+    check_sizes(params)
+    check_accelerator(accelerator)
+    for folder in folders:
+        check_room(folder)
+    write_text(marker, "params.yaml is sound, and this machine can run it\n")

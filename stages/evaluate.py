@@ -1,0 +1,117 @@
+"""Stage evaluate: scores the model on the test set, which no other stage reads."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from src.augmentation import windows
+from src.dataset import Split, load_split
+from src.determinism import pin
+from src.errors import UserError
+from src.evaluation import confusion_rows, error_rows, per_class_rows, score_predictions
+from src.files import write_json, write_text
+from src.model import load_model, normalize
+from src.params import load_params
+from src.plots import draw_errors
+from src.tiles import draw_tiles
+
+DATA_DIR = Path("data/MNIST")
+MODEL_PATH = Path("models/model.safetensors")
+BATCH_SIZE = 1000
+WORST = 40
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the stage writes; the defaults are the outs in dvc.yaml."""
+
+    metrics: Path = Path("metrics/eval.json")
+    confusion: Path = Path("plots/confusion.csv")
+    per_class: Path = Path("plots/per_class.csv")
+    errors: Path = Path("plots/errors.csv")
+    errors_picture: Path = Path("plots/errors.png")
+    error_tiles: Path = Path("plots/error_tiles.png")
+
+
+def main() -> int:
+    """Evaluate the model of the train stage."""
+    try:
+        evaluate(load_params(Path("params.yaml")).test_shift, DATA_DIR, MODEL_PATH, Outputs())
+    except UserError as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def evaluate(test_shift: int, data_dir: Path, model_path: Path, outputs: Outputs) -> dict[str, float]:
+    """Score a model on the test set and write metrics, tables and the picture of its worst errors.
+
+    Args:
+        test_shift: Pixels; probabilities are averaged over all shifts of an image up to this one.
+        data_dir: What the fetch stage wrote.
+        model_path: What the train stage wrote.
+        outputs: Where to write.
+
+    Returns:
+        The metrics as written.
+
+    Raises:
+        UserError: If the data or the model is missing or damaged.
+    """
+    pin()
+    test = load_split(data_dir, "test")
+    probs = predict(load_model(model_path), test.images, test_shift)
+    metrics = score_predictions(test.labels, probs)
+    y_pred, errors = probs.argmax(1), error_rows(test.labels, probs)
+    _draw_worst(test, errors, outputs.errors_picture)
+    # In the order of the table of errors, so that the report of a pull request can show any of them without the data.
+    draw_tiles(test.images[[int(row["index"]) for row in errors]], outputs.error_tiles)
+    _write_table(outputs.confusion, confusion_rows(test.labels, y_pred))
+    _write_table(outputs.per_class, per_class_rows(test.labels, y_pred))
+    _write_table(outputs.errors, errors, columns=["index", "actual", "predicted", "confidence"])
+    write_json(outputs.metrics, metrics)
+    return metrics
+
+
+def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.ndarray:
+    """Probabilities of the ten classes.
+
+    Args:
+        model: Normalised images to logits.
+        images: uint8 of shape (N, 28, 28).
+        shift: Pixels; the mean is taken over all (2 * shift + 1)² positions of each image.
+
+    Returns:
+        float64 of shape (N, 10), rows sum to 1.
+    """
+    model.eval()
+    positions = [(down, right) for down in range(2 * shift + 1) for right in range(2 * shift + 1)]
+    with torch.inference_mode():
+        batches = [
+            torch.stack(
+                [model(normalize(batch[:, down, right])).double().softmax(1) for down, right in positions]
+            ).mean(0)
+            for batch in windows(torch.tensor(images), shift).split(BATCH_SIZE)
+        ]
+        return torch.cat(batches).numpy()
+
+
+def _draw_worst(test: Split, errors: list[dict[str, float]], path: Path) -> None:
+    """Draw the errors of which the model was surest."""
+    worst = sorted(errors, key=lambda row: (-row["confidence"], row["index"]))[:WORST]
+    draw_errors(
+        test.images[[int(row["index"]) for row in worst]],
+        [f"{row['actual']} as {row['predicted']}, {row['confidence']:.0%}" for row in worst],
+        f"{len(worst)} of {len(errors)} errors, those of which the model was surest: actual as predicted, confidence",
+        path,
+    )
+
+
+def _write_table(
+    path: Path, rows: list[dict[str, float]] | list[dict[str, int]], columns: list[str] | None = None
+) -> None:
+    write_text(path, pd.DataFrame(rows, columns=columns).to_csv(index=False, lineterminator="\n"))

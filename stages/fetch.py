@@ -1,0 +1,65 @@
+"""Stage fetch: the data set as four IDX files in torchvision's layout."""
+
+import gzip
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from src.dataset import FILES, raw_folder, write_manifest
+from src.download import MIRRORS, SHA256, download
+from src.errors import UserError
+from src.files import write_bytes
+from src.idx import write_idx
+from src.params import load_params
+
+DATA_DIR = Path("data/MNIST")
+
+
+def main(mirrors: Sequence[str] = MIRRORS) -> int:
+    """Fetch what params.yaml names; `MNIST_MIRROR` (a folder or a URL) is tried before the official mirrors."""
+    own = os.environ.get("MNIST_MIRROR")
+    try:
+        fetch(load_params(Path("params.yaml")).dataset, DATA_DIR, [own, *mirrors] if own else mirrors)
+    except UserError as error:
+        print(f"fetch: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256: Mapping[str, str] = SHA256) -> None:
+    """Write a data set so that `load_split` and `torchvision.datasets.MNIST(data_dir.parent)` open it.
+
+    Args:
+        dataset: `mnist`, which is downloaded, or `digits`, which comes with scikit-learn.
+        data_dir: A folder named MNIST; made if missing.
+        mirrors: Where to look for MNIST, in order.
+        sha256: Hash of each of its four files, by name.
+
+    Raises:
+        UserError: If MNIST comes intact from no mirror; nothing is then written.
+    """
+    if dataset == "digits":
+        _write_digits(data_dir)
+    else:
+        _download_mnist(data_dir, mirrors, sha256)
+    write_manifest(data_dir)
+
+
+def _download_mnist(data_dir: Path, mirrors: Sequence[str], sha256: Mapping[str, str]) -> None:
+    """Download to a scratch folder and unpack from there; torchvision wants the files unpacked."""
+    with tempfile.TemporaryDirectory(prefix="mnist-") as scratch:
+        download(Path(scratch), mirrors, sha256)
+        for pair in FILES.values():
+            for name in pair:
+                write_bytes(raw_folder(data_dir) / name, gzip.decompress((Path(scratch) / f"{name}.gz").read_bytes()))
+
+
+def _write_digits(data_dir: Path) -> None:
+    # Imported here because scikit-learn takes half a second, which MNIST need not pay.
+    from src.digits import digits_as_mnist
+
+    for part, arrays in digits_as_mnist().items():
+        for name, array in zip(FILES[part], arrays, strict=True):
+            write_idx(raw_folder(data_dir) / name, array)

@@ -1,0 +1,186 @@
+"""Stage train: fits the network and writes the model, its metrics, its history and its learning curve."""
+
+import logging
+import os
+import platform
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Trainer
+
+from src.augmentation import Augmentation
+from src.callbacks.history import HistoryCSV
+from src.callbacks.learning_curve import LearningCurve
+from src.callbacks.metrics_json import MetricsJSON
+from src.callbacks.progress import ProgressTable
+from src.callbacks.stop_at_nan import StopAtNaN
+from src.checkpoint import Checkpoints, SealedFiles
+from src.classifier import Classifier
+from src.datamodule import TrainingData
+from src.dataset import load_split
+from src.determinism import pin
+from src.errors import UserError
+from src.files import write_json
+from src.inputs import stage_inputs
+from src.model import build_model, save_model
+from src.params import Params, load_params
+from src.schedule import learning_rates
+
+DATA_DIR = Path("data/MNIST")
+RECORD_PATH = Path("logs/train.json")
+CHECKPOINTS = Path("logs/checkpoints")
+# What these are set to decides which kernels compute, and so the last bits of the weights.
+KERNEL_VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the stage writes; the defaults are the outs in dvc.yaml."""
+
+    model: Path = Path("models/model.safetensors")
+    metrics: Path = Path("metrics/train.json")
+    history: Path = Path("plots/history.csv")
+    learning_curve: Path = Path("plots/learning_curve.png")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training was like; it depends on the machine and is no out of the stage."""
+
+    device: str
+    threads: int
+    fit_seconds: float
+    versions: dict[str, str]
+
+
+def main() -> int:
+    """Train with params.yaml; Lightning's own `PL_TRAINER_ACCELERATOR` chooses another device than the best one."""
+    try:
+        params = load_params(Path("params.yaml"))
+        accelerator = os.environ.get("PL_TRAINER_ACCELERATOR", "auto")
+        checkpoints = Checkpoints(CHECKPOINTS, _identity(params, accelerator))
+        result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints)
+    except UserError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    write_json(RECORD_PATH, {**vars(result), "cpu": _cpu(), "kernels": _kernels()})
+    return 0
+
+
+def train(
+    params: Params,
+    data_dir: Path,
+    outputs: Outputs,
+    accelerator: str = "auto",
+    checkpoints: Checkpoints | None = None,
+) -> Result:
+    """Fit the network and write every output.
+
+    Args:
+        params: Hyperparameters.
+        data_dir: What the fetch stage wrote.
+        outputs: Where to write.
+        accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
+        checkpoints: Where to save the state after every epoch and to look for one to go on from; None: nowhere.
+
+    Returns:
+        Device, time and versions.
+
+    Raises:
+        UserError: If the data is missing or damaged, the params do not fit it, or the loss is no number.
+    """
+    _quiet_lightning()
+    pin()
+    data = TrainingData(
+        load_split(data_dir, "train"),
+        params.val_fraction,
+        params.batch_size,
+        params.seed,
+        Augmentation(params.shift, params.rotation, params.scale),
+    )
+    classifier = Classifier(
+        build_model(params.architecture, params.seed),
+        learning_rates(params.schedule, params.lr, params.epochs * data.steps_per_epoch),
+        params.weight_decay,
+        params.label_smoothing,
+        params.ema,
+        params.precision,
+    )
+    trainer = Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_epochs=params.epochs,
+        deterministic=True,
+        callbacks=[
+            StopAtNaN(),
+            HistoryCSV(outputs.history),
+            ProgressTable(),
+            MetricsJSON(outputs.metrics),
+            LearningCurve(outputs.learning_curve),
+            *([checkpoints] if checkpoints else []),
+        ],
+        plugins=[SealedFiles()],
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        enable_checkpointing=checkpoints is not None,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    started = time.perf_counter()
+    trainer.fit(classifier, datamodule=data, ckpt_path=_resume(checkpoints, params.epochs), weights_only=True)
+    seconds = time.perf_counter() - started
+    save_model(outputs.model, classifier.result, params.architecture)
+    if checkpoints:
+        checkpoints.finish()
+    return Result(_device_name(trainer.strategy.root_device), torch.get_num_threads(), round(seconds, 3), _versions())
+
+
+def _identity(params: Params, accelerator: str) -> dict[str, str]:
+    """Everything that decides the weights after an epoch: the stage's inputs, versions and the kernels that compute."""
+    inputs = stage_inputs("train")
+    if params.schedule == "constant":
+        # Then no epoch depends on how many there will be.
+        del inputs["params.yaml: epochs"]
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return {**inputs, **_versions(), **_kernels(), "accelerator": accelerator, "cuda": cuda, "cpu": _cpu()}
+
+
+def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
+    """Where to go on from; says so on the terminal."""
+    found = checkpoints.find(epochs) if checkpoints else None
+    for line in checkpoints.damaged if checkpoints else ():
+        print(f"train: {line}", file=sys.stderr)
+    if not found:
+        return None
+    path, done = found
+    print(f"Going on after epoch {done} of {epochs}, from {path}")
+    return path
+
+
+def _quiet_lightning() -> None:
+    """Leave the terminal to the progress table."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # Lightning 2.6 calls what torch 2.15 deprecates, at every epoch.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _kernels() -> dict[str, str]:
+    return {name: os.environ.get(name, "") for name in KERNEL_VARIABLES}
+
+
+def _cpu() -> str:
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "pytorch-lightning", "numpy")}

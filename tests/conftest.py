@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+from src.dataset import FILES, Split, raw_folder, write_manifest
+from src.idx import write_idx
+from src.params import Params, load_params
+from stages.fetch import fetch
+
+REPOSITORY = Path(__file__).parents[1]
+
+# The same examples each time; no deadline, since a busy machine is no defect.
+settings.register_profile("reproducible", derandomize=True, deadline=None)
+settings.load_profile("reproducible")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device; this machine has none")
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    committed = load_params(REPOSITORY / "params.yaml")
+    return committed.model_copy(update={"dataset": "digits", "epochs": 2, "batch_size": 64})
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("digits") / "MNIST"
+    fetch("digits", data_dir)
+    return data_dir
+
+
+def write_params(folder: Path, params: Params) -> None:
+    (folder / "params.yaml").write_text("".join(f"{key}: {value}\n" for key, value in params.model_dump().items()))
+
+
+def random_split(size: int, seed: int = 0) -> Split:
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 256, (size, 28, 28), dtype=np.uint8)
+    return Split(images, generator.permutation(np.arange(size) % 10).astype(np.uint8))
+
+
+def write_dataset(data_dir: Path, train: Split, test: Split) -> None:
+    for names, split in zip(FILES.values(), (train, test), strict=True):
+        for name, array in zip(names, (split.images, split.labels), strict=True):
+            write_idx(raw_folder(data_dir) / name, array)
+    write_manifest(data_dir)
+
+
+def random_probs(size: int, generator: np.random.Generator, sharpness: float = 3.0) -> np.ndarray:
+    scores = np.exp(sharpness * generator.standard_normal((size, 10)))
+    return scores / scores.sum(1, keepdims=True)

@@ -1,0 +1,174 @@
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+import stages.check
+import stages.evaluate
+import stages.fetch
+import stages.train
+from src.callbacks.history import COLUMNS
+from src.params import Params
+from tests.conftest import REPOSITORY
+from tests.pipeline.conftest import paths
+
+YAML_READER = YAML(typ="safe", pure=True)
+DVC = YAML_READER.load(REPOSITORY / "dvc.yaml")
+STAGES = DVC["stages"]
+WORK = ["fetch", "train", "evaluate"]
+# Entry points of the library that are no stages.
+COMMANDS = [Path("src/report/__main__.py"), Path("src/reproduce.py"), Path("src/verify.py")]
+
+
+def module_file(name: str) -> Path | None:
+    path = Path(*name.split("."))
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if (REPOSITORY / p).exists()), None)
+
+
+def imported_modules(file: Path) -> set[Path]:
+    """Modules of the project that a file imports anywhere in it, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse((REPOSITORY / file).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    files = {module_file(name) for name in names if name.split(".")[0] in ("src", "stages")}
+    return {path for path in files if path is not None}
+
+
+def transitive_modules(file: Path) -> set[Path]:
+    seen, to_read = set[Path](), [file]
+    while to_read:
+        current = to_read.pop()
+        if current not in seen:
+            seen.add(current)
+            to_read += imported_modules(current)
+    return {path for path in seen if path.name != "__init__.py"}
+
+
+def params_read(file: Path) -> set[str]:
+    """Fields that a stage reads from `params` or right from `load_params(...)`."""
+    found = set()
+    for node in ast.walk(ast.parse((REPOSITORY / file).read_text())):
+        if isinstance(node, ast.Attribute):
+            of_name = isinstance(node.value, ast.Name) and node.value.id == "params"
+            of_call = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "load_params"
+            if of_name or of_call:
+                found.add(node.attr)
+    return found
+
+
+def written(stage: str) -> list[str]:
+    return [path for kind in ("outs", "metrics", "plots") for path in paths(STAGES[stage].get(kind, []))]
+
+
+def default_outputs(outputs: type) -> list[str]:
+    return [str(field.default) for field in fields(outputs)]
+
+
+def test_check_comes_before_the_three_stages_of_the_work() -> None:
+    assert list(STAGES) == ["check", *WORK]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_its_module(stage: str) -> None:
+    assert STAGES[stage]["cmd"] == f"python -m stages {stage}"
+
+
+def code_deps(stage: str) -> list[str]:
+    return [dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")]
+
+
+@pytest.mark.parametrize("stage", WORK)
+def test_the_modules_that_a_stage_imports_are_its_deps_and_no_others(stage: str) -> None:
+    assert sorted(code_deps(stage)) == sorted(map(str, transitive_modules(Path("stages", f"{stage}.py"))))
+
+
+def test_check_depends_on_the_code_of_all_stages_and_on_what_runs_them() -> None:
+    own = transitive_modules(Path("stages/check.py")) | transitive_modules(Path("stages/__main__.py"))
+    assert sorted(code_deps("check")) == sorted({*map(str, own), *(dep for stage in WORK for dep in code_deps(stage))})
+    assert STAGES["check"]["params"] == [{"params.yaml": None}]
+
+
+def test_packages_hold_no_code_of_their_own() -> None:
+    for path in [*REPOSITORY.glob("src/**/__init__.py"), *REPOSITORY.glob("stages/**/__init__.py")]:
+        assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body), path
+
+
+def test_every_module_of_the_library_is_used_by_a_stage_or_a_command() -> None:
+    used = {Path(dep) for dep in code_deps("check")}
+    used |= {module for command in COMMANDS for module in transitive_modules(command)}
+    modules = {path.relative_to(REPOSITORY) for path in REPOSITORY.glob("src/**/*.py")}
+    assert {path for path in modules if path.name != "__init__.py"} <= used
+
+
+@pytest.mark.parametrize("stage", WORK)
+def test_the_params_that_a_stage_reads_are_declared_and_no_others(stage: str) -> None:
+    assert set(STAGES[stage].get("params", [])) == params_read(Path("stages", f"{stage}.py"))
+
+
+def test_every_param_is_declared_by_one_stage() -> None:
+    declared = [param for stage in WORK for param in STAGES[stage]["params"]]
+    assert sorted(declared) == sorted(Params.model_fields)
+
+
+def test_the_keys_of_the_params_file_are_the_fields_of_the_schema_in_its_order() -> None:
+    assert list(YAML_READER.load(REPOSITORY / "params.yaml")) == list(Params.model_fields)
+
+
+def test_what_a_stage_writes_are_its_outs() -> None:
+    assert written("check") == [str(stages.check.MARKER)]
+    assert written("fetch") == [str(stages.fetch.DATA_DIR)]
+    assert sorted(written("train")) == sorted(default_outputs(stages.train.Outputs))
+    assert sorted(written("evaluate")) == sorted(default_outputs(stages.evaluate.Outputs))
+
+
+def test_what_a_stage_reads_are_its_deps() -> None:
+    data, model = str(stages.fetch.DATA_DIR), str(stages.train.Outputs().model)
+    assert stages.train.DATA_DIR == stages.evaluate.DATA_DIR == stages.fetch.DATA_DIR
+    assert str(stages.evaluate.MODEL_PATH) == model
+    inputs = {name: [dep for dep in STAGES[name]["deps"] if not dep.endswith(".py")] for name in STAGES}
+    checked = str(stages.check.MARKER)
+    assert inputs == {
+        "check": [],
+        "fetch": [checked],
+        "train": [checked, data],
+        "evaluate": [checked, data, model],
+    }
+
+
+def test_the_record_of_a_run_is_no_out() -> None:
+    assert str(stages.train.RECORD_PATH) not in [path for stage in STAGES for path in written(stage)]
+
+
+def test_metrics_and_plots_live_in_git_and_everything_else_in_the_cache() -> None:
+    for stage in (STAGES[name] for name in WORK):
+        assert all(isinstance(out, str) for out in stage.get("outs", []))
+        for entry in [*stage.get("metrics", []), *stage.get("plots", [])]:
+            assert next(iter(entry.values()))["cache"] is False
+
+
+def test_no_value_is_templated_into_a_command() -> None:
+    assert "${" not in (REPOSITORY / "dvc.yaml").read_text()
+
+
+def test_the_plots_at_the_top_draw_columns_of_the_history() -> None:
+    for plot in DVC["plots"]:
+        for options in plot.values():
+            (path, columns), *others = options["y"].items()
+            assert others == []
+            assert path == str(stages.train.Outputs().history)
+            assert {*columns, options["x"]} <= set(COLUMNS)
+
+
+def test_the_registered_model_is_what_train_writes() -> None:
+    assert [artifact["path"] for artifact in DVC["artifacts"].values()] == [str(stages.train.Outputs().model)]
+
+
+def test_the_library_imports_nothing_of_the_stages() -> None:
+    for path in REPOSITORY.glob("src/**/*.py"):
+        assert {module.parts[0] for module in imported_modules(path.relative_to(REPOSITORY))} <= {"src"}, path

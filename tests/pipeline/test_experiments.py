@@ -1,0 +1,103 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Project, copy_of
+
+HISTORY_PLOTS = {"Loss": ["loss", "val_loss"], "Accuracy": ["acc", "val_acc"], "F1": ["f1", "val_f1"]}
+PICTURES = {"plots/learning_curve.png", "plots/errors.png", "plots/error_tiles.png"}
+TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots/per_class.csv"}
+
+
+@pytest.fixture(scope="module")
+def two_epochs(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A second commit with the results of an experiment."""
+    project = copy_of(reproduced, tmp_path_factory.mktemp("two epochs") / "project")
+    project.dvc("exp", "run", "-S", "epochs=2", "-S", "dataset=digits", "--name", "longer")
+    project.commit("Two epochs on digits")
+    return project
+
+
+@pytest.fixture(scope="module")
+def clone(two_epochs: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A clone of it, with nothing pulled."""
+    folder = tmp_path_factory.mktemp("clone") / "project"
+    two_epochs.git("clone", "--quiet", ".", str(folder))
+    return Project(folder)
+
+
+def plots(project: Project, *arguments: str) -> dict[str, list[dict]]:
+    return json.loads(project.dvc("plots", *arguments, "--json"))["data"]
+
+
+def columns_drawn(plot: dict) -> list[str]:
+    content = plot["content"]
+    if "field" in content["encoding"].get("strokeDash", {}):
+        return content["encoding"]["strokeDash"]["scale"]["domain"]
+    return [content["layer"][0]["encoding"]["y"]["field"]]
+
+
+def test_an_experiment_trains_as_many_epochs_as_it_is_told(two_epochs: Project) -> None:
+    rows = (two_epochs.folder / "plots/history.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
+    assert two_epochs.read_yaml("params.yaml")["epochs"] == 2
+
+
+def test_an_experiment_is_listed_by_its_name(two_epochs: Project) -> None:
+    assert two_epochs.dvc("exp", "list", "--all-commits", "--name-only").split() == ["longer"]
+
+
+def test_metrics_show_in_a_clone(clone: Project) -> None:
+    shown = json.loads(clone.dvc("metrics", "show", "--json"))[""]["data"]
+    for name in ("metrics/train.json", "metrics/eval.json"):
+        assert shown[name]["data"] == json.loads((clone.folder / name).read_text())
+
+
+def test_metrics_diff_in_a_clone(clone: Project) -> None:
+    old = json.loads(clone.git("show", "HEAD~1:metrics/eval.json"))
+    new = json.loads((clone.folder / "metrics/eval.json").read_text())
+    diff = json.loads(clone.dvc("metrics", "diff", "HEAD~1", "--json"))["metrics/eval.json"]
+    assert set(diff) == {name for name in new if new[name] != old[name]}
+    assert diff["test_loss"]["old"] == old["test_loss"]
+    assert diff["test_loss"]["new"] == new["test_loss"]
+
+
+def test_params_diff_in_a_clone(clone: Project) -> None:
+    diff = json.loads(clone.dvc("params", "diff", "HEAD~1", "--json"))
+    assert diff == {"params.yaml": {"epochs": {"old": 1, "new": 2, "diff": 1}}}
+
+
+@pytest.mark.parametrize("command", [["show"], ["diff", "HEAD~1"]], ids=" ".join)
+def test_plots_draw_everything_once_in_a_clone(clone: Project, command: list[str]) -> None:
+    shown = plots(clone, *command)
+    revisions = {"workspace", *command[1:]}
+    assert set(shown) == {*HISTORY_PLOTS, *PICTURES, *TABLES}
+    for name in PICTURES:
+        assert sorted(plot["revisions"] for plot in shown[name]) == sorted([revision] for revision in revisions)
+    for name in shown.keys() - PICTURES:
+        assert [set(plot["revisions"]) for plot in shown[name]] == [revisions]
+    of_history = {name: columns_drawn(shown[name][0]) for name in [*HISTORY_PLOTS, "plots/history.csv"]}
+    assert of_history == HISTORY_PLOTS | {"plots/history.csv": ["lr"]}
+
+
+def test_the_confusion_is_drawn_with_our_template(clone: Project) -> None:
+    content = plots(clone, "diff", "HEAD~1", "--targets", "plots/confusion.csv")["plots/confusion.csv"][0]["content"]
+    ours = json.loads((clone.folder / ".dvc/plots/confusion_counts.json").read_text())
+    assert [layer["mark"] for layer in content["spec"]["layer"]] == [layer["mark"] for layer in ours["spec"]["layer"]]
+    assert "<DVC_METRIC" not in json.dumps(content)
+    values = content["data"]["values"]
+    assert len(values) == 200
+    assert sum(int(value["count"]) for value in values) == 2 * 360
+
+
+def test_plots_make_one_page(clone: Project, tmp_path: Path) -> None:
+    clone.dvc("plots", "diff", "HEAD~1", "--out", str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    assert all(page.count(f'"{title}"') >= 1 for title in HISTORY_PLOTS)
+
+
+def test_comparing_leaves_git_clean(clone: Project) -> None:
+    plots(clone, "show")
+    clone.dvc("plots", "show")
+    assert clone.git("status", "--porcelain") == ""

@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def modules_imported_by(stage: str) -> set[str]:
+    program = f"import sys, {stage}; print(*sys.modules)"
+    printed = subprocess.check_output([sys.executable, "-c", program], cwd=REPOSITORY, text=True)
+    return {name.partition(".")[0] for name in printed.split()}
+
+
+def test_fetching_imports_neither_torch_nor_what_it_needs_for_digits_alone() -> None:
+    assert modules_imported_by("stages.fetch").isdisjoint({"torch", "sklearn", "pandas", "matplotlib"})
+
+
+def test_evaluating_imports_no_trainer() -> None:
+    imported = modules_imported_by("stages.evaluate")
+    assert imported.isdisjoint({"pytorch_lightning", "torchmetrics", "torchvision"})
+    assert "torch" in imported
+
+
+@pytest.mark.parametrize("module", ["src.model", "src.evaluation"])
+def test_serving_imports_no_trainer(module: str) -> None:
+    assert modules_imported_by(module).isdisjoint({"pytorch_lightning", "torchmetrics", "torchvision"})

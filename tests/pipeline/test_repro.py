@@ -1,0 +1,67 @@
+from pathlib import Path
+
+from tests.pipeline.conftest import STAGES, Project, copy_of, paths
+
+
+def stages_run(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def test_every_out_is_there_and_only_those_for_git_are_in_git(reproduced: Project) -> None:
+    tracked = reproduced.git("ls-files").splitlines()
+    for stage in reproduced.read_yaml("dvc.yaml")["stages"].values():
+        for out in paths(stage.get("outs", [])):
+            assert (reproduced.folder / out).exists()
+            assert not any(name.startswith(out) for name in tracked)
+        assert set(tracked) >= {*paths(stage.get("metrics", [])), *paths(stage.get("plots", []))}
+
+
+def test_repro_again_skips_all_three_stages(project: Project) -> None:
+    output = project.dvc("repro")
+    assert all(f"Stage '{stage}' didn't change, skipping" in output for stage in STAGES)
+    assert stages_run(output) == []
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_a_changed_evaluation_reruns_evaluation_alone(project: Project) -> None:
+    project.append("src/evaluation.py", "\n# changed\n")
+    assert stages_run(project.dvc("repro")) == ["evaluate"]
+    assert project.git("status", "--porcelain").split() == ["M", "dvc.lock", "M", "src/evaluation.py"]
+
+
+def test_a_forced_repro_leaves_git_clean_in_another_folder(project: Project) -> None:
+    assert stages_run(project.dvc("repro", "--force")) == list(STAGES)
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_changed_data_fails_by_name_and_is_mended_by_the_named_command(project: Project) -> None:
+    path = project.folder / "data/MNIST/raw/t10k-labels-idx1-ubyte"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    failure = project.dvc("repro", "--single-item", "--force", "evaluate", returncode=255)
+    assert "evaluate: data/MNIST/raw/t10k-labels-idx1-ubyte: sha256 is " in failure
+    assert "dvc repro -f fetch" in failure
+    assert "Traceback" not in failure
+    project.dvc("repro", "--force", "fetch")
+    assert path.read_bytes()[-1] == content[-1] ^ 1
+
+
+def test_a_bad_param_fails_by_key_in_one_line(project: Project) -> None:
+    project.set_params(epochs="abc")
+    failure = project.dvc("repro", returncode=255)
+    assert "check: params.yaml: epochs must be a whole number of at least 1, got 'abc'" in failure
+    assert "Traceback" not in failure
+    # The last results are still in place.
+    assert project.git("status", "--porcelain").split() == ["M", "params.yaml"]
+    assert (project.folder / "models/model.safetensors").exists()
+
+
+def test_a_clone_pulls_nothing_to_be_up_to_date_with_its_cache(reproduced: Project, tmp_path: Path) -> None:
+    project = copy_of(reproduced, tmp_path / "project")
+    project.git("clean", "-d", "--force", "-x", "--quiet", "--exclude", ".dvc")
+    assert not (project.folder / "models").exists()
+    output = project.dvc("repro", "--pull")
+    assert stages_run(output) == []
+    assert (project.folder / "models/model.safetensors").exists()

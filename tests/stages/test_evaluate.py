@@ -1,0 +1,156 @@
+import json
+import shutil
+from dataclasses import astuple, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import confusion_matrix, f1_score, log_loss
+
+from src.dataset import Split, load_split
+from src.model import build_model, load_model, normalize
+from src.params import Params
+from stages.evaluate import Outputs, evaluate, main, predict
+from stages.train import Outputs as Trained
+from tests.conftest import random_split, write_dataset, write_params
+
+
+def outputs_in(folder: Path) -> Outputs:
+    return replace(Outputs(), **{field.name: folder / str(field.default) for field in fields(Outputs)})
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Trained, digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    outputs = outputs_in(tmp_path_factory.mktemp("evaluated"))
+    evaluate(0, digits_dir, trained.model, outputs)
+    return outputs
+
+
+@pytest.fixture
+def workspace(
+    tmp_path: Path, digits_dir: Path, trained: Trained, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    write_params(tmp_path, params.model_copy(update={"test_shift": 0}))
+    shutil.copytree(digits_dir, tmp_path / "data/MNIST")
+    (tmp_path / "models").mkdir()
+    shutil.copy(trained.model, tmp_path / "models/model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
+    with torch.no_grad():
+        images = torch.tensor(load_split(digits_dir, "test").images)
+        logits = load_model(trained.model).eval()((images[:, None] / 255 - 0.1307) / 0.3081)
+    return torch.softmax(logits.double(), 1).numpy()
+
+
+def error_of_main(capsys: pytest.CaptureFixture[str]) -> str:
+    assert main() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_metrics_are_those_of_the_model_on_the_test_set(
+    evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path
+) -> None:
+    metrics, y_true = json.loads(evaluated.metrics.read_text()), load_split(digits_dir, "test").labels
+    assert metrics["test_acc"] == pytest.approx((plain_probs.argmax(1) == y_true).mean(), abs=1e-6)
+    assert metrics["test_loss"] == pytest.approx(log_loss(y_true, plain_probs), abs=1e-5)
+    assert metrics["test_f1"] == pytest.approx(f1_score(y_true, plain_probs.argmax(1), average="macro"), abs=1e-6)
+    assert metrics["test_acc_low"] < metrics["test_acc"] < metrics["test_acc_high"]
+
+
+def test_the_tables_are_those_of_the_predictions(evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path) -> None:
+    y_true, y_pred = load_split(digits_dir, "test").labels, plain_probs.argmax(1)
+    confusion, errors = pd.read_csv(evaluated.confusion), pd.read_csv(evaluated.errors)
+    assert list(confusion.columns) == ["actual", "predicted", "count"]
+    np.testing.assert_array_equal(confusion["count"].to_numpy().reshape(10, 10), confusion_matrix(y_true, y_pred))
+    assert list(errors.columns) == ["index", "actual", "predicted", "confidence"]
+    np.testing.assert_array_equal(errors["index"], np.flatnonzero(y_true != y_pred))
+    np.testing.assert_array_equal(errors["predicted"], y_pred[y_true != y_pred])
+    assert pd.read_csv(evaluated.per_class)["images"].sum() == 360
+
+
+def test_the_bytes_are_the_same_twice(evaluated: Outputs, trained: Trained, digits_dir: Path, tmp_path: Path) -> None:
+    evaluate(0, digits_dir, trained.model, outputs_in(tmp_path))
+    for first, second in zip(astuple(evaluated), astuple(outputs_in(tmp_path)), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_many_images_are_predicted_in_parts_and_in_order() -> None:
+    model, images = build_model("cnn", 0), random_split(2345).images
+    probs = predict(model, images)
+    assert probs.shape == (2345, 10)
+    np.testing.assert_allclose(probs.sum(1), 1)
+    with torch.no_grad():
+        expected = model(normalize(torch.tensor(images[[0, 999, 1000, 2344]]))).double().softmax(1)
+    np.testing.assert_allclose(probs[[0, 999, 1000, 2344]], expected, atol=1e-5)
+
+
+def test_predictions_are_averaged_over_all_shifts() -> None:
+    model, images = build_model("cnn", 0), random_split(8).images
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    shifted = [padded[:, down : down + 28, right : right + 28] for down in range(5) for right in range(5)]
+    expected = np.mean([predict(model, moved) for moved in shifted], axis=0)
+    np.testing.assert_allclose(predict(model, images, shift=2), expected, atol=1e-6)
+    assert np.abs(expected - predict(model, images)).max() > 1e-4
+
+
+def test_the_shift_of_the_params_is_used(workspace: Path, params: Params, evaluated: Outputs) -> None:
+    write_params(workspace, params.model_copy(update={"test_shift": 2}))
+    assert main() == 0
+    assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
+
+
+def test_main_reports_a_bad_param(workspace: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(workspace, params.model_copy(update={"test_shift": -1}))
+    assert "params.yaml: test_shift must be a whole number" in error_of_main(capsys)
+
+
+def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
+    images = random_split(30).images
+    preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
+    write_dataset(tmp_path / "data", random_split(10), Split(images, preds))
+    outputs = outputs_in(tmp_path)
+    assert evaluate(0, tmp_path / "data", trained.model, outputs)["test_acc"] == 1
+    assert outputs.errors.read_text() == "index,actual,predicted,confidence\n"
+    with Image.open(outputs.errors_picture) as image:
+        assert image.format == "PNG"
+
+
+def test_main_writes_the_outs(workspace: Path, evaluated: Outputs) -> None:
+    assert main() == 0
+    for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
+        assert (workspace / own).read_bytes() == expected.read_bytes()
+
+
+def test_main_reports_a_missing_model(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / "models/model.safetensors").unlink()
+    assert "models/model.safetensors: is missing; run `dvc checkout`" in error_of_main(capsys)
+
+
+def test_main_reports_a_truncated_model(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = workspace / "models/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "models/model.safetensors: is not a model of this pipeline" in error_of_main(capsys)
+    assert not (workspace / "metrics").exists()
+
+
+def test_main_reports_changed_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = workspace / "data/MNIST/raw/t10k-images-idx3-ubyte"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    assert "t10k-images-idx3-ubyte: sha256 is " in error_of_main(capsys)
+
+
+def test_main_reports_missing_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(workspace / "data")
+    assert "SHA256SUMS: is missing; run `dvc repro -f fetch`" in error_of_main(capsys)

@@ -1,0 +1,125 @@
+import gzip
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import MNIST
+
+from src.dataset import FILES, Split, load_split, raw_folder
+from src.digits import digits_as_mnist
+from src.errors import UserError
+from src.idx import encode_idx
+from stages.fetch import fetch, main
+from tests.conftest import REPOSITORY, random_split
+
+TRAIN, TEST = random_split(40, seed=1), random_split(15, seed=2)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    for names, split in zip(FILES.values(), (TRAIN, TEST), strict=True):
+        for name, array in zip(names, (split.images, split.labels), strict=True):
+            (folder / f"{name}.gz").write_bytes(gzip.compress(encode_idx(array)))
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MNIST_MIRROR", raising=False)
+    return folder
+
+
+def choose_dataset(workspace: Path, dataset: str) -> None:
+    text = (REPOSITORY / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(text.replace("dataset: mnist", f"dataset: {dataset}"))
+
+
+def hashes(mirror: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in mirror.iterdir()}
+
+
+def assert_equal(read: Split, expected: Split) -> None:
+    np.testing.assert_array_equal(read.images, expected.images)
+    np.testing.assert_array_equal(read.labels, expected.labels)
+
+
+def test_digits_need_no_mirror(tmp_path: Path) -> None:
+    fetch("digits", tmp_path / "MNIST", mirrors=[])
+    parts = digits_as_mnist()
+    assert_equal(load_split(tmp_path / "MNIST", "train"), Split(*parts["train"]))
+    assert_equal(load_split(tmp_path / "MNIST", "test"), Split(*parts["test"]))
+
+
+def test_mnist_comes_unpacked_from_a_folder(tmp_path: Path, mirror: Path) -> None:
+    fetch("mnist", tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    assert_equal(load_split(tmp_path / "MNIST", "train"), TRAIN)
+    assert_equal(load_split(tmp_path / "MNIST", "test"), TEST)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "digits"])
+def test_the_folder_holds_four_files_and_their_hashes_and_nothing_else(
+    tmp_path: Path, mirror: Path, dataset: str
+) -> None:
+    fetch(dataset, tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    expected = {name for pair in FILES.values() for name in pair} | {"SHA256SUMS"}
+    assert {path.name for path in raw_folder(tmp_path / "MNIST").iterdir()} == expected
+    assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
+
+
+def test_torchvision_opens_what_was_fetched(tmp_path: Path, mirror: Path) -> None:
+    fetch("mnist", tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    np.testing.assert_array_equal(MNIST(tmp_path, train=False).data.numpy(), TEST.images)
+
+
+def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
+    contents = []
+    for name in ("a", "b"):
+        fetch("digits", tmp_path / name / "MNIST")
+        contents.append({p.name: p.read_bytes() for p in raw_folder(tmp_path / name / "MNIST").iterdir()})
+    assert contents[0] == contents[1]
+
+
+def test_files_that_are_not_the_original_are_refused_and_nothing_is_written(tmp_path: Path, mirror: Path) -> None:
+    with pytest.raises(UserError, match="wrong SHA-256"):
+        fetch("mnist", tmp_path / "MNIST", [str(mirror)])
+    assert not (tmp_path / "MNIST").exists()
+
+
+def test_nothing_is_written_where_one_of_four_files_is_missing(tmp_path: Path, mirror: Path) -> None:
+    expected = hashes(mirror)
+    (mirror / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match=r"no such file: .*t10k-labels-idx1-ubyte.gz"):
+        fetch("mnist", tmp_path / "MNIST", [str(mirror)], expected)
+    assert not (tmp_path / "MNIST").exists()
+
+
+def test_main_fetches_what_params_name(workspace: Path) -> None:
+    choose_dataset(workspace, "digits")
+    assert main([]) == 0
+    assert len(load_split(workspace / "data/MNIST", "test").labels) == 360
+
+
+def test_main_names_every_mirror_in_one_line_own_first(
+    workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose_dataset(workspace, "mnist")
+    monkeypatch.setenv("MNIST_MIRROR", str(mirror))
+    assert main([str(workspace / "nowhere")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"fetch: MNIST could not be downloaded from any mirror: {mirror} (wrong SHA-256")
+    assert f"{workspace}/nowhere (no such file" in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_main_reports_a_bad_params_file_in_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    choose_dataset(workspace, "cifar")
+    assert main([]) == 1
+    assert capsys.readouterr().err == "fetch: params.yaml: dataset must be 'mnist' or 'digits', got 'cifar'\n"
+    assert not (workspace / "data").exists()

@@ -1,0 +1,147 @@
+import json
+import shutil
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import accuracy_score, f1_score
+
+from src.dataset import load_split, raw_folder
+from src.errors import UserError
+from src.model import load_model
+from src.params import Params
+from src.split import split_indices
+from stages.evaluate import predict
+from stages.train import Outputs, main, train
+from tests.conftest import REPOSITORY, write_params
+from tests.stages.conftest import outputs_in
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, digits_dir: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(digits_dir, tmp_path / "data/MNIST")
+    (tmp_path / "data/checked").touch()
+    # A checkpoint is of the stage's inputs, which dvc.yaml names.
+    shutil.copy(REPOSITORY / "dvc.yaml", tmp_path)
+    for package in ("src", "stages"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package)
+    write_params(tmp_path, params)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
+    return tmp_path
+
+
+def read_all(outputs: Outputs) -> list[bytes]:
+    return [path.read_bytes() for path in astuple(outputs)]
+
+
+def test_every_output_is_written(trained: Outputs) -> None:
+    assert pd.read_csv(trained.history)["epoch"].tolist() == [1, 2]
+    assert set(json.loads(trained.metrics.read_text())) == {"final", "best"}
+    with Image.open(trained.learning_curve) as image:
+        assert image.format == "PNG"
+    assert load_model(trained.model)(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_training_learns(trained: Outputs) -> None:
+    history = pd.read_csv(trained.history)
+    assert history["loss"].is_monotonic_decreasing
+    assert history["val_acc"].iloc[-1] > 0.7
+
+
+def test_history_and_metrics_agree(trained: Outputs) -> None:
+    final, last = json.loads(trained.metrics.read_text())["final"], pd.read_csv(trained.history).iloc[-1]
+    for name in ("loss", "acc", "f1", "val_loss", "val_acc", "val_f1"):
+        assert final[name] == pytest.approx(last[name], rel=1e-5)
+
+
+def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params: Params, digits_dir: Path) -> None:
+    split = load_split(digits_dir, "train")
+    _, val = split_indices(split.labels, params.val_fraction, params.seed)
+    preds, target = predict(load_model(trained.model), split.images[val]).argmax(1), split.labels[val]
+    final = json.loads(trained.metrics.read_text())["final"]
+    assert final["val_acc"] == pytest.approx(accuracy_score(target, preds), abs=1e-6)
+    assert final["val_f1"] == pytest.approx(f1_score(target, preds, average="macro"), abs=1e-6)
+
+
+def test_the_same_bytes_come_again_whatever_the_global_random_state(
+    trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path
+) -> None:
+    np.random.seed(123)
+    torch.manual_seed(123)
+    train(params, digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert read_all(outputs_in(tmp_path)) == read_all(trained)
+
+
+def test_another_seed_gives_another_model(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    train(params.model_copy(update={"seed": 1}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert outputs_in(tmp_path).model.read_bytes() != trained.model.read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"ema": 0.9}, {"shift": 2, "rotation": 10.0, "scale": 0.1}, {"precision": "bf16"},
+                                    {"schedule": "one-cycle"}, {"label_smoothing": 0.1}, {"architecture": "resnet"}],
+                         ids=lambda change: next(iter(change)))  # fmt: skip
+def test_every_ingredient_trains(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
+    outputs = outputs_in(tmp_path)
+    train(params.model_copy(update={"epochs": 1} | change), digits_dir, outputs, accelerator="cpu")
+    assert json.loads(outputs.metrics.read_text())["final"]["acc"] > 0.2
+
+
+def test_main_writes_the_outs_and_a_record_of_the_run(workspace: Path, trained: Outputs) -> None:
+    assert main() == 0
+    assert read_all(Outputs()) == read_all(trained)
+    record = json.loads((workspace / "logs/train.json").read_text())
+    assert record["device"] == "cpu"
+    assert record["fit_seconds"] > 0
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^params.yaml: batch_size must be at most 12\d\d, "):
+        train(params.model_copy(update={"batch_size": 1438}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_main_reports_a_bad_param_in_one_line(
+    workspace: Path, params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(workspace, params.model_copy(update={"epochs": 0}))
+    assert main() == 1
+    assert capsys.readouterr().err == "train: params.yaml: epochs must be a whole number of at least 1, got 0\n"
+
+
+def test_main_reports_changed_data_in_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = raw_folder(workspace / "data/MNIST") / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("train: data/MNIST/raw/train-labels-idx1-ubyte: sha256 is ")
+    assert error.count("\n") == 1
+    assert not (workspace / "models").exists()
+
+
+def test_main_reports_missing_data_in_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(workspace / "data/MNIST")
+    assert main() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("train: data/MNIST: is missing; run `dvc repro`")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_the_same(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    result = train(params, digits_dir, outputs_in(tmp_path), accelerator="gpu")
+    assert result.device == torch.cuda.get_device_name()
+    on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (outputs_in(tmp_path), trained))
+    np.testing.assert_allclose(on_gpu["loss"], on_cpu["loss"], rtol=0.05)
+    assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_bytes_twice(params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train(params, digits_dir, outputs_in(tmp_path / name), accelerator="gpu")
+    assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
