@@ -1,0 +1,200 @@
+"""A copy of the pipeline in a git repository of its own, run by the real dvc on the built-in digits."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+CODE = (
+    "src",
+    "stages",
+    ".dvc/config",
+    ".dvc/plots",
+    ".dvcignore",
+    ".gitignore",
+    "dvc.yaml",
+    "params.yaml",
+    "Makefile",
+    "requirements.txt",
+)
+# Seconds after which something that does not happen counts as not happening.
+DEADLINE = 60.0
+
+
+def restore_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Project:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.started: list[subprocess.Popen[str]] = []
+        self.env = {
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("PL_", "DVC_", "GIT_", "PYTEST"))
+            },
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DVC_SITE_CACHE_DIR": str(path.parent / "site"),
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_AUTHOR_NAME": "t",
+            "GIT_AUTHOR_EMAIL": "t@example.org",
+            "GIT_COMMITTER_NAME": "t",
+            "GIT_COMMITTER_EMAIL": "t@example.org",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    @classmethod
+    def create(cls, path: Path, **params: Any) -> "Project":
+        """A fresh one with the code of this repository and other params, committed."""
+        for name in CODE:
+            target = path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, target)
+        project = cls(path)
+        project.set(**params)
+        project.git("init", "--quiet")
+        project.commit()
+        return project
+
+    def copy(self, path: Path) -> "Project":
+        """This one as it is now, cache and outputs included."""
+        shutil.copytree(self.path, path, symlinks=True)
+        return Project(path)
+
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.path, env={**self.env, **env}, text=True, capture_output=True, timeout=300, check=False
+        )
+
+    def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *arguments, **env)
+
+    def repro(self, *arguments: str, **env: str) -> str:
+        """A run that has to succeed; returns what it printed."""
+        done = self.dvc("repro", *arguments, **env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "stages", name, **env)
+
+    def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
+        """A process group of its own; stdout and stderr go to files, since nobody reads them meanwhile."""
+        with (self.path / "logs.txt").open("w") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=self.path,
+                env={**self.env, **env},
+                text=True,
+                stdout=output,
+                stderr=output,
+                process_group=0,
+                # A suite that runs in the background of a script ignores Ctrl-C, and children inherit that.
+                preexec_fn=restore_ctrl_c,
+            )
+
+        self.started.append(process)
+        return process
+
+    def clean_up(self) -> None:
+        """End the groups of all started processes, of which a failed test may leave some."""
+        for process in self.started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def start_repro(self, **env: str) -> subprocess.Popen[str]:
+        return self.start(sys.executable, "-m", "dvc", "repro", **env)
+
+    def output(self) -> str:
+        """What the last started process has printed so far."""
+        return (self.path / "logs.txt").read_text()
+
+    def git(self, *arguments: str) -> str:
+        done = self.run("git", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def commit(self) -> None:
+        self.git("add", "--all", "--", ".", ":!logs.txt")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "state")
+
+    def set(self, **params: Any) -> None:
+        yaml, file = YAML(), self.path / "params.yaml"
+        content = yaml.load(file)
+        yaml.dump({**content, **params}, file)
+
+    def lock(self) -> dict[str, Any]:
+        return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]
+
+    def outs(self) -> dict[str, str]:
+        """Hash of every output by path, as locked."""
+        return {out["path"]: out["md5"] for stage in self.lock().values() for out in stage.get("outs", [])}
+
+    def results(self) -> dict[str, bytes]:
+        """Content of every output of training and evaluation."""
+        folders = ("models", "metrics", "plots")
+        files = (path for folder in folders for path in (self.path / folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(self.path)): path.read_bytes() for path in files}
+
+    def running(self, stage: str) -> psutil.Process:
+        """The process that runs a stage under a `dvc` started here, as soon as it is there."""
+        return wait_for(lambda: next(iter(self._stage_processes(stage)), None), f"a running stage {stage}")
+
+    def _stage_processes(self, stage: str) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.cmdline()[1:] == ["-m", "stages", stage] and Path(process.cwd()) == self.path:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, whoever may still have to take note of it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
+    """The first true value of the condition."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Project:
+    """A project that the first of several test processes builds for all of them."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"faults-{name}"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "built").exists():
+            build(folder / "project")
+            (folder / "built").touch()
+    return Project(folder / "project")

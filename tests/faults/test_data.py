@@ -1,0 +1,146 @@
+"""Rows 26 to 28 and 36 to 38: what stages refuse, and what they leave behind when they do."""
+
+import http.server
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import stages.evaluate
+import stages.train
+from src.dataset import FILES, load_split
+from src.model import build_model, save_model
+from tests.faults.project import Project, wait_for
+
+FETCH = (
+    "import sys; from pathlib import Path; from stages.fetch import fetch; fetch(sys.argv[1], Path(sys.argv[2]), {})"
+)
+
+
+class Stalling(http.server.BaseHTTPRequestHandler):
+    """Begins to send a file and never ends."""
+
+    asked = threading.Event()
+    over = threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.wfile.write(b"\x1f\x8b" * 1000)
+        self.wfile.flush()
+        self.asked.set()
+        self.over.wait()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the terminal clean."""
+
+
+@pytest.fixture
+def stalling_mirror() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    Stalling.over.set()
+    server.shutdown()
+
+
+def test_row_26_a_killed_download_leaves_no_output(stalling_mirror: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FETCH.format([stalling_mirror]), "mnist", str(tmp_path / "MNIST")]
+    fetching = subprocess.Popen(command)
+    wait_for(Stalling.asked.is_set, "the download to begin")
+    fetching.kill()
+    fetching.wait()
+    assert not (tmp_path / "MNIST").exists()
+
+
+def test_row_27_of_two_fetches_at_once_both_are_right(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FETCH.format([]), "digits", str(tmp_path / "MNIST")]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert len(load_split(tmp_path / "MNIST", "train").labels) == 1437
+    assert {path.name for path in (tmp_path / "MNIST/raw").iterdir()} == {
+        "SHA256SUMS",
+        *(name for pair in FILES.values() for name in pair),
+    }
+
+
+@pytest.fixture
+def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project as the current directory, for stages that run in this process."""
+    monkeypatch.chdir(project.path)
+    return project
+
+
+def test_row_28_a_flipped_byte_of_the_data_is_refused(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    for part, main in (("train", stages.train.main), ("test", stages.evaluate.main)):
+        path = here.path / "data/MNIST/raw" / FILES[part][0]
+        content = bytearray(path.read_bytes())
+        content[1000] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(content)
+        assert main() == 1
+        assert f"{path.relative_to(here.path)}: sha256 is" in capsys.readouterr().err
+
+
+def test_row_36_a_loss_that_is_no_number_ends_training(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("models/model.safetensors", "metrics/train.json"):
+        (here.path / name).unlink()
+    here.set(lr=1e30)
+    assert stages.train.main() == 1
+    assert "loss is nan; lower lr" in capsys.readouterr().err
+    assert not (here.path / "models/model.safetensors").exists()
+    assert not (here.path / "metrics/train.json").exists()
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return open, ("pwned", "w")  # type: ignore[return-value]
+
+
+def malicious(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Evil()))
+
+
+def malicious_archive(path: Path) -> None:
+    torch.save(Evil(), path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def foreign(path: Path) -> None:
+    save_model(path, torch.nn.Linear(2, 2), "cnn")
+
+
+def other_architecture(path: Path) -> None:
+    save_model(path, build_model("resnet", 0), "cnn")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [malicious, malicious_archive, cut, empty, foreign, other_architecture],
+    ids=["row-37-pickle", "row-37-archive", "row-38-cut", "row-38-empty", "row-38-foreign", "row-38-swapped"],
+)
+def test_rows_37_38_evaluate_refuses_what_is_no_model_of_it(
+    here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    model = here.path / "models/model.safetensors"
+    model.chmod(0o644)
+    damage(model)
+    assert stages.evaluate.main() == 1
+    assert "models/model.safetensors: is not a model of this pipeline" in capsys.readouterr().err
+    assert not (here.path / "pwned").exists()

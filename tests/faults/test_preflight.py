@@ -1,0 +1,135 @@
+"""Rows 32 to 35 and 40: what is bad before a run is found before DVC deletes the last results."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import stages.check
+from src.digits import digits_as_mnist
+from src.params import load_params
+from src.preflight import CLASS_COUNTS
+from tests.faults.project import Project
+
+
+def assert_refused(project: Project, before: dict[str, bytes], lock: dict, done: subprocess.CompletedProcess) -> None:
+    assert done.returncode != 0
+    assert project.results() == before
+    assert project.lock() == lock
+
+
+BAD_VALUES = [
+    *(f"epochs={value}" for value in ("abc", "2.5", "null", '"3"', "true", "[1,2]", "0", "-4")),
+    *(f"lr={value}" for value in (".nan", ".inf", "nan", "inf", "0")),
+    "batch_size=1296",
+]
+
+
+@pytest.mark.parametrize("setting", BAD_VALUES)
+def test_row_33_bad_values_are_refused_by_the_check(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    key, value = setting.split("=")
+    params = project.path / "params.yaml"
+    params.write_text(re.sub(f"^{key}: .*$", f"{key}: {value}", params.read_text(), flags=re.MULTILINE))
+    monkeypatch.chdir(project.path)
+    assert stages.check.main() == 1
+    assert f"check: params.yaml: {key} must be" in capsys.readouterr().err
+
+
+def test_row_33_bad_values_lose_nothing(project: Project) -> None:
+    before, lock, params = project.results(), project.lock(), (project.path / "params.yaml").read_text()
+    for setting in ("epochs=abc", "lr=nan", "batch_size=1296"):
+        done = project.dvc("exp", "run", "--set-param", setting)
+        assert_refused(project, before, lock, done)
+        assert f"check: params.yaml: {setting.split('=')[0]} must be" in done.stdout + done.stderr
+        (project.path / "params.yaml").write_text(params)
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda text: text + "epoch: 20\n", "epoch is not a parameter"),
+        (lambda text: text.replace("lr:", "#"), "lr is missing"),
+        (lambda text: text + "lr: 0.1\n", 'duplicate key "lr"'),
+        (lambda _: "", "params.yaml: expected one `key: value` a line, got nothing"),
+        (lambda _: "- 1\n", "expected a dictionary, got 'list' in file 'params.yaml'"),
+    ],
+    ids=["unknown", "missing", "duplicate", "empty", "list"],
+)
+def test_row_34_bad_files_lose_nothing(project: Project, edit: Callable[[str], str], named: str) -> None:
+    before, lock, params = project.results(), project.lock(), project.path / "params.yaml"
+    params.write_text(edit(params.read_text()))
+    done = project.dvc("repro")
+    assert_refused(project, before, lock, done)
+    assert named in done.stdout + done.stderr
+
+
+def test_row_35_small_numbers_stay_numbers(project: Project) -> None:
+    done = project.dvc("exp", "run", "--set-param", "lr=1e-5", "check")
+    assert done.returncode == 0, done.stderr
+    assert project.lock()["check"]["params"]["params.yaml"]["lr"] == 0.00001
+    assert load_params(project.path / "params.yaml").lr == 0.00001
+
+
+@pytest.mark.parametrize(("demand", "said"), [("gpu", "no such device is here"), ("abacus", "expected one of auto")])
+def test_row_40_a_missing_device_loses_nothing(project: Project, demand: str, said: str) -> None:
+    before, lock = project.results(), project.lock()
+    project.set(epochs=1)
+    done = project.dvc("repro", PL_TRAINER_ACCELERATOR=demand, CUDA_VISIBLE_DEVICES="")
+    assert_refused(project, before, lock, done)
+    assert said in done.stdout + done.stderr
+
+
+def test_row_40_is_checked_when_only_code_changed(project: Project) -> None:
+    before, lock = project.results(), project.lock()
+    model = project.path / "src/model.py"
+    model.write_text(model.read_text() + "\n")
+    done = project.dvc("repro", PL_TRAINER_ACCELERATOR="gpu", CUDA_VISIBLE_DEVICES="")
+    assert_refused(project, before, lock, done)
+
+
+def test_a_check_that_once_passed_is_not_taken_from_the_run_cache(project: Project) -> None:
+    project.set(epochs=1)
+    assert project.dvc("repro", "check").returncode == 0
+    project.set(epochs=2)
+    assert project.dvc("repro", "check").returncode == 0
+    project.set(epochs=1)
+    assert project.dvc("repro", PL_TRAINER_ACCELERATOR="gpu", CUDA_VISIBLE_DEVICES="").returncode != 0
+
+
+needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+
+
+@pytest.mark.slow
+@needs_mounts
+@pytest.mark.parametrize(
+    ("options", "said"), [("ro", "cannot be written to"), ("size=1m", "free some")], ids=["read-only", "full"]
+)
+def test_row_32_a_cache_without_room_loses_nothing(project: Project, options: str, said: str) -> None:
+    before, lock, cache = project.results(), project.lock(), project.path / "cache"
+    cache.mkdir()
+    project.git("add", "--force", ".dvc/config")
+    assert project.dvc("cache", "dir", "--local", str(cache)).returncode == 0
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", cache], check=True)
+    try:
+        project.set(epochs=1)
+        done = project.dvc("repro", "check")
+    finally:
+        subprocess.run(["umount", cache], check=True)
+    assert_refused(project, before, lock, done)
+    assert said in done.stdout + done.stderr
+
+
+def test_digits_have_the_counts_that_the_check_knows() -> None:
+    assert tuple(np.bincount(digits_as_mnist()["train"][1])) == CLASS_COUNTS["digits"]
+
+
+def test_checking_does_not_import_torch(project: Project) -> None:
+    done = project.run("python", "-X", "importtime", "-m", "stages", "check")
+    assert done.returncode == 0
+    assert "pydantic" in done.stderr
+    assert "torch" not in done.stderr

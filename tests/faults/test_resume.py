@@ -1,0 +1,308 @@
+"""Rows 1 to 3 and 7 to 14: a training that broke off goes on, and nobody can tell from its results."""
+
+import multiprocessing
+import multiprocessing.process
+import os
+import pickle
+import random
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import stages.train
+from src.checkpoint import SealedFiles
+from src.guard import guarded
+from tests.faults.project import Project, shared, wait_for
+
+INJECT = str(Path(__file__).parent / "inject")
+EPOCHS = 4
+# Audit event, part of a path, how many such events pass first, seconds later.
+PLACES = {
+    "before-the-first-epoch": ("open", "train-images-idx3-ubyte", 3, 0),
+    "in-the-middle-of-an-epoch": ("os.rename", "history.csv", 1, 0.15),
+    "while-a-checkpoint-is-written": ("os.rename", "unfinished.ckpt", 2, 0),
+    "at-the-end-of-an-epoch": ("open", "history.csv", 2, 0),
+    "while-outputs-are-written": ("os.rename", "learning_curve.png", 0, 0),
+    "after-the-model-is-written": ("os.remove", "/unfinished.ckpt", 0, 0),
+}
+SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
+QUICK = {
+    ("SIGKILL", "in-the-middle-of-an-epoch"),
+    ("SIGTERM", "while-a-checkpoint-is-written"),
+}
+KILLS = [
+    pytest.param(name, place, id=f"{name}-{place}", marks=[] if (name, place) in QUICK else [pytest.mark.slow])
+    for place in PLACES
+    for name in SIGNALS
+]
+
+
+@pytest.fixture
+def to_train(trained: Project, tmp_path: Path) -> Project:
+    """Data is there, training is to do, and there is no checkpoint."""
+    project = trained.copy(tmp_path / "project")
+    forget(project)
+    project.set(epochs=EPOCHS)
+    project.repro("check")
+    return project
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """What becomes of `to_train` when nothing happens to it."""
+
+    def build(path: Path) -> None:
+        project = trained.copy(path)
+        forget(project)
+        project.set(epochs=EPOCHS)
+        assert "Going on" not in project.repro()
+
+    return shared(tmp_path_factory, "uninterrupted", build)
+
+
+def forget(project: Project) -> None:
+    for path in (project.path / "logs/checkpoints").glob("*.ckpt"):
+        path.unlink()
+
+
+def assert_same_results(project: Project, uninterrupted: Project) -> None:
+    assert project.results() == uninterrupted.results()
+    assert project.lock() == uninterrupted.lock()
+    assert "up to date" in project.dvc("status").stdout
+    assert not list(project.path.glob("[!.]*/**/.*.tmp"))
+
+
+@pytest.mark.parametrize(("name", "place"), KILLS)
+def test_rows_1_2_3_7_a_killed_training_goes_on(
+    to_train: Project, uninterrupted: Project, name: str, place: str
+) -> None:
+    lock = to_train.lock()
+    kill_at = ",".join(map(str, ("train", name, *PLACES[place])))
+    # Checkpoints must not depend on where temporary files go.
+    done = to_train.dvc("repro", PYTHONPATH=INJECT, KILL_AT=kill_at, TMPDIR="/dev/shm")
+    assert done.returncode != 0
+    # A shell that waits for its command reports SIGKILL as 137, one that became the command as -9: DVC takes $SHELL.
+    codes = {"SIGKILL": (-9, 137), "SIGTERM": (143,), "SIGINT": (130,)}[name]
+    assert any(f"exited with {code}" in done.stderr + done.stdout for code in codes)
+    assert to_train.lock() == lock
+    said = to_train.repro()
+    assert ("Going on after epoch" in said) == (place != "before-the-first-epoch")
+    assert_same_results(to_train, uninterrupted)
+
+
+def guarded_training(path: Path) -> None:
+    """The train stage as `python -m stages train` runs it, for a process that has imported everything already."""
+    os.chdir(path)
+    sys.exit(guarded("train", stages.train.main))
+
+
+def training_in_a_process(project: Project) -> multiprocessing.process.BaseProcess:
+    # Children of a server that has imported all this and computed nothing: they start at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=guarded_training, args=(project.path,))
+    process.start()
+    return process
+
+
+@pytest.mark.slow
+def test_trainings_killed_at_random_go_on(to_train: Project, uninterrupted: Project) -> None:
+    made_here = {out["path"] for out in uninterrupted.lock()["train"]["outs"]}
+    expected = {name: content for name, content in uninterrupted.results().items() if name in made_here}
+    # The first one takes longer, since the server starts.
+    for _ in range(2):
+        started = time.monotonic()
+        training_in_a_process(to_train).join()
+        duration = time.monotonic() - started
+    generator, kills = random.Random(0), 0
+    while kills < 50:
+        forget(to_train)
+        shutil.rmtree(to_train.path / "models")
+        process = training_in_a_process(to_train)
+        # Until it ends whole, a training is killed again and again.
+        while True:
+            number = generator.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            process.join(generator.uniform(0, duration))
+            if process.exitcode is None:
+                os.kill(process.pid or 0, number)
+                process.join()
+            if process.exitcode == 0:
+                break
+            assert process.exitcode in (-number, 128 + number)
+            kills += 1
+            process = training_in_a_process(to_train)
+        assert {name: content for name, content in to_train.results().items() if name in made_here} == expected
+    print(f"{kills} kills")
+
+
+def train_here(project: Project, monkeypatch: pytest.MonkeyPatch, **params: object) -> int:
+    """The train stage in this process, without the seconds that importing takes."""
+    project.set(**params)
+    monkeypatch.chdir(project.path)
+    return stages.train.main()
+
+
+def fresh_results(project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """What the params of a project give without any checkpoint."""
+    forget(project)
+    assert train_here(project, monkeypatch) == 0
+    return project.results()
+
+
+def truncate(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def empty(_: bytes) -> bytes:
+    return b""
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, flip], ids=["row-8-cut", "row-9-empty", "row-10-flipped"])
+def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[bytes], bytes],
+) -> None:
+    checkpoint = project.path / "logs/checkpoints/finished.ckpt"
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    assert train_here(project, monkeypatch, epochs=3) == 0
+    said = capsys.readouterr()
+    assert "Going on" not in said.out
+    assert said.err.count("is damaged") == 1
+    results = project.results()
+    assert results == fresh_results(project, monkeypatch)
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.002}, {"schedule": "cosine"}], ids=str)
+def test_row_11_other_params_start_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    assert train_here(project, monkeypatch, epochs=3, **change) == 0
+    assert "Going on" not in capsys.readouterr().out
+    results = project.results()
+    assert results == fresh_results(project, monkeypatch)
+
+
+def test_row_12_other_code_starts_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = project.path / "src/model.py"
+    source.write_text(source.read_text() + "# edited\n")
+    assert train_here(project, monkeypatch, epochs=3) == 0
+    assert "Going on" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "extra", [{}, {"ema": 0.9, "shift": 2}, pytest.param({"architecture": "resnet"}, marks=pytest.mark.slow)], ids=str
+)
+def test_row_13_more_epochs_go_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], extra: dict[str, object]
+) -> None:
+    assert train_here(project, monkeypatch, schedule="constant", **extra) == 0
+    assert train_here(project, monkeypatch, epochs=4) == 0
+    assert "Going on after epoch 2 of 4" in capsys.readouterr().out
+    results = project.results()
+    assert results == fresh_results(project, monkeypatch)
+
+
+def test_row_13_more_epochs_start_over_where_the_schedule_depends_on_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_here(project, monkeypatch, schedule="one-cycle") == 0
+    assert train_here(project, monkeypatch, epochs=3) == 0
+    assert "Going on" not in capsys.readouterr().out
+
+
+def test_row_14_fewer_epochs_start_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_here(project, monkeypatch, epochs=1) == 0
+    assert "Going on" not in capsys.readouterr().out
+    results = project.results()
+    assert results == fresh_results(project, monkeypatch)
+
+
+def test_row_14_as_many_epochs_as_are_done_start_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, checkpoints = project.results(), project.path / "logs/checkpoints"
+    (checkpoints / "finished.ckpt").rename(checkpoints / "unfinished.ckpt")
+    for out in project.lock()["train"]["outs"]:
+        (project.path / out["path"]).unlink()
+    assert train_here(project, monkeypatch) == 0
+    assert "Going on" not in capsys.readouterr().out
+    assert project.results() == before
+
+
+def test_a_finished_training_is_not_gone_on_from_when_it_is_forced(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = project.results()
+    assert train_here(project, monkeypatch) == 0
+    assert "Going on" not in capsys.readouterr().out
+    assert project.results() == before
+
+
+class Evil:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return Path.touch, (self.marker,)  # type: ignore[return-value]
+
+
+def test_row_37_a_malicious_checkpoint_does_not_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    marker = project.path / "pwned"
+    SealedFiles().save_checkpoint({"evil": Evil(marker)}, project.path / "logs/checkpoints/finished.ckpt")
+    assert train_here(project, monkeypatch, epochs=1) == 0
+    assert "is no checkpoint of this pipeline" in capsys.readouterr().err
+    assert not marker.exists()
+    pickle.loads(pickle.dumps(Evil(marker)))
+    assert marker.exists()
+
+
+def write_checkpoints(path: Path) -> None:
+    for number in range(sys.maxsize):
+        SealedFiles().save_checkpoint({"number": number, "weights": torch.full((1000,), float(number))}, path)
+
+
+def test_row_7_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+    path, generator = tmp_path / "a.ckpt", random.Random(0)
+    for _ in range(20):
+        path.unlink(missing_ok=True)
+        writer = multiprocessing.get_context("fork").Process(target=write_checkpoints, args=(path,))
+        writer.start()
+        wait_for(path.exists, "the first checkpoint")
+        time.sleep(generator.uniform(0, 0.05))
+        writer.kill()
+        writer.join()
+        loaded = SealedFiles().load_checkpoint(path)
+        assert (loaded["weights"] == loaded["number"]).all()
+    assert writer.exitcode == -signal.SIGKILL
+
+
+def test_scratch_files_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path) -> None:
+    (tmp_path / ".a.ckpt.1.tmp").touch()
+    dead = multiprocessing.get_context("fork").Process(target=int)
+    dead.start()
+    dead.join()
+    (tmp_path / f".a.ckpt.{dead.pid}.tmp").touch()
+    SealedFiles().save_checkpoint({}, tmp_path / "a.ckpt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.ckpt.1.tmp", "a.ckpt"]

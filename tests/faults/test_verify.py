@@ -1,0 +1,112 @@
+"""Rows 30, 31 and 39: what is in the cache is what dvc.lock says, and what dvc.lock says comes out again."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from src.verify import verify
+from tests.faults.project import Project, wait_for
+
+
+def cached(project: Project, md5: str) -> Path:
+    return project.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def corrupt(path: Path) -> None:
+    """Change a byte of a file that DVC trusts because it is write-protected."""
+    path.chmod(0o644)
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    path.chmod(0o444)
+
+
+def test_row_30_a_corrupt_object_is_named_with_its_repair(project: Project) -> None:
+    model = cached(project, project.outs()["models/model.safetensors"])
+    corrupt(model)
+    assert "up to date" in project.dvc("status").stdout
+    done = project.run("python", "-m", "src.verify")
+    assert done.returncode == 1
+    line = next(line for line in done.stdout.splitlines() if str(model) in line)
+    assert "(cache of models/model.safetensors): md5 is" in line
+    assert "delete it and run `dvc pull` or `dvc repro`" in line
+
+
+def test_row_31_a_missing_object_is_made_again(project: Project) -> None:
+    name = "data/MNIST/raw/train-labels-idx1-ubyte"
+    labels = cached(project, md5(project.path / name))
+    labels.unlink()
+    assert verify(project.path)[1] == [
+        f"{labels} (cache of {name}): cannot be read (No such file or directory); "
+        "delete it and run `dvc pull` or `dvc repro`"
+    ]
+    project.repro("fetch")
+    assert labels.exists()
+    assert verify(project.path)[1] == []
+    assert "up to date" in project.dvc("status").stdout
+
+
+@pytest.mark.parametrize("name", ["data/MNIST/raw/train-images-idx3-ubyte", "metrics/eval.json", "plots/history.csv"])
+def test_every_output_is_hashed(project: Project, name: str) -> None:
+    corrupt(project.path / name)
+    assert [line.split(":")[0] for line in verify(project.path)[1]] == [name]
+
+
+def test_files_of_a_folder_are_hashed_in_the_cache(project: Project) -> None:
+    name = "data/MNIST/raw/train-images-idx3-ubyte"
+    corrupt(cached(project, md5(project.path / name)))
+    assert f"(cache of {name})" in verify(project.path)[1][0]
+    corrupt(cached(project, project.outs()["data/MNIST"]))
+    assert any("(cache of data/MNIST): md5 is" in line for line in verify(project.path)[1])
+
+
+def test_sound_outputs_are_counted(project: Project) -> None:
+    count, problems = verify(project.path)
+    # The marker and the model, one listing, five files of data, each twice but the listing; nine files in git.
+    assert (count, problems) == (2 * 2 + 1 + 2 * 5 + 9, [])
+
+
+@pytest.mark.slow
+def test_row_39_forced_runs_lock_the_same(project: Project) -> None:
+    lock = project.lock()
+    project.repro("--force")
+    assert project.lock() == lock
+
+
+@pytest.mark.slow
+def test_row_39_a_temporary_copy_and_a_clone_lock_the_same(project: Project, tmp_path: Path) -> None:
+    project.commit()
+    outs = project.outs()
+    project.git("clone", "--quiet", str(project.path), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.repro()
+    assert clone.outs() == outs
+    done = project.dvc("exp", "run", "--temp", "--force", "--name", "again")
+    assert done.returncode == 0, done.stderr
+    (again,) = [ref for ref in project.git("for-each-ref", "--format=%(refname)").split() if ref.endswith("/again")]
+    assert project.git("show", f"{again}:dvc.lock") == (project.path / "dvc.lock").read_text()
+
+
+@pytest.mark.slow
+def test_row_43_of_three_queued_experiments_two_succeed(project: Project) -> None:
+    project.commit()
+    for name, setting in (("one", "epochs=1"), ("bad", "epochs=0"), ("three", "epochs=3")):
+        done = project.dvc("exp", "run", "--queue", "--name", name, "--set-param", setting)
+        assert done.returncode == 0, done.stderr
+    done = project.dvc("queue", "start")
+    try:
+        wait_for(
+            lambda: "Running" not in (said := project.dvc("queue", "status").stdout) and "Queued" not in said,
+            "the queue",
+        )
+        status = {
+            line.split()[1]: line.split()[-1]
+            for line in project.dvc("queue", "status").stdout.splitlines()
+            if " " in line
+        }
+    finally:
+        project.dvc("queue", "stop", "--kill")
+    assert (status["one"], status["bad"], status["three"]) == ("Success", "Failed", "Success")
