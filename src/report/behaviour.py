@@ -1,0 +1,84 @@
+"""What the new model does differently from the old one, digit by digit."""
+
+from dataclasses import dataclass
+
+from src.errors import UserError
+from src.interval import wilson_interval
+from src.report.revision import Revision
+from src.report.statistics import mcnemar_p
+from src.report.tables import Mistake, read_confusion, read_f1, read_mistakes, read_number_of_images
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Two models on the same test images.
+
+    Attributes:
+        images: Size of the test set.
+        old_errors: How many of them the old model gets wrong.
+        new_errors: How many of them the new model gets wrong.
+        broken: Mistakes that only the new model makes, by index.
+        fixed: Mistakes that only the old model makes, by index.
+        p_value: Exact McNemar test of broken against fixed.
+        confusion: Change in the number of mistakes by (actual, predicted), the greatest first.
+        f1: (old, new) by class.
+    """
+
+    images: int
+    old_errors: int
+    new_errors: int
+    broken: list[Mistake]
+    fixed: list[Mistake]
+    p_value: float
+    confusion: dict[tuple[int, int], int]
+    f1: dict[int, tuple[float, float]]
+
+    @property
+    def old_interval(self) -> tuple[float, float]:
+        """95% interval of the old model's accuracy, each end in [0, 1]."""
+        return wilson_interval(self.images - self.old_errors, self.images)
+
+    @property
+    def new_interval(self) -> tuple[float, float]:
+        """95% interval of the new model's accuracy, each end in [0, 1]."""
+        return wilson_interval(self.images - self.new_errors, self.images)
+
+
+def compare_behaviour(base: Revision, head: Revision) -> Behaviour:
+    """Compare two revisions image by image.
+
+    Raises:
+        UserError: If their test images are not the same, or a table is missing or malformed.
+    """
+    if base.data is None or base.data != head.data:
+        raise UserError("the data changed, so the two models were not scored on the same test images")
+    images = read_number_of_images(head)
+    if images != read_number_of_images(base):
+        raise UserError("the two test sets differ in size")
+    old, new = read_mistakes(base), read_mistakes(head)
+    if images < 1 or any(not 0 <= index < images for index in {*old, *new}):
+        raise UserError("plots/errors.csv names images beyond those that plots/per_class.csv counts")
+    broken = [new[index] for index in sorted(new.keys() - old.keys())]
+    fixed = [old[index] for index in sorted(old.keys() - new.keys())]
+    return Behaviour(
+        images=images,
+        old_errors=len(old),
+        new_errors=len(new),
+        broken=broken,
+        fixed=fixed,
+        p_value=mcnemar_p(len(broken), len(fixed)),
+        confusion=_confusion_changes(read_confusion(base), read_confusion(head)),
+        f1=_pairs(read_f1(base), read_f1(head)),
+    )
+
+
+def _confusion_changes(old: dict[tuple[int, int], int], new: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
+    changes = {pair: new.get(pair, 0) - old.get(pair, 0) for pair in {*old, *new} if pair[0] != pair[1]}
+    changed = [(pair, change) for pair, change in changes.items() if change]
+    return dict(sorted(changed, key=lambda item: (-abs(item[1]), item[0])))
+
+
+def _pairs(old: dict[int, float], new: dict[int, float]) -> dict[int, tuple[float, float]]:
+    if old.keys() != new.keys():
+        raise UserError("plots/per_class.csv: the two revisions do not have the same classes")
+    return {label: (old[label], new[label]) for label in sorted(new)}

@@ -1,0 +1,90 @@
+"""From two revisions to a document and a verdict."""
+
+from src.errors import UserError
+from src.report.behaviour import compare_behaviour
+from src.report.document import Data, Document, Message, Sentence
+from src.report.metrics import compare_metrics
+from src.report.policy import Policy, parse_policy
+from src.report.revision import POLICY, Revision
+from src.report.sections import (
+    behaviour_section,
+    changes_section,
+    curves_section,
+    metrics_section,
+    noise_section,
+    stale_section,
+    unknown_section,
+    verdict_section,
+)
+from src.report.verdict import Outcome, Verdict, decide
+
+TITLE = "What this change does to the metrics"
+
+
+def compare(base: Revision, head: Revision) -> tuple[Document, Outcome]:
+    """Compare two revisions.
+
+    Raises:
+        UserError: If neither has a usable policy.
+    """
+    policy, remark, policy_error = choose_policy(base, head)
+    rows = compare_metrics(base, head, policy)
+    verdict = decide(base, head, rows, policy_error)
+    sections = [verdict_section(verdict, _named(base), _named(head)), metrics_section(rows, remark)]
+    if base.has_results:
+        try:
+            behaviour = compare_behaviour(base, head)
+            sections += [noise_section(behaviour, rows), behaviour_section(behaviour, base, head)]
+        except UserError as error:
+            sections += [
+                unknown_section(title, error) for title in ("Is it more than noise?", "What changed in behaviour")
+            ]
+    sections += [curves_section(base, head), changes_section(base, head), stale_section(base, head)]
+    return Document(TITLE, sections), verdict.outcome
+
+
+def choose_policy(base: Revision, head: Revision) -> tuple[Policy, Sentence, str | None]:
+    """The policy to judge by: the base's where it has one, so that a change cannot loosen what it is judged by.
+
+    Returns:
+        The policy, a remark where the change touches it, and what is wrong with the head's, or None.
+
+    Raises:
+        UserError: If there is none to judge by.
+    """
+    head_policy, head_error = _policy(head)
+    base_policy, base_error = _policy(base)
+    policy = base_policy or head_policy
+    if policy is None:
+        raise UserError(base_error or head_error or f"{POLICY}: is missing in {base.name} and in {head.name}")
+    if base_policy is None:
+        return policy, [f"Judged by the head's {POLICY}: the base has none that can be read."], head_error
+    if head_policy is None and head_error is None:
+        head_error = f"{POLICY}: is missing in {head.name}"
+    changed = head_policy != base_policy
+    return policy, [f"This change edits {POLICY}; it is judged by the base's."] if changed else [], head_error
+
+
+def could_not_tell(error: UserError) -> tuple[Document, Outcome]:
+    """A report that says only why there is none."""
+    verdict = Verdict(Outcome.UNKNOWN, [[Message(error)]])
+    return Document(TITLE, [verdict_section(verdict, ["?"], ["?"])]), verdict.outcome
+
+
+def _policy(revision: Revision) -> tuple[Policy | None, str | None]:
+    if revision.policy is None:
+        return None, None
+    try:
+        return parse_policy(revision.policy, f"{POLICY} of {revision.name}"), None
+    except UserError as error:
+        return None, str(error)
+
+
+def _named(revision: Revision) -> Sentence:
+    if revision.commit is None:
+        return ["the working tree"]
+    return (
+        [Data(revision.name), " ", Data(revision.commit[:10])]
+        if revision.name != revision.commit
+        else [Data(revision.commit)]
+    )

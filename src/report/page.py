@@ -1,0 +1,183 @@
+"""The report as one HTML file that needs nothing else: library, data and pictures are inside."""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import vl_convert
+
+from src.report.document import (
+    Block,
+    Bullets,
+    ConfusionMap,
+    Curves,
+    Data,
+    Digits,
+    Document,
+    F1Bars,
+    Paragraph,
+    Section,
+    Sentence,
+    Strong,
+    Table,
+)
+from src.report.escape import html_code
+from src.report.tables import Mistake
+from src.report.vega import confusion_plot, curves_plot, f1_plot
+
+MOST_DIGITS = 200
+MOST_TILE_BYTES = 2_000_000
+# As in src/tiles.py, which this cannot import: the report is installed without NumPy.
+TILE_PIXELS, COLUMNS, MAX_TILES, ZOOM = 28, 20, 1000, 2
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+# The policy forbids every request, whatever the page holds; Vega compiles its expressions, hence unsafe-eval.
+HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2em auto; padding: 0 1em; }}
+h1 {{ font-size: 1.4em; }}
+h2 {{ font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #ddd; }}
+table {{ border-collapse: collapse; margin: 1em 0; }}
+th, td {{ padding: .2em .8em; border-bottom: 1px solid #eee; text-align: left; vertical-align: top; }}
+.right {{ text-align: right; font-variant-numeric: tabular-nums; }}
+code {{ background: #f3f3f3; padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }}
+.plots {{ display: flex; flex-wrap: wrap; gap: 1.5em; }}
+.digits {{ display: flex; flex-wrap: wrap; gap: .5em; }}
+figure {{ margin: 0; text-align: center; font-size: .75em; line-height: 1.3; }}
+figure span {{ display: block; width: 56px; height: 56px; margin: auto; border: 1px solid #ddd; }}
+figure span {{ image-rendering: pixelated; }}
+{tiles}
+</style>
+</head>
+<body>
+"""
+DRAW = """<script>
+for (const [id, spec] of Object.entries(PLOTS)) {
+  vegaEmbed("#" + id, spec, {renderer: "svg", actions: false}).catch(console.error);
+}
+</script>
+"""
+
+
+def render_page(document: Document) -> str:
+    """The whole report as HTML."""
+    plots: dict[str, dict[str, Any]] = {}
+    body = "".join(_section(section, plots) for section in document.sections)
+    title = html.escape(document.title)
+    parts = [HEAD.format(title=title, tiles=_tile_styles(document)), f"<h1>{title}</h1>\n", body]
+    if plots:
+        library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        specs = json.dumps(plots, allow_nan=False).replace("<", "\\u003c")
+        parts += [f"<script>{library}</script>\n<script>const PLOTS = {specs};</script>\n", DRAW]
+    return "".join([*parts, "</body>\n</html>\n"])
+
+
+def _section(section: Section, plots: dict[str, dict[str, Any]]) -> str:
+    lines = [f"<h2>{html.escape(section.title)}</h2>\n"]
+    drawn = []
+    for block in section.blocks:
+        if spec := _spec(block):
+            name = f"plot{len(plots)}"
+            plots[name] = spec
+            drawn.append(f'<div id="{name}" class="plot"></div>')
+        else:
+            lines.append(_block(block))
+    # Plots of a section stand side by side, before the digits, which may be many.
+    pictures = [f'<div class="plots">{"".join(drawn)}</div>\n'] if drawn else []
+    digits = sum(isinstance(block, Digits) for block in section.blocks)
+    return "".join([*lines[: len(lines) - digits], *pictures, *lines[len(lines) - digits :]])
+
+
+def _spec(block: Block) -> dict[str, Any] | None:
+    match block:
+        case Curves(title, curves):
+            return curves_plot(title, curves)
+        case ConfusionMap(changes):
+            return confusion_plot(changes)
+        case F1Bars(f1):
+            return f1_plot(f1)
+        case _:
+            return None
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Paragraph(text):
+            return f"<p>{_sentence(text)}</p>\n"
+        case Bullets(items, left_out):
+            more = [f"and {left_out} more"] if left_out else []
+            return "<ul>" + "".join(f"<li>{line}</li>" for line in [*map(_sentence, items), *more]) + "</ul>\n"
+        case Table():
+            return _table(block)
+        case Digits():
+            return _digits(block)
+        case _:
+            raise TypeError(type(block))
+
+
+def _sentence(parts: Sentence) -> str:
+    return "".join(
+        html_code(part)
+        if isinstance(part, Data)
+        else f"<strong>{html.escape(part)}</strong>"
+        if isinstance(part, Strong)
+        else html.escape(part)
+        for part in parts
+    )
+
+
+def _table(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        classes = [' class="right"' if column in table.right else "" for column in range(len(cells))]
+        return "<tr>" + "".join(f"<{tag}{c}>{cell}</{tag}>" for c, cell in zip(classes, cells, strict=True)) + "</tr>\n"
+
+    rows = [row([html.escape(cell) for cell in table.header], "th")]
+    rows += [row([_sentence(cell) for cell in cells], "td") for cells in table.rows]
+    more = f"<p>and {table.left_out} more rows</p>\n" if table.left_out else ""
+    return f"<table>\n{''.join(rows)}</table>\n{more}"
+
+
+def _digits(digits: Digits) -> str:
+    count, shown = len(digits.mistakes), digits.mistakes[:MOST_DIGITS]
+    more = f"<p>and {count - len(shown)} more</p>\n" if count > len(shown) else ""
+    note = "" if _usable(digits.tiles) or not count else "<p>This revision has no picture of its errors.</p>\n"
+    figures = "".join(_figure(digits, mistake) for mistake in shown)
+    title = f"<h3>{count} {html.escape(digits.label)}: actual→predicted, number in the test set</h3>\n"
+    return f'{title}{note}<div class="digits">{figures}</div>\n{more}'
+
+
+def _figure(digits: Digits, mistake: Mistake) -> str:
+    row, column = divmod(mistake.position, COLUMNS)
+    size = TILE_PIXELS * ZOOM
+    picture = (
+        f'<span class="tiles-{digits.label}" style="background-position: {-column * size}px {-row * size}px"></span>'
+        if _usable(digits.tiles) and mistake.position < MAX_TILES
+        else ""
+    )
+    return (
+        f"<figure>{picture}<figcaption>{mistake.actual}→{mistake.predicted}<br>{mistake.index}</figcaption></figure>\n"
+    )
+
+
+def _tile_styles(document: Document) -> str:
+    """The pictures, each once, however many digits are cut from it."""
+    blocks = [block for section in document.sections for block in section.blocks if isinstance(block, Digits)]
+    return "\n".join(
+        f".tiles-{block.label} {{ background: url(data:image/png;base64,{base64.b64encode(block.tiles).decode()}); "
+        f"background-size: {TILE_PIXELS * COLUMNS * ZOOM}px auto; }}"
+        for block in blocks
+        if block.tiles is not None and _usable(block.tiles)
+    )
+
+
+def _usable(tiles: bytes | None) -> bool:
+    return tiles is not None and len(tiles) <= MOST_TILE_BYTES and tiles.startswith(PNG_SIGNATURE)

@@ -1,0 +1,265 @@
+"""The seven parts of the report, in the order in which a reviewer asks."""
+
+import math
+
+from src.errors import UserError
+from src.report.behaviour import Behaviour
+from src.report.document import (
+    Block,
+    Bullets,
+    ConfusionMap,
+    Curve,
+    Curves,
+    Data,
+    Digits,
+    F1Bars,
+    Message,
+    Paragraph,
+    Section,
+    Sentence,
+    Strong,
+    Table,
+    cut,
+    listed,
+)
+from src.report.metrics import Reading, Row, Standing
+from src.report.policy import Noise
+from src.report.revision import Revision
+from src.report.stale import Finding
+from src.report.statistics import SIGNIFICANCE
+from src.report.tables import LARGEST, read_history
+from src.report.verdict import Outcome, Verdict
+
+MAX_ROWS = 40
+MAX_REASONS = 12
+MAX_PAIRS = 8
+SEED_DEVIATIONS = 2  # about 95% of differences that the seed alone makes are smaller
+HEADINGS = {Outcome.PASS: "✅ Pass", Outcome.FAIL: "❌ Fail", Outcome.UNKNOWN: "❓ Could not tell"}
+GATING = {Standing.HOLDS: "✅ holds", Standing.BROKEN: "❌ broken", Standing.UNKNOWN: "❓ could not tell"}
+INFORMING = {Standing.HOLDS: "holds", Standing.BROKEN: "⚠️ broken, but only informs", Standing.NO_RULE: "informs"}
+MEASURES = {"Loss": "loss", "Accuracy": "acc", "F1 (macro)": "f1"}
+
+
+def verdict_section(verdict: Verdict, base: Sentence, head: Sentence) -> Section:
+    """1. The verdict in one line, with its reasons."""
+    compared: Sentence = [*head, " (head) against ", *base, " (base)"]
+    return Section(HEADINGS[verdict.outcome], [Paragraph(compared), cut(verdict.reasons, MAX_REASONS)])
+
+
+def metrics_section(rows: list[Row], remark: Sentence) -> Section:
+    """2. Every metric: old, new, change, and whether the policy holds."""
+    shown = [
+        [
+            [Data(row.label)],
+            _reading(row.old),
+            _reading(row.new),
+            [_change(row)],
+            [_standing(row)],
+        ]
+        for row in rows[:MAX_ROWS]
+    ]
+    table = Table(["metric", "base", "head", "change", "policy"], shown, frozenset({1, 2, 3}), len(rows) - len(shown))
+    return Section("Metrics", [table, *([Paragraph(remark)] if remark else [])])
+
+
+def noise_section(behaviour: Behaviour, rows: list[Row]) -> Section:
+    """3. Whether the difference is more than chance gives."""
+    fixed, broken = len(behaviour.fixed), len(behaviour.broken)
+    if behaviour.p_value >= SIGNIFICANCE:
+        words = "The change is within what chance gives on this test set"
+    else:
+        direction = "better" if fixed > broken else "worse"
+        words = f"The change is for the {direction}, and more than chance gives on this test set"
+    count = f": {fixed} digits fixed, {broken} broken, exact McNemar p = {behaviour.p_value:.2g}."
+    accuracy = [
+        [[revision], [f"{errors}"], [f"{1 - errors / behaviour.images:.2%}"], [f"{low:.2%} to {high:.2%}"]]
+        for revision, errors, (low, high) in (
+            ("base", behaviour.old_errors, behaviour.old_interval),
+            ("head", behaviour.new_errors, behaviour.new_interval),
+        )
+    ]
+    header = ["", f"errors of {behaviour.images:,}", "accuracy", "95% interval"]
+    seeds = [
+        _seed_sentence(row, row.change, row.rule.noise)
+        for row in rows
+        if row.rule and row.rule.noise and row.change is not None
+    ]
+    return Section(
+        "Is it more than noise?",
+        [
+            Paragraph([Strong(words), count]),
+            Table(header, accuracy, frozenset({1, 2, 3})),
+            *(
+                [cut(seeds, MAX_PAIRS)]
+                if seeds
+                else [Paragraph(["The policy holds no seed-to-seed spread to compare with."])]
+            ),
+        ],
+    )
+
+
+def behaviour_section(behaviour: Behaviour, base: Revision, head: Revision) -> Section:
+    """4. Which classes are confused, which digits were lost and won."""
+    classes = [
+        [[f"{label}"], [f"{old:.4f}"], [f"{new:.4f}"], [_arrow(new - old, ".4f")]]
+        for label, (old, new) in behaviour.f1.items()
+    ]
+    return Section(
+        "What changed in behaviour",
+        [
+            _pairs_table(behaviour),
+            ConfusionMap(behaviour.confusion),
+            Table(
+                ["class", "F1 base", "F1 head", "change"],
+                classes[:MAX_ROWS],
+                frozenset({1, 2, 3}),
+                len(classes[MAX_ROWS:]),
+            ),
+            F1Bars(behaviour.f1),
+            Digits("broken", behaviour.broken, head.tiles),
+            Digits("fixed", behaviour.fixed, base.tiles),
+        ],
+    )
+
+
+def unknown_section(title: str, error: UserError) -> Section:
+    """What stands in place of a part that could not be made."""
+    return Section(title, [Paragraph(["Could not be compared: ", Message(error)])])
+
+
+def curves_section(base: Revision, head: Revision) -> Section:
+    """5. The learning curves of both revisions, as far as they are there."""
+    blocks: list[Block] = []
+    curves: dict[str, list[Curve]] = {title: [] for title in MEASURES}
+    for label, revision in ("base", base), ("head", head):
+        try:
+            for title, measure in MEASURES.items():
+                curves[title] += _curves(label, revision, measure)
+        except UserError as error:
+            blocks.append(Paragraph([f"No curve of {label}: ", Message(error)]))
+    blocks += [Curves(title, lines) for title, lines in curves.items() if lines]
+    return Section("Learning curves", blocks)
+
+
+def changes_section(base: Revision, head: Revision) -> Section:
+    """6. Params that changed, and stages whose code changed."""
+    names = dict.fromkeys(
+        (file, name) for params in (base.params, head.params) for file in params for name in params[file]
+    )
+    changed = [
+        [[Data(name if file == "params.yaml" else f"{file}:{name}")], *map(_value, values)]
+        for file, name in names
+        if _differ(*(values := [revision.params.get(file, {}).get(name, "(none)") for revision in (base, head)]))
+    ]
+    blocks: list[Block] = [
+        Table(["param", "base", "head"], changed[:MAX_ROWS], frozenset({1, 2}), len(changed[MAX_ROWS:]))
+        if changed
+        else Paragraph(["No param changed."])
+    ]
+    for label, revision in ("base", base), ("head", head):
+        unreadable = [
+            ["params of ", label, " cannot be read: ", Data(f"{path}: {why}")]
+            for path, why in revision.unreadable_params.items()
+        ]
+        blocks += [cut(unreadable, MAX_PAIRS)] if unreadable else []
+    code = _code_changes(base, head)
+    blocks.append(cut(code, MAX_REASONS) if code else Paragraph(["No stage's code changed."]))
+    return Section("Params and code", blocks)
+
+
+def stale_section(base: Revision, head: Revision) -> Section:
+    """7. Whether the results are those of the declared code, params and data."""
+    findings = [*head.stale, *head.edited]
+    blocks: list[Block] = [
+        cut([_finding(finding) for finding in findings], MAX_ROWS)
+        if findings
+        else Paragraph(
+            ["No: dvc.lock matches code, params and data at head, and every metric and plot matches dvc.lock."]
+        )
+    ]
+    if base.stale or base.edited:
+        stages = Bullets([_finding(finding) for finding in [*base.stale, *base.edited]][:MAX_PAIRS])
+        blocks += [
+            Paragraph([Strong("The base itself is out of date"), ", so its values may not be its code's:"]),
+            stages,
+        ]
+    return Section("Is it stale?", blocks)
+
+
+def _pairs_table(behaviour: Behaviour) -> Block:
+    pairs = [
+        [[f"{actual} taken for {predicted}"], [f"{change:+d}"]]
+        for (actual, predicted), change in behaviour.confusion.items()
+    ]
+    if not pairs:
+        return Paragraph(["No confusion became more or less frequent."])
+    return Table(["confusion", "change"], pairs[:MAX_PAIRS], frozenset({1}), len(pairs[MAX_PAIRS:]))
+
+
+def _reading(reading: Reading) -> Sentence:
+    if reading.number is not None:
+        return [f"{reading.number:.6g}"]
+    return [f"{reading.problem}: ", Data(reading.found)] if reading.found else [reading.problem]
+
+
+def _standing(row: Row) -> str:
+    words = GATING[row.standing] if row.gates else INFORMING.get(row.standing, "⚠️ could not tell, but only informs")
+    return f"{words}: {row.why}" if row.why else words
+
+
+def _change(row: Row) -> str:
+    if row.change is None:
+        return ""
+    return _arrow(row.change, ".4g")
+
+
+def _arrow(change: float, digits: str) -> str:
+    if change == 0:
+        return "0 →"
+    return f"{change:+{digits}} {'↑' if change > 0 else '↓'}"
+
+
+def _seed_sentence(row: Row, change: float, noise: Noise) -> Sentence:
+    """A change beside what two trainings with other seeds differ by: √2 times the standard deviation of one."""
+    spread = math.sqrt(2) * noise.std
+    return [
+        Data(row.label),
+        f" changed by {abs(change):.4g}, {abs(change) / spread:.1f} times the {spread:.2g} by which trainings with "
+        f"other seeds differ (standard deviation, measured over {noise.seeds}): ",
+        Strong("within" if abs(change) <= SEED_DEVIATIONS * spread else "more than"),
+        " what another seed gives",
+    ]
+
+
+def _curves(label: str, revision: Revision, measure: str) -> list[Curve]:
+    """Train and validation; a value that is no number, or no sensible one, leaves a gap."""
+    columns = {"train": measure, "validation": f"val_{measure}"}
+    rows = read_history(revision, tuple(columns.values()))
+    return [
+        Curve(label, part, [(row["epoch"], row[column]) for row in rows if abs(row[column]) < LARGEST])
+        for part, column in columns.items()
+    ]
+
+
+def _value(value: object) -> Sentence:
+    return [Data(str(value))]
+
+
+def _differ(old: object, new: object) -> bool:
+    """Whether two values differ, also in type: 1 and True, 1 and 1.0 are not the same text in params.yaml."""
+    return repr(old) != repr(new)
+
+
+def _code_changes(base: Revision, head: Revision) -> list[Sentence]:
+    changes: list[Sentence] = []
+    for stage in dict.fromkeys([*base.code, *head.code]):
+        old, new = base.code.get(stage), head.code.get(stage)
+        if old is None or new is None:
+            changes.append([Data(stage), " is new" if old is None else " was removed"])
+        elif paths := sorted(path for path in {*old, *new} if old.get(path) != new.get(path)):
+            changes.append([Data(stage), ": ", *listed(paths)])
+    return changes
+
+
+def _finding(finding: Finding) -> Sentence:
+    return [Data(finding.stage), ": ", Data(finding.subject), f" {finding.problem}"]

@@ -1,0 +1,101 @@
+"""The stages' CSV files as typed rows. They come from the branch, so nothing in them is taken for granted."""
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+
+from src.errors import UserError
+from src.report.revision import Revision
+
+LARGEST = 1e9
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One misclassified test image.
+
+    Attributes:
+        position: Its row in plots/errors.csv, from 0, which is its place in the picture of all mistakes.
+        index: Its place in the test set, from 0.
+        actual: Its class.
+        predicted: What the model took it for.
+        confidence: Probability that the model gave to its answer, in [0, 1].
+    """
+
+    position: int
+    index: int
+    actual: int
+    predicted: int
+    confidence: float
+
+
+def read_mistakes(revision: Revision) -> dict[int, Mistake]:
+    """The misclassified images of a revision, by index.
+
+    Raises:
+        UserError: If the table is missing or malformed.
+    """
+    rows = _read(revision, "plots/errors.csv", ("index", "actual", "predicted", "confidence"))
+    mistakes = {
+        int(row[0]): Mistake(position, int(row[0]), int(row[1]), int(row[2]), row[3])
+        for position, row in enumerate(rows)
+    }
+    if len(mistakes) < len(rows):
+        raise UserError(f"plots/errors.csv of {revision.name}: an index stands there twice")
+    return mistakes
+
+
+def read_confusion(revision: Revision) -> dict[tuple[int, int], int]:
+    """Number of test images by (actual, predicted).
+
+    Raises:
+        UserError: If the table is missing or malformed.
+    """
+    rows = _read(revision, "plots/confusion.csv", ("actual", "predicted", "count"))
+    return {(int(actual), int(predicted)): int(count) for actual, predicted, count in rows}
+
+
+def read_f1(revision: Revision) -> dict[int, float]:
+    """F1 by class.
+
+    Raises:
+        UserError: If the table is missing or malformed.
+    """
+    return {int(label): f1 for label, f1 in _read(revision, "plots/per_class.csv", ("class", "f1"))}
+
+
+def read_number_of_images(revision: Revision) -> int:
+    """Size of the test set.
+
+    Raises:
+        UserError: If the table of classes is missing or malformed.
+    """
+    return sum(int(images) for (images,) in _read(revision, "plots/per_class.csv", ("images",)))
+
+
+def read_history(revision: Revision, columns: tuple[str, ...]) -> list[dict[str, float]]:
+    """The named columns of the training's history, one dictionary an epoch, sorted by epoch; values may be NaN.
+
+    Raises:
+        UserError: If the table is missing or malformed.
+    """
+    rows = _read(revision, "plots/history.csv", ("epoch", *columns), finite=False)
+    if not all(math.isfinite(row[0]) for row in rows):
+        raise UserError(f"plots/history.csv of {revision.name}: an epoch is no number")
+    return sorted((dict(zip(("epoch", *columns), row, strict=True)) for row in rows), key=lambda row: row["epoch"])
+
+
+def _read(revision: Revision, path: str, columns: tuple[str, ...], finite: bool = True) -> list[tuple[float, ...]]:
+    where = f"{path} of {revision.name}"
+    text = revision.tables[path]
+    if text is None:
+        raise UserError(f"{where}: is missing")
+    try:
+        rows = [tuple(float(row[column]) for column in columns) for row in csv.DictReader(io.StringIO(text))]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{where}: expected numbers in the columns {', '.join(columns)}") from error
+    # No class, count or score comes near the bound, which keeps the report's own sentences short.
+    if finite and not all(abs(value) < LARGEST for row in rows for value in row):
+        raise UserError(f"{where}: expected numbers below {LARGEST:g} in the columns {', '.join(columns)}")
+    return rows

@@ -1,0 +1,36 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from src.report.compare import compare
+from src.report.document import Document
+from src.report.markdown import render_markdown
+from src.report.revision import read_revision
+from src.report.verdict import Outcome
+from tests.report.history import History
+
+
+@pytest.fixture(scope="session")
+def _base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return History.begin(tmp_path_factory.mktemp("history")).path
+
+
+@pytest.fixture
+def history(_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
+    """A fresh copy of a repository with one revision, main, of 120 errors; the current directory is in it."""
+    shutil.copytree(_base, tmp_path / "clone", symlinks=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    return History(tmp_path / "clone")
+
+
+def judge(base: str = "main", head: str | None = None) -> tuple[Outcome, str]:
+    """The verdict and the Markdown of the repository in the current directory."""
+    document, outcome = build(base, head)
+    return outcome, render_markdown(document)
+
+
+def build(base: str = "main", head: str | None = None) -> tuple[Document, Outcome]:
+    repo = Repo(".")
+    return compare(read_revision(repo, base), read_revision(repo, head))

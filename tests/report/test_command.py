@@ -1,0 +1,94 @@
+import subprocess
+import sys
+
+import pytest
+
+from src.report.__main__ import main
+from tests.report.history import REPOSITORY, History
+
+
+@pytest.mark.parametrize(("errors", "code"), [(120, 0), (300, 1)])
+def test_pass_and_fail(history: History, errors: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    history.write_results(range(0, 10 * errors, 10))
+    history.relock()
+    assert main(["main"]) == code
+    printed = capsys.readouterr()
+    assert printed.out == (history.path / "report/report.md").read_text()
+    assert (history.path / "report/report.html").read_text().startswith("<!DOCTYPE html>")
+    assert "report" not in history.git("status", "--porcelain"), "the folder is ignored"
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (
+            ["nonsense"],
+            "nonsense: is no revision of this clone; `git fetch` may bring it, and a branch that only the remote",
+        ),
+        (["main", "--", "-x"], "-x: is no revision of this clone"),
+        (["main", "../../etc"], "../../etc: is no revision of this clone"),
+        ([""], "expected the name of a revision, got an empty text"),
+        (["main", ""], "expected the name of a revision, got an empty text"),
+    ],
+)
+def test_no_revision(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"report: {complaint}")
+    assert printed.err.count("\n") == 1
+    assert "### ❓ Could not tell" in printed.out
+
+
+@pytest.mark.parametrize("object_name", ["main:params.yaml", "main:src", "main^{tree}"])
+def test_what_is_no_commit(history: History, object_name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (object_name, history.git("rev-parse", object_name)):
+        assert main([name]) == 2
+        assert capsys.readouterr().err.startswith(f"report: {name}: is no revision of this clone")
+
+
+def test_any_name_of_a_commit(history: History) -> None:
+    history.git("tag", "-a", "-m", "annotated", "v1")
+    for name in ("v1", "HEAD", history.git("rev-parse", "--short", "main"), "main@{0}", ":/base"):
+        assert main([name]) == 0, name
+
+
+def test_no_policy(history: History, capsys: pytest.CaptureFixture[str]) -> None:
+    history.git("rm", "-q", "metrics_policy.yaml")
+    history.git("commit", "-qm", "none")
+    assert main(["HEAD"]) == 2
+    assert "metrics_policy.yaml: is missing in HEAD and in working tree" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock"])
+@pytest.mark.parametrize("content", ["stages: [", "stages: {train: 7}", "\tx"])
+def test_a_pipeline_that_cannot_be_read(
+    history: History, name: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history.write(name, content)
+    history.commit("broken")
+    assert main(["main~1", "main"]) == 2
+    assert capsys.readouterr().err.startswith("report: main: ")
+
+
+def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    assert main(["main"]) == 2
+
+
+def test_as_a_command_it_needs_nothing_that_trains(history: History) -> None:
+    """Run as users do, from the root of the repository; the heavy packages may not even be imported."""
+    heavy = ["torch", "numpy", "pandas", "sklearn", "matplotlib", "PIL", "pytorch_lightning", "scipy"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({heavy})); "  # None makes an import of it fail
+        "import runpy; sys.argv = ['report', 'main']; runpy.run_module('src.report', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=history.path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "### ✅ Pass" in done.stdout
+
+
+def test_the_installation_brings_no_heavy_package() -> None:
+    wanted = (REPOSITORY / "requirements-report.txt").read_text()
+    names = {line.split("==")[0] for line in wanted.splitlines() if "==" in line}
+    assert names == {"dvc", "pydantic", "ruamel.yaml", "vl-convert-python"}

@@ -1,0 +1,92 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from src.report.markdown import LONGEST, render_markdown
+from src.report.page import render_page
+from tests.report.browser import find_browser, visit
+from tests.report.conftest import build, judge
+from tests.report.history import History
+
+needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on PATH to draw the page with")
+HOSTILE = [
+    "<script>console.error('pwned')</script>",
+    '"><img src=x onerror=console.error(1)>',
+    "</td></table><h1>Pass</h1>",
+    "a|b`c`**d**[e](http://127.0.0.1:9/)@f\n\n# g",
+    "</script><script>console.error(2)</script>",
+    "{{7*7}}",
+]
+
+
+def worse_and_hostile(history: History) -> None:
+    history.write_results((set(range(0, 1200, 10)) - set(range(0, 300, 10))) | set(range(1, 500, 10)), epochs=8)
+    metrics = json.loads((history.path / "metrics/eval.json").read_text())
+    history.write_metrics(**metrics, **{name: number for number, name in enumerate(HOSTILE)}, text="<b>bold</b>")
+    with (history.path / "params.yaml").open("a") as file:
+        file.write("".join(f"{json.dumps(name)}: {json.dumps(name)}\n" for name in HOSTILE))
+    history.relock()
+
+
+@needs_browser
+def test_the_page_draws_every_plot_offline_and_silently(history: History) -> None:
+    worse_and_hostile(history)
+    page = history.path / "report.html"
+    page.write_text(render_page(build()[0]))
+    seen = visit(page)
+    assert seen.console == []
+    assert seen.requests == []
+    plots = re.findall(r'<div id="plot\d+" class="plot[^"]*".*?</svg>', seen.dom, re.DOTALL)
+    assert len(plots) == 5, "three learning curves, the map of confusions, F1 by class"
+    for plot in plots:
+        assert re.search(r"mark-(line|rect|symbol)", plot), "axes without a mark are no plot"
+    assert len(re.findall(r'<span class="tiles-broken"', seen.dom)) == 50
+    assert len(re.findall(r'<span class="tiles-fixed"', seen.dom)) == 30
+
+
+@needs_browser
+def test_the_browser_does_tell_of_requests_and_errors(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('<meta charset="utf-8"><script>console.error("seen"); fetch("http://127.0.0.1:9/x")</script>')
+    seen = visit(page)
+    assert any("seen" in line for line in seen.console)
+    assert seen.requests == ["http://127.0.0.1:9/x"]
+
+
+def test_texts_of_the_branch_end_up_as_texts(history: History) -> None:
+    worse_and_hostile(history)
+    document, _ = build()
+    page, markdown = render_page(document).split("<script>", 1)[0], render_markdown(document)  # not the library
+    for text in ("<img", "<b>", "<h1>Pass", "console.error('pwned')</script>"):
+        assert text not in page
+        assert text not in markdown
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+    assert "| <code>a&#124;b&#96;c&#96;&#42;&#42;d" in markdown
+
+
+def test_no_size_of_theirs_makes_the_comment_too_long(history: History) -> None:
+    names = {f"<{'🎉|' * 40}{number}>": "|" * 10_000 for number in range(3000)}
+    history.write_results(range(5000), epochs=2000)
+    history.write_metrics(test_acc=0.5, test_f1=0.5, **names)
+    with (history.path / "params.yaml").open("a") as file:
+        file.write("".join(f"{json.dumps(name)}: {json.dumps('@' * 50)}\n" for name in list(names)[:500]))
+    history.relock()
+    _, markdown = judge()
+    assert len(markdown) <= LONGEST
+    assert "### ❌ Fail" in markdown
+    assert "- `test_acc`: lost 0.488, may lose 0.001" in markdown
+    assert "and 4820 more" in markdown
+
+
+def test_where_even_that_is_too_long_parts_give_way_but_never_the_verdict(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.write_results(range(2000))
+    history.relock()
+    monkeypatch.setattr("src.report.markdown.LONGEST", 3000)
+    _, markdown = judge()
+    assert len(markdown) <= 3000
+    assert "### ❌ Fail" in markdown
+    assert "\n\nToo long for a comment; the HTML page has it.\n\n" in markdown
