@@ -1,0 +1,1 @@
+"""Speed of the pipeline against the conventional program, as ratios within one run."""

@@ -1,0 +1,99 @@
+"""The recipes of the README over several seeds: mean and standard deviation of the test accuracy, last epoch.
+
+Each call adds its recipe to recipes.json, from which recipes.md is written.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+from benchmarks.run import DATA_DIR, machine
+from src.files import write_json, write_text
+from src.params import Params, load_params
+from stages import evaluate, train
+
+MEASURED = Path("benchmarks/recipes.json")
+TABLE = Path("benchmarks/recipes.md")
+# What each recipe changes in the committed params.yaml.
+PLAIN = {"lr": 0.001, "schedule": "constant", "label_smoothing": 0.0, "shift": 0}
+FAST = {"epochs": 2, "batch_size": 384, "lr": 0.008, "shift": 1, "precision": "bf16"}
+ACCURATE = {
+    "architecture": "resnet",
+    "epochs": 15,
+    "lr": 0.004,
+    "shift": 1,
+    "rotation": 10.0,
+    "scale": 0.1,
+    "ema": 0.995,
+    "precision": "bf16",
+}
+RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
+
+
+def recipe_params(recipe: str, **changes: object) -> Params:
+    """The params of a recipe: the committed params.yaml, the recipe's changes and further ones."""
+    return Params.model_validate(load_params(Path("params.yaml")).model_dump() | RECIPES[recipe] | changes)
+
+
+def command(recipe: str) -> str:
+    """The recipe as a command to paste."""
+    return " ".join(["dvc exp run", *(f"-S {name}={value}" for name, value in RECIPES[recipe].items())])
+
+
+def measure(recipe: str, seed: int) -> dict[str, float]:
+    """Train and evaluate once, outside the workspace's outputs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        params = recipe_params(recipe, seed=seed)
+        outputs = train.Outputs(folder / "model.safetensors", folder / "t.json", folder / "h.csv", folder / "l.png")
+        result = train.train(params, DATA_DIR, outputs)
+        scores = evaluate.Outputs(*(folder / f"{output}.out" for output in vars(evaluate.Outputs())))
+        metrics = evaluate.evaluate(params.test_shift, DATA_DIR, outputs.model, scores)
+        validation = json.loads(outputs.metrics.read_text())["final"]["val_acc"]
+    return {
+        "seed": seed,
+        "test_acc": metrics["test_acc"],
+        "val_acc": validation,
+        "fit_seconds": result.fit_seconds,
+    }
+
+
+def table(measured: dict[str, dict]) -> list[str]:
+    """One row a recipe."""
+    lines = [
+        "| recipe | seeds | test accuracy: mean | standard deviation | validation: mean | fit, s: median | command |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|")
+    for recipe, entry in measured.items():
+        runs = entry["runs"]
+        test = [run["test_acc"] for run in runs]
+        deviation = f"{statistics.stdev(test):.3%}" if len(test) > 1 else "-"
+        lines.append(
+            f"| {recipe} | {len(runs)} | {statistics.mean(test):.3%} | {deviation} | "
+            f"{statistics.mean(run['val_acc'] for run in runs):.3%} | "
+            f"{statistics.median(run['fit_seconds'] for run in runs):.1f} | `{command(recipe)}` |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", choices=RECIPES)
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    runs = [measure(arguments.recipe, seed) for seed in range(arguments.seeds)]
+    measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    measured[arguments.recipe] = {"machine": machine(), "params": RECIPES[arguments.recipe], "runs": runs}
+    measured = {recipe: measured[recipe] for recipe in RECIPES if recipe in measured}
+    write_json(MEASURED, measured)
+    machines = dict.fromkeys(entry["machine"] for entry in measured.values())
+    heading = ["# Recipes", "", f"Written by `python -m benchmarks.recipes RECIPE`. {' / '.join(machines)}.", ""]
+    write_text(TABLE, "\n".join([*heading, *table(measured)]) + "\n")
+    print("\n".join(table(measured)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""`make bench`: every program in turn, several rounds, medians and ratios, written to benchmarks/results.md.
+
+Ratios are what counts: machines are shared and noisy, and both sides of a ratio saw the same noise.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from src.determinism import CPU_THREADS
+from src.files import write_text
+
+DATA_DIR = Path("data/MNIST")
+RESULTS = Path("benchmarks/results.md")
+EPOCHS = 2
+# 54,000 images forward and backward, 6,000 forward: 2.66 MFLOP an image forward, 7.69 both ways (the first layer needs
+# no gradient of its input). All 60,000 both ways are 461 GFLOP.
+EPOCH_GFLOP = 54.0 * 7.69 + 6.0 * 2.66
+
+
+def program(module: str, *arguments: str) -> Callable[[], float]:
+    """A program of this folder in a process of its own; its last line is what it measured."""
+
+    def run() -> float:
+        command = [sys.executable, "-m", f"benchmarks.{module}", "--data-dir", str(DATA_DIR), "--epochs", str(EPOCHS)]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+        return float(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def command(*words: str, cwd: Path | None = None) -> Callable[[], float]:
+    """A whole command, timed from outside."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        subprocess.run(words, check=True, cwd=cwd, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started
+
+    return run
+
+
+def matrix_rate(dtype: torch.dtype) -> Callable[[], float]:
+    """GFLOP a second of a square matrix product, the best of ten."""
+
+    def run() -> float:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.set_num_threads(CPU_THREADS)
+        size = 8192 if device == "cuda" else 2048
+        a = torch.randn(size, size, device=device, dtype=dtype)
+        seconds = []
+        for _ in range(10):
+            started = time.perf_counter()
+            (a @ a)[0, 0].item()
+            seconds.append(time.perf_counter() - started)
+        return 2 * size**3 / min(seconds) / 1e9
+
+    return run
+
+
+def interleaved(cases: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Run every case once a round, so that all see the same noise."""
+    measured: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(1, rounds + 1):
+        for name, run in cases.items():
+            measured[name].append(run())
+            print(f"round {number}/{rounds}  {name}: {measured[name][-1]:.2f}", flush=True)
+    return measured
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def fit_table(fits: dict[str, list[float]], rates: dict[str, list[float]]) -> list[str]:
+    """Seconds an epoch and ratios to the conventional program and to the raw loop."""
+    reference = statistics.median(fits["conventional, 4 workers"])
+    lines = [
+        "| fit | s an epoch: median (range) | times faster than conventional, 4 workers | of the raw loop's time |"
+    ]
+    lines.append("|---|---|---|---|")
+    for name, values in fits.items():
+        median = statistics.median(values)
+        raw = statistics.median(fits["raw loop, bf16" if "bf16" in name else "raw loop"])
+        epochs = [value / EPOCHS for value in values]
+        lines.append(f"| {name} | {spread(epochs)} | {reference / median:.1f} | {median / raw:.2f} |")
+    for name, values in rates.items():
+        floor = EPOCH_GFLOP / statistics.median(values)
+        lines.append(f"| floor, {name} | {floor:.2f} | {reference / EPOCHS / floor:.1f} | |")
+    return lines
+
+
+def dvc_clone(folder: Path) -> Path:
+    """A clone with data and model checked out from this repository's cache, in which DVC can be timed."""
+    clone = folder / "clone"
+    subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
+    cache = Path(".dvc/cache").resolve()
+    subprocess.run(["dvc", "cache", "dir", "--local", str(cache)], check=True, cwd=clone, stdout=subprocess.DEVNULL)
+    subprocess.run(["dvc", "checkout", "--quiet"], check=True, cwd=clone)
+    return clone
+
+
+def machine() -> str:
+    """Hardware and versions in one line."""
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        device = f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, {CPU_THREADS} threads used"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning", "torchvision", "dvc"))
+    return f"{device}; Python {platform.python_version()}, {packages}"
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    fits = interleaved(
+        {
+            "conventional, 4 workers": program("conventional", "--workers", "4"),
+            "conventional, 0 workers": program("conventional", "--workers", "0"),
+            "raw loop": program("raw_loop"),
+            "raw loop, bf16": program("raw_loop", "--bf16"),
+            "this pipeline": program("ours"),
+            "this pipeline, bf16": program("ours", "--bf16"),
+        },
+        rounds,
+    )
+    rates = interleaved({"fp32": matrix_rate(torch.float32), "bf16": matrix_rate(torch.bfloat16)}, rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        clone = dvc_clone(Path(folder))
+        starts = interleaved(
+            {
+                **{
+                    f"import of stages.{name}": command(sys.executable, "-c", f"import stages.{name}")
+                    for name in ("fetch", "train", "evaluate")
+                },
+                "`dvc repro` with nothing to do": command("dvc", "repro", "--quiet", cwd=clone),
+                "`dvc exp run -f -S epochs=1 train evaluate`, warm": command(
+                    "dvc", "exp", "run", "--quiet", "-f", "-s", "-S", "epochs=1", "train", "evaluate", cwd=clone
+                ),
+            },
+            rounds,
+        )
+    lines = [
+        "# Benchmark",
+        "",
+        f"Written by `make bench`. {machine()}; {rounds} interleaved rounds, {EPOCHS} epochs of the plain recipe "
+        "(batches of 128, Adam at 0.001, constant rate, no augmentation), each in a process of its own.",
+        "",
+        *fit_table(fits, rates),
+        "",
+        f"The floor is {EPOCH_GFLOP:.0f} GFLOP an epoch over the measured rate of a matrix product: "
+        + ", ".join(f"{statistics.median(values):.0f} GFLOP/s in {name}" for name, values in rates.items())
+        + ".",
+        "",
+        "| start-up and whole commands | s: median (range) |",
+        "|---|---|",
+        *(f"| {name} | {spread(values)} |" for name, values in starts.items()),
+    ]
+    write_text(RESULTS, "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
