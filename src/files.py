@@ -3,6 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: If the disk is full or the folder is read-only; the old file is then still in place.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, since a rename is atomic within one file system only; by process, since two may write at once.
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _sweep(path)
+    scratch = _scratch(path)
     try:
         with scratch.open("wb") as file:
             file.write(content)
@@ -33,11 +33,25 @@ def write_bytes(path: Path, content: bytes) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _sweep(path: Path) -> None:
-    """Remove what processes left behind that were killed while they wrote to the path."""
-    for scratch in path.parent.glob(f".{path.name}.*.tmp"):
-        if not psutil.pid_exists(int(scratch.suffixes[-2][1:])):
-            scratch.unlink(missing_ok=True)
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside the path, gone afterwards."""
+    scratch = _scratch(path)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _scratch(path: Path) -> Path:
+    """A name beside the path that is free; what was left there by processes that were killed is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        if not psutil.pid_exists(int(left.suffixes[-2][1:])):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    # Beside the target, since a rename is atomic within one file system only; by process, since two may write at once.
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_text(path: Path, content: str) -> None:

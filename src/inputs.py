@@ -37,7 +37,9 @@ def stage_inputs(stage: str) -> dict[str, str]:
         try:
             inputs |= {str(path): sha256(path) for path in files}
         except FileNotFoundError as error:
-            raise UserError(f"{error.filename}: is missing; run `dvc repro` or `git checkout {dep}`") from error
+            # What no other stage makes comes from git.
+            repair = f"git checkout {dep}" if dep.suffix == ".py" else "dvc repro"
+            raise UserError(f"{error.filename}: is missing; run `{repair}`") from error
     return inputs
 
 

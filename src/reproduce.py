@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,25 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from src.errors import UserError
+from src.report.policy import parse_policy
 
-RECORD = Path("logs/train.json")
-METRICS = Path("metrics/eval.json")
-# What a record of a training says about the machine; the rest is how long it took.
-MACHINE = ("device", "threads", "cpu", "kernels", "versions")
+MACHINE = Path("metrics/trained_on.json")
+POLICY = Path("metrics_policy.yaml")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a repository holds.
+
+    Attributes:
+        outputs: Hash of every output by its path, as dvc.lock has it.
+        machine: What the model was trained on; empty where that is not recorded.
+        metrics: Content of the metrics files that the policy names, by path.
+    """
+
+    outputs: dict[str, str]
+    machine: dict[str, Any]
+    metrics: dict[str, Any]
 
 
 def main() -> int:
@@ -26,58 +42,106 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True)
     try:
         with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
-            clone = run_again(Path(), Path(folder) / "clone")
-            expected, found = locked_outputs(Path()), locked_outputs(clone)
-            same = expected == found
-            console.print(_table(expected, found))
-            if same:
-                console.print(f"All {len(expected)} outputs are byte-identical.")
+            clone = Path(folder) / "clone"
+            _run("git", "clone", "--quiet", str(Path().resolve()), str(clone), folder=Path())
+            committed = read_results(clone)
+            # The interpreter of this process is the clone's, too; DVC runs `python` from PATH.
+            _run(sys.executable, "-m", "dvc", "repro", folder=clone)
+            again = read_results(clone)
+            console.print(_table(committed.outputs, again.outputs))
+            if committed.outputs == again.outputs:
+                console.print(f"All {len(again.outputs)} outputs are byte-identical.")
                 return 0
-            return _explain(console, clone)
+            return _explain(console, committed, again, clone)
     except UserError as error:
         print(f"reproduce: {error}", file=sys.stderr)  # noqa: T201
         return 1
 
 
-def run_again(repository: Path, clone: Path) -> Path:
-    """Clone the last commit of a repository, with nothing of its cache, and run its pipeline there.
+def _run(*command: str, folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode:
+        raise UserError(f"`{' '.join(command)}` failed in {folder.resolve()}; see above")
+
+
+def read_results(repository: Path) -> Results:
+    """The results in a working tree.
 
     Raises:
-        UserError: If there is no such commit, or a stage fails.
+        UserError: If there are none.
     """
-    stages = ["git", "clone", "--quiet", str(repository.resolve()), str(clone)], [sys.executable, "-m", "dvc", "repro"]
-    # The interpreter of this process is the clone's, too; DVC runs `python` from PATH.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for command, folder in zip(stages, (repository, clone), strict=True):
-        if subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode:
-            raise UserError(f"`{' '.join(command)}` failed in {folder.resolve()}; see above")
-    return clone
+    lock = repository / "dvc.lock"
+    if not lock.exists():
+        raise UserError("the last commit has no dvc.lock, so there is no result to reproduce; run `dvc repro`, commit")
+    stages = YAML(typ="safe").load(lock)["stages"]
+    outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    machine = _read_json(repository / MACHINE) if (repository / MACHINE).exists() else {}
+    return Results(
+        outputs, machine, {path: _read_json(repository / path) for path in outputs if path.endswith(".json")}
+    )
 
 
-def locked_outputs(repository: Path) -> dict[str, str]:
-    """Hash of every output by its path, as dvc.lock has it."""
-    stages = YAML(typ="safe").load(repository / "dvc.lock")["stages"]
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
-
-
-def differences(repository: Path, clone: Path) -> list[str]:
+def differences(committed: Results, again: Results, requirements: str) -> Iterator[str]:
     """What is known to differ between here and where the results were made, one line each.
 
-    That is: packages of other versions than requirements.txt has, and whatever the records of the two trainings say
-    about the machine; the committed results' record is there only where they were made.
+    Args:
+        committed: Results of the commit.
+        again: Results made from it here.
+        requirements: Content of requirements.txt, whose versions the committed results were made with.
     """
-    lines = []
-    for line in (repository / "requirements.txt").read_text().splitlines():
+    for line in requirements.splitlines():
         name, separator, pinned = line.partition("==")
         installed = _version(name) if separator else pinned
         if installed != pinned:
-            lines.append(f"{name} is {installed} here, requirements.txt has {pinned}")
-    if not (repository / RECORD).exists():
-        return [*lines, "where the committed results were made is not on record here"]
-    before, now = (json.loads((folder / RECORD).read_text()) for folder in (repository, clone))
-    return lines + [
-        f"{key}: {before.get(key)} before, {now[key]} now" for key in MACHINE if before.get(key) != now[key]
-    ]
+            yield f"{name} is {installed} here, requirements.txt has {pinned}"
+    if not committed.machine:
+        yield f"what the committed results were made on is not on record: there is no {MACHINE}"
+    for key, before in committed.machine.items():
+        now = again.machine.get(key)
+        if before != now:
+            yield f"{key}: {before} before, {now} now"
+
+
+def compare_metrics(committed: Results, again: Results, policy: str) -> Iterator[tuple[str, bool]]:
+    """Each metric of which the seed-to-seed spread is known: what became of it, and whether a seed changes as much.
+
+    Args:
+        committed: Results of the commit.
+        again: Results made from it here.
+        policy: Content of metrics_policy.yaml.
+    """
+    for path, rules in parse_policy(policy, str(POLICY)).metrics.items():
+        for name, rule in rules.items():
+            if rule.noise and name in committed.metrics[path]:
+                before, now = (results.metrics[path][name] for results in (committed, again))
+                within = rule.noise.covers(now - before)
+                words = "within" if within else "more than"
+                yield (
+                    f"{name}: {before} before, {now} now; {words} what another seed changes "
+                    f"(standard deviation {rule.noise.std} over {rule.noise.seeds} seeds)",
+                    within,
+                )
+
+
+def _explain(console: Console, committed: Results, again: Results, clone: Path) -> int:
+    """Say why outputs may differ, and whether the metrics are as good; exit code."""
+    reasons = list(differences(committed, again, (clone / "requirements.txt").read_text()))
+    if not reasons:
+        console.print("Versions, device, threads and processor are the same, so these outputs should be, too.")
+        return 1
+    for reason in reasons:
+        console.print(f"- {reason}", markup=False)
+    policy = clone / POLICY
+    compared = list(compare_metrics(committed, again, policy.read_text())) if policy.exists() else []
+    for words, _ in compared:
+        console.print(words, markup=False)
+    if not compared:
+        console.print(f"{POLICY} has no seed-to-seed spread, so whether this is noise cannot be told.")
+    return 0 if compared and all(within for _, within in compared) else 1
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 def _version(name: str) -> str:
@@ -93,26 +157,6 @@ def _table(expected: dict[str, str], found: dict[str, str]) -> Table:
         before, now = expected.get(path, "-"), found.get(path, "-")
         table.add_row(path, before[:12], now[:12], "same" if before == now else "[red]differs[/red]")
     return table
-
-
-def _explain(console: Console, clone: Path) -> int:
-    """Say why outputs may differ, and whether the metrics are as good; exit code."""
-    reasons = differences(Path(), clone)
-    if not reasons:
-        console.print("Versions, device, threads and processor are the same, so these outputs should be, too.")
-        return 1
-    for reason in reasons:
-        console.print(f"- {reason}", markup=False)
-    before, now = (json.loads((folder / METRICS).read_text()) for folder in (Path(), clone))
-    good = within_noise(before, now)
-    words = "within" if good else "outside"
-    console.print(f"test_acc {now['test_acc']:.4f} is {words} the 95% interval of {before['test_acc']:.4f}.")
-    return 0 if good else 1
-
-
-def within_noise(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether a test accuracy lies in the other's 95% interval, several times as wide as what a seed changes."""
-    return before["test_acc_low"] <= now["test_acc"] <= before["test_acc_high"]
 
 
 if __name__ == "__main__":

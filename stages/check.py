@@ -42,3 +42,7 @@ def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Pat
     for folder in folders:
         check_room(folder)
     write_text(marker, "params.yaml is sound, and this machine can run it\n")
+
+
+if __name__ == "__main__":
+    sys.exit("this module has the stage's functions; its guarded command is `python -m stages check`")

@@ -3,14 +3,13 @@
 import gzip
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from src.dataset import FILES, raw_folder, write_manifest
 from src.download import MIRRORS, SHA256, download
 from src.errors import UserError
-from src.files import write_bytes
+from src.files import scratch_folder, write_bytes
 from src.idx import write_idx
 from src.params import load_params
 
@@ -49,11 +48,11 @@ def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256
 
 def _download_mnist(data_dir: Path, mirrors: Sequence[str], sha256: Mapping[str, str]) -> None:
     """Download to a scratch folder and unpack from there; torchvision wants the files unpacked."""
-    with tempfile.TemporaryDirectory(prefix="mnist-") as scratch:
-        download(Path(scratch), mirrors, sha256)
+    with scratch_folder(data_dir) as scratch:
+        download(scratch, mirrors, sha256)
         for pair in FILES.values():
             for name in pair:
-                write_bytes(raw_folder(data_dir) / name, gzip.decompress((Path(scratch) / f"{name}.gz").read_bytes()))
+                write_bytes(raw_folder(data_dir) / name, gzip.decompress((scratch / f"{name}.gz").read_bytes()))
 
 
 def _write_digits(data_dir: Path) -> None:
@@ -63,3 +62,7 @@ def _write_digits(data_dir: Path) -> None:
     for part, arrays in digits_as_mnist().items():
         for name, array in zip(FILES[part], arrays, strict=True):
             write_idx(raw_folder(data_dir) / name, array)
+
+
+if __name__ == "__main__":
+    sys.exit("this module has the stage's functions; its guarded command is `python -m stages fetch`")

@@ -32,6 +32,8 @@ from src.params import Params, load_params
 from src.schedule import learning_rates
 
 DATA_DIR = Path("data/MNIST")
+# What the weights depend on besides the stage's inputs; in git, beside the results, so that it goes where they go.
+MACHINE_PATH = Path("metrics/trained_on.json")
 RECORD_PATH = Path("logs/train.json")
 CHECKPOINTS = Path("logs/checkpoints")
 # What these are set to decides which kernels compute, and so the last bits of the weights.
@@ -50,7 +52,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training was like; it depends on the machine and is no out of the stage."""
+    """What a training was like; it depends on the machine."""
 
     device: str
     threads: int
@@ -68,7 +70,10 @@ def main() -> int:
     except UserError as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
-    write_json(RECORD_PATH, {**vars(result), "cpu": _cpu(), "kernels": _kernels()})
+    # No out of the stage: two machines may well make the same results.
+    machine = {"device": result.device, "threads": result.threads, "cpu": _cpu(), "kernels": _kernels()}
+    write_json(MACHINE_PATH, {**machine, "versions": result.versions})
+    write_json(RECORD_PATH, {"device": result.device, "fit_seconds": result.fit_seconds})
     return 0
 
 
@@ -175,7 +180,7 @@ def _device_name(device: torch.device) -> str:
 
 
 def _kernels() -> dict[str, str]:
-    return {name: os.environ.get(name, "") for name in KERNEL_VARIABLES}
+    return {name: os.environ[name] for name in KERNEL_VARIABLES if name in os.environ}
 
 
 def _cpu() -> str:
@@ -184,3 +189,7 @@ def _cpu() -> str:
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "pytorch-lightning", "numpy")}
+
+
+if __name__ == "__main__":
+    sys.exit("this module has the stage's functions; its guarded command is `python -m stages train`")

@@ -9,6 +9,8 @@ from ruamel.yaml.error import YAMLError
 
 from src.errors import UserError
 
+SEED_DEVIATIONS = 2  # about 95% of differences that the seed alone makes are smaller
+
 
 class Noise(BaseModel):
     """Spread of a metric over trainings that differ in the seed alone."""
@@ -17,6 +19,15 @@ class Noise(BaseModel):
 
     std: float = Field(gt=0, description="sample standard deviation, in the metric's unit")
     seeds: int = Field(ge=2, description="how many trainings it was measured over")
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the difference between two trainings: √2 times that of one."""
+        return math.sqrt(2) * self.std
+
+    def covers(self, change: float) -> bool:
+        """Whether a change, of either sign, is within what another seed gives."""
+        return abs(change) <= SEED_DEVIATIONS * self.spread
 
 
 class Rule(BaseModel):

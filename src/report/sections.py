@@ -1,7 +1,5 @@
 """The seven parts of the report, in the order in which a reviewer asks."""
 
-import math
-
 from src.errors import UserError
 from src.report.behaviour import Behaviour
 from src.report.document import (
@@ -33,7 +31,6 @@ from src.report.verdict import Outcome, Verdict
 MAX_ROWS = 40
 MAX_REASONS = 12
 MAX_PAIRS = 8
-SEED_DEVIATIONS = 2  # about 95% of differences that the seed alone makes are smaller
 HEADINGS = {Outcome.PASS: "✅ Pass", Outcome.FAIL: "❌ Fail", Outcome.UNKNOWN: "❓ Could not tell"}
 GATING = {Standing.HOLDS: "✅ holds", Standing.BROKEN: "❌ broken", Standing.UNKNOWN: "❓ could not tell"}
 INFORMING = {Standing.HOLDS: "holds", Standing.BROKEN: "⚠️ broken, but only informs", Standing.NO_RULE: "informs"}
@@ -220,13 +217,12 @@ def _arrow(change: float, digits: str) -> str:
 
 
 def _seed_sentence(row: Row, change: float, noise: Noise) -> Sentence:
-    """A change beside what two trainings with other seeds differ by: √2 times the standard deviation of one."""
-    spread = math.sqrt(2) * noise.std
+    """A change beside what two trainings with other seeds differ by."""
     return [
         Data(row.label),
-        f" changed by {abs(change):.4g}, {abs(change) / spread:.1f} times the {spread:.2g} by which trainings with "
-        f"other seeds differ (standard deviation, measured over {noise.seeds}): ",
-        Strong("within" if abs(change) <= SEED_DEVIATIONS * spread else "more than"),
+        f" changed by {abs(change):.4g}, {abs(change) / noise.spread:.1f} times the {noise.spread:.2g} by which "
+        f"trainings with other seeds differ (standard deviation, measured over {noise.seeds}): ",
+        Strong("within" if noise.covers(change) else "more than"),
         " what another seed gives",
     ]
 

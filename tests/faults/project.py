@@ -26,6 +26,7 @@ CODE = (
     ".gitignore",
     "dvc.yaml",
     "params.yaml",
+    "metrics_policy.yaml",
     "Makefile",
     "requirements.txt",
 )

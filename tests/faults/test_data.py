@@ -57,6 +57,8 @@ def test_row_26_a_killed_download_leaves_no_output(stalling_mirror: str, tmp_pat
     fetching.kill()
     fetching.wait()
     assert not (tmp_path / "MNIST").exists()
+    subprocess.run([sys.executable, "-c", FETCH.format([str(tmp_path)]), "mnist", str(tmp_path / "MNIST")], check=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_row_27_of_two_fetches_at_once_both_are_right(tmp_path: Path) -> None:

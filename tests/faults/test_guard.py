@@ -1,6 +1,7 @@
 """Rows 2 to 6 and 15 to 18: nothing false is locked, and nothing runs on unattended."""
 
 import os
+import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from tests.faults.project import Project, is_gone, wait_for
+from tests.faults.project import ROOT, Project, is_gone, wait_for
 
 # Long enough not to end before the test has done its worst.
 LONG = 500
@@ -157,3 +158,9 @@ def test_an_unknown_stage_is_named(project: Project) -> None:
     done = project.stage("trian")
     assert done.returncode == 1
     assert "expected one of the stages check, fetch, train, evaluate, got 'trian'" in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["check", "fetch", "train", "evaluate"])
+def test_a_stage_without_its_guard_is_refused(stage: str) -> None:
+    with pytest.raises(SystemExit, match=f"its guarded command is `python -m stages {stage}`"):
+        runpy.run_path(f"{ROOT}/stages/{stage}.py", run_name="__main__")

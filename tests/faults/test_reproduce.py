@@ -1,57 +1,58 @@
 """`make reproduce` tells the same from another result, and says what may be the reason."""
 
-import json
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from src.reproduce import MACHINE, differences, within_noise
+from src.reproduce import Results, compare_metrics, differences
 from tests.faults.project import Project
 
-RECORD = {"device": "cpu", "threads": 2, "cpu": "x86_64 AVX512", "kernels": {}, "versions": {"torch": "2"}}
+MACHINE = {"device": "cpu", "threads": 2, "cpu": "x86_64 AVX512", "kernels": {}, "versions": {"torch": "2"}}
+METRICS = "metrics/eval.json"
+COMMITTED = Results({METRICS: "0"}, MACHINE, {METRICS: {"test_acc": 0.99}})
+RULE = "{better: higher, tolerated: 0.001, gates: true%s}"
+POLICY = f"metrics: {{{METRICS}: {{test_acc: {RULE}}}}}"
 
 
-def repository(path: Path, requirements: str = "numpy\n", **record: object) -> Path:
-    (path / "logs").mkdir(parents=True)
-    (path / "requirements.txt").write_text(requirements)
-    (path / "logs/train.json").write_text(json.dumps({**RECORD, **record, "fit_seconds": 1}))
-    return path
+def on(**machine: Any) -> Results:
+    return replace(COMMITTED, machine={**MACHINE, **machine})
 
 
-def test_the_same_machine_has_no_differences(tmp_path: Path) -> None:
-    assert differences(repository(tmp_path / "a"), repository(tmp_path / "b", fit_seconds=2)) == []
+def test_the_same_machine_has_no_differences() -> None:
+    assert list(differences(COMMITTED, COMMITTED, "numpy\n")) == []
 
 
 @pytest.mark.parametrize("key", MACHINE)
-def test_each_difference_of_machines_is_named(tmp_path: Path, key: str) -> None:
-    lines = differences(repository(tmp_path / "a"), repository(tmp_path / "b", **{key: "other"}))
-    assert lines == [f"{key}: {RECORD[key]} before, other now"]
+def test_each_difference_of_machines_is_named(key: str) -> None:
+    lines = list(differences(COMMITTED, on(**{key: "other"}), ""))
+    assert lines == [f"{key}: {MACHINE[key]} before, other now"]
 
 
-def test_other_versions_than_required_are_named(tmp_path: Path) -> None:
-    before = repository(tmp_path / "a", "# pinned\npytest==0.1\nno-such-package==1\n-c constraints.txt\n")
-    assert differences(before, repository(tmp_path / "b")) == [
+def test_other_versions_than_required_are_named() -> None:
+    requirements = "# pinned\npytest==0.1\nno-such-package==1\n-c constraints.txt\n"
+    assert list(differences(COMMITTED, COMMITTED, requirements)) == [
         f"pytest is {pytest.__version__} here, requirements.txt has 0.1",
         "no-such-package is not installed here, requirements.txt has 1",
     ]
 
 
-def test_results_of_an_unknown_machine_are_said_to_be_so(tmp_path: Path) -> None:
-    before = repository(tmp_path / "a")
-    (before / "logs/train.json").unlink()
-    assert differences(before, repository(tmp_path / "b")) == [
-        "where the committed results were made is not on record here"
-    ]
+def test_results_of_an_unknown_machine_are_said_to_be_so() -> None:
+    lines = list(differences(replace(COMMITTED, machine={}), COMMITTED, ""))
+    assert lines == ["what the committed results were made on is not on record: there is no metrics/trained_on.json"]
 
 
-def test_noise_is_the_interval_of_the_test_accuracy() -> None:
-    before = {"test_acc_low": 0.98, "test_acc_high": 0.99}
-    assert [within_noise(before, {"test_acc": value}) for value in (0.979, 0.98, 0.99, 0.991)] == [
-        False,
-        True,
-        True,
-        False,
-    ]
+# Twice the spread of a difference: 2 * sqrt(2) * 0.001 = 0.0028.
+@pytest.mark.parametrize(("now", "within"), [(0.9927, True), (0.9929, False), (0.9873, True), (0.9871, False)])
+def test_a_metric_is_compared_within_the_seed_noise(now: float, within: bool) -> None:
+    again = replace(COMMITTED, metrics={METRICS: {"test_acc": now}})
+    ((words, found),) = compare_metrics(COMMITTED, again, POLICY % ", noise: {std: 0.001, seeds: 5}")
+    assert found == within
+    assert f"test_acc: 0.99 before, {now} now; {'within' if within else 'more than'} what another seed" in words
+
+
+def test_a_metric_whose_seed_noise_nobody_measured_is_not_compared() -> None:
+    assert not list(compare_metrics(COMMITTED, COMMITTED, POLICY % ""))
 
 
 @pytest.mark.slow
@@ -63,13 +64,34 @@ def test_a_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> N
     assert "differs" not in done.stdout
 
 
+def tamper(project: Project) -> None:
+    """Commit another hash of the test metrics than the pipeline gives."""
+    lock = project.path / "dvc.lock"
+    lock.write_text(lock.read_text().replace(project.outs()[METRICS], 32 * "f"))
+    project.commit()
+
+
+def differing(output: str) -> list[str]:
+    rows = [line.split() for line in output.splitlines()]
+    return [row[0] for row in rows if row[-1:] == ["differs"]]
+
+
 @pytest.mark.slow
 def test_another_output_than_the_lock_has_is_named(project: Project) -> None:
-    lock = project.path / "dvc.lock"
-    lock.write_text(lock.read_text().replace(project.outs()["metrics/eval.json"], 32 * "f"))
-    project.commit()
+    tamper(project)
     done = project.run("python", "-m", "src.reproduce")
     assert done.returncode == 1
-    rows = [line.split() for line in done.stdout.splitlines()]
-    assert [row[0] for row in rows if row[-1:] == ["differs"]] == ["metrics/eval.json"]
+    assert differing(done.stdout) == [METRICS]
     assert "the same, so these outputs should be, too" in done.stdout
+
+
+@pytest.mark.slow
+def test_another_output_of_another_machine_passes_within_the_seed_noise(project: Project) -> None:
+    machine = project.path / "metrics/trained_on.json"
+    machine.write_text(machine.read_text().replace('"threads": 2', '"threads": 3'))
+    tamper(project)
+    done = project.run("python", "-m", "src.reproduce")
+    assert done.returncode == 0
+    assert differing(done.stdout) == [METRICS]
+    assert "threads: 3 before, 2 now" in done.stdout
+    assert "within what another seed changes" in done.stdout

@@ -91,12 +91,16 @@ def test_every_ingredient_trains(params: Params, digits_dir: Path, tmp_path: Pat
     assert json.loads(outputs.metrics.read_text())["final"]["acc"] > 0.2
 
 
-def test_main_writes_the_outs_and_a_record_of_the_run(workspace: Path, trained: Outputs) -> None:
+def test_main_writes_the_outs_and_records_of_the_machine_and_the_run(workspace: Path, trained: Outputs) -> None:
     assert main() == 0
     assert read_all(Outputs()) == read_all(trained)
-    record = json.loads((workspace / "logs/train.json").read_text())
-    assert record["device"] == "cpu"
-    assert record["fit_seconds"] > 0
+    machine = json.loads((workspace / "metrics/trained_on.json").read_text())
+    assert (machine["device"], machine["threads"], machine["versions"]["torch"]) == (
+        "cpu",
+        2,
+        torch.__version__.split("+")[0],
+    )
+    assert json.loads((workspace / "logs/train.json").read_text())["fit_seconds"] > 0
 
 
 def test_a_batch_larger_than_the_training_part_is_refused(params: Params, digits_dir: Path, tmp_path: Path) -> None:

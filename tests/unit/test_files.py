@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.files import sha256, write_bytes, write_json, write_text
+from src.files import scratch_folder, sha256, write_bytes, write_json, write_text
 
 
 @contextmanager
@@ -50,6 +50,13 @@ def test_a_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_text(folder, "new")
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_scratch_folder_lies_beside_the_path_and_is_gone_afterwards(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path / "a" / "file") as scratch:
+        (scratch / "b").touch()
+        assert scratch.parent == tmp_path / "a"
+    assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
