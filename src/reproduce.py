@@ -45,8 +45,8 @@ def main() -> int:
             clone = Path(folder) / "clone"
             _run("git", "clone", "--quiet", str(Path().resolve()), str(clone), folder=Path())
             committed = read_results(clone)
-            # The interpreter of this process is the clone's, too; DVC runs `python` from PATH.
-            _run(sys.executable, "-m", "dvc", "repro", folder=clone)
+            # By force, since metrics and plots came with the clone and DVC would believe them.
+            _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone)
             again = read_results(clone)
             console.print(_table(committed.outputs, again.outputs))
             if committed.outputs == again.outputs:
@@ -59,6 +59,7 @@ def main() -> int:
 
 
 def _run(*command: str, folder: Path) -> None:
+    # The interpreter of this process is the clone's, too; DVC runs `python` from PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode:
         raise UserError(f"`{' '.join(command)}` failed in {folder.resolve()}; see above")
