@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro report verify reproduce test lint format bench lock clean
+.PHONY: help repro report verify reproduce test lint format bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: $(VENV)/installed-dev ## format the code and mend what ruff can mend
 lock: $(VENV)/installed-dev ## write requirements.lock: every package with its hashes, for pip install --require-hashes
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	  requirements.txt --output-file requirements.lock
+
+audit: lock ## look the locked packages up among the known vulnerabilities
+	uv tool run pip-audit@2.10.1 --strict --requirement requirements.lock --no-deps --disable-pip
 
 bench: $(VENV)/installed ## time the pipeline against the conventional program, write benchmarks/results.md
 	python -m benchmarks.run
