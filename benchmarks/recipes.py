@@ -9,10 +9,11 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.run import DATA_DIR, machine
+from benchmarks.machine import machine
 from src.files import write_json, write_text
 from src.params import Params, load_params
 from stages import evaluate, train
+from stages.train import DATA_DIR
 
 MEASURED = Path("benchmarks/recipes.json")
 TABLE = Path("benchmarks/recipes.md")
