@@ -147,7 +147,7 @@ def main() -> None:
             {
                 **{
                     f"import of stages.{name}": command(sys.executable, "-c", f"import stages.{name}")
-                    for name in ("fetch", "train", "evaluate")
+                    for name in ("check", "fetch", "train", "evaluate")
                 },
                 "`dvc repro` with nothing to do": command("dvc", "repro", "--quiet", cwd=clone),
                 "`dvc exp run` of the fast recipe, data at hand": fast_recipe(clone),
