@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro report verify reproduce test lint format bench lock audit clean
+.PHONY: help repro report verify reproduce test test-slow lint format bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ help: ## list the commands
 repro: $(VENV)/installed ## fetch, train and evaluate whatever is out of date
 	dvc repro
 
-verify: $(VENV)/installed ## hash every output and every cache object and compare with dvc.lock
+verify: $(VENV)/installed ## hash every output, and its objects in the cache, and compare with dvc.lock
 	python -m src.verify
 
 reproduce: $(VENV)/installed ## run the last commit again in a clone with an empty cache and compare with dvc.lock
@@ -27,6 +27,9 @@ report: $(VENV)/installed-report ## compare the working tree with another revisi
 
 test: $(VENV)/installed-dev ## run the tests
 	python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/installed-dev ## run the tests that take minutes, mounts or many kills
+	python -m pytest -n 2 -m slow
 
 lint: $(VENV)/installed-dev ## check format, style, types and workflows
 	ruff format --check .

@@ -1,6 +1,7 @@
 """The recipes of the README over several seeds: mean and standard deviation of the test accuracy, last epoch.
 
-Each call adds its recipe to recipes.json, from which recipes.md is written.
+Each run is added to recipes.json, from which recipes.md is written; seeds that are there already, of the same recipe on
+the same kind of machine, are not run again.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import machine
 from src.files import write_json, write_text
@@ -96,16 +98,22 @@ def main() -> None:
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--seeds", type=int, default=5)
     arguments = parser.parse_args()
-    runs: list[dict[str, float]] = []
-    for seed in range(arguments.seeds):
-        runs.append(measure(arguments.recipe, seed))
-        save(arguments.recipe, runs)
-
-
-def save(recipe: str, runs: list[dict[str, float]]) -> None:
-    """Put the runs of a recipe in the place of its former ones, and write the table."""
     measured = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
-    measured[recipe] = {"machine": machine(), "params": RECIPES[recipe], "runs": runs}
+    entry: dict[str, Any] = {
+        "machine": machine(),
+        "params": recipe_params(arguments.recipe, seed=0).model_dump(),
+        "runs": [],
+    }
+    before = measured.get(arguments.recipe, entry)
+    if {**before, "runs": []} == entry:
+        entry = before
+    for seed in range(len(entry["runs"]), arguments.seeds):
+        entry["runs"].append(measure(arguments.recipe, seed))
+        save({**measured, arguments.recipe: entry})
+
+
+def save(measured: dict[str, dict]) -> None:
+    """Write all runs and the table."""
     measured = {name: measured[name] for name in RECIPES if name in measured}
     write_json(MEASURED, measured)
     machines = dict.fromkeys(entry["machine"] for entry in measured.values())

@@ -108,7 +108,8 @@ class Classifier(LightningModule):
     def _step_on(self, part: Part) -> Step:
         """The optimizer's step for one batch of a part."""
         optimizer = self._optimizer()
-        lr = optimizer.param_groups[0]["lr"]
+        # Lightning brings a checkpoint's moments to the device, but not its rate.
+        lr = optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(self.device)
         follow = get_ema_multi_avg_fn(self.ema)
         averaged, current = _numbers(self.average), _numbers(self.model)
 

@@ -48,7 +48,9 @@ def _scratch(path: Path) -> Path:
     """A name beside the path that is free; what was left there by processes that were killed is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.tmp"):
-        if not psutil.pid_exists(int(left.suffixes[-2][1:])):
+        # In a container, a killed process and this one may well have had the same id.
+        writer = int(left.suffixes[-2][1:])
+        if writer == os.getpid() or not psutil.pid_exists(writer):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     # Beside the target, since a rename is atomic within one file system only; by process, since two may write at once.
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -70,5 +72,14 @@ def write_json(path: Path, content: Any) -> None:
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
+    return _digest(path, "sha256")
+
+
+def md5(path: Path) -> str:
+    """Hexadecimal MD5 of a file's content, by which DVC names it."""
+    return _digest(path, "md5")
+
+
+def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -19,7 +19,7 @@ from types import FrameType
 import psutil
 
 from src.errors import UserError
-from src.inputs import stage_inputs
+from src.inputs import check_unchanged, stage_inputs
 
 LOCKS = Path("logs")
 # How long a process that is about to end may keep its lock before the next one gives up waiting for it.
@@ -28,12 +28,12 @@ POLL_SECONDS = 0.5
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def guarded(stage: str, main: Callable[[], int]) -> int:
+def guarded(stage: str, main: Callable[[dict[str, str]], int]) -> int:
     """Run a stage in the current process, which is the main thread of a program started for it.
 
     Args:
         stage: Its name in dvc.yaml.
-        main: Does the work; what it reads and imports belongs in here, after the inputs were noted.
+        main: Does the work, given the noted inputs; what it reads and imports belongs in here, after they were noted.
 
     Returns:
         Exit code: that of main; 130 after Ctrl-C, 143 after SIGTERM; 1 after one line on stderr.
@@ -43,9 +43,9 @@ def guarded(stage: str, main: Callable[[], int]) -> int:
         _end_with_dvc()
         with _alone(stage):
             before = stage_inputs(stage)
-            code = main()
+            code = main(before)
             if code == 0:
-                _compare(before, stage_inputs(stage))
+                check_unchanged(stage, before)
             return code
     except UserError as error:
         _say(f"{stage}: {error}")
@@ -121,13 +121,6 @@ def _alone(stage: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _compare(before: dict[str, str], after: dict[str, str]) -> None:
-    """Raise UserError if an input changed."""
-    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    if changed:
-        raise UserError(f"{', '.join(changed)} changed during the run, so its result is void; run `dvc repro` again")
 
 
 def _say(line: str) -> None:

@@ -1,5 +1,6 @@
 """What DVC records as a stage's inputs, read from the same place."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -41,6 +42,18 @@ def stage_inputs(stage: str) -> dict[str, str]:
             repair = f"git checkout {dep}" if dep.suffix == ".py" else "dvc repro"
             raise UserError(f"{error.filename}: is missing; run `{repair}`") from error
     return inputs
+
+
+def check_unchanged(stage: str, before: Mapping[str, str]) -> None:
+    """Compare a stage's inputs with what they were.
+
+    Raises:
+        UserError: If one is another now.
+    """
+    after = stage_inputs(stage)
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if changed:
+        raise UserError(f"{', '.join(changed)} changed during the run, so its result is void; run `dvc repro` again")
 
 
 def _counts(path: Path) -> bool:

@@ -109,9 +109,9 @@ def load_model(path: Path) -> nn.Module:
     Raises:
         UserError: If the file is missing, cut off, or not such a model.
     """
-    repair = "run `dvc checkout` or `dvc repro`"
+    repair = "delete it and run `dvc checkout` or `dvc repro`"
     if not path.is_file():
-        raise UserError(f"{path}: is missing; {repair}")
+        raise UserError(f"{path}: is missing; run `dvc checkout` or `dvc repro`")
     try:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})[METADATA_KEY])

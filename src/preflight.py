@@ -1,10 +1,7 @@
 """What would make a run fail, found before it starts, without torch: DVC deletes the last results before each stage."""
 
-import ctypes
 import os
-import platform
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -21,7 +18,6 @@ CLASS_COUNTS = {
 }
 # MNIST unpacked and its copy in the cache take 110 MB; checkpoints, model and their copies 40 MB.
 NEEDED_BYTES = 200_000_000
-LIBCUDA = "libcuda.so.1"
 
 
 def check_sizes(params: Params) -> None:
@@ -36,42 +32,6 @@ def check_sizes(params: Params) -> None:
         raise UserError(
             f"params.yaml: batch_size must be at most {training}, the training images, got {params.batch_size}"
         )
-
-
-def check_accelerator(name: str) -> None:
-    """Check that a device that Lightning will be told to use is there.
-
-    Args:
-        name: Lightning's name of it; `auto` takes what there is.
-
-    Raises:
-        UserError: If it is unknown or missing.
-    """
-    there = {
-        "auto": lambda: True,
-        "cpu": lambda: True,
-        "cuda": lambda: cuda_devices() > 0,
-        "mps": _has_mps,
-        "gpu": lambda: cuda_devices() > 0 or _has_mps(),
-    }
-    if name not in there:
-        raise UserError(f"PL_TRAINER_ACCELERATOR: expected one of {', '.join(there)}, got {name!r}")
-    if not there[name]():
-        raise UserError(
-            f"PL_TRAINER_ACCELERATOR is {name!r}, but no such device is here; check the driver (`nvidia-smi`) and "
-            "CUDA_VISIBLE_DEVICES, or unset it to use what there is"
-        )
-
-
-def cuda_devices() -> int:
-    """Number of CUDA devices that this process may use, asked of the driver because importing torch takes seconds."""
-    try:
-        driver = ctypes.CDLL(LIBCUDA)
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    # Both return 0 for success; cuInit fails where no device is visible.
-    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
 def check_room(folder: Path) -> None:
@@ -95,7 +55,3 @@ def cache_folder(root: Path = Path()) -> Path:
     """Where DVC keeps its objects, as configured for the repository in `root`."""
     dvc_dir = root.resolve() / ".dvc"
     return Path(Config(dvc_dir=os.fspath(dvc_dir))["cache"].get("dir") or dvc_dir / "cache")
-
-
-def _has_mps() -> bool:
-    return sys.platform == "darwin" and platform.machine() == "arm64"

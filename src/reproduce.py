@@ -16,10 +16,14 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from src.errors import UserError
+from src.files import md5
 from src.report.policy import parse_policy
+from src.report.revision import flatten
 
 MACHINE = Path("metrics/trained_on.json")
 POLICY = Path("metrics_policy.yaml")
+# What these stages write depends on no machine.
+BEFORE_TRAINING = ("check", "fetch")
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,15 @@ class Results:
 
     Attributes:
         outputs: Hash of every output by its path, as dvc.lock has it.
+        fixed: Paths of those that no machine has an influence on.
         machine: What the model was trained on; empty where that is not recorded.
-        metrics: Content of the metrics files that the policy names, by path.
+        metrics: Values by name, with dots between the levels, of each metrics file by its path.
     """
 
     outputs: dict[str, str]
+    fixed: frozenset[str]
     machine: dict[str, Any]
-    metrics: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
 
 
 def main() -> int:
@@ -69,17 +75,25 @@ def read_results(repository: Path) -> Results:
     """The results in a working tree.
 
     Raises:
-        UserError: If there are none.
+        UserError: If there are none, or a file of them is not what dvc.lock says.
     """
     lock = repository / "dvc.lock"
     if not lock.exists():
         raise UserError("the last commit has no dvc.lock, so there is no result to reproduce; run `dvc repro`, commit")
     stages = YAML(typ="safe").load(lock)["stages"]
     outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    fixed = frozenset(out["path"] for stage in BEFORE_TRAINING if stage in stages for out in stages[stage]["outs"])
+    for path, oid in outputs.items():
+        if (repository / path).is_file() and md5(repository / path) != oid:
+            raise UserError(f"{path}: was committed with other content than dvc.lock has; run `dvc repro`, commit both")
+    metrics = {path: flatten(_read_json(repository / path)) for path in outputs if path.endswith(".json")}
+    return Results(outputs, fixed, _read_machine(repository, outputs), metrics)
+
+
+def _read_machine(repository: Path, outputs: dict[str, str]) -> dict[str, Any]:
+    """What the model was trained on; empty if that was written about another model, which DVC has since replaced."""
     machine = _read_json(repository / MACHINE) if (repository / MACHINE).exists() else {}
-    return Results(
-        outputs, machine, {path: _read_json(repository / path) for path in outputs if path.endswith(".json")}
-    )
+    return machine if machine.pop("model_md5", None) in outputs.values() else {}
 
 
 def differences(committed: Results, again: Results, requirements: str) -> Iterator[str]:
@@ -96,7 +110,7 @@ def differences(committed: Results, again: Results, requirements: str) -> Iterat
         if installed != pinned:
             yield f"{name} is {installed} here, requirements.txt has {pinned}"
     if not committed.machine:
-        yield f"what the committed results were made on is not on record: there is no {MACHINE}"
+        yield f"what the committed results were made on is not on record: {MACHINE} is missing or of another model"
     for key, before in committed.machine.items():
         now = again.machine.get(key)
         if before != now:
@@ -113,7 +127,7 @@ def compare_metrics(committed: Results, again: Results, policy: str) -> Iterator
     """
     for path, rules in parse_policy(policy, str(POLICY)).metrics.items():
         for name, rule in rules.items():
-            if rule.noise and name in committed.metrics[path]:
+            if rule.noise and name in committed.metrics.get(path, {}):
                 before, now = (results.metrics[path][name] for results in (committed, again))
                 within = rule.noise.covers(now - before)
                 words = "within" if within else "more than"
@@ -126,6 +140,9 @@ def compare_metrics(committed: Results, again: Results, policy: str) -> Iterator
 
 def _explain(console: Console, committed: Results, again: Results, clone: Path) -> int:
     """Say why outputs may differ, and whether the metrics are as good; exit code."""
+    if wrong := [path for path in sorted(committed.fixed) if committed.outputs[path] != again.outputs.get(path)]:
+        console.print(f"{', '.join(wrong)}: differs, though no machine has an influence on it.", markup=False)
+        return 1
     reasons = list(differences(committed, again, (clone / "requirements.txt").read_text()))
     if not reasons:
         console.print("Versions, device, threads and processor are the same, so these outputs should be, too.")
@@ -138,6 +155,8 @@ def _explain(console: Console, committed: Results, again: Results, clone: Path) 
         console.print(words, markup=False)
     if not compared:
         console.print(f"{POLICY} has no seed-to-seed spread, so whether this is noise cannot be told.")
+    else:
+        console.print(f"Nothing else was compared: {POLICY} has no seed-to-seed spread of other metrics.")
     return 0 if compared and all(within for _, within in compared) else 1
 
 

@@ -1,9 +1,8 @@
-"""Holds every output and every object of DVC's cache against dvc.lock by hashing it: `python -m src.verify`.
+"""Holds every output and its objects in DVC's cache against dvc.lock by hashing them: `python -m src.verify`.
 
 DVC itself trusts a cache object that is write-protected, and a file whose size and time have not changed.
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
 from rich.console import Console
+
+from src.files import md5 as hash_file
 
 
 def main() -> int:
@@ -51,16 +52,21 @@ def _check_out(out: Output) -> Iterator[str]:
         return
     oid = out.hash_info.value
     if not out.use_cache:
-        yield _check(path, oid, name, f"run `git checkout {name}`, or `dvc repro` if it is not in git")
+        yield _check(path, oid, name, f"delete it and run `git checkout {name}`, or `dvc repro` if it is not in git")
         return
     remake = "delete it and run `dvc pull` or `dvc repro`"
     listing = Path(out.cache.oid_to_path(oid))
     yield _check(listing, oid.removesuffix(".dir"), f"{listing} (cache of {name})", remake)
-    restore = f"run `dvc checkout --force {name}`"
+    # Deleted first, because DVC and git believe a file whose size and time are as they were.
+    restore = f"delete it and run `dvc checkout {name}`"
     if not out.is_dir_checksum:
         yield _check(path, oid, name, restore)
         return
-    for entry in _entries(listing):
+    entries = _entries(listing)
+    known = {path / entry["relpath"] for entry in entries}
+    for stray in sorted(file for file in path.rglob("*") if file.is_file() and file not in known):
+        yield f"{name}/{stray.relative_to(path)}: is not in dvc.lock; delete it"
+    for entry in entries:
         file, cached = entry["relpath"], Path(out.cache.oid_to_path(entry["md5"]))
         yield _check(cached, entry["md5"], f"{cached} (cache of {name}/{file})", remake)
         yield _check(path / file, entry["md5"], f"{name}/{file}", restore)
@@ -77,8 +83,7 @@ def _entries(listing: Path) -> list[dict[str, str]]:
 def _check(path: Path, md5: str, name: str, repair: str) -> str:
     """Empty if a file has the hash, otherwise what is wrong with it."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
+        found = hash_file(path)
     except OSError as error:
         return f"{name}: cannot be read ({error.strerror}); {repair}"
     return "" if found == md5 else f"{name}: md5 is {found}, expected {md5}; {repair}"

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from src.accelerator import check_accelerator, chosen_accelerator
 from src.errors import UserError
 from src.files import write_text
 from src.params import Params, load_params
-from src.preflight import cache_folder, check_accelerator, check_room, check_sizes
+from src.preflight import cache_folder, check_room, check_sizes
 
 MARKER = Path("data/checked")
 FOLDERS = (Path("data"), Path("models"), Path("metrics"), Path("plots"), Path("logs"))
@@ -18,7 +19,7 @@ def main() -> int:
     """Check params.yaml and this machine."""
     try:
         params = load_params(Path("params.yaml"))
-        check(params, os.environ.get("PL_TRAINER_ACCELERATOR", "auto"), [*FOLDERS, cache_folder()], MARKER)
+        check(params, chosen_accelerator(os.environ), [*FOLDERS, cache_folder()], MARKER)
     except UserError as error:
         print(f"check: {error}", file=sys.stderr)
         return 1

@@ -2,10 +2,10 @@
 
 import logging
 import os
-import platform
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
+from src.accelerator import chosen_accelerator
 from src.augmentation import Augmentation
 from src.callbacks.history import HistoryCSV
 from src.callbacks.learning_curve import LearningCurve
@@ -25,10 +26,11 @@ from src.datamodule import TrainingData
 from src.dataset import load_split
 from src.determinism import pin
 from src.errors import UserError
-from src.files import write_json
-from src.inputs import stage_inputs
+from src.files import md5, write_json
+from src.inputs import check_unchanged, stage_inputs
 from src.model import build_model, save_model
 from src.params import Params, load_params
+from src.processor import kernel_settings, processor
 from src.schedule import learning_rates
 
 DATA_DIR = Path("data/MNIST")
@@ -36,8 +38,6 @@ DATA_DIR = Path("data/MNIST")
 MACHINE_PATH = Path("metrics/trained_on.json")
 RECORD_PATH = Path("logs/train.json")
 CHECKPOINTS = Path("logs/checkpoints")
-# What these are set to decides which kernels compute, and so the last bits of the weights.
-KERNEL_VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,30 @@ class Result:
     versions: dict[str, str]
 
 
-def main() -> int:
-    """Train with params.yaml; Lightning's own `PL_TRAINER_ACCELERATOR` chooses another device than the best one."""
+def main(inputs: Mapping[str, str] | None = None) -> int:
+    """Train with params.yaml; Lightning's own `PL_TRAINER_ACCELERATOR` chooses another device than the best one.
+
+    Args:
+        inputs: The stage's inputs as they were before any of its code was imported; None: as they are now.
+
+    Returns:
+        Exit code; 1 after one line on stderr.
+    """
     try:
         params = load_params(Path("params.yaml"))
-        accelerator = os.environ.get("PL_TRAINER_ACCELERATOR", "auto")
-        checkpoints = Checkpoints(CHECKPOINTS, _identity(params, accelerator))
+        accelerator = chosen_accelerator(os.environ)
+        inputs = stage_inputs("train") if inputs is None else inputs
+        # Checkpoints are stamped with the inputs, so these have to be what was imported and loaded.
+        check_unchanged("train", inputs)
+        identity = _identity(inputs, params.schedule, accelerator)
+        checkpoints = Checkpoints(CHECKPOINTS, identity)
         result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints)
     except UserError as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
-    # No out of the stage: two machines may well make the same results.
-    machine = {"device": result.device, "threads": result.threads, "cpu": _cpu(), "kernels": _kernels()}
-    write_json(MACHINE_PATH, {**machine, "versions": result.versions})
+    # No out of the stage: two machines may well make the same results. The hash says which model this is about.
+    machine = {"device": result.device, "threads": result.threads, **processor(), "kernels": kernel_settings()}
+    write_json(MACHINE_PATH, {"model_md5": md5(Outputs().model), **machine, "versions": result.versions})
     write_json(RECORD_PATH, {"device": result.device, "fit_seconds": result.fit_seconds})
     return 0
 
@@ -146,14 +157,13 @@ def train(
     return Result(_device_name(trainer.strategy.root_device), torch.get_num_threads(), round(seconds, 3), _versions())
 
 
-def _identity(params: Params, accelerator: str) -> dict[str, str]:
+def _identity(inputs: Mapping[str, str], schedule: str, accelerator: str) -> dict[str, str]:
     """Everything that decides the weights after an epoch: the stage's inputs, versions and the kernels that compute."""
-    inputs = stage_inputs("train")
-    if params.schedule == "constant":
-        # Then no epoch depends on how many there will be.
-        del inputs["params.yaml: epochs"]
+    # With a constant rate, no epoch depends on how many there will be.
+    ignored = {"params.yaml: epochs"} if schedule == "constant" else set()
+    counting = {name: value for name, value in inputs.items() if name not in ignored}
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {**inputs, **_versions(), **_kernels(), "accelerator": accelerator, "cuda": cuda, "cpu": _cpu()}
+    return {**counting, **_versions(), **processor(), **kernel_settings(), "accelerator": accelerator, "cuda": cuda}
 
 
 def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
@@ -177,14 +187,6 @@ def _quiet_lightning() -> None:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _kernels() -> dict[str, str]:
-    return {name: os.environ[name] for name in KERNEL_VARIABLES if name in os.environ}
-
-
-def _cpu() -> str:
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _versions() -> dict[str, str]:

@@ -123,13 +123,13 @@ def _values(repo: Repo, shown: dict[str, Any]) -> tuple[dict[str, dict[str, Any]
     for path, found in result["data"].items():
         if "error" not in found:
             # Read once more, since DVC leaves out null and lists, and the report has to say that they are there.
-            values[path] = _flatten(load_path(f"/{path}", repo.dvcfs))
+            values[path] = flatten(load_path(f"/{path}", repo.dvcfs))
         elif not isinstance(found["error"], FileNotFoundError):
             unreadable[path] = " ".join(str(found["error"]).split()) or type(found["error"]).__name__
     return values, unreadable
 
 
-def _flatten(content: Any) -> dict[str, Any]:
+def flatten(content: Any) -> dict[str, Any]:
     """Values by path, with dots between the levels; without recursion, since the depth is the branch's choice."""
     flat: dict[str, Any] = {}
     left = [("", content)]

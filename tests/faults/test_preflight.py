@@ -75,11 +75,18 @@ def test_row_35_small_numbers_stay_numbers(project: Project) -> None:
     assert load_params(project.path / "params.yaml").lr == 0.00001
 
 
-@pytest.mark.parametrize(("demand", "said"), [("gpu", "no such device is here"), ("abacus", "expected one of auto")])
-def test_row_40_a_missing_device_loses_nothing(project: Project, demand: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ACCELERATOR", "gpu", "no such device is here"),
+        ("ACCELERATOR", "abacus", "expected one of auto"),
+        ("LIMIT_TRAIN_BATCHES", "0.1", "PL_TRAINER_LIMIT_TRAIN_BATCHES: expected no such variable"),
+    ],
+)
+def test_row_40_a_missing_device_loses_nothing(project: Project, name: str, value: str, said: str) -> None:
     before, lock = project.results(), project.lock()
     project.set(epochs=1)
-    done = project.dvc("repro", PL_TRAINER_ACCELERATOR=demand, CUDA_VISIBLE_DEVICES="")
+    done = project.dvc("repro", **{f"PL_TRAINER_{name}": value}, CUDA_VISIBLE_DEVICES="")
     assert_refused(project, before, lock, done)
     assert said in done.stdout + done.stderr
 

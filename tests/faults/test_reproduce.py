@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from src.reproduce import Results, compare_metrics, differences
+from src.errors import UserError
+from src.reproduce import Results, compare_metrics, differences, read_results
 from tests.faults.project import Project
 
-MACHINE = {"device": "cpu", "threads": 2, "cpu": "x86_64 AVX512", "kernels": {}, "versions": {"torch": "2"}}
+MACHINE = {"device": "cpu", "threads": 2, "cpu": "x86_64", "kernels": {}, "versions": {"torch": "2"}}
 METRICS = "metrics/eval.json"
-COMMITTED = Results({METRICS: "0"}, MACHINE, {METRICS: {"test_acc": 0.99}})
+COMMITTED = Results({METRICS: "0"}, frozenset(), MACHINE, {METRICS: {"test_acc": 0.99}})
 RULE = "{better: higher, tolerated: 0.001, gates: true%s}"
 POLICY = f"metrics: {{{METRICS}: {{test_acc: {RULE}}}}}"
 
@@ -39,8 +40,23 @@ def test_other_versions_than_required_are_named() -> None:
 
 
 def test_results_of_an_unknown_machine_are_said_to_be_so() -> None:
-    lines = list(differences(replace(COMMITTED, machine={}), COMMITTED, ""))
-    assert lines == ["what the committed results were made on is not on record: there is no metrics/trained_on.json"]
+    (line,) = differences(replace(COMMITTED, machine={}), COMMITTED, "")
+    assert "is not on record: metrics/trained_on.json is missing or of another model" in line
+
+
+def test_a_record_of_another_model_is_none(project: Project) -> None:
+    assert read_results(project.path).machine["threads"] == 2
+    lock = project.path / "dvc.lock"
+    lock.write_text(lock.read_text().replace(project.outs()["models/model.safetensors"], 32 * "f"))
+    (project.path / "models/model.safetensors").unlink()
+    assert read_results(project.path).machine == {}
+
+
+def test_committed_metrics_that_were_edited_are_refused(project: Project) -> None:
+    metrics = project.path / METRICS
+    metrics.write_text(metrics.read_text().replace('"test_loss": 0.', '"test_loss": 0.0'))
+    with pytest.raises(UserError, match=f"^{METRICS}: was committed with other content than dvc.lock has"):
+        read_results(project.path)
 
 
 # Twice the spread of a difference: 2 * sqrt(2) * 0.001 = 0.0028.
@@ -86,6 +102,17 @@ def test_another_output_than_the_lock_has_is_named(project: Project) -> None:
     assert done.returncode == 1
     assert differing(done.stdout) == [METRICS]
     assert "the same, so these outputs should be, too" in done.stdout
+
+
+@pytest.mark.slow
+def test_other_data_passes_on_no_machine(project: Project) -> None:
+    machine, lock = project.path / "metrics/trained_on.json", project.path / "dvc.lock"
+    machine.write_text(machine.read_text().replace('"threads": 2', '"threads": 3'))
+    lock.write_text(lock.read_text().replace(project.outs()["data/MNIST"], f"{32 * 'f'}.dir"))
+    project.commit()
+    done = project.run("python", "-m", "src.reproduce")
+    assert done.returncode == 1
+    assert "data/MNIST: differs, though no machine has an influence on it" in done.stdout
 
 
 @pytest.mark.slow

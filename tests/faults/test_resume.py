@@ -18,6 +18,7 @@ import torch
 import stages.train
 from src.checkpoint import SealedFiles
 from src.guard import guarded
+from src.inputs import stage_inputs
 from tests.faults.project import Project, shared, wait_for
 
 INJECT = str(Path(__file__).parent / "inject")
@@ -202,6 +203,19 @@ def test_row_12_other_code_starts_over(
     source.write_text(source.read_text() + "# edited\n")
     assert train_here(project, monkeypatch, epochs=3) == 0
     assert "Going on" not in capsys.readouterr().out
+
+
+def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.path)
+    before, checkpoints = stage_inputs("train"), sorted(project.path.glob("logs/checkpoints/*"))
+    source = project.path / "src/model.py"
+    source.write_text(source.read_text() + "# edited\n")
+    project.set(epochs=3)
+    assert stages.train.main(before) == 1
+    assert "params.yaml: epochs, src/model.py changed during the run" in capsys.readouterr().err
+    assert sorted(project.path.glob("logs/checkpoints/*")) == checkpoints
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Rows 30, 31 and 39: what is in the cache is what dvc.lock says, and what dvc.lock says comes out again."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,26 @@ def test_row_31_a_missing_object_is_made_again(project: Project) -> None:
 def test_every_output_is_hashed(project: Project, name: str) -> None:
     corrupt(project.path / name)
     assert [line.split(":")[0] for line in verify(project.path)[1]] == [name]
+
+
+def test_a_file_that_does_not_belong_to_a_folder_is_named(project: Project) -> None:
+    (project.path / "data/MNIST/raw/notes.txt").touch()
+    assert verify(project.path)[1] == ["data/MNIST/raw/notes.txt: is not in dvc.lock; delete it"]
+
+
+def test_the_repair_of_a_file_that_only_its_hash_betrays_works(project: Project) -> None:
+    model = project.path / "models/model.safetensors"
+    # DVC looks at it once, and from then on at its size and time.
+    project.dvc("status")
+    before = model.stat()
+    corrupt(model)
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "up to date" in project.dvc("status").stdout
+    (line,) = verify(project.path)[1]
+    assert line.endswith("delete it and run `dvc checkout models/model.safetensors`")
+    model.unlink()
+    project.dvc("checkout", "models/model.safetensors")
+    assert verify(project.path)[1] == []
 
 
 def test_files_of_a_folder_are_hashed_in_the_cache(project: Project) -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
+from src.checkpoint import Checkpoints
 from src.dataset import load_split, raw_folder
 from src.errors import UserError
 from src.model import load_model
@@ -142,6 +143,20 @@ def test_a_gpu_learns_the_same(trained: Outputs, params: Params, digits_dir: Pat
     on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (outputs_in(tmp_path), trained))
     np.testing.assert_allclose(on_gpu["loss"], on_cpu["loss"], rtol=0.05)
     assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_a_resumed_training_gives_the_same_bytes(
+    params: Params, digits_dir: Path, tmp_path: Path, accelerator: str
+) -> None:
+    constant = params.model_copy(update={"schedule": "constant"})
+    first, resumed, whole = (outputs_in(tmp_path / name) for name in ("first", "resumed", "whole"))
+    for epochs, outputs in (1, first), (2, resumed):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+        train(constant.model_copy(update={"epochs": epochs}), digits_dir, outputs, accelerator, checkpoints)
+    train(constant.model_copy(update={"epochs": 2}), digits_dir, whole, accelerator)
+    assert read_all(resumed) == read_all(whole)
+    assert read_all(first) != read_all(whole)
 
 
 @pytest.mark.gpu
