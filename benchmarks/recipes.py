@@ -69,8 +69,10 @@ def measure(recipe: str, seed: int) -> dict[str, float]:
 
 
 def spread(runs: list[dict[str, float]], metric: str) -> str:
-    """Mean and sample standard deviation of a metric over the seeds."""
-    values = [run[metric] for run in runs]
+    """Mean and sample standard deviation of a metric over the seeds; runs of before it was measured have none."""
+    values = [run[metric] for run in runs if metric in run]
+    if not values:
+        return "-"
     deviation = f" ± {statistics.stdev(values):.3%}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.3%}{deviation}"
 
