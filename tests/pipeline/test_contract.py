@@ -1,4 +1,5 @@
 import ast
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -144,6 +145,12 @@ def test_what_a_stage_reads_are_its_deps() -> None:
 def test_the_record_of_a_run_is_no_out() -> None:
     outs = [path for stage in STAGES for path in written(stage)]
     assert not {str(stages.train.RECORD_PATH), str(stages.train.MACHINE_PATH)} & set(outs)
+
+
+def test_the_committed_record_of_the_machine_is_about_the_committed_model() -> None:
+    lock = YAML_READER.load(REPOSITORY / "dvc.lock")
+    record = json.loads((REPOSITORY / stages.train.MACHINE_PATH).read_text())
+    assert record["model_md5"] in [out["md5"] for out in lock["stages"]["train"]["outs"]]
 
 
 def test_metrics_and_plots_live_in_git_and_everything_else_in_the_cache() -> None:
