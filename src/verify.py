@@ -13,7 +13,7 @@ from dvc.output import Output
 from dvc.repo import Repo
 from rich.console import Console
 
-from src.files import md5 as hash_file
+from src.files import md5
 
 
 def main() -> int:
@@ -80,13 +80,13 @@ def _entries(listing: Path) -> list[dict[str, str]]:
         return []
 
 
-def _check(path: Path, md5: str, name: str, repair: str) -> str:
+def _check(path: Path, expected: str, name: str, repair: str) -> str:
     """Empty if a file has the hash, otherwise what is wrong with it."""
     try:
-        found = hash_file(path)
+        found = md5(path)
     except OSError as error:
         return f"{name}: cannot be read ({error.strerror}); {repair}"
-    return "" if found == md5 else f"{name}: md5 is {found}, expected {md5}; {repair}"
+    return "" if found == expected else f"{name}: md5 is {found}, expected {expected}; {repair}"
 
 
 if __name__ == "__main__":
