@@ -16,10 +16,10 @@ repro: $(VENV)/installed ## fetch, train and evaluate whatever is out of date
 	dvc repro
 
 verify: $(VENV)/installed ## hash every output, and its objects in the cache, and compare with dvc.lock
-	python -m src.verify
+	python -m src.audit.verify
 
 reproduce: $(VENV)/installed ## run the last commit again in a clone with an empty cache and compare with dvc.lock
-	python -m src.reproduce
+	python -m src.audit.reproduce
 
 BASE ?= main
 report: $(VENV)/installed-report ## compare the working tree with another revision: make report BASE=main

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from src.determinism import CPU_THREADS
+from src.model.determinism import CPU_THREADS
 
 
 def machine() -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from src.dataset import load_split
-from src.determinism import pin
-from src.model import CNN, normalize
-from src.split import split_indices
+from src.core.dataset import load_split
+from src.model.determinism import pin
+from src.model.network import CNN, normalize
+from src.model.split import split_indices
 
 
 def fit_seconds(data_dir: Path, epochs: int, batch_size: int, lr: float, bf16: bool) -> float:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
-from src.files import write_json, write_text
-from src.params import Params, load_params
+from src.core.files import write_json, write_text
+from src.model.params import Params, load_params
 from stages import evaluate, train
 from stages.train import DATA_DIR
 

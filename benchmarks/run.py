@@ -17,8 +17,8 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.recipes import FAST
-from src.determinism import CPU_THREADS
-from src.files import write_text
+from src.core.files import write_text
+from src.model.determinism import CPU_THREADS
 from stages.train import DATA_DIR
 
 RESULTS = Path("benchmarks/results.md")

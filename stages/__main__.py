@@ -1,18 +1,21 @@
 """Runs one stage under its guard: `python -m stages train`."""
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 
-from src.guard import guarded
+from src.guard.guard import guarded
+from src.guard.inputs import check_unchanged
 
 
 def main(stage: str) -> int:
-    """Import the stage once its inputs are noted, so that code edited in the meantime is noticed, too."""
+    """Run a stage of the pipeline in the current directory; returns the exit code."""
 
-    def run(inputs: dict[str, str]) -> int:
+    def run(inputs: Mapping[str, str]) -> None:
+        # Imported only now, when its inputs are noted, so that code edited in the meantime is noticed.
         module = import_module(f"stages.{stage}")
-        # Training stamps its checkpoints with what it was made from.
-        return module.main(inputs) if stage == "train" else module.main()
+        check_unchanged(stage, inputs)
+        module.main(inputs)
 
     return guarded(stage, run)
 

@@ -2,28 +2,22 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from src.accelerator import check_accelerator, chosen_accelerator
-from src.errors import UserError
-from src.files import write_text
-from src.params import Params, load_params
-from src.preflight import cache_folder, check_room, check_sizes
+from src.core.files import write_text
+from src.guard.preflight import cache_folder, check_room, check_sizes
+from src.model.accelerator import check_accelerator, chosen_accelerator
+from src.model.params import Params, load_params
 
 MARKER = Path("data/checked")
 FOLDERS = (Path("data"), Path("models"), Path("metrics"), Path("plots"), Path("logs"))
 
 
-def main() -> int:
+def main(_: Mapping[str, str]) -> None:
     """Check params.yaml and this machine."""
-    try:
-        params = load_params(Path("params.yaml"))
-        check(params, chosen_accelerator(os.environ), [*FOLDERS, cache_folder()], MARKER)
-    except UserError as error:
-        print(f"check: {error}", file=sys.stderr)
-        return 1
-    return 0
+    params = load_params(Path("params.yaml"))
+    check(params, chosen_accelerator(os.environ), [*FOLDERS, cache_folder()], MARKER)
 
 
 def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Path) -> None:
@@ -33,7 +27,7 @@ def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Pat
         params: Hyperparameters.
         accelerator: Lightning's name of the device that training will be told to use.
         folders: Where the stages and DVC will write.
-        marker: A file of which the other stages depend; as it never changes, it never makes them run.
+        marker: A file that the other stages depend on. It never changes, so it never makes them run.
 
     Raises:
         UserError: If something does; the marker is left as it was.

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.augmentation import windows
-from src.dataset import Split, load_split
-from src.determinism import pin
-from src.errors import UserError
-from src.evaluation import confusion_rows, error_rows, per_class_rows, score_predictions
-from src.files import write_json, write_text
-from src.model import load_model, normalize
-from src.params import load_params
-from src.plots import draw_errors
-from src.tiles import draw_tiles
+from src.core.dataset import Split, load_split
+from src.core.files import write_json, write_text
+from src.evaluate.error_grid import draw_errors
+from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
+from src.evaluate.tiles import draw_tiles
+from src.model.determinism import pin
+from src.model.network import normalize
+from src.model.params import load_params
+from src.model.shifts import windows
+from src.model.weights import load_model
 
 DATA_DIR = Path("data/MNIST")
 MODEL_PATH = Path("models/model.safetensors")
@@ -42,14 +42,9 @@ class Outputs:
     error_tiles: Path = Path("plots/error_tiles.png")
 
 
-def main() -> int:
+def main(_: Mapping[str, str]) -> None:
     """Evaluate the model of the train stage."""
-    try:
-        evaluate(load_params(Path("params.yaml")).test_shift, DATA_DIR, MODEL_PATH, Outputs())
-    except UserError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
+    evaluate(load_params(Path("params.yaml")).test_shift, DATA_DIR, MODEL_PATH, Outputs())
 
 
 def evaluate(test_shift: int, data_dir: Path, model_path: Path, outputs: Outputs) -> dict[str, float]:

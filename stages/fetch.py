@@ -6,25 +6,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from src.dataset import FILES, raw_folder, write_manifest
-from src.download import MIRRORS, SHA256, download
-from src.errors import UserError
-from src.files import scratch_folder, write_bytes
-from src.idx import write_idx
-from src.params import load_params
+from src.core.dataset import FILES, raw_folder, write_manifest
+from src.core.errors import UserError
+from src.core.files import scratch_folder, write_bytes
+from src.core.idx import write_idx
+from src.core.yaml_file import read_mapping
+from src.fetch.download import MIRRORS, SHA256, download
 
 DATA_DIR = Path("data/MNIST")
 
 
-def main(mirrors: Sequence[str] = MIRRORS) -> int:
+def main(_: Mapping[str, str]) -> None:
     """Fetch what params.yaml names; `MNIST_MIRROR` (a folder or a URL) is tried before the official mirrors."""
+    # Without the schema of the params: an edit there must not make DVC delete the data and fetch it again.
+    dataset = read_mapping(Path("params.yaml"))[0]["dataset"]
     own = os.environ.get("MNIST_MIRROR")
-    try:
-        fetch(load_params(Path("params.yaml")).dataset, DATA_DIR, [own, *mirrors] if own else mirrors)
-    except UserError as error:
-        print(f"fetch: {error}", file=sys.stderr)
-        return 1
-    return 0
+    fetch(dataset, DATA_DIR, [own, *MIRRORS] if own else MIRRORS)
 
 
 def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256: Mapping[str, str] = SHA256) -> None:
@@ -37,12 +34,15 @@ def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256
         sha256: Hash of each of its four files, by name.
 
     Raises:
-        UserError: If MNIST comes intact from no mirror; nothing is then written.
+        UserError: If there is no such data set, or no mirror delivers MNIST intact; nothing is then written.
     """
-    if dataset == "digits":
-        _write_digits(data_dir)
-    else:
-        _download_mnist(data_dir, mirrors, sha256)
+    match dataset:
+        case "mnist":
+            _download_mnist(data_dir, mirrors, sha256)
+        case "digits":
+            _write_digits(data_dir)
+        case _:
+            raise UserError(f"stages/fetch.py: expected a data set that it can write (mnist, digits), got {dataset!r}")
     write_manifest(data_dir)
 
 
@@ -57,7 +57,7 @@ def _download_mnist(data_dir: Path, mirrors: Sequence[str], sha256: Mapping[str,
 
 def _write_digits(data_dir: Path) -> None:
     # Imported here because scikit-learn takes half a second, which MNIST need not pay.
-    from src.digits import digits_as_mnist
+    from src.fetch.digits import digits_as_mnist
 
     for part, arrays in digits_as_mnist().items():
         for name, array in zip(FILES[part], arrays, strict=True):

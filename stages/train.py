@@ -13,25 +13,24 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Trainer
 
-from src.accelerator import chosen_accelerator
-from src.augmentation import Augmentation
-from src.callbacks.history import HistoryCSV
-from src.callbacks.learning_curve import LearningCurve
-from src.callbacks.metrics_json import MetricsJSON
-from src.callbacks.progress import ProgressTable
-from src.callbacks.stop_at_nan import StopAtNaN
-from src.checkpoint import Checkpoints, SealedFiles
-from src.classifier import Classifier
-from src.datamodule import TrainingData
-from src.dataset import load_split
-from src.determinism import pin
-from src.errors import UserError
-from src.files import md5, write_json
-from src.inputs import check_unchanged, stage_inputs
-from src.model import build_model, save_model
-from src.params import Params, load_params
-from src.processor import kernel_settings, processor
-from src.schedule import learning_rates
+from src.core.dataset import load_split
+from src.core.files import md5, write_json
+from src.model.accelerator import chosen_accelerator
+from src.model.determinism import pin
+from src.model.network import build_model
+from src.model.params import Params, load_params
+from src.model.weights import save_model
+from src.train.augmentation import Augmentation
+from src.train.callbacks.history import HistoryCSV
+from src.train.callbacks.learning_curve import LearningCurve
+from src.train.callbacks.metrics_json import MetricsJSON
+from src.train.callbacks.progress import ProgressTable
+from src.train.callbacks.stop_at_nan import StopAtNaN
+from src.train.checkpoint import Checkpoints, SealedFiles
+from src.train.classifier import Classifier
+from src.train.datamodule import TrainingData
+from src.train.processor import kernel_settings, processor
+from src.train.schedule import learning_rates
 
 DATA_DIR = Path("data/MNIST")
 # What the weights depend on besides the stage's inputs; in git, beside the results, so that it goes where they go.
@@ -60,32 +59,20 @@ class Result:
     versions: dict[str, str]
 
 
-def main(inputs: Mapping[str, str] | None = None) -> int:
+def main(inputs: Mapping[str, str]) -> None:
     """Train with params.yaml; Lightning's own `PL_TRAINER_ACCELERATOR` chooses another device than the best one.
 
     Args:
-        inputs: The stage's inputs as they were before any of its code was imported; None: as they are now.
-
-    Returns:
-        Exit code; 1 after one line on stderr.
+        inputs: State of the stage's inputs, which checkpoints are stamped with.
     """
-    try:
-        params = load_params(Path("params.yaml"))
-        accelerator = chosen_accelerator(os.environ)
-        inputs = stage_inputs("train") if inputs is None else inputs
-        # Checkpoints are stamped with the inputs, so these have to be what was imported and loaded.
-        check_unchanged("train", inputs)
-        identity = _identity(inputs, params.schedule, accelerator)
-        checkpoints = Checkpoints(CHECKPOINTS, identity)
-        result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints)
-    except UserError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 1
+    params = load_params(Path("params.yaml"))
+    accelerator = chosen_accelerator(os.environ)
+    checkpoints = Checkpoints(CHECKPOINTS, _identity(inputs, params.schedule, accelerator))
+    result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints)
     # No out of the stage: two machines may well make the same results. The hash says which model this is about.
     machine = {"device": result.device, "threads": result.threads, **processor(), "kernels": kernel_settings()}
     write_json(MACHINE_PATH, {"model_md5": md5(Outputs().model), **machine, "versions": result.versions})
     write_json(RECORD_PATH, {"device": result.device, "fit_seconds": result.fit_seconds})
-    return 0
 
 
 def train(

@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from src.dataset import FILES, Split, raw_folder, write_manifest
-from src.idx import write_idx
-from src.params import Params, load_params
+from src.core.dataset import FILES, Split, raw_folder, write_manifest
+from src.core.idx import write_idx
+from src.model.params import Params, load_params
 from stages.fetch import fetch
 
 REPOSITORY = Path(__file__).parents[1]

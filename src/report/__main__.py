@@ -7,8 +7,8 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from src.errors import UserError
-from src.files import write_text
+from src.core.errors import UserError
+from src.core.files import write_text
 from src.report.compare import compare, could_not_tell
 from src.report.markdown import render_markdown
 from src.report.page import render_page

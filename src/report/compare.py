@@ -1,6 +1,6 @@
 """From two revisions to a document and a verdict."""
 
-from src.errors import UserError
+from src.core.errors import UserError
 from src.report.behaviour import compare_behaviour
 from src.report.document import Data, Document, Message, Sentence
 from src.report.metrics import compare_metrics

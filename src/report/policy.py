@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from src.errors import UserError
+from src.core.errors import UserError
 
 SEED_DEVIATIONS = 2  # about 95% of differences that the seed alone makes are smaller
 

@@ -10,7 +10,7 @@ from dvc.repo import Repo
 from dvc.scm import RevError, resolve_rev
 from dvc.utils.serialize import load_path
 
-from src.errors import UserError
+from src.core.errors import UserError
 from src.report.stale import Finding, edited_outputs, stale_stages
 
 POLICY = "metrics_policy.yaml"

@@ -1,6 +1,6 @@
 """The seven parts of the report, in the order in which a reviewer asks."""
 
-from src.errors import UserError
+from src.core.errors import UserError
 from src.report.behaviour import Behaviour
 from src.report.document import (
     Block,

@@ -5,7 +5,7 @@ import io
 import math
 from dataclasses import dataclass
 
-from src.errors import UserError
+from src.core.errors import UserError
 from src.report.revision import Revision
 
 LARGEST = 1e9

@@ -16,6 +16,8 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+import stages.__main__
+
 ROOT = Path(__file__).parents[2]
 CODE = (
     "src",
@@ -199,3 +201,14 @@ def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], N
             build(folder / "project")
             (folder / "built").touch()
     return Project(folder / "project")
+
+
+def run_stage(stage: str) -> int:
+    """Run a stage under its guard in this process and the current directory; no process starts, nothing is imported."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        return stages.__main__.main(stage)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

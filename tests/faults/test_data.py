@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import stages.evaluate
-import stages.train
-from src.dataset import FILES, load_split
-from src.model import build_model, save_model
-from tests.faults.project import Project, wait_for
+from src.core.dataset import FILES, load_split
+from src.model.network import build_model
+from src.model.weights import save_model
+from tests.faults.project import Project, run_stage, wait_for
 
 FETCH = (
     "import sys; from pathlib import Path; from stages.fetch import fetch; fetch(sys.argv[1], Path(sys.argv[2]), {})"
@@ -80,13 +79,13 @@ def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_row_28_a_flipped_byte_of_the_data_is_refused(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    for part, main in (("train", stages.train.main), ("test", stages.evaluate.main)):
+    for part, stage in (("train", "train"), ("test", "evaluate")):
         path = here.path / "data/MNIST/raw" / FILES[part][0]
         content = bytearray(path.read_bytes())
         content[1000] ^= 1
         path.chmod(0o644)
         path.write_bytes(content)
-        assert main() == 1
+        assert run_stage(stage) == 1
         assert f"{path.relative_to(here.path)}: sha256 is" in capsys.readouterr().err
 
 
@@ -94,7 +93,7 @@ def test_row_36_a_loss_that_is_no_number_ends_training(here: Project, capsys: py
     for name in ("models/model.safetensors", "metrics/train.json"):
         (here.path / name).unlink()
     here.set(lr=1e30)
-    assert stages.train.main() == 1
+    assert run_stage("train") == 1
     assert "loss is nan; lower lr" in capsys.readouterr().err
     assert not (here.path / "models/model.safetensors").exists()
     assert not (here.path / "metrics/train.json").exists()
@@ -143,6 +142,6 @@ def test_rows_37_38_evaluate_refuses_what_is_no_model_of_it(
     model = here.path / "models/model.safetensors"
     model.chmod(0o644)
     damage(model)
-    assert stages.evaluate.main() == 1
+    assert run_stage("evaluate") == 1
     assert "models/model.safetensors: is not a model of this pipeline" in capsys.readouterr().err
     assert not (here.path / "pwned").exists()

@@ -109,7 +109,7 @@ def edit_params_and_code(project: Project) -> None:
 
 
 def edit_code(project: Project) -> None:
-    source = project.path / "src/model.py"
+    source = project.path / "src/model/network.py"
     source.write_text(source.read_text() + "# edited\n")
 
 
@@ -119,7 +119,7 @@ def run_experiment(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("act", "named"),
-    [(edit_params_and_code, "params.yaml: lr, src/model.py"), (run_experiment, "params.yaml: lr")],
+    [(edit_params_and_code, "params.yaml: lr, src/model/network.py"), (run_experiment, "params.yaml: lr")],
     ids=["rows-15-16-params-and-code", "row-17-experiment"],
 )
 def test_rows_15_to_17_drift_voids_the_run(project: Project, act: Callable[[Project], None], named: str) -> None:
@@ -152,7 +152,7 @@ def test_code_edited_while_torch_is_imported_voids_the_run(project: Project) -> 
     wait_for(lambda: any("torch" in file.path for file in trainer.memory_maps()), "the import of torch")
     edit_code(project)
     assert dvc.wait(60) != 0
-    assert "src/model.py changed during the run" in project.output()
+    assert "src/model/network.py changed during the run" in project.output()
 
 
 def test_an_unknown_stage_is_named(project: Project) -> None:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import stages.check
-from src.digits import digits_as_mnist
-from src.params import load_params
-from src.preflight import CLASS_COUNTS
-from tests.faults.project import Project
+from src.fetch.digits import digits_as_mnist
+from src.guard.preflight import CLASS_COUNTS
+from src.model.params import load_params
+from tests.faults.project import Project, run_stage
 
 
 def assert_refused(project: Project, before: dict[str, bytes], lock: dict, done: subprocess.CompletedProcess) -> None:
@@ -36,7 +35,7 @@ def test_row_33_bad_values_are_refused_by_the_check(
     params = project.path / "params.yaml"
     params.write_text(re.sub(f"^{key}: .*$", f"{key}: {value}", params.read_text(), flags=re.MULTILINE))
     monkeypatch.chdir(project.path)
-    assert stages.check.main() == 1
+    assert run_stage("check") == 1
     assert f"check: params.yaml: {key} must be" in capsys.readouterr().err
 
 
@@ -93,7 +92,7 @@ def test_row_40_a_missing_device_loses_nothing(project: Project, name: str, valu
 
 def test_row_40_is_checked_when_only_code_changed(project: Project) -> None:
     before, lock = project.results(), project.lock()
-    model = project.path / "src/model.py"
+    model = project.path / "src/model/network.py"
     model.write_text(model.read_text() + "\n")
     done = project.dvc("repro", PL_TRAINER_ACCELERATOR="gpu", CUDA_VISIBLE_DEVICES="")
     assert_refused(project, before, lock, done)

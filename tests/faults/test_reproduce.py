@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from src.errors import UserError
-from src.reproduce import Results, compare_metrics, differences, read_results
+from src.audit.reproduce import Results, compare_metrics, differences, read_results
+from src.core.errors import UserError
 from tests.faults.project import Project
 
 MACHINE = {"device": "cpu", "threads": 2, "cpu": "x86_64", "kernels": {}, "versions": {"torch": "2"}}
@@ -75,7 +75,7 @@ def test_a_metric_whose_seed_noise_nobody_measured_is_not_compared() -> None:
 @pytest.mark.slow
 def test_a_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> None:
     project.commit()
-    done = project.run("python", "-m", "src.reproduce")
+    done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"All {len(project.outs())} outputs are byte-identical." in done.stdout
     assert "differs" not in done.stdout
@@ -98,7 +98,7 @@ def differing(output: str) -> list[str]:
 @pytest.mark.slow
 def test_another_output_than_the_lock_has_is_named(project: Project) -> None:
     tamper(project)
-    done = project.run("python", "-m", "src.reproduce")
+    done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 1
     assert differing(done.stdout) == [METRICS]
     assert "the same, so these outputs should be, too" in done.stdout
@@ -110,7 +110,7 @@ def test_other_data_passes_on_no_machine(project: Project) -> None:
     machine.write_text(machine.read_text().replace('"threads": 2', '"threads": 3'))
     lock.write_text(lock.read_text().replace(project.outs()["data/MNIST"], f"{32 * 'f'}.dir"))
     project.commit()
-    done = project.run("python", "-m", "src.reproduce")
+    done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 1
     assert "data/MNIST: differs, though no machine has an influence on it" in done.stdout
 
@@ -120,7 +120,7 @@ def test_another_output_of_another_machine_passes_within_the_seed_noise(project:
     machine = project.path / "metrics/trained_on.json"
     machine.write_text(machine.read_text().replace('"threads": 2', '"threads": 3'))
     tamper(project)
-    done = project.run("python", "-m", "src.reproduce")
+    done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 0
     assert differing(done.stdout) == [METRICS]
     assert "threads: 3 before, 2 now" in done.stdout

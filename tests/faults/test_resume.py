@@ -10,16 +10,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-import stages.train
-from src.checkpoint import SealedFiles
-from src.guard import guarded
-from src.inputs import stage_inputs
-from tests.faults.project import Project, shared, wait_for
+import stages.__main__
+from src.train.checkpoint import SealedFiles
+from tests.faults.project import Project, run_stage, shared, wait_for
 
 INJECT = str(Path(__file__).parent / "inject")
 EPOCHS = 4
@@ -97,7 +97,7 @@ def test_rows_1_2_3_7_a_killed_training_goes_on(
 def guarded_training(path: Path) -> None:
     """The train stage as `python -m stages train` runs it, for a process that has imported everything already."""
     os.chdir(path)
-    sys.exit(guarded("train", stages.train.main))
+    sys.exit(run_stage("train"))
 
 
 def training_in_a_process(project: Project) -> multiprocessing.process.BaseProcess:
@@ -143,7 +143,7 @@ def train_here(project: Project, monkeypatch: pytest.MonkeyPatch, **params: obje
     """The train stage in this process, without the seconds that importing takes."""
     project.set(**params)
     monkeypatch.chdir(project.path)
-    return stages.train.main()
+    return run_stage("train")
 
 
 def fresh_results(project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
@@ -196,7 +196,7 @@ def test_row_11_other_params_start_over(
 def test_row_12_other_code_starts_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = project.path / "src/model.py"
+    source = project.path / "src/model/network.py"
     source.write_text(source.read_text() + "# edited\n")
     assert train_here(project, monkeypatch, epochs=3) == 0
     assert "Going on" not in capsys.readouterr().out
@@ -205,13 +205,16 @@ def test_row_12_other_code_starts_over(
 def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(project.path)
-    before, checkpoints = stage_inputs("train"), sorted(project.path.glob("logs/checkpoints/*"))
-    source = project.path / "src/model.py"
-    source.write_text(source.read_text() + "# edited\n")
-    project.set(epochs=3)
-    assert stages.train.main(before) == 1
-    assert "params.yaml: epochs, src/model.py changed during the run" in capsys.readouterr().err
+    def edit_and_import(name: str) -> ModuleType:
+        source = project.path / "src/model/network.py"
+        source.write_text(source.read_text() + "# edited\n")
+        project.set(epochs=3)
+        return import_module(name)
+
+    monkeypatch.setattr(stages.__main__, "import_module", edit_and_import)
+    checkpoints = sorted(project.path.glob("logs/checkpoints/*"))
+    assert train_here(project, monkeypatch) == 1
+    assert "params.yaml: epochs, src/model/network.py changed during the run" in capsys.readouterr().err
     assert sorted(project.path.glob("logs/checkpoints/*")) == checkpoints
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.verify import verify
+from src.audit.verify import verify
 from tests.faults.project import Project, wait_for
 
 
@@ -29,7 +29,7 @@ def test_row_30_a_corrupt_object_is_named_with_its_repair(project: Project) -> N
     model = cached(project, project.outs()["models/model.safetensors"])
     corrupt(model)
     assert "up to date" in project.dvc("status").stdout
-    done = project.run("python", "-m", "src.verify")
+    done = project.run("python", "-m", "src.audit.verify")
     assert done.returncode == 1
     line = next(line for line in done.stdout.splitlines() if str(model) in line)
     assert "(cache of models/model.safetensors): md5 is" in line

@@ -22,6 +22,6 @@ def test_evaluating_imports_no_trainer() -> None:
     assert "torch" in imported
 
 
-@pytest.mark.parametrize("module", ["src.model", "src.evaluation"])
+@pytest.mark.parametrize("module", ["src.model.network", "src.evaluate.scores"])
 def test_serving_imports_no_trainer(module: str) -> None:
     assert modules_imported_by(module).isdisjoint({"pytorch_lightning", "torchmetrics", "torchvision"})

@@ -14,7 +14,7 @@ def wait_for_the_queue(project: Project) -> None:
 
 
 def mark_code(project: Project, old: str, new: str) -> None:
-    project.edit("src/callbacks/metrics_json.py", f"return {{{old}", f"return {{{new}")
+    project.edit("src/train/callbacks/metrics_json.py", f"return {{{old}", f"return {{{new}")
 
 
 def test_a_queued_experiment_trains_the_queued_code_and_params_and_not_the_workspaces(project: Project) -> None:

@@ -24,9 +24,9 @@ def test_repro_again_skips_all_three_stages(project: Project) -> None:
 
 
 def test_a_changed_evaluation_reruns_evaluation_alone(project: Project) -> None:
-    project.append("src/evaluation.py", "\n# changed\n")
+    project.append("src/evaluate/scores.py", "\n# changed\n")
     assert stages_run(project.dvc("repro")) == ["evaluate"]
-    assert project.git("status", "--porcelain").split() == ["M", "dvc.lock", "M", "src/evaluation.py"]
+    assert project.git("status", "--porcelain").split() == ["M", "dvc.lock", "M", "src/evaluate/scores.py"]
 
 
 def test_a_forced_repro_leaves_git_clean_in_another_folder(project: Project) -> None:

@@ -15,7 +15,7 @@ from dvc.output import Output
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from src.tiles import draw_tiles
+from src.evaluate.tiles import draw_tiles
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGES = 10_000

@@ -1,6 +1,6 @@
 import pytest
 
-from src.errors import UserError
+from src.core.errors import UserError
 from src.report.policy import Rule, parse_policy
 from tests.report.history import REPOSITORY
 

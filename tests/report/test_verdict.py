@@ -79,7 +79,7 @@ def test_unchanged_passes() -> None:
 
 @pytest.mark.parametrize("head", [None, "HEAD"])
 def test_changed_code_is_stale_with_all_that_comes_after(history: History, head: str | None) -> None:
-    with (history.path / "src/classifier.py").open("a") as file:
+    with (history.path / "src/train/classifier.py").open("a") as file:
         file.write("# edited\n")
     history.commit("edited and not run")
     outcome, markdown = judge("main~1", head)
@@ -87,7 +87,7 @@ def test_changed_code_is_stale_with_all_that_comes_after(history: History, head:
     assert re.search(
         r"dvc.lock is stale: `dvc repro` would run .*`train`, .*perhaps .*`evaluate`", part(markdown, "### ❌ Fail")
     )
-    assert "- `train`: `src/classifier.py` changed" in part(markdown, "### Is it stale?")
+    assert "- `train`: `src/train/classifier.py` changed" in part(markdown, "### Is it stale?")
     assert "- `evaluate`: `train` comes before it and is stale" in part(markdown, "### Is it stale?")
 
 
@@ -171,7 +171,7 @@ def test_a_base_without_a_pipeline_is_no_baseline(history: History, removed: lis
 
 def test_no_baseline_does_not_excuse_a_stale_lock(history: History) -> None:
     empty = history.git("commit-tree", "-m", "nothing", history.git("hash-object", "-t", "tree", "-w", "/dev/null"))
-    with (history.path / "src/idx.py").open("a") as file:
+    with (history.path / "src/core/idx.py").open("a") as file:
         file.write("# edited\n")
     outcome, markdown = judge(empty)
     assert outcome is Outcome.FAIL

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from src.params import Params
+from src.model.params import Params
 from stages.train import Outputs, train
 
 

@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from src.dataset import Split, load_split
-from src.model import build_model, load_model, normalize
-from src.params import Params
+from src.core.dataset import Split, load_split
+from src.core.errors import UserError
+from src.model.network import build_model, normalize
+from src.model.params import Params
+from src.model.weights import load_model
 from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
 from tests.conftest import random_split, write_dataset, write_params
@@ -49,12 +51,11 @@ def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
     return torch.softmax(logits.double(), 1).numpy()
 
 
-def error_of_main(capsys: pytest.CaptureFixture[str]) -> str:
-    assert main() == 1
-    error = capsys.readouterr().err
-    assert error.startswith("evaluate: ")
-    assert error.count("\n") == 1
-    return error
+def error_of_main() -> str:
+    with pytest.raises(UserError) as caught:
+        main({})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def test_metrics_are_those_of_the_model_on_the_test_set(
@@ -105,13 +106,13 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
 
 def test_the_shift_of_the_params_is_used(workspace: Path, params: Params, evaluated: Outputs) -> None:
     write_params(workspace, params.model_copy(update={"test_shift": 2}))
-    assert main() == 0
+    main({})
     assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
 
 
-def test_main_reports_a_bad_param(workspace: Path, params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_reports_a_bad_param(workspace: Path, params: Params) -> None:
     write_params(workspace, params.model_copy(update={"test_shift": -1}))
-    assert "params.yaml: test_shift must be a whole number" in error_of_main(capsys)
+    assert "params.yaml: test_shift must be a whole number" in error_of_main()
 
 
 def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
@@ -126,31 +127,31 @@ def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trai
 
 
 def test_main_writes_the_outs(workspace: Path, evaluated: Outputs) -> None:
-    assert main() == 0
+    main({})
     for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
         assert (workspace / own).read_bytes() == expected.read_bytes()
 
 
-def test_main_reports_a_missing_model(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_reports_a_missing_model(workspace: Path) -> None:
     (workspace / "models/model.safetensors").unlink()
-    assert "models/model.safetensors: is missing; run `dvc checkout`" in error_of_main(capsys)
+    assert "models/model.safetensors: is missing; run `dvc checkout`" in error_of_main()
 
 
-def test_main_reports_a_truncated_model(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_reports_a_truncated_model(workspace: Path) -> None:
     path = workspace / "models/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    assert "models/model.safetensors: is not a model of this pipeline" in error_of_main(capsys)
+    assert "models/model.safetensors: is not a model of this pipeline" in error_of_main()
     assert not (workspace / "metrics").exists()
 
 
-def test_main_reports_changed_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_reports_changed_data(workspace: Path) -> None:
     path = workspace / "data/MNIST/raw/t10k-images-idx3-ubyte"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    assert "t10k-images-idx3-ubyte: sha256 is " in error_of_main(capsys)
+    assert "t10k-images-idx3-ubyte: sha256 is " in error_of_main()
 
 
-def test_main_reports_missing_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_reports_missing_data(workspace: Path) -> None:
     shutil.rmtree(workspace / "data")
-    assert "SHA256SUMS: is missing; run `dvc repro -f fetch`" in error_of_main(capsys)
+    assert "SHA256SUMS: is missing; run `dvc repro -f fetch`" in error_of_main()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from torchvision.datasets import MNIST
 
-from src.dataset import FILES, Split, load_split, raw_folder
-from src.digits import digits_as_mnist
-from src.errors import UserError
-from src.idx import encode_idx
+import stages.fetch
+from src.core.dataset import FILES, Split, load_split, raw_folder
+from src.core.errors import UserError
+from src.core.idx import encode_idx
+from src.fetch.digits import digits_as_mnist
 from stages.fetch import fetch, main
 from tests.conftest import REPOSITORY, random_split
 
@@ -101,25 +102,26 @@ def test_nothing_is_written_where_one_of_four_files_is_missing(tmp_path: Path, m
 
 def test_main_fetches_what_params_name(workspace: Path) -> None:
     choose_dataset(workspace, "digits")
-    assert main([]) == 0
+    main({})
     assert len(load_split(workspace / "data/MNIST", "test").labels) == 360
 
 
 def test_main_names_every_mirror_in_one_line_own_first(
-    workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose_dataset(workspace, "mnist")
     monkeypatch.setenv("MNIST_MIRROR", str(mirror))
-    assert main([str(workspace / "nowhere")]) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith(f"fetch: MNIST could not be downloaded from any mirror: {mirror} (wrong SHA-256")
-    assert f"{workspace}/nowhere (no such file" in printed.err
-    assert printed.err.count("\n") == 1
+    monkeypatch.setattr(stages.fetch, "MIRRORS", [str(workspace / "nowhere")])
+    with pytest.raises(UserError) as caught:
+        main({})
+    message = str(caught.value)
+    assert message.startswith(f"MNIST could not be downloaded from any mirror: {mirror} (wrong SHA-256")
+    assert f"{workspace}/nowhere (no such file" in message
+    assert "\n" not in message
 
 
-def test_main_reports_a_bad_params_file_in_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_set_that_nobody_can_write_is_refused(workspace: Path) -> None:
     choose_dataset(workspace, "cifar")
-    assert main([]) == 1
-    assert capsys.readouterr().err == "fetch: params.yaml: dataset must be 'mnist' or 'digits', got 'cifar'\n"
+    with pytest.raises(UserError, match="got 'cifar'"):
+        main({})
     assert not (workspace / "data").exists()

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
-from src.checkpoint import Checkpoints
-from src.dataset import load_split, raw_folder
-from src.errors import UserError
-from src.model import load_model
-from src.params import Params
-from src.split import split_indices
+from src.core.dataset import load_split, raw_folder
+from src.core.errors import UserError
+from src.model.params import Params
+from src.model.split import split_indices
+from src.model.weights import load_model
+from src.train.checkpoint import Checkpoints
 from stages.evaluate import predict
 from stages.train import Outputs, main, train
 from tests.conftest import REPOSITORY, write_params
@@ -93,7 +93,7 @@ def test_every_ingredient_trains(params: Params, digits_dir: Path, tmp_path: Pat
 
 
 def test_main_writes_the_outs_and_records_of_the_machine_and_the_run(workspace: Path, trained: Outputs) -> None:
-    assert main() == 0
+    main({})
     assert read_all(Outputs()) == read_all(trained)
     machine = json.loads((workspace / "metrics/trained_on.json").read_text())
     assert (machine["device"], machine["threads"], machine["versions"]["torch"]) == (
@@ -110,30 +110,24 @@ def test_a_batch_larger_than_the_training_part_is_refused(params: Params, digits
     assert list(tmp_path.iterdir()) == []
 
 
-def test_main_reports_a_bad_param_in_one_line(
-    workspace: Path, params: Params, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_main_reports_a_bad_param_in_one_line(workspace: Path, params: Params) -> None:
     write_params(workspace, params.model_copy(update={"epochs": 0}))
-    assert main() == 1
-    assert capsys.readouterr().err == "train: params.yaml: epochs must be a whole number of at least 1, got 0\n"
+    with pytest.raises(UserError, match=r"^params.yaml: epochs must be a whole number of at least 1, got 0$"):
+        main({})
 
 
-def test_main_reports_changed_data_in_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_reports_changed_data_in_one_line(workspace: Path) -> None:
     path = raw_folder(workspace / "data/MNIST") / "train-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    assert main() == 1
-    error = capsys.readouterr().err
-    assert error.startswith("train: data/MNIST/raw/train-labels-idx1-ubyte: sha256 is ")
-    assert error.count("\n") == 1
+    with pytest.raises(UserError, match=r"^data/MNIST/raw/train-labels-idx1-ubyte: sha256 is "):
+        main({})
     assert not (workspace / "models").exists()
 
 
-def test_main_reports_missing_data_in_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_reports_missing_data_in_one_line(workspace: Path) -> None:
     shutil.rmtree(workspace / "data/MNIST")
-    assert main() == 1
-    error = capsys.readouterr().err
-    assert error.startswith("train: data/MNIST: is missing; run `dvc repro`")
-    assert error.count("\n") == 1
+    with pytest.raises(UserError, match=r"^data/MNIST/raw/SHA256SUMS: is missing; run `dvc repro"):
+        main({})
 
 
 @pytest.mark.gpu

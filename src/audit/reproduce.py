@@ -1,0 +1,183 @@
+"""Runs the committed pipeline again in a clone with an empty cache and compares: `python -m src.audit.reproduce`."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+
+from src.core.errors import UserError
+from src.core.files import md5
+from src.report.policy import parse_policy
+from src.report.revision import flatten
+
+MACHINE = Path("metrics/trained_on.json")
+POLICY = Path("metrics_policy.yaml")
+# What these stages write depends on no machine.
+BEFORE_TRAINING = ("check", "fetch")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a repository holds.
+
+    Attributes:
+        outputs: Hash of every output by its path, as dvc.lock has it.
+        fixed: Paths of those that no machine has an influence on.
+        machine: What the model was trained on; empty where that is not recorded.
+        metrics: Values by name, with dots between the levels, of each metrics file by its path.
+    """
+
+    outputs: dict[str, str]
+    fixed: frozenset[str]
+    machine: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+
+
+def main() -> int:
+    """Print a table of all outputs; 0 if they are the same, or as good on a machine that is known to differ."""
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
+            clone = Path(folder) / "clone"
+            _run("git", "clone", "--quiet", str(Path().resolve()), str(clone), folder=Path())
+            committed = read_results(clone)
+            # By force, since metrics and plots came with the clone and DVC would believe them.
+            _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone)
+            again = read_results(clone)
+            console.print(_table(committed.outputs, again.outputs))
+            if committed.outputs == again.outputs:
+                console.print(f"All {len(again.outputs)} outputs are byte-identical.")
+                return 0
+            return _explain(console, committed, again, clone)
+    except UserError as error:
+        print(f"reproduce: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _run(*command: str, folder: Path) -> None:
+    # The interpreter of this process is the clone's, too; DVC runs `python` from PATH.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode:
+        raise UserError(f"`{' '.join(command)}` failed in {folder.resolve()}; see above")
+
+
+def read_results(repository: Path) -> Results:
+    """The results in a working tree.
+
+    Raises:
+        UserError: If there are none, or a file of them is not what dvc.lock says.
+    """
+    lock = repository / "dvc.lock"
+    if not lock.exists():
+        raise UserError("the last commit has no dvc.lock, so there is no result to reproduce; run `dvc repro`, commit")
+    stages = YAML(typ="safe").load(lock)["stages"]
+    outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+    fixed = frozenset(out["path"] for stage in BEFORE_TRAINING if stage in stages for out in stages[stage]["outs"])
+    for path, oid in outputs.items():
+        if (repository / path).is_file() and md5(repository / path) != oid:
+            raise UserError(f"{path}: was committed with other content than dvc.lock has; run `dvc repro`, commit both")
+    metrics = {path: flatten(_read_json(repository / path)) for path in outputs if path.endswith(".json")}
+    return Results(outputs, fixed, _read_machine(repository, outputs), metrics)
+
+
+def _read_machine(repository: Path, outputs: dict[str, str]) -> dict[str, Any]:
+    """What the model was trained on; empty if that was written about another model, which DVC has since replaced."""
+    machine = _read_json(repository / MACHINE) if (repository / MACHINE).exists() else {}
+    return machine if machine.pop("model_md5", None) in outputs.values() else {}
+
+
+def differences(committed: Results, again: Results, requirements: str) -> Iterator[str]:
+    """What is known to differ between here and where the results were made, one line each.
+
+    Args:
+        committed: Results of the commit.
+        again: Results made from it here.
+        requirements: Content of requirements.txt, whose versions the committed results were made with.
+    """
+    for line in requirements.splitlines():
+        name, separator, pinned = line.partition("==")
+        installed = _version(name) if separator else pinned
+        if installed != pinned:
+            yield f"{name} is {installed} here, requirements.txt has {pinned}"
+    if not committed.machine:
+        yield f"what the committed results were made on is not on record: {MACHINE} is missing or of another model"
+    for key, before in committed.machine.items():
+        now = again.machine.get(key)
+        if before != now:
+            yield f"{key}: {before} before, {now} now"
+
+
+def compare_metrics(committed: Results, again: Results, policy: str) -> Iterator[tuple[str, bool]]:
+    """Each metric of which the seed-to-seed spread is known: what became of it, and whether a seed changes as much.
+
+    Args:
+        committed: Results of the commit.
+        again: Results made from it here.
+        policy: Content of metrics_policy.yaml.
+    """
+    for path, rules in parse_policy(policy, str(POLICY)).metrics.items():
+        for name, rule in rules.items():
+            if rule.noise and name in committed.metrics.get(path, {}):
+                before, now = (results.metrics[path][name] for results in (committed, again))
+                within = rule.noise.covers(now - before)
+                words = "within" if within else "more than"
+                yield (
+                    f"{name}: {before} before, {now} now; {words} what another seed changes "
+                    f"(standard deviation {rule.noise.std} over {rule.noise.seeds} seeds)",
+                    within,
+                )
+
+
+def _explain(console: Console, committed: Results, again: Results, clone: Path) -> int:
+    """Say why outputs may differ, and whether the metrics are as good; exit code."""
+    if wrong := [path for path in sorted(committed.fixed) if committed.outputs[path] != again.outputs.get(path)]:
+        console.print(f"{', '.join(wrong)}: differs, though no machine has an influence on it.", markup=False)
+        return 1
+    reasons = list(differences(committed, again, (clone / "requirements.txt").read_text()))
+    if not reasons:
+        console.print("Versions, device, threads and processor are the same, so these outputs should be, too.")
+        return 1
+    for reason in reasons:
+        console.print(f"- {reason}", markup=False)
+    policy = clone / POLICY
+    compared = list(compare_metrics(committed, again, policy.read_text())) if policy.exists() else []
+    for words, _ in compared:
+        console.print(words, markup=False)
+    if not compared:
+        console.print(f"{POLICY} has no seed-to-seed spread, so whether this is noise cannot be told.")
+    else:
+        console.print(f"Nothing else was compared: {POLICY} has no seed-to-seed spread of other metrics.")
+    return 0 if compared and all(within for _, within in compared) else 1
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _table(expected: dict[str, str], found: dict[str, str]) -> Table:
+    table = Table("output", "dvc.lock", "now", "", box=None)
+    for path in {**expected, **found}:
+        before, now = expected.get(path, "-"), found.get(path, "-")
+        table.add_row(path, before[:12], now[:12], "same" if before == now else "[red]differs[/red]")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Holds every output and its objects in DVC's cache against dvc.lock by hashing them: `python -m src.audit.verify`.
+
+DVC itself trusts a cache object that is write-protected, and a file whose size and time have not changed.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.output import Output
+from dvc.repo import Repo
+from rich.console import Console
+
+from src.core.files import md5
+
+
+def main() -> int:
+    """Print what is wrong with the repository in the current directory, and how to repair it."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    try:
+        count, problems = verify(Path())
+    except DvcException as error:
+        console.print(f"verify: {error}")
+        return 1
+    for problem in problems:
+        console.print(problem)
+    console.print(f"{count} files and cache objects checked against dvc.lock: {len(problems) or 'none'} wrong")
+    return 1 if problems else 0
+
+
+def verify(root: Path) -> tuple[int, list[str]]:
+    """Hash everything that the pipeline of a repository recorded as its outputs.
+
+    Args:
+        root: Folder of dvc.yaml and dvc.lock.
+
+    Returns:
+        (number of files checked, one line for each that is missing or not what dvc.lock says, with its repair).
+    """
+    with Repo(str(root)) as repo:
+        results = [problem for out in repo.index.outs for problem in _check_out(out)]
+    return len(results), [problem for problem in results if problem]
+
+
+def _check_out(out: Output) -> Iterator[str]:
+    """One string for each file of an output and each of its cache objects, empty where all is well."""
+    path, name = Path(out.fs_path), str(out)
+    if not out.hash_info:
+        yield f"{name}: dvc.lock does not know it; run `dvc repro`"
+        return
+    oid = out.hash_info.value
+    if not out.use_cache:
+        yield _check(path, oid, name, f"delete it and run `git checkout {name}`, or `dvc repro` if it is not in git")
+        return
+    remake = "delete it and run `dvc pull` or `dvc repro`"
+    listing = Path(out.cache.oid_to_path(oid))
+    yield _check(listing, oid.removesuffix(".dir"), f"{listing} (cache of {name})", remake)
+    # Deleted first, because DVC and git believe a file whose size and time are as they were.
+    restore = f"delete it and run `dvc checkout {name}`"
+    if not out.is_dir_checksum:
+        yield _check(path, oid, name, restore)
+        return
+    entries = _entries(listing)
+    known = {path / entry["relpath"] for entry in entries}
+    for stray in sorted(file for file in path.rglob("*") if file.is_file() and file not in known):
+        yield f"{name}/{stray.relative_to(path)}: is not in dvc.lock; delete it"
+    for entry in entries:
+        file, cached = entry["relpath"], Path(out.cache.oid_to_path(entry["md5"]))
+        yield _check(cached, entry["md5"], f"{cached} (cache of {name}/{file})", remake)
+        yield _check(path / file, entry["md5"], f"{name}/{file}", restore)
+
+
+def _entries(listing: Path) -> list[dict[str, str]]:
+    """Files of a folder in the cache; none if the listing is unreadable, which is reported by its hash."""
+    try:
+        return json.loads(listing.read_text())
+    except (OSError, ValueError):
+        return []
+
+
+def _check(path: Path, expected: str, name: str, repair: str) -> str:
+    """Empty if a file has the hash, otherwise what is wrong with it."""
+    try:
+        found = md5(path)
+    except OSError as error:
+        return f"{name}: cannot be read ({error.strerror}); {repair}"
+    return "" if found == expected else f"{name}: md5 is {found}, expected {expected}; {repair}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The data set on disk: four IDX files in torchvision's layout and a manifest with their hashes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from src.core.errors import UserError
+from src.core.files import sha256, write_text
+from src.core.idx import read_idx
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+MANIFEST = "SHA256SUMS"
+NUM_CLASSES = 10
+IMAGE_SHAPE = (28, 28)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, uint8 of shape (N, 28, 28), values 0 to 255, and their labels, uint8 of shape (N,), values 0 to 9."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def raw_folder(data_dir: Path) -> Path:
+    """Where `torchvision.datasets.MNIST(data_dir.parent)` looks, for a data folder named MNIST."""
+    return data_dir / "raw"
+
+
+def write_manifest(data_dir: Path) -> None:
+    """Record the hash of each of the four files, in the format that `sha256sum --check` reads."""
+    folder = raw_folder(data_dir)
+    names = [name for pair in FILES.values() for name in pair]
+    write_text(folder / MANIFEST, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
+
+
+def load_split(data_dir: Path, part: Literal["train", "test"]) -> Split:
+    """Read one of the two official parts, checked against the manifest.
+
+    Args:
+        data_dir: What the fetch stage wrote.
+        part: The official training set or the official test set.
+
+    Raises:
+        UserError: If a file is missing, was changed since it was fetched, or images and labels do not match.
+    """
+    images_path, labels_path = (_checked(raw_folder(data_dir), name) for name in FILES[part])
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
+        raise UserError(f"{images_path}: expected images of shape (N, 28, 28), got {images.shape}")
+    if labels.shape != (len(images),):
+        raise UserError(f"{labels_path}: expected {len(images)} labels, one an image, got shape {labels.shape}")
+    if len(labels) == 0:
+        raise UserError(f"{labels_path}: expected at least one label, got none")
+    if labels.max() >= NUM_CLASSES:
+        raise UserError(f"{labels_path}: expected labels from 0 to 9, got {labels.max()}")
+    return Split(images, labels)
+
+
+def _checked(folder: Path, name: str) -> Path:
+    """The path of a file whose content is what the manifest says."""
+    repair = "run `dvc repro -f fetch`"
+    try:
+        manifest = (folder / MANIFEST).read_text()
+        found = sha256(folder / name)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: is missing; {repair}") from error
+    expected = {line.split()[1]: line.split()[0] for line in manifest.splitlines() if len(line.split()) == 2}
+    if expected.get(name) != found:
+        raise UserError(f"{folder / name}: sha256 is {found}, expected {expected.get(name)}; {repair}")
+    return folder / name

@@ -1,0 +1,16 @@
+"""Pictures whose bytes depend on what is drawn alone."""
+
+import io
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from src.core.files import write_bytes
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all; the bytes depend on the figure and on matplotlib's version alone."""
+    content = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    write_bytes(path, content.getvalue())

@@ -1,0 +1,42 @@
+"""YAML read as DVC reads it (YAML 1.2), so that 1e-05, yes and 010 mean here what they mean to DVC."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode
+
+from src.core.errors import UserError
+
+
+def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
+    """Read a file with one `key: value` a line.
+
+    Args:
+        path: A small file of the project, such as params.yaml.
+
+    Returns:
+        (content, keys given more than once). The last value of such a key wins.
+
+    Raises:
+        UserError: If the file is missing or is not such YAML.
+    """
+    restore = f"restore it with `git checkout {path}`"
+    reader = YAML(typ="safe", pure=True)
+    # The caller reports duplicates together with everything else. The reader would stop at the first.
+    reader.allow_duplicate_keys = True
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = reader.compose(text)
+        content = reader.load(text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {restore}") from error
+    # The reader lets through what int(), date() and recursion raise on values such as `!!int x` and 2026-02-30.
+    except (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}; {restore}") from error
+    if not isinstance(node, MappingNode) or not isinstance(content, dict):
+        got = "nothing" if content is None else f"a {type(content).__name__}"
+        raise UserError(f"{path}: expected one `key: value` a line, got {got}; {restore}")
+    keys = [str(key.value) for key, _ in node.value]
+    return content, [key for key in dict.fromkeys(keys) if keys.count(key) > 1]

@@ -1,0 +1,1 @@
+"""The fetch stage: download MNIST or write the built-in digits."""

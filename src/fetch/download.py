@@ -1,0 +1,101 @@
+"""Downloads the four MNIST files from the first mirror that delivers them intact."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pooch
+import requests
+
+from src.core.errors import UserError
+
+# The first two are what torchvision and TensorFlow use, the last is the data's first home and often refuses.
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+TIMEOUT_SECONDS = 20.0
+RETRIES = 1
+
+
+def download(
+    folder: Path,
+    mirrors: Sequence[str] = MIRRORS,
+    sha256: Mapping[str, str] = SHA256,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    retries: int = RETRIES,
+) -> None:
+    """Bring every file into the folder, each from the first mirror that delivers it with the right hash.
+
+    A mirror that fails once is given up for the files that are still missing; what it delivered stays.
+
+    Args:
+        folder: Where the files go; files of the right hash that are there already are kept.
+        mirrors: URLs (http, https, file) or folders, tried in order.
+        sha256: Hash of each file, by name.
+        timeout_seconds: Longest wait for a connection and between two packets.
+        retries: Further attempts at a file before its mirror is given up.
+
+    Raises:
+        UserError: If no mirror delivered some file; it names each mirror with its cause and the ways without network.
+    """
+    # pooch reports every retry at INFO; the progress bar and the final error say what matters.
+    pooch.get_logger().setLevel(logging.WARNING)
+    causes = []
+    for mirror in mirrors:
+        try:
+            _download_from(mirror, folder, sha256, timeout_seconds, retries)
+            return
+        except (OSError, ValueError, requests.RequestException) as error:
+            causes.append(f"{mirror} ({_cause(error)})")
+    raise UserError(
+        f"MNIST could not be downloaded from any mirror: {'; '.join(causes)}. Without network: set MNIST_MIRROR to a "
+        "folder or URL that holds the four .gz files, or use the built-in digits: dvc exp run -S dataset=digits"
+    )
+
+
+def _download_from(mirror: str, folder: Path, sha256: Mapping[str, str], timeout_seconds: float, retries: int) -> None:
+    """Bring every file from one mirror; pooch skips those that are there with the right hash and checks the others."""
+    store = pooch.create(path=folder, base_url=mirror.rstrip("/") + "/", registry=sha256, retry_if_failed=retries)
+    over_http = urlsplit(mirror).scheme in {"http", "https"}
+    over_network = pooch.HTTPDownloader(timeout=timeout_seconds, progressbar=sys.stderr.isatty())
+    for name in sha256:
+        store.fetch(name, downloader=over_network if over_http else _copy)
+
+
+def _copy(url: str, output_file: str, _: pooch.Pooch) -> None:
+    """A downloader in pooch's sense for mirrors that are folders."""
+    parts = urlsplit(url)
+    shutil.copyfile(unquote(parts.path) if parts.scheme == "file" else url, output_file)
+
+
+def _cause(error: Exception) -> str:
+    """The cause in a few words; requests wraps what happened in several layers of representation."""
+    match error:
+        case requests.HTTPError(response=requests.Response() as response):
+            return f"HTTP status {response.status_code}"
+        case requests.Timeout():
+            return "timed out"
+        # requests tells a body that stalls from a broken connection by its text alone.
+        case requests.ConnectionError() if "Read timed out" in str(error):
+            return "timed out"
+        case requests.TooManyRedirects():
+            return "redirects without end"
+        case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():
+            return "connection failed or broke off"
+        case FileNotFoundError():
+            return f"no such file: {error.filename}"
+        case ValueError() if "hash" in str(error):
+            return "wrong SHA-256: not the original file"
+        case _:
+            return " ".join(str(error).split())

@@ -1,0 +1,126 @@
+"""What stands around a stage, so that dvc.lock records what really ran.
+
+One process at a time runs a stage; it ends with the `dvc` that started it, and never successfully after a signal; and
+it fails if its inputs changed while it ran, because DVC hashes them only when the command has ended.
+"""
+
+import errno
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from src.core.errors import UserError
+from src.guard.inputs import check_unchanged, stage_inputs
+
+LOCKS = Path("logs")
+# How long a process that is about to end may keep its lock before the next one gives up waiting for it.
+LOCK_SECONDS = 5.0
+POLL_SECONDS = 0.5
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def guarded(stage: str, main: Callable[[Mapping[str, str]], None]) -> int:
+    """Run a stage in the current process, which is the main thread of a program started for it.
+
+    Args:
+        stage: Its name in dvc.yaml.
+        main: Does the work, given the noted inputs. It imports and reads everything itself, after they were noted.
+
+    Returns:
+        Exit code: 0 if main returned; 130 after Ctrl-C, 143 after SIGTERM; 1 after one line on stderr.
+    """
+    _exit_on_signals()
+    try:
+        _end_with_dvc()
+        with _alone(stage):
+            before = stage_inputs(stage)
+            main(before)
+            check_unchanged(stage, before)
+            return 0
+    except UserError as error:
+        _say(f"{stage}: {error}")
+    except SystemExit as stop:
+        _say(f"{stage}: stopped before it was done")
+        # Whatever stops a stage from inside, Lightning's exit code 0 after a signal included, is no success.
+        return stop.code if isinstance(stop.code, int) and stop.code else 1
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _say(f"{stage}: {error.filename or 'a file'}: {error.strerror}; free some space and try again")
+    return 1
+
+
+def _exit_on_signals() -> None:
+    """Turn signals into SystemExit; left alone, Lightning ends training early and successfully."""
+
+    def leave(signum: int, _: FrameType | None) -> None:
+        sys.exit(128 + signum)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A program started in the background of a script ignores Ctrl-C, which is not meant for it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, leave)
+
+
+def _end_with_dvc() -> None:
+    """Watch the `dvc` that started this process, if one did; without it, nobody would take the results."""
+    if "DVC_STAGE" not in os.environ:
+        return
+    started_by = _ancestors()
+    # Children are in the process group of their parent unless that is gone and something else adopted them.
+    if os.getpgid(started_by[-1]) != os.getpgrp():
+        raise UserError("dvc ended before the stage began; run `dvc repro` again")
+
+    def watch() -> None:
+        while _ancestors() == started_by:
+            time.sleep(POLL_SECONDS)
+        # At once, whatever the process is doing; what it has done so far is safe in a checkpoint.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _ancestors() -> list[int]:
+    """Ids of this process's parents up to `dvc`: it runs commands through a shell, and some shells stay in between."""
+    parent = os.getppid()
+    try:
+        shell = psutil.Process(parent)
+        return [parent, shell.ppid()] if shell.cmdline()[-2:-1] == ["-c"] else [parent]
+    except psutil.Error:
+        return [os.getppid()]
+
+
+@contextmanager
+def _alone(stage: str) -> Iterator[None]:
+    """Hold the stage's lock; the kernel lets go of it with the process, however that ends."""
+    LOCKS.mkdir(exist_ok=True)
+    with (LOCKS / f"{stage}.lock").open("a+") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    file.seek(0)
+                    raise UserError(
+                        f"process {file.read()} is running this stage here; wait for it or end it, then run again"
+                    ) from None
+            time.sleep(0.1)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - the guard speaks for the stage

@@ -1,0 +1,1 @@
+"""What check, train and evaluate share: hyperparameters, network, split, device."""

@@ -1,0 +1,86 @@
+"""The schema of params.yaml: every hyperparameter with its type, its range and its meaning."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from src.core.errors import UserError
+from src.core.yaml_file import read_mapping
+
+
+class Params(BaseModel):
+    """The hyperparameters of one run. Where and on what it runs (device, mirror, folders) is none of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    dataset: Literal["mnist", "digits"] = Field(description="mnist (70,000 images) or digits (1,797, offline)")
+    architecture: Literal["cnn", "resnet"] = Field(description="which network of src/model/network.py")
+    seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights and the order of batches")
+    val_fraction: float = Field(gt=0, lt=1, description="share of the training set held out for validation")
+    epochs: int = Field(ge=1, description="passes over the training part")
+    batch_size: int = Field(ge=1, description="images in one optimizer step")
+    lr: float = Field(gt=0, description="learning rate of Adam, its highest where there is a schedule")
+    schedule: Literal["constant", "one-cycle", "cosine"] = Field(description="course of the learning rate")
+    weight_decay: float = Field(ge=0, description="decoupled weight decay of AdamW; 0 makes it plain Adam")
+    label_smoothing: float = Field(ge=0, lt=1, description="share of the target spread evenly over all classes")
+    shift: int = Field(ge=0, le=8, description="pixels by which training images are moved at most, each way")
+    rotation: float = Field(ge=0, le=45, description="degrees by which training images are turned at most, each way")
+    scale: float = Field(ge=0, le=0.5, description="share by which training images grow or shrink at most")
+    ema: float = Field(ge=0, lt=1, description="decay a step of the moving average of the weights; 0: no average")
+    precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the network in training")
+    test_shift: int = Field(ge=0, le=4, description="pixels; test images are scored in all positions up to this shift")
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UserError: Naming every problem of the file at once, by key.
+    """
+    content, duplicates = read_mapping(path)
+    problems = [f"{key} is given more than once" for key in duplicates]
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        problems += [_describe(problem) for problem in error.errors()]
+        params = None
+    if params is None or problems:
+        raise UserError(f"{path}: " + "; ".join(problems))
+    return params
+
+
+def _describe(problem: ErrorDetails) -> str:
+    """One problem that pydantic found, in a user's words."""
+    key, got, limits = ".".join(map(str, problem["loc"])), problem["input"], problem.get("ctx", {})
+    known = ", ".join(Params.model_fields)
+    match problem["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case "extra_forbidden":
+            return f"{key} is not a parameter (known: {known})"
+        case "invalid_key":
+            return f"{key} is not a parameter (known: {known})"
+        case "literal_error":
+            return f"{key} must be {limits['expected']}, got {got!r}"
+        case "int_type" | "float_type" | "finite_number":
+            kind = "a whole number" if problem["type"] == "int_type" else "a finite number"
+            return f"{key} must be {kind}{_range(key)}, got {got!r}"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            kind = "a whole number" if Params.model_fields[key].annotation is int else "a number"
+            return f"{key} must be {kind}{_range(key)}, got {got!r}"
+        case _:
+            return f"{key}: {problem['msg']}, got {got!r}"
+
+
+def _range(key: str) -> str:
+    """The range of a field in words, such as ' of at least 1'."""
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    parts = [
+        f"{word} {bound}"
+        for limit in Params.model_fields[key].metadata
+        for name, word in words.items()
+        if (bound := getattr(limit, name, None)) is not None
+    ]
+    return " " + " and ".join(parts) if parts else ""

@@ -1,0 +1,1 @@
+"""The train stage: data on the device, optimizer steps, checkpoints."""

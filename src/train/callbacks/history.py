@@ -1,0 +1,26 @@
+"""The training history as a table that DVC plots."""
+
+from pathlib import Path
+
+import pandas as pd
+from pytorch_lightning import LightningModule, Trainer
+
+from src.core.files import write_text
+from src.train.callbacks.recorder import EpochRecorder
+
+COLUMNS = ("epoch", "loss", "acc", "f1", "val_loss", "val_acc", "val_f1", "lr")
+
+
+class HistoryCSV(EpochRecorder):
+    """Writes `epoch, loss, acc, f1, val_loss, val_acc, val_f1, lr`, one row an epoch, whole after each epoch."""
+
+    def __init__(self, path: Path) -> None:
+        """Write to this path; its folder is made if missing."""
+        super().__init__()
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the table up to this epoch."""
+        super().on_train_epoch_end(trainer, pl_module)
+        table = pd.DataFrame(self.rows).reindex(columns=COLUMNS)
+        write_text(self.path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

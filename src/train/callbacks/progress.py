@@ -1,0 +1,84 @@
+"""Training as a table in the terminal."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from src.train.callbacks.recorder import EpochRecorder
+
+HEADINGS = {"loss": "loss", "acc": "acc", "precision": "prec", "recall": "recall", "f1": "f1"}
+
+
+class ProgressTable(EpochRecorder):
+    """Prints one aligned row an epoch and, in a terminal, a live bar with the percentage of the running epoch."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        """Print to this console, standard output by default."""
+        super().__init__()
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("")
+        self.epoch_started = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the header and, after a resume, the rows of the epochs that are done."""
+        for line in header():
+            self.console.print(line, style="bold")
+        for row in self.rows:
+            self.console.print(format_row(row))
+        self.bar.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the bar anew."""
+        self.epoch_started = time.perf_counter()
+        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.bar.reset(self.task, total=trainer.num_training_batches, description=description)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar; it is drawn at its own pace, not here."""
+        self.bar.update(self.task, completed=batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the epoch's row above the bar."""
+        super().on_train_epoch_end(trainer, pl_module)
+        self.console.print(format_row(self.rows[-1], time.perf_counter() - self.epoch_started))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Take the bar away, so that the error stands on lines of its own."""
+        self.bar.stop()
+
+
+def header() -> list[str]:
+    """The two lines above the rows, 80 characters wide like these."""
+    names = "".join(f"{heading:>7}" for heading in HEADINGS.values())
+    return [f"{'':10}{'train':>7}{'':28}{'validation':>12}", f"epoch time{names}{names}"]
+
+
+def format_row(row: dict[str, float], seconds: float | None = None) -> str:
+    """One epoch as a line.
+
+    Args:
+        row: `epoch` and the logged values; a score that was not logged shows as a dash.
+        seconds: What the epoch took; unknown for an epoch before a resume.
+    """
+    values = [row.get(prefix + name) for prefix in ("", "val_") for name in HEADINGS]
+    cells = "".join(f"{'-':>7}" if value is None else f"{value:7.4f}" for value in values)
+    # Without the decimal from 100 seconds on, where it would fill the column and touch the epoch.
+    took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"
+    return f"{row['epoch']:5d}{took:>5}{cells}"

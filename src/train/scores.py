@@ -1,0 +1,65 @@
+"""Scores of one epoch of training or validation, kept on the device until the epoch ends."""
+
+from torch import Tensor, nn
+from torchmetrics import SumMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from src.core.dataset import NUM_CLASSES
+
+
+class EpochScores(nn.Module):
+    """Loss, accuracy and macro precision, recall and F1 over all images since the last reset.
+
+    Macro means over all ten classes: one that never occurs or was never predicted counts as 0, as in scikit-learn with
+    `labels=range(10)` and `zero_division=0`. (torchmetrics' own macro average leaves absent classes out.)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.confusion = MulticlassConfusionMatrix(NUM_CLASSES, validate_args=False)
+        # Not MeanMetric: without its check for NaN, which waits for the device, torchmetrics 1.9 forgets the weights.
+        self.summed_loss = SumMetric(nan_strategy="disable")
+
+    def update(self, preds: Tensor, target: Tensor, loss: Tensor) -> None:
+        """Add images.
+
+        Args:
+            preds: Predicted classes, int64 of shape (N,).
+            target: True classes, int64 of shape (N,).
+            loss: Mean loss over these images, a scalar.
+        """
+        self.confusion.update(preds, target)
+        self.summed_loss.update(loss * len(target))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Scalars `loss`, `acc`, `precision`, `recall` and `f1`, on the device; all but the loss in [0, 1]."""
+        counts = self.confusion.compute()
+        return {"loss": self.summed_loss.compute() / counts.sum(), **scores_from_confusion(counts)}
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.confusion.reset()
+        self.summed_loss.reset()
+
+
+def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
+    """Accuracy and macro scores from counts.
+
+    Args:
+        confusion: Number of images by (actual, predicted) class, shape (10, 10).
+
+    Returns:
+        Scalars `acc`, `precision`, `recall` and `f1`; a ratio of nothing to nothing is 0.
+    """
+    counts = confusion.float()
+    right, actual, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+
+    def macro(part: Tensor, whole: Tensor) -> Tensor:
+        return (part / whole.clamp(min=1)).mean()
+
+    return {
+        "acc": right.sum() / counts.sum().clamp(min=1),
+        "precision": macro(right, predicted),
+        "recall": macro(right, actual),
+        "f1": macro(2 * right, actual + predicted),
+    }

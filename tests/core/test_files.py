@@ -1,0 +1,103 @@
+import hashlib
+import json
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from src.core.files import scratch_folder, sha256, write_bytes, write_json, write_text
+
+
+@contextmanager
+def full_disk(limit_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_content_is_written_into_a_folder_that_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    write_bytes(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old and longer")
+    write_text(path, "né")
+    assert path.read_bytes() == b"n\xc3\xa9"
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with full_disk(100_000), pytest.raises(OSError, match="too large"):
+        write_bytes(path, bytes(200_000))
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
+    folder = tmp_path / "file"
+    folder.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        write_text(folder, "new")
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_scratch_folder_lies_beside_the_path_and_is_gone_afterwards(tmp_path: Path) -> None:
+    # In a container, a process that was killed may have had the id of this one.
+    (tmp_path / "a" / f".file.{os.getpid()}.tmp" / "left").mkdir(parents=True)
+    with scratch_folder(tmp_path / "a" / "file") as scratch:
+        assert list(scratch.iterdir()) == []
+        (scratch / "b").touch()
+        assert scratch.parent == tmp_path / "a"
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
+    path, contents = tmp_path / "file", [b"a" * 100_000, b"b" * 50_000]
+    write_bytes(path, contents[0])
+
+    def write_often() -> None:
+        for round_number in range(100):
+            write_bytes(path, contents[round_number % 2])
+
+    writer = threading.Thread(target=write_often)
+    writer.start()
+    seen = {path.read_bytes()}
+    while writer.is_alive():
+        seen.add(path.read_bytes())
+    writer.join()
+    assert seen <= set(contents)
+
+
+def test_json_is_indented_and_ends_with_a_newline(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"b": 1, "a": [0.5]})
+    assert path.read_text().endswith("}\n")
+    assert list(json.loads(path.read_text()).items()) == [("b", 1), ("a", [0.5])]
+    assert len(path.read_text().splitlines()) > 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Path, number: float) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"loss": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"loss": number})
+    assert json.loads(path.read_text()) == {"loss": 1}
+
+
+def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"digits" * 1000)
+    assert sha256(path) == hashlib.sha256(b"digits" * 1000).hexdigest()

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.evaluate.error_grid import draw_errors
+from src.train.learning_curve import draw_learning_curve
+from tests.conftest import random_split
+
+ROWS = [
+    {"epoch": epoch, "loss": 1 / epoch, "acc": 1 - 0.1 / epoch, "f1": 1 - 0.2 / epoch}
+    | {"val_loss": 1.1 / epoch, "val_acc": 1 - 0.15 / epoch, "val_f1": 1 - 0.25 / epoch}
+    for epoch in range(1, 6)
+]
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def draw_random_errors(size: int, path: Path) -> None:
+    draw_errors(random_split(size).images, [f"{i} as {i + 1}" for i in range(size)], f"{size} errors", path)
+
+
+def test_the_learning_curve_has_the_same_bytes_twice(tmp_path: Path) -> None:
+    draw_learning_curve(ROWS, tmp_path / "a.png")
+    draw_learning_curve(ROWS, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_errors_have_the_same_bytes_twice(tmp_path: Path) -> None:
+    draw_random_errors(7, tmp_path / "a.png")
+    draw_random_errors(7, tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("column", [name for name in ROWS[0] if name != "epoch"])
+def test_every_column_shows_in_the_learning_curve(tmp_path: Path, column: str) -> None:
+    draw_learning_curve(ROWS, tmp_path / "all.png")
+    draw_learning_curve([{k: v for k, v in row.items() if k != column} for row in ROWS], tmp_path / "without.png")
+    assert not np.array_equal(picture(tmp_path / "all.png"), picture(tmp_path / "without.png"))
+
+
+def test_the_learning_curve_is_three_panels_wide_and_not_blank(tmp_path: Path) -> None:
+    draw_learning_curve(ROWS, tmp_path / "curve.png")
+    height, width, _ = picture(tmp_path / "curve.png").shape
+    assert width > 2 * height
+    for panel in np.array_split(picture(tmp_path / "curve.png"), 3, axis=1):
+        assert panel.min() < 100
+
+
+def test_one_epoch_is_a_picture_too(tmp_path: Path) -> None:
+    draw_learning_curve(ROWS[:1], tmp_path / "curve.png")
+    assert picture(tmp_path / "curve.png").min() < 100
+
+
+@pytest.mark.parametrize("size", [0, 1, 10, 11, 40])
+def test_any_number_of_errors_is_drawn(tmp_path: Path, size: int) -> None:
+    draw_random_errors(size, tmp_path / "errors.png")
+    assert picture(tmp_path / "errors.png").min() < 100
+
+
+def test_more_errors_take_more_lines(tmp_path: Path) -> None:
+    draw_random_errors(10, tmp_path / "one line.png")
+    draw_random_errors(11, tmp_path / "two lines.png")
+    assert len(picture(tmp_path / "two lines.png")) > len(picture(tmp_path / "one line.png"))
+
+
+def test_every_digit_needs_a_title(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        draw_errors(random_split(2).images, ["only one"], "2 errors", tmp_path / "errors.png")
+    assert not (tmp_path / "errors.png").exists()

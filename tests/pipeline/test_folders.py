@@ -1,0 +1,60 @@
+"""The promise of the layout: the folder that a file lies in tells which stages run again when it is edited."""
+
+import pytest
+from dvc.repo import Repo
+
+from tests.pipeline.conftest import Project
+
+ALL = {"check", "fetch", "train", "evaluate"}
+# The README's table. `check` alone never makes another stage run, since what it writes is always the same.
+PROMISED = {
+    "src/core": ALL,
+    "src/model": {"check", "train", "evaluate"},
+    "src/fetch": {"check", "fetch"},
+    "src/train": {"check", "train"},
+    "src/train/callbacks": {"check", "train"},
+    "src/evaluate": {"check", "evaluate"},
+    "src/guard": {"check"},
+    "src/audit": set[str](),
+    "src/report": set[str](),
+    "stages/fetch.py": {"check", "fetch"},
+    "stages/train.py": {"check", "train"},
+    "stages/evaluate.py": {"check", "evaluate"},
+    "stages/check.py": {"check"},
+    "stages/__main__.py": {"check"},
+    "tests": set[str](),
+}
+
+
+def test_every_folder_of_code_has_its_promise(project: Project) -> None:
+    folders = {str(path.parent.relative_to(project.folder)) for path in project.folder.glob("src/**/*.py")}
+    assert folders - {"src"} == {place for place in PROMISED if place.startswith("src")}
+
+
+def test_editing_a_file_makes_exactly_the_promised_stages_stale(project: Project) -> None:
+    stale = {}
+    for place in PROMISED:
+        target = project.folder / place
+        if target.suffix == ".py":
+            before = target.read_text()
+            target.write_text(before + "# edited\n")
+        else:
+            target.mkdir(exist_ok=True)
+            target = target / "added.py"
+            target.touch()
+        with Repo(str(project.folder)) as repo:
+            stale[place] = set(repo.status())
+        if target.name == "added.py":
+            target.unlink()
+        else:
+            target.write_text(before)
+    assert stale == PROMISED
+
+
+@pytest.mark.parametrize("left", ["__pycache__/model.cpython-311.pyc", ".model.py.swp", "model.py~", ".#model.py"])
+def test_what_python_and_editors_leave_makes_nothing_stale(project: Project, left: str) -> None:
+    path = project.folder / "src/train" / left
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with Repo(str(project.folder)) as repo:
+        assert repo.status() == {}
