@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from src.core.dataset import NUM_CLASSES
-from src.evaluate.interval import wilson_interval
+from src.core.interval import wilson_interval
 
 CALIBRATION_BINS = 15
 CLASSES = np.arange(NUM_CLASSES)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from src.core.errors import UserError
-from src.evaluate.interval import wilson_interval
+from src.core.interval import wilson_interval
 from src.report.revision import Revision
 from src.report.statistics import mcnemar_p
 from src.report.tables import Mistake, read_confusion, read_f1, read_mistakes, read_number_of_images

@@ -63,7 +63,7 @@ def transitive_modules(file: Path) -> set[Path]:
 
 
 def params_read(file: Path) -> set[str]:
-    """Fields that a stage reads from `params` or right from `load_params(...)`."""
+    """Fields that a stage reads from `params`, right from `load_params(...)`, or from the bare file."""
     found = set()
     for node in ast.walk(ast.parse((REPOSITORY / file).read_text())):
         if isinstance(node, ast.Attribute):
@@ -71,6 +71,8 @@ def params_read(file: Path) -> set[str]:
             of_call = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "load_params"
             if of_name or of_call:
                 found.add(node.attr)
+        if isinstance(node, ast.Subscript) and "read_mapping" in ast.unparse(node.value):
+            found |= {key.value for key in [node.slice] if isinstance(key, ast.Constant) and isinstance(key.value, str)}
     return found
 
 
