@@ -2,22 +2,24 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from src.core.files import write_text
+from src.core.run import Facts, Run
 from src.guard.preflight import cache_folder, check_room, check_sizes
 from src.model.accelerator import check_accelerator, chosen_accelerator
-from src.model.params import Params, load_params
+from src.model.params import Params
 
 MARKER = Path("data/checked")
-FOLDERS = (Path("data"), Path("models"), Path("metrics"), Path("plots"), Path("logs"))
+FOLDERS = (Path("data"), Path("models"), Path("metrics"), Path("plots"), Path("receipts"), Path("logs"))
 
 
-def main(_: Mapping[str, str]) -> None:
+def main(run: Run) -> Facts:
     """Check params.yaml and this machine."""
-    params = load_params(Path("params.yaml"))
+    params = Params.model_validate(run.params)
     check(params, chosen_accelerator(os.environ), [*FOLDERS, cache_folder()], MARKER)
+    return Facts()
 
 
 def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Path) -> None:

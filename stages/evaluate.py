@@ -12,12 +12,12 @@ import torch
 
 from src.core.dataset import Split, load_split
 from src.core.files import write_json, write_text
+from src.core.run import Facts, Run, versions
 from src.evaluate.error_grid import draw_errors
 from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.evaluate.tiles import draw_tiles
 from src.model.determinism import pin
 from src.model.network import normalize
-from src.model.params import load_params
 from src.model.shifts import windows
 from src.model.weights import load_model
 
@@ -42,9 +42,11 @@ class Outputs:
     error_tiles: Path = Path("plots/error_tiles.png")
 
 
-def main(_: Mapping[str, str]) -> None:
+def main(run: Run) -> Facts:
     """Evaluate the model of the train stage."""
-    evaluate(load_params(Path("params.yaml")).test_shift, DATA_DIR, MODEL_PATH, Outputs())
+    evaluate(run.params["test_shift"], DATA_DIR, MODEL_PATH, Outputs())
+    packages = ("torch", "numpy", "scikit-learn", "matplotlib", "pillow", "safetensors")
+    return Facts(versions(*packages), {"device": "cpu", "threads": torch.get_num_threads()})
 
 
 def evaluate(test_shift: int, data_dir: Path, model_path: Path, outputs: Outputs) -> dict[str, float]:

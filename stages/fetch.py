@@ -10,18 +10,17 @@ from src.core.dataset import FILES, raw_folder, write_manifest
 from src.core.errors import UserError
 from src.core.files import scratch_folder, write_bytes
 from src.core.idx import write_idx
-from src.core.yaml_file import read_mapping
+from src.core.run import Facts, Run, versions
 from src.fetch.download import MIRRORS, SHA256, download
 
 DATA_DIR = Path("data/MNIST")
 
 
-def main(_: Mapping[str, str]) -> None:
+def main(run: Run) -> Facts:
     """Fetch what params.yaml names; `MNIST_MIRROR` (a folder or a URL) is tried before the official mirrors."""
-    # Without the schema of the params: an edit there must not make DVC delete the data and fetch it again.
-    dataset = read_mapping(Path("params.yaml"))[0]["dataset"]
     own = os.environ.get("MNIST_MIRROR")
-    fetch(dataset, DATA_DIR, [own, *MIRRORS] if own else MIRRORS)
+    fetch(run.params["dataset"], DATA_DIR, [own, *MIRRORS] if own else MIRRORS)
+    return Facts(versions("numpy", "pillow", "scikit-learn"))
 
 
 def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256: Mapping[str, str] = SHA256) -> None:

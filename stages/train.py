@@ -7,18 +7,18 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from pytorch_lightning import Trainer
 
 from src.core.dataset import load_split
-from src.core.files import md5, write_json
+from src.core.files import write_json
+from src.core.run import Facts, Run, versions
 from src.model.accelerator import chosen_accelerator
 from src.model.determinism import pin
 from src.model.network import build_model
-from src.model.params import Params, load_params
+from src.model.params import Params
 from src.model.weights import save_model
 from src.train.augmentation import Augmentation
 from src.train.callbacks.history import HistoryCSV
@@ -29,14 +29,13 @@ from src.train.callbacks.stop_at_nan import StopAtNaN
 from src.train.checkpoint import Checkpoints, SealedFiles
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
-from src.train.processor import kernel_settings, processor
 from src.train.schedule import learning_rates
 
 DATA_DIR = Path("data/MNIST")
-# What the weights depend on besides the stage's inputs; in git, beside the results, so that it goes where they go.
-MACHINE_PATH = Path("metrics/trained_on.json")
 RECORD_PATH = Path("logs/train.json")
 CHECKPOINTS = Path("logs/checkpoints")
+# What computes the outputs.
+PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas", "matplotlib", "pillow", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -56,23 +55,16 @@ class Result:
     device: str
     threads: int
     fit_seconds: float
-    versions: dict[str, str]
 
 
-def main(inputs: Mapping[str, str]) -> None:
-    """Train with params.yaml; Lightning's own `PL_TRAINER_ACCELERATOR` chooses another device than the best one.
-
-    Args:
-        inputs: State of the stage's inputs, which checkpoints are stamped with.
-    """
-    params = load_params(Path("params.yaml"))
+def main(run: Run) -> Facts:
+    """Train as params.yaml says, on the device that the environment asks for."""
+    params = Params.model_construct(**run.params)
     accelerator = chosen_accelerator(os.environ)
-    checkpoints = Checkpoints(CHECKPOINTS, _identity(inputs, params.schedule, accelerator))
+    checkpoints = Checkpoints(CHECKPOINTS, _identity(run.origin, params.schedule, accelerator))
     result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints)
-    # No out of the stage: two machines may well make the same results. The hash says which model this is about.
-    machine = {"device": result.device, "threads": result.threads, **processor(), "kernels": kernel_settings()}
-    write_json(MACHINE_PATH, {"model_md5": md5(Outputs().model), **machine, "versions": result.versions})
     write_json(RECORD_PATH, {"device": result.device, "fit_seconds": result.fit_seconds})
+    return Facts(versions(*PACKAGES), {"device": result.device, "threads": result.threads})
 
 
 def train(
@@ -92,7 +84,7 @@ def train(
         checkpoints: Where to save the state after every epoch and to look for one to go on from; None: nowhere.
 
     Returns:
-        Device, time and versions.
+        Device and time.
 
     Raises:
         UserError: If the data is missing or damaged, the params do not fit it, or the loss is no number.
@@ -141,16 +133,16 @@ def train(
     save_model(outputs.model, classifier.result, params.architecture)
     if checkpoints:
         checkpoints.finish()
-    return Result(_device_name(trainer.strategy.root_device), torch.get_num_threads(), round(seconds, 3), _versions())
+    return Result(_device_name(trainer.strategy.root_device), torch.get_num_threads(), round(seconds, 3))
 
 
-def _identity(inputs: Mapping[str, str], schedule: str, accelerator: str) -> dict[str, str]:
-    """Everything that decides the weights after an epoch: the stage's inputs, versions and the kernels that compute."""
+def _identity(origin: Mapping[str, str], schedule: str, accelerator: str) -> dict[str, str]:
+    """Everything that decides the weights after an epoch: inputs, versions and machine."""
     # With a constant rate, no epoch depends on how many there will be.
     ignored = {"params.yaml: epochs"} if schedule == "constant" else set()
-    counting = {name: value for name, value in inputs.items() if name not in ignored}
+    counting = {name: value for name, value in origin.items() if name not in ignored}
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {**counting, **_versions(), **processor(), **kernel_settings(), "accelerator": accelerator, "cuda": cuda}
+    return {**counting, **versions(*PACKAGES), "accelerator": accelerator, "cuda": cuda}
 
 
 def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
@@ -174,10 +166,6 @@ def _quiet_lightning() -> None:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "pytorch-lightning", "numpy")}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,11 @@ from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.core.files import md5
+from src.core.receipt import parse_receipt, receipt_path, why_void
 from src.report.policy import parse_policy
 from src.report.revision import flatten
 
-MACHINE = Path("metrics/trained_on.json")
 POLICY = Path("metrics_policy.yaml")
-# What these stages write depends on no machine.
-BEFORE_TRAINING = ("check", "fetch")
 
 
 @dataclass(frozen=True)
@@ -31,15 +28,15 @@ class Results:
     """What a repository holds.
 
     Attributes:
-        outputs: Hash of every output by its path, as dvc.lock has it.
+        outputs: Hash of every output but the receipts by its path, as dvc.lock has it.
         fixed: Paths of those that no machine has an influence on.
-        machine: What the model was trained on; empty where that is not recorded.
+        made_with: Versions and machine of every stage, from its receipt, by `stage: name`.
         metrics: Values by name, with dots between the levels, of each metrics file by its path.
     """
 
     outputs: dict[str, str]
     fixed: frozenset[str]
-    machine: dict[str, Any]
+    made_with: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
 
 
@@ -82,39 +79,35 @@ def read_results(repository: Path) -> Results:
         raise UserError("the last commit has no dvc.lock, so there is no result to reproduce; run `dvc repro`, commit")
     stages = YAML(typ="safe").load(lock)["stages"]
     outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
-    fixed = frozenset(out["path"] for stage in BEFORE_TRAINING if stage in stages for out in stages[stage]["outs"])
     for path, oid in outputs.items():
         if (repository / path).is_file() and md5(repository / path) != oid:
             raise UserError(f"{path}: was committed with other content than dvc.lock has; run `dvc repro`, commit both")
-    metrics = {path: flatten(_read_json(repository / path)) for path in outputs if path.endswith(".json")}
-    return Results(outputs, fixed, _read_machine(repository, outputs), metrics)
+    receipts = {stage: _read_receipt(repository, stage, stages[stage]) for stage in stages if stage != "check"}
+    fixed = {path for receipt in receipts.values() if not receipt["machine"] for path in receipt["outs"]}
+    made_with = {
+        f"{stage}: {name}": value
+        for stage, receipt in receipts.items()
+        for name, value in {**receipt["versions"], **receipt["machine"]}.items()
+    }
+    kept = {path: oid for path, oid in outputs.items() if path not in map(receipt_path, receipts)}
+    metrics = {path: flatten(_read_json(repository / path)) for path in kept if path.endswith(".json")}
+    return Results(kept, frozenset(fixed), made_with, metrics)
 
 
-def _read_machine(repository: Path, outputs: dict[str, str]) -> dict[str, Any]:
-    """What the model was trained on; empty if that was written about another model, which DVC has since replaced."""
-    machine = _read_json(repository / MACHINE) if (repository / MACHINE).exists() else {}
-    return machine if machine.pop("model_md5", None) in outputs.values() else {}
+def _read_receipt(repository: Path, stage: str, locked: dict[str, Any]) -> dict[str, Any]:
+    path = repository / receipt_path(stage)
+    text = path.read_text(encoding="utf-8") if path.exists() else None
+    if wrong := why_void(stage, text, locked):
+        raise UserError(f"{wrong}; run `dvc repro --single-item --force {stage}`, commit its results")
+    return parse_receipt(text or "")
 
 
-def differences(committed: Results, again: Results, requirements: str) -> Iterator[str]:
-    """What is known to differ between here and where the results were made, one line each.
-
-    Args:
-        committed: Results of the commit.
-        again: Results made from it here.
-        requirements: Content of requirements.txt, whose versions the committed results were made with.
-    """
-    for line in requirements.splitlines():
-        name, separator, pinned = line.partition("==")
-        installed = _version(name) if separator else pinned
-        if installed != pinned:
-            yield f"{name} is {installed} here, requirements.txt has {pinned}"
-    if not committed.machine:
-        yield f"what the committed results were made on is not on record: {MACHINE} is missing or of another model"
-    for key, before in committed.machine.items():
-        now = again.machine.get(key)
+def differences(committed: Results, again: Results) -> Iterator[str]:
+    """What is known to differ between here and where the results were made, one line each."""
+    for name, before in committed.made_with.items():
+        now = again.made_with.get(name)
         if before != now:
-            yield f"{key}: {before} before, {now} now"
+            yield f"{name}: {before} before, {now} now"
 
 
 def compare_metrics(committed: Results, again: Results, policy: str) -> Iterator[tuple[str, bool]]:
@@ -143,7 +136,7 @@ def _explain(console: Console, committed: Results, again: Results, clone: Path) 
     if wrong := [path for path in sorted(committed.fixed) if committed.outputs[path] != again.outputs.get(path)]:
         console.print(f"{', '.join(wrong)}: differs, though no machine has an influence on it.", markup=False)
         return 1
-    reasons = list(differences(committed, again, (clone / "requirements.txt").read_text()))
+    reasons = list(differences(committed, again))
     if not reasons:
         console.print("Versions, device, threads and processor are the same, so these outputs should be, too.")
         return 1
@@ -162,13 +155,6 @@ def _explain(console: Console, committed: Results, again: Results, clone: Path) 
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text())
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _table(expected: dict[str, str], found: dict[str, str]) -> Table:

@@ -1,4 +1,4 @@
-"""Holds every output and its objects in DVC's cache against dvc.lock by hashing them: `python -m src.audit.verify`.
+"""Holds dvc.lock against the receipts, and every output and its cache objects against dvc.lock: `make verify`.
 
 DVC itself trusts a cache object that is write-protected, and a file whose size and time have not changed.
 """
@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.output import Output
@@ -14,6 +15,8 @@ from dvc.repo import Repo
 from rich.console import Console
 
 from src.core.files import md5
+from src.core.receipt import receipt_path, why_void
+from src.core.yaml_file import read_mapping
 
 
 def main() -> int:
@@ -26,7 +29,9 @@ def main() -> int:
         return 1
     for problem in problems:
         console.print(problem)
-    console.print(f"{count} files and cache objects checked against dvc.lock: {len(problems) or 'none'} wrong")
+    console.print(
+        f"{count} receipts, files and cache objects checked against dvc.lock: {len(problems) or 'none'} wrong"
+    )
     return 1 if problems else 0
 
 
@@ -37,10 +42,14 @@ def verify(root: Path) -> tuple[int, list[str]]:
         root: Folder of dvc.yaml and dvc.lock.
 
     Returns:
-        (number of files checked, one line for each that is missing or not what dvc.lock says, with its repair).
+        (number of checks, one line with the repair for each receipt that contradicts dvc.lock and each file that is
+        missing or not what dvc.lock says).
     """
+    lock = read_mapping(root / "dvc.lock")[0]["stages"] if (root / "dvc.lock").exists() else {}
     with Repo(str(root)) as repo:
         results = [problem for out in repo.index.outs for problem in _check_out(out)]
+        declared = {str(out): out.stage.name for out in repo.index.outs}
+        results += [_check_receipt(root, stage, lock) for out, stage in declared.items() if out == receipt_path(stage)]
     return len(results), [problem for problem in results if problem]
 
 
@@ -72,6 +81,14 @@ def _check_out(out: Output) -> Iterator[str]:
         yield _check(path / file, entry["md5"], f"{name}/{file}", restore)
 
 
+def _check_receipt(root: Path, stage: str, lock: dict[str, Any]) -> str:
+    """Empty if the receipt of a stage confirms dvc.lock, otherwise what is wrong and how to repair it."""
+    path = root / receipt_path(stage)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    wrong = why_void(stage, text, lock.get(stage, {}))
+    return f"{wrong}; run `dvc repro --single-item --force {stage}`" if wrong else ""
+
+
 def _entries(listing: Path) -> list[dict[str, str]]:
     """Files of a folder in the cache; none if the listing is unreadable, which is reported by its hash."""
     try:
@@ -84,6 +101,8 @@ def _check(path: Path, expected: str, name: str, repair: str) -> str:
     """Empty if a file has the hash, otherwise what is wrong with it."""
     try:
         found = md5(path)
+    except FileNotFoundError:
+        return f"{name}: is missing; {repair.removeprefix('delete it and ')}"
     except OSError as error:
         return f"{name}: cannot be read ({error.strerror}); {repair}"
     return "" if found == expected else f"{name}: md5 is {found}, expected {expected}; {repair}"

@@ -1,5 +1,6 @@
 """The data set on disk: four IDX files in torchvision's layout and a manifest with their hashes."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,7 +9,8 @@ import numpy as np
 
 from src.core.errors import UserError
 from src.core.files import sha256, write_text
-from src.core.idx import read_idx
+from src.core.idx import decode_idx
+from src.core.reading import read_input
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -49,8 +51,8 @@ def load_split(data_dir: Path, part: Literal["train", "test"]) -> Split:
     Raises:
         UserError: If a file is missing, was changed since it was fetched, or images and labels do not match.
     """
-    images_path, labels_path = (_checked(raw_folder(data_dir), name) for name in FILES[part])
-    images, labels = read_idx(images_path), read_idx(labels_path)
+    images_path, labels_path = (raw_folder(data_dir) / name for name in FILES[part])
+    images, labels = (_read(raw_folder(data_dir), name) for name in FILES[part])
     if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
         raise UserError(f"{images_path}: expected images of shape (N, 28, 28), got {images.shape}")
     if labels.shape != (len(images),):
@@ -62,15 +64,16 @@ def load_split(data_dir: Path, part: Literal["train", "test"]) -> Split:
     return Split(images, labels)
 
 
-def _checked(folder: Path, name: str) -> Path:
-    """The path of a file whose content is what the manifest says."""
+def _read(folder: Path, name: str) -> np.ndarray:
+    """The array in a file whose content is what the manifest says."""
     repair = "run `dvc repro -f fetch`"
     try:
-        manifest = (folder / MANIFEST).read_text()
-        found = sha256(folder / name)
+        manifest = (folder / MANIFEST).read_text(encoding="utf-8")
+        content = read_input(folder / name)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: is missing; {repair}") from error
     expected = {line.split()[1]: line.split()[0] for line in manifest.splitlines() if len(line.split()) == 2}
+    found = hashlib.sha256(content).hexdigest()
     if expected.get(name) != found:
         raise UserError(f"{folder / name}: sha256 is {found}, expected {expected.get(name)}; {repair}")
-    return folder / name
+    return decode_idx(content, str(folder / name))

@@ -19,7 +19,11 @@ from types import FrameType
 import psutil
 
 from src.core.errors import UserError
-from src.guard.inputs import check_unchanged, stage_inputs
+from src.core.reading import check_read, expecting
+from src.core.run import Facts, Run
+from src.guard.inputs import check_unchanged, declared_stages, read_inputs
+from src.guard.machine import machine
+from src.guard.receipts import check_imports, check_receipts_before, write_receipt
 
 LOCKS = Path("logs")
 # How long a process that is about to end may keep its lock before the next one gives up waiting for it.
@@ -28,23 +32,22 @@ POLL_SECONDS = 0.5
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-def guarded(stage: str, main: Callable[[Mapping[str, str]], None]) -> int:
+def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> int:
     """Run a stage in the current process, which is the main thread of a program started for it.
 
     Args:
         stage: Its name in dvc.yaml.
-        main: Does the work, given the noted inputs. It imports and reads everything itself, after they were noted.
+        load: Imports the stage and returns what does the work. It is called once the inputs are noted.
+        sources: Content of every file of the project that was imported, by absolute path; grows meanwhile.
 
     Returns:
-        Exit code: 0 if main returned; 130 after Ctrl-C, 143 after SIGTERM; 1 after one line on stderr.
+        Exit code: 0 if all went well; 130 after Ctrl-C, 143 after SIGTERM; 1 after one line on stderr.
     """
     _exit_on_signals()
     try:
         _end_with_dvc()
         with _alone(stage):
-            before = stage_inputs(stage)
-            main(before)
-            check_unchanged(stage, before)
+            _run(stage, load, sources)
             return 0
     except UserError as error:
         _say(f"{stage}: {error}")
@@ -57,6 +60,37 @@ def guarded(stage: str, main: Callable[[Mapping[str, str]], None]) -> int:
             raise
         _say(f"{stage}: {error.filename or 'a file'}: {error.strerror}; free some space and try again")
     return 1
+
+
+def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> None:
+    """Run the stage between two looks at its inputs, and leave its receipt.
+
+    Raises:
+        UserError: If an input is missing or changed meanwhile, or dvc.yaml or dvc.lock do not tell the truth.
+    """
+    stages = declared_stages()
+    if stage not in stages:
+        raise UserError(f"dvc.yaml: expected one of the stages {', '.join(stages)}, got {stage!r}")
+    declaration = stages[stage]
+    check_receipts_before(declaration, stages)
+    before, surroundings = read_inputs(declaration), machine()
+    origin = before.by_name() | {f"machine: {name}": str(value) for name, value in surroundings.items()}
+    with expecting(before.md5_by_path):
+        main = load()
+        _check_sources(sources)
+        check_unchanged(declaration, before)
+        facts = main(Run(before.params, origin))
+        _check_sources(sources)
+    check_imports(declaration, stages["check"], sources)
+    write_receipt(declaration, before, facts, surroundings)
+    # Last of all: what is edited from here on until DVC hashes it, the receipt contradicts.
+    check_unchanged(declaration, before)
+
+
+def _check_sources(sources: Mapping[str, bytes]) -> None:
+    """Hold the code that was compiled against the noted inputs: it may have been edited and edited back."""
+    for path, content in sources.items():
+        check_read(os.path.relpath(path), content)
 
 
 def _exit_on_signals() -> None:

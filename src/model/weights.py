@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import nn
 
 from src.core.errors import UserError
 from src.core.files import write_bytes
+from src.core.reading import read_input
 from src.model.network import ARCHITECTURES, MEAN, STD
 
 METADATA_KEY = "mnist"
@@ -32,9 +33,9 @@ def load_model(path: Path) -> nn.Module:
     if not path.is_file():
         raise UserError(f"{path}: is missing; run `dvc checkout` or `dvc repro`")
     try:
-        with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})[METADATA_KEY])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        content = read_input(path)
+        weights = load(content)
+        description = json.loads(_metadata(content)[METADATA_KEY])
         if (description["mean"], description["std"]) != (MEAN, STD):
             raise UserError(f"{path}: was trained on images normalised in another way; {repair}")
         model = ARCHITECTURES[description["architecture"]]()
@@ -44,3 +45,9 @@ def load_model(path: Path) -> nn.Module:
             f"{path}: is not a model of this pipeline ({' '.join(str(error).split())}); {repair}"
         ) from error
     return model
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Metadata of a safetensors file: eight bytes with the length of a header, then the header as JSON."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length])["__metadata__"]

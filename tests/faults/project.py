@@ -165,7 +165,7 @@ class Project:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.cmdline()[1:] == ["-m", "stages", stage] and Path(process.cwd()) == self.path:
+                if process.cmdline()[-2:] == ["stages/__main__.py", stage] and Path(process.cwd()) == self.path:
                     found.append(process)
             except psutil.Error:
                 continue

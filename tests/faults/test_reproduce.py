@@ -1,55 +1,44 @@
 """`make reproduce` tells the same from another result, and says what may be the reason."""
 
-import hashlib
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from src.audit.reproduce import Results, compare_metrics, differences, read_results
 from src.core.errors import UserError
+from src.core.files import md5
 from tests.faults.project import Project
 
-MACHINE = {"device": "cpu", "threads": 2, "cpu": "x86_64", "kernels": {}, "versions": {"torch": "2"}}
+MADE_WITH = {"train: device": "cpu", "train: threads": 2, "train: kernels": {}, "train: torch": "2"}
 METRICS = "metrics/eval.json"
-COMMITTED = Results({METRICS: "0"}, frozenset(), MACHINE, {METRICS: {"test_acc": 0.99}})
+COMMITTED = Results({METRICS: "0"}, frozenset(), MADE_WITH, {METRICS: {"test_acc": 0.99}})
 RULE = "{better: higher, tolerated: 0.001, gates: true%s}"
 POLICY = f"metrics: {{{METRICS}: {{test_acc: {RULE}}}}}"
 
 
-def on(**machine: Any) -> Results:
-    return replace(COMMITTED, machine={**MACHINE, **machine})
-
-
 def test_the_same_machine_has_no_differences() -> None:
-    assert list(differences(COMMITTED, COMMITTED, "numpy\n")) == []
+    assert list(differences(COMMITTED, COMMITTED)) == []
 
 
-@pytest.mark.parametrize("key", MACHINE)
-def test_each_difference_of_machines_is_named(key: str) -> None:
-    lines = list(differences(COMMITTED, on(**{key: "other"}), ""))
-    assert lines == [f"{key}: {MACHINE[key]} before, other now"]
+@pytest.mark.parametrize("name", MADE_WITH)
+def test_each_difference_of_versions_and_machines_is_named(name: str) -> None:
+    again = replace(COMMITTED, made_with={**MADE_WITH, name: "other"})
+    assert list(differences(COMMITTED, again)) == [f"{name}: {MADE_WITH[name]} before, other now"]
 
 
-def test_other_versions_than_required_are_named() -> None:
-    requirements = "# pinned\npytest==0.1\nno-such-package==1\n-c constraints.txt\n"
-    assert list(differences(COMMITTED, COMMITTED, requirements)) == [
-        f"pytest is {pytest.__version__} here, requirements.txt has 0.1",
-        "no-such-package is not installed here, requirements.txt has 1",
-    ]
+def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:
+    made_with = read_results(project.path).made_with
+    assert made_with["train: threads"] == 2
+    assert made_with["evaluate: scikit-learn"]
+    assert "fetch: cpu" not in made_with
 
 
-def test_results_of_an_unknown_machine_are_said_to_be_so() -> None:
-    (line,) = differences(replace(COMMITTED, machine={}), COMMITTED, "")
-    assert "is not on record: metrics/trained_on.json is missing or of another model" in line
-
-
-def test_a_record_of_another_model_is_none(project: Project) -> None:
-    assert read_results(project.path).machine["threads"] == 2
+def test_a_lock_that_contradicts_a_receipt_is_no_result(project: Project) -> None:
     lock = project.path / "dvc.lock"
     lock.write_text(lock.read_text().replace(project.outs()["models/model.safetensors"], 32 * "f"))
     (project.path / "models/model.safetensors").unlink()
-    assert read_results(project.path).machine == {}
+    with pytest.raises(UserError, match=r"^dvc.lock contradicts receipts/train.json in models/model.safetensors"):
+        read_results(project.path)
 
 
 def test_committed_metrics_that_were_edited_are_refused(project: Project) -> None:
@@ -81,13 +70,29 @@ def test_a_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> N
     assert "differs" not in done.stdout
 
 
+def rehash(project: Project, path: str, new: str) -> None:
+    """Give an output another hash in its receipt and in dvc.lock."""
+    for file in (*project.path.glob("receipts/*"), project.path / "dvc.lock"):
+        file.write_text(file.read_text().replace(project.outs()[path], new))
+        if file.parent.name == "receipts":
+            receipt = f"receipts/{file.name}"
+            lock = project.path / "dvc.lock"
+            lock.write_text(lock.read_text().replace(project.outs()[receipt], md5(file)))
+
+
 def tamper(project: Project) -> None:
-    """Commit better test metrics than the pipeline gives, with their hash."""
-    lock, metrics = project.path / "dvc.lock", project.path / METRICS
-    before = project.outs()[METRICS]
+    """Commit better test metrics than the pipeline gives, with all hashes to match."""
+    metrics = project.path / METRICS
     metrics.write_text(metrics.read_text().replace('"test_loss": 0.', '"test_loss": 0.0'))
-    lock.write_text(lock.read_text().replace(before, hashlib.md5(metrics.read_bytes()).hexdigest()))
+    rehash(project, METRICS, md5(metrics))
     project.commit()
+
+
+def other_threads(project: Project) -> None:
+    for stage in ("train", "evaluate"):
+        receipt = project.path / f"receipts/{stage}.json"
+        receipt.write_text(receipt.read_text().replace('"threads": 2', '"threads": 3'))
+        rehash(project, f"receipts/{stage}.json", md5(receipt))
 
 
 def differing(output: str) -> list[str]:
@@ -106,9 +111,8 @@ def test_another_output_than_the_lock_has_is_named(project: Project) -> None:
 
 @pytest.mark.slow
 def test_other_data_passes_on_no_machine(project: Project) -> None:
-    machine, lock = project.path / "metrics/trained_on.json", project.path / "dvc.lock"
-    machine.write_text(machine.read_text().replace('"threads": 2', '"threads": 3'))
-    lock.write_text(lock.read_text().replace(project.outs()["data/MNIST"], f"{32 * 'f'}.dir"))
+    other_threads(project)
+    rehash(project, "data/MNIST", f"{32 * 'f'}.dir")
     project.commit()
     done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 1
@@ -117,11 +121,10 @@ def test_other_data_passes_on_no_machine(project: Project) -> None:
 
 @pytest.mark.slow
 def test_another_output_of_another_machine_passes_within_the_seed_noise(project: Project) -> None:
-    machine = project.path / "metrics/trained_on.json"
-    machine.write_text(machine.read_text().replace('"threads": 2', '"threads": 3'))
+    other_threads(project)
     tamper(project)
     done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 0
     assert differing(done.stdout) == [METRICS]
-    assert "threads: 3 before, 2 now" in done.stdout
+    assert "train: threads: 3 before, 2 now" in done.stdout
     assert "within what another seed changes" in done.stdout

@@ -83,7 +83,8 @@ def test_rows_1_2_3_7_a_killed_training_goes_on(
     lock = to_train.lock()
     kill_at = ",".join(map(str, ("train", name, *PLACES[place])))
     # Checkpoints must not depend on where temporary files go.
-    done = to_train.dvc("repro", PYTHONPATH=INJECT, KILL_AT=kill_at, TMPDIR="/dev/shm")
+    path = f"{INJECT}{os.pathsep}{to_train.env['PATH']}"
+    done = to_train.dvc("repro", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill_at, TMPDIR="/dev/shm")
     assert done.returncode != 0
     # A shell that waits for its command reports SIGKILL as 137, one that became the command as -9: DVC takes $SHELL.
     codes = {"SIGKILL": (-9, 137), "SIGTERM": (143,), "SIGINT": (130,)}[name]

@@ -12,12 +12,12 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 from src.core.dataset import Split, load_split
 from src.core.errors import UserError
+from src.core.run import Run
 from src.model.network import build_model, normalize
-from src.model.params import Params
 from src.model.weights import load_model
 from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
-from tests.conftest import random_split, write_dataset, write_params
+from tests.conftest import random_split, write_dataset
 
 
 def outputs_in(folder: Path) -> Outputs:
@@ -32,10 +32,7 @@ def evaluated(trained: Trained, digits_dir: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def workspace(
-    tmp_path: Path, digits_dir: Path, trained: Trained, params: Params, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    write_params(tmp_path, params.model_copy(update={"test_shift": 0}))
+def workspace(tmp_path: Path, digits_dir: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(digits_dir, tmp_path / "data/MNIST")
     (tmp_path / "models").mkdir()
     shutil.copy(trained.model, tmp_path / "models/model.safetensors")
@@ -53,7 +50,7 @@ def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
 
 def error_of_main() -> str:
     with pytest.raises(UserError) as caught:
-        main({})
+        main(Run({"test_shift": 0}))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -104,15 +101,9 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
     assert np.abs(expected - predict(model, images)).max() > 1e-4
 
 
-def test_the_shift_of_the_params_is_used(workspace: Path, params: Params, evaluated: Outputs) -> None:
-    write_params(workspace, params.model_copy(update={"test_shift": 2}))
-    main({})
+def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) -> None:
+    main(Run({"test_shift": 2}))
     assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
-
-
-def test_main_reports_a_bad_param(workspace: Path, params: Params) -> None:
-    write_params(workspace, params.model_copy(update={"test_shift": -1}))
-    assert "params.yaml: test_shift must be a whole number" in error_of_main()
 
 
 def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
@@ -127,7 +118,7 @@ def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trai
 
 
 def test_main_writes_the_outs(workspace: Path, evaluated: Outputs) -> None:
-    main({})
+    main(Run({"test_shift": 0}))
     for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
         assert (workspace / own).read_bytes() == expected.read_bytes()
 

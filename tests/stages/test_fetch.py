@@ -10,9 +10,10 @@ import stages.fetch
 from src.core.dataset import FILES, Split, load_split, raw_folder
 from src.core.errors import UserError
 from src.core.idx import encode_idx
+from src.core.run import Run
 from src.fetch.digits import digits_as_mnist
 from stages.fetch import fetch, main
-from tests.conftest import REPOSITORY, random_split
+from tests.conftest import random_split
 
 TRAIN, TEST = random_split(40, seed=1), random_split(15, seed=2)
 
@@ -34,11 +35,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MNIST_MIRROR", raising=False)
     return folder
-
-
-def choose_dataset(workspace: Path, dataset: str) -> None:
-    text = (REPOSITORY / "params.yaml").read_text()
-    (workspace / "params.yaml").write_text(text.replace("dataset: mnist", f"dataset: {dataset}"))
 
 
 def hashes(mirror: Path) -> dict[str, str]:
@@ -101,19 +97,17 @@ def test_nothing_is_written_where_one_of_four_files_is_missing(tmp_path: Path, m
 
 
 def test_main_fetches_what_params_name(workspace: Path) -> None:
-    choose_dataset(workspace, "digits")
-    main({})
+    main(Run({"dataset": "digits"}))
     assert len(load_split(workspace / "data/MNIST", "test").labels) == 360
 
 
 def test_main_names_every_mirror_in_one_line_own_first(
     workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    choose_dataset(workspace, "mnist")
     monkeypatch.setenv("MNIST_MIRROR", str(mirror))
     monkeypatch.setattr(stages.fetch, "MIRRORS", [str(workspace / "nowhere")])
     with pytest.raises(UserError) as caught:
-        main({})
+        main(Run({"dataset": "mnist"}))
     message = str(caught.value)
     assert message.startswith(f"MNIST could not be downloaded from any mirror: {mirror} (wrong SHA-256")
     assert f"{workspace}/nowhere (no such file" in message
@@ -121,7 +115,6 @@ def test_main_names_every_mirror_in_one_line_own_first(
 
 
 def test_a_data_set_that_nobody_can_write_is_refused(workspace: Path) -> None:
-    choose_dataset(workspace, "cifar")
     with pytest.raises(UserError, match="got 'cifar'"):
-        main({})
+        main(Run({"dataset": "cifar"}))
     assert not (workspace / "data").exists()

@@ -3,7 +3,7 @@ import platform
 import pytest
 import torch
 
-from src.train.processor import CPUINFO, kernel_settings, processor
+from src.guard.machine import CPUINFO, kernel_settings, processor
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64" or not CPUINFO.exists(), reason="reads Linux's list of x86-64 flags")

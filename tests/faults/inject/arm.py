@@ -1,16 +1,17 @@
-"""Sends a signal to the process that has this folder on PYTHONPATH, at a file operation of its own.
+"""Runs a script and sends a signal to itself, at a file operation of the script's own.
 
 `KILL_AT` holds the stage, the name of the signal, an audit event (`open`, `os.rename`), a part of the path, how many
-such events pass first, and how many seconds later; Python imports this module by itself when a process starts.
+such events pass first, and how many seconds later.
 """
 
 import os
 import signal
 import sys
 import threading
+from runpy import run_path
 
 
-def arm(stage: str, name: str, event: str, part: str, skip: str, delay: str) -> None:
+def arm(name: str, event: str, part: str, skip: str, delay: str) -> None:
     left = int(skip)
 
     def watch(happening: str, args: tuple) -> None:
@@ -24,9 +25,12 @@ def arm(stage: str, name: str, event: str, part: str, skip: str, delay: str) -> 
             else:
                 os.kill(os.getpid(), signal.Signals[name])
 
-    if sys.orig_argv[-1] == stage:
-        sys.addaudithook(watch)
+    sys.addaudithook(watch)
 
 
-if "KILL_AT" in os.environ:
-    arm(*os.environ["KILL_AT"].split(","))
+# As the real one would be called: python -EP SCRIPT STAGE
+sys.argv = sys.argv[2:]
+wanted, *where = os.environ["KILL_AT"].split(",")
+if sys.argv[-1] == wanted:
+    arm(*where)
+run_path(sys.argv[0], run_name="__main__")

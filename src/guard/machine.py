@@ -6,10 +6,15 @@ from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 MODEL_FIELDS = ("vendor_id", "cpu family", "model")
-# Names of the instructions that oneDNN, MKL and PyTorch choose by begin so.
+# oneDNN, MKL and PyTorch choose kernels by instructions whose names begin like this.
 INSTRUCTIONS = ("amx", "avx", "bmi", "f16c", "fma", "sse", "ssse")
-# These settings of the same libraries choose as well.
-VARIABLES = ("ATEN_", "DNNL_", "MKL_", "NVIDIA_TF32", "ONEDNN_", "TORCH_ALLOW_TF32")
+# Settings of the same libraries choose as well.
+VARIABLES = ("ATEN_", "CUBLAS", "CUDNN", "DNNL_", "LD_PRELOAD", "MKL_", "NVIDIA_TF32", "ONEDNN_", "TORCH_")
+
+
+def machine() -> dict[str, str | dict[str, str]]:
+    """Everything of this machine that is known without torch."""
+    return {**processor(), "kernels": kernel_settings()}
 
 
 def processor() -> dict[str, str]:

@@ -1,0 +1,112 @@
+"""Receipts: what a stage really read, used and wrote, as JSON in git beside its results.
+
+    [{
+      "stage": "train",
+      "deps": {"src/core": "….dir", …},     MD5 of every dependency as the stage read it, by path, as DVC computes it
+      "params": {"lr": 0.006, …},           every declared param as the stage read it
+      "outs": {"metrics/train.json": "…"},  MD5 of every other output
+      "versions": {"torch": "2.15.0", …},   of Python and the packages that compute
+      "machine": {"device": "cpu", …}       what else decides the last bits; may differ between machines
+    }]
+
+DVC hashes inputs only when the command has ended, and `dvc commit` whenever it is told to. A receipt is written by the
+stage itself. Where dvc.lock says something else, dvc.lock is void.
+
+dvc.yaml lists receipts under `metrics`, because the run cache restores no other outputs that are in git. They are a
+JSON list, in which DVC looks for no metric.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+PARAMS_FILE = "params.yaml"
+
+
+def receipt_path(stage: str) -> str:
+    """Where a stage leaves its receipt."""
+    return f"receipts/{stage}.json"
+
+
+def format_receipt(receipt: Mapping[str, Any]) -> str:
+    """Content of a receipt's file."""
+    return json.dumps([receipt], indent=2, allow_nan=False) + "\n"
+
+
+def parse_receipt(text: str) -> dict[str, Any]:
+    """The receipt in a file.
+
+    Raises:
+        ValueError: If the text is not a receipt.
+    """
+    match json.loads(text):
+        case [
+            {
+                "stage": str(),
+                "deps": dict(),
+                "params": dict(),
+                "outs": dict(),
+                "versions": dict(),
+                "machine": dict(),
+            } as receipt
+        ]:
+            return receipt
+    raise ValueError("expected a list of one receipt")
+
+
+def folder_md5(files: Mapping[str, str]) -> str:
+    """Hash of a folder as in dvc.lock.
+
+    Args:
+        files: MD5 of every file, by its path relative to the folder.
+    """
+    listing = [{"md5": files[path], "relpath": path} for path in sorted(files)]
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def contradictions(receipt: Mapping[str, Any], locked: Mapping[str, Any]) -> list[str]:
+    """Where dvc.lock and a receipt disagree.
+
+    Args:
+        receipt: As documented above.
+        locked: The entry of its stage in dvc.lock.
+
+    Returns:
+        Names of dependencies, params (`params.yaml: lr`) and outputs whose value differs or that only one of them has.
+    """
+    own = receipt_path(receipt["stage"])
+    pairs = [
+        (receipt["deps"], {dep["path"]: dep.get("md5") for dep in locked.get("deps", [])}),
+        (
+            {f"{PARAMS_FILE}: {name}": value for name, value in receipt["params"].items()},
+            {f"{PARAMS_FILE}: {name}": value for name, value in locked.get("params", {}).get(PARAMS_FILE, {}).items()},
+        ),
+        (receipt["outs"], {out["path"]: out.get("md5") for out in locked.get("outs", []) if out["path"] != own}),
+    ]
+    missing = object()
+    return [
+        name
+        for ours, theirs in pairs
+        for name in {**ours, **theirs}
+        if ours.get(name, missing) != theirs.get(name, missing)
+    ]
+
+
+def why_void(stage: str, text: str | None, locked: Mapping[str, Any]) -> str:
+    """Why the entry of a stage in dvc.lock proves nothing, in one line; empty if its receipt confirms it.
+
+    Args:
+        stage: A stage that leaves a receipt.
+        text: Content of the receipt's file; None if it is missing.
+        locked: The entry.
+    """
+    path = receipt_path(stage)
+    if text is None:
+        return f"{path}: is missing, so nothing shows what stage {stage} was run with"
+    try:
+        receipt = parse_receipt(text)
+    except ValueError as error:
+        return f"{path}: is not a receipt ({error})"
+    wrong = contradictions(receipt, locked)
+    return f"dvc.lock contradicts {path} in {', '.join(wrong)}: stage {stage} was not run like that" if wrong else ""

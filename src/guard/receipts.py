@@ -1,0 +1,76 @@
+"""Writes the receipt of a stage, and holds dvc.lock against those of the stages before it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.core.errors import UserError
+from src.core.files import md5, write_text
+from src.core.receipt import folder_md5, format_receipt, receipt_path, why_void
+from src.core.run import Facts
+from src.core.yaml_file import read_mapping
+from src.guard.inputs import Declaration, Inputs, look_at_files
+
+
+def write_receipt(declaration: Declaration, inputs: Inputs, facts: Facts, machine: Mapping[str, Any]) -> None:
+    """Write the receipt of a stage whose outputs are in place, if dvc.yaml declares one.
+
+    Raises:
+        UserError: If another declared output is missing.
+    """
+    path = receipt_path(declaration.stage)
+    if path not in declaration.outs:
+        return
+    content = {
+        "stage": declaration.stage,
+        "deps": inputs.deps(),
+        "params": inputs.params,
+        "outs": {out: _out_md5(out) for out in declaration.outs if out != path},
+        "versions": dict(facts.versions),
+        "machine": {**machine, **facts.machine} if facts.machine else {},
+    }
+    write_text(Path(path), format_receipt(content))
+
+
+def _out_md5(out: str) -> str:
+    files = {path: md5(Path(path)) for path in look_at_files((out,))[out]}
+    return files[out] if out in files else folder_md5({os.path.relpath(path, out): files[path] for path in files})
+
+
+def check_receipts_before(declaration: Declaration, stages: Mapping[str, Declaration]) -> None:
+    """Refuse to build on a result that dvc.lock records wrongly.
+
+    Raises:
+        UserError: If the receipt of a stage whose outputs this one reads contradicts dvc.lock, or is missing.
+    """
+    lock: dict[str, Any] = {}
+    for stage in stages.values():
+        if receipt_path(stage.stage) not in stage.outs or not set(stage.outs) & set(declaration.deps):
+            continue
+        lock = lock or read_mapping(Path("dvc.lock"))[0]["stages"]
+        receipt = Path(receipt_path(stage.stage))
+        text = receipt.read_text(encoding="utf-8") if receipt.exists() else None
+        if wrong := why_void(stage.stage, text, lock.get(stage.stage, {})):
+            raise UserError(f"{wrong}; run `dvc repro --single-item --force {stage.stage}`")
+
+
+def check_imports(declaration: Declaration, check: Declaration, sources: Mapping[str, bytes]) -> None:
+    """Hold what was imported against what dvc.yaml declares.
+
+    Args:
+        declaration: The stage that ran.
+        check: Stage check, which declares what runs every stage.
+        sources: Content of the files of `src` and `stages` as they were compiled, by absolute path.
+
+    Raises:
+        UserError: If a file of this folder was imported and is not declared.
+    """
+    root, environment = Path.cwd(), Path(sys.prefix)
+    loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    ours = {path for name in [*sources, *filter(None, loaded)] if (path := Path(name)).is_relative_to(root)}
+    declared = [environment, *(root / dep for dep in (*declaration.deps, *check.deps))]
+    for path in sorted(ours):
+        if not any(path.is_relative_to(place) for place in declared):
+            raise UserError(f"{path.relative_to(root)}: was imported but is no dependency in dvc.yaml; declare it")
