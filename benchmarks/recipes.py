@@ -5,6 +5,7 @@ the same kind of machine, are not run again.
 """
 
 import argparse
+import csv
 import json
 import statistics
 import tempfile
@@ -34,6 +35,8 @@ ACCURATE = {
 }
 # Pixels of `test_shift` under which every model is scored a second time.
 TEST_SHIFT = 1
+# Metrics of the test set that are kept of each run, beside the indices of the images that it gets wrong.
+SCORES = ("test_acc", "test_f1", "test_loss", "test_ece", "test_precision", "test_recall")
 RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
 
 
@@ -47,7 +50,7 @@ def command(recipe: str) -> str:
     return " ".join(["dvc exp run", *(f"-S {name}={value}" for name, value in RECIPES[recipe].items())])
 
 
-def measure(recipe: str, seed: int) -> dict[str, float]:
+def measure(recipe: str, seed: int) -> dict[str, Any]:
     """Train once and evaluate twice, with test-time shifts and without, outside the workspace's outputs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -55,20 +58,22 @@ def measure(recipe: str, seed: int) -> dict[str, float]:
         outputs = train.Outputs(folder / "model.safetensors", folder / "t.json", folder / "h.csv", folder / "l.png")
         result = train.train(params, DATA_DIR, outputs)
         scores = evaluate.Outputs(*(folder / f"{output}.out" for output in vars(evaluate.Outputs())))
-        as_they_are, shifted = (
-            evaluate.evaluate(test_shift, DATA_DIR, outputs.model, scores) for test_shift in (0, TEST_SHIFT)
-        )
+        as_they_are = evaluate.evaluate(0, DATA_DIR, outputs.model, scores)
+        with scores.errors.open(newline="") as file:
+            wrong = [int(row["index"]) for row in csv.DictReader(file)]
+        shifted = evaluate.evaluate(TEST_SHIFT, DATA_DIR, outputs.model, scores)
         validation = json.loads(outputs.metrics.read_text())["final"]["val_acc"]
     return {
         "seed": seed,
-        "test_acc": as_they_are["test_acc"],
+        **{name: as_they_are[name] for name in SCORES},
         "test_acc_shifted": shifted["test_acc"],
         "val_acc": validation,
         "fit_seconds": result.fit_seconds,
+        "wrong": sorted(wrong),
     }
 
 
-def spread(runs: list[dict[str, float]], metric: str) -> str:
+def spread(runs: list[dict[str, Any]], metric: str) -> str:
     """Mean and sample standard deviation of a metric over the seeds; runs of before it was measured have none."""
     values = [run[metric] for run in runs if metric in run]
     if not values:
