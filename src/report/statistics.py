@@ -1,4 +1,7 @@
-"""Whether the difference between two models on one test set is more than chance."""
+"""Whether the difference between two models is more than chance or another seed gives."""
+
+import math
+from collections.abc import Sequence
 
 SIGNIFICANCE = 0.05
 
@@ -20,3 +23,59 @@ def mcnemar_p(broken: int, fixed: int) -> float:
         ways += term
     # Both tails are the same by symmetry; where they meet in the middle, they count it twice.
     return min(1.0, 2 * ways / 2**tosses)
+
+
+def t_p(t: float, df: int) -> float:
+    """Two-sided p-value of Student's t, in [0, 1], by the finite series for whole degrees of freedom.
+
+    Formulas 26.7.3 and 26.7.4 of M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 1964.
+
+    Args:
+        t: The statistic, of either sign; may be infinite.
+        df: Degrees of freedom, at least 1.
+    """
+    angle = math.atan(abs(t) / math.sqrt(df))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = df % 2
+    # The series' terms end with cosine to the power of df - 2; each is made from the one before it.
+    term, total = (cosine, 0.0) if odd else (1.0, 0.0)
+    for power in range(odd, df - 1, 2):
+        total += term
+        term *= cosine * cosine * (power + 1) / (power + 2)
+    inside = (angle + sine * total) * 2 / math.pi if odd else sine * total
+    return max(0.0, 1 - inside)
+
+
+def t_limit(df: int) -> float:
+    """The value that |t| exceeds with probability SIGNIFICANCE: its 97.5% quantile, to about twelve digits."""
+    low, high = 0.0, 1.0
+    while t_p(high, df) > SIGNIFICANCE:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_p(middle, df) > SIGNIFICANCE else (low, middle)
+    return (low + high) / 2
+
+
+def split_variance(variance: float, wrong_in: Sequence[int]) -> tuple[float, float]:
+    """Split the variance of the accuracy between trainings into luck with this test set and real differences.
+
+    Each image that some trainings get right and others wrong adds to the first part as if it were drawn anew each time.
+    What is left over is how much trainings differ on unlimited test images. Both are unbiased where the test images are
+    an independent sample (K. Jordan, On the Variance of Neural Network Training with respect to Test Sets and
+    Distributions, arXiv 2304.01910, the estimator of distribution-wise variance): the expected variance on a sample of
+    n images is that of one image's outcome divided by n, plus (n - 1) / n times the variance on the distribution.
+
+    Args:
+        variance: Sample variance of the accuracy over the trainings.
+        wrong_in: How many images so many of the trainings get wrong, from none of them to all; at least 3 numbers.
+
+    Returns:
+        (luck, real): the second may come out negative, since it is an estimate of something near 0.
+    """
+    trainings, images = len(wrong_in) - 1, sum(wrong_in)
+    outcomes = sum(
+        count * wrong * (trainings - wrong) / (trainings * (trainings - 1)) for wrong, count in enumerate(wrong_in)
+    )
+    luck = outcomes / images**2
+    return luck, (variance - luck) * images / (images - 1)

@@ -1,0 +1,180 @@
+"""How much a metric differs between trainings that differ in the seed alone, as metrics_noise.json records it.
+
+A measurement holds for the data and the recipe that it was made with: for any other, none is known.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from src.core.errors import UserError
+from src.report.statistics import split_variance, t_limit, t_p
+
+NOISE = "metrics_noise.json"
+ACCURACY = ("metrics/eval.json", "test_acc")
+Count = Annotated[int, Field(ge=0)]
+
+
+class Spread(BaseModel):
+    """One metric over several seeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    mean: float
+    std: float = Field(ge=0, description="sample standard deviation, in the metric's unit")
+
+
+class Measurement(BaseModel):
+    """What several trainings gave that differ in the seed alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    data: str = Field(description="hash of data/MNIST in dvc.lock")
+    params: dict[str, Any] = Field(description="params.yaml without the seed: the recipe")
+    seeds: list[int] = Field(min_length=2)
+    machine: str
+    metrics: dict[str, dict[str, Spread]] = Field(description="by file and name")
+    wrong_in: list[Count] = Field(
+        description="test images that so many of the seeds get wrong, from none of them to all"
+    )
+
+    @property
+    def real_std(self) -> float:
+        """Standard deviation of the accuracy between seeds on unlimited test images; 0 where none can be told."""
+        return math.sqrt(max(0.0, self._split()[1]))
+
+    @property
+    def luck_std(self) -> float:
+        """The part of the accuracy's standard deviation that comes from having these test images and no others."""
+        return math.sqrt(self._split()[0])
+
+    def _split(self) -> tuple[float, float]:
+        file, name = ACCURACY
+        return split_variance(self.metrics[file][name].std ** 2, self.wrong_in)
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Difference between two trainings, one of each of two recipes, that the seeds alone make in one metric.
+
+    Attributes:
+        std: Standard deviation of the difference, in the metric's unit.
+        df: Degrees of freedom of that estimate.
+        seeds: How many trainings it was measured over, of both recipes if there are two.
+    """
+
+    std: float
+    df: int
+    seeds: int
+
+    def p_value(self, change: float) -> float:
+        """Two-sided p-value of a change by Student's t: how often seeds alone make one as great."""
+        return t_p(change / self.std if self.std else math.inf, self.df) if change else 1.0
+
+    @property
+    def limit(self) -> float:
+        """95% of differences that the seeds make are smaller."""
+        return t_limit(self.df) * self.std
+
+
+def parse_noise(text: str, where: str) -> list[Measurement]:
+    """Read and check the measurements.
+
+    Args:
+        text: Content of metrics_noise.json.
+        where: How to name it in an error.
+
+    Raises:
+        UserError: If it is malformed.
+    """
+    try:
+        measurements = TypeAdapter(list[Measurement]).validate_json(text)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        raise UserError(f"{where}: {'; '.join(problems)}") from error
+    for number, found in enumerate(measurements):
+        if len(found.wrong_in) != len(found.seeds) + 1 or ACCURACY[1] not in found.metrics.get(ACCURACY[0], {}):
+            raise UserError(f"{where}: {number}: expected {ACCURACY[1]} and one more wrong_in than there are seeds")
+        if sum(found.wrong_in) < 2:
+            raise UserError(f"{where}: {number}: wrong_in: expected the counts of at least 2 test images")
+    return measurements
+
+
+def find(measurements: Sequence[Measurement], data: str | None, params: Mapping[str, Any]) -> Measurement | None:
+    """The measurement of this data and this recipe, or None where there is none.
+
+    Args:
+        measurements: All that are known.
+        data: Hash of data/MNIST in dvc.lock.
+        params: All of params.yaml; the seed makes no difference.
+    """
+    recipe = _without_seed(params)
+    return next((found for found in measurements if found.data == data and found.params == recipe), None)
+
+
+def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name: str) -> SeedNoise | None:
+    """What the seeds alone make of a metric between two recipes, or None where either was not measured."""
+    if old is None or new is None or any(name not in one.metrics.get(file, {}) for one in (old, new)):
+        return None
+    if old == new:
+        return SeedNoise(math.sqrt(2) * old.metrics[file][name].std, len(old.seeds) - 1, len(old.seeds))
+    variances = [one.metrics[file][name].std ** 2 for one in (old, new)]
+    counts = [len(one.seeds) for one in (old, new)]
+    # One training each is compared, not means, so each recipe adds its whole variance (Welch and Satterthwaite).
+    doubt = sum(variance**2 / (count - 1) for variance, count in zip(variances, counts, strict=True))
+    df = math.floor(sum(variances) ** 2 / doubt) if doubt else min(counts) - 1
+    return SeedNoise(math.sqrt(sum(variances)), df, sum(counts))
+
+
+def measure_noise(
+    data: str, params: Mapping[str, Any], machine: str, images: int, runs: Sequence[Mapping[str, Any]]
+) -> Measurement:
+    """Summarise trainings of one recipe that differ in the seed alone.
+
+    Args:
+        data: Hash of data/MNIST in dvc.lock.
+        params: The recipe, with or without its seed.
+        machine: What they were made on, in words.
+        images: Size of the test set.
+        runs: Of each training its `seed`, `wrong` (indices of the test images that it gets wrong) and `metrics` by file
+            and name; at least 2.
+    """
+    seeds_wrong = [0] * images
+    for run in runs:
+        for index in run["wrong"]:
+            seeds_wrong[index] += 1
+    metrics = {
+        file: {name: _spread([run["metrics"][file][name] for run in runs]) for name in names}
+        for file, names in runs[0]["metrics"].items()
+    }
+    return Measurement(
+        data=data,
+        params=_without_seed(params),
+        seeds=[run["seed"] for run in runs],
+        machine=machine,
+        metrics=metrics,
+        wrong_in=[seeds_wrong.count(seeds) for seeds in range(len(runs) + 1)],
+    )
+
+
+def updated(measurements: Sequence[Measurement], new: Measurement) -> list[Measurement]:
+    """The measurements with a new one, which takes the place of an older one of the same data and recipe."""
+    return [one for one in measurements if (one.data, one.params) != (new.data, new.params)] + [new]
+
+
+def format_noise(measurements: Sequence[Measurement]) -> str:
+    """Content of metrics_noise.json: what `parse_noise` reads."""
+    return json.dumps([one.model_dump() for one in measurements], indent=2) + "\n"
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(mean=round(statistics.mean(values), 8), std=round(statistics.stdev(values), 8))
+
+
+def _without_seed(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != "seed"}
