@@ -108,5 +108,7 @@ def why_void(stage: str, text: str | None, locked: Mapping[str, Any]) -> str:
         receipt = parse_receipt(text)
     except ValueError as error:
         return f"{path}: is not a receipt ({error})"
+    if receipt["stage"] != stage:
+        return f"{path}: is not a receipt (it is that of stage {receipt['stage']})"
     wrong = contradictions(receipt, locked)
     return f"dvc.lock contradicts {path} in {', '.join(wrong)}: stage {stage} was not run like that" if wrong else ""

@@ -5,12 +5,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from src.core.png import write_png
+from src.core.png import own_style, write_png
 
 PANELS = {"loss": "Loss", "acc": "Accuracy", "f1": "F1 (macro)"}
 TRAIN_COLOUR, VAL_COLOUR = "#1f77b4", "#d95f02"
 
 
+@own_style()
 def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
     """Loss, accuracy and F1 by epoch, three panels, train and validation, as a PNG.
 

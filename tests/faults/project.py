@@ -96,7 +96,7 @@ class Project:
         return done.stdout + done.stderr
 
     def stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "stages", name, **env)
+        return self.run(sys.executable, "-EP", "stages/__main__.py", name, **env)
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
         """A process group of its own; stdout and stderr go to files, since nobody reads them meanwhile."""
