@@ -1,18 +1,23 @@
-"""Compare the working tree, or HEAD, with BASE: Markdown on the terminal, Markdown and HTML in the folder report/."""
+"""Compare the working tree, or HEAD, with BASE: Markdown on the terminal, Markdown and HTML in the folder report/.
+
+Whatever a branch holds, nothing of it is run, and nothing is fetched, checked out or read from DVC's cache.
+"""
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
-
-from dvc.exceptions import DvcException
-from dvc.repo import Repo
 
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.report.compare import compare, could_not_tell
+from src.report.document import Document, Message
+from src.report.escape import visible
 from src.report.markdown import render_markdown
 from src.report.page import render_page
 from src.report.revision import read_revision
+from src.report.snapshot import find_root
+from src.report.verdict import Outcome
 
 FOLDER = Path("report")
 
@@ -21,32 +26,45 @@ def main(argv: list[str] | None = None) -> int:
     """Write the report.
 
     Returns:
-        0 pass, 1 fail, 2 could not tell.
+        0 pass, 1 fail, 2 could not tell, which is also the answer where the report itself breaks.
     """
     parser = argparse.ArgumentParser(prog="python -m src.report", description=__doc__)
     parser.add_argument("base", metavar="BASE", help="the revision to compare with: a branch, a tag, a commit")
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the revision to judge; the working tree by default")
     arguments = parser.parse_args(argv)
     try:
-        if "" in (arguments.base, arguments.head):
+        # An old verdict must not outlive a report that breaks.
+        for name in ("report.md", "report.html"):
+            (FOLDER / name).unlink(missing_ok=True)
+        return _write(*_compare(arguments.base, arguments.head)).value
+    except Exception as error:
+        # Exit code 1 would mean that the change is known to be worse.
+        traceback.print_exc()
+        try:
+            problem = UserError(f"the report itself broke: {type(error).__name__}: {error}")
+            return _write(*could_not_tell(problem)).value
+        except Exception:
+            traceback.print_exc()
+            return Outcome.UNKNOWN.value
+
+
+def _compare(base: str, head: str | None) -> tuple[Document, Outcome]:
+    try:
+        if "" in (base, head):
             raise UserError("expected the name of a revision, got an empty text; try `python -m src.report main`")
-        repo = _open()
-        document, outcome = compare(read_revision(repo, arguments.base), read_revision(repo, arguments.head))
+        root = find_root()
+        return compare(read_revision(root, base), read_revision(root, head))
     except UserError as error:
-        print(f"report: {error}", file=sys.stderr)
-        document, outcome = could_not_tell(error)
+        print(f"report: {visible(Message(error))}", file=sys.stderr)
+        return could_not_tell(error)
+
+
+def _write(document: Document, outcome: Outcome) -> Outcome:
     markdown = render_markdown(document)
     write_text(FOLDER / "report.md", markdown)
     write_text(FOLDER / "report.html", render_page(document))
     print(markdown, end="")
-    return outcome.value
-
-
-def _open() -> Repo:
-    try:
-        return Repo(".")
-    except DvcException as error:
-        raise UserError(str(error)) from error
+    return outcome
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Reading:
 
 
 MISSING = "missing"
+ELSEWHERE = "git does not hold its file, and nothing is fetched"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from src.core.errors import UserError
+from src.report.safe_yaml import parse_yaml
 
 SEED_DEVIATIONS = 2  # about 95% of differences that the seed alone makes are smaller
 
@@ -80,11 +79,7 @@ def parse_policy(text: str, where: str) -> Policy:
         UserError: Naming every problem at once.
     """
     try:
-        content = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise UserError(f"{where}: is not YAML: {' '.join(str(error).split())}") from error
-    try:
-        return Policy.model_validate(content)
+        return Policy.model_validate(parse_yaml(text.encode(), where))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise UserError(f"{where}: {'; '.join(problems)}") from error

@@ -1,22 +1,25 @@
-"""Everything that the report needs of one revision, read from git alone."""
+"""Everything that the report needs of one revision. Reading it runs, fetches and checks out nothing."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dvc.exceptions import DvcException
-from dvc.fs import FileSystem
-from dvc.repo import Repo
-from dvc.scm import RevError, resolve_rev
-from dvc.utils.serialize import load_path
-
 from src.core.errors import UserError
+from src.report.pipeline import PARAMS, Pipeline, read_pipeline
+from src.report.safe_yaml import LARGEST_JSON, LARGEST_YAML, parse_json, parse_yaml
+from src.report.snapshot import IGNORE, Snapshot, find_commit, open_snapshot
 from src.report.stale import Finding, edited_outputs, stale_stages
 
 POLICY = "metrics_policy.yaml"
+PINS = "requirements.txt"
 TEST_DATA = "data/MNIST"
+MODEL = "models/model.safetensors"
 TILES = "plots/error_tiles.png"
 TABLES = ("plots/errors.csv", "plots/confusion.csv", "plots/per_class.csv", "plots/history.csv")
+LARGEST_TABLE = 20_000_000  # bytes
+LARGEST_PICTURE = 10_000_000  # bytes
+# Beside dvc.yaml, these say which files DVC takes for what: a change of them may hide a change of something else.
+RULES = (IGNORE, ".gitattributes", ".dvc/config")
 
 
 @dataclass(frozen=True)
@@ -26,107 +29,154 @@ class Revision:
     Attributes:
         name: As the user named it.
         commit: Hash, or None for the working tree.
+        pipeline: What dvc.yaml declares and dvc.lock records.
         metrics: By file, then by name with dots between the levels: whatever the file holds.
         unreadable: Metrics files that exist and cannot be read, with the reason.
+        elsewhere: Metrics files that DVC has and git does not hold.
         params: As `metrics`.
-        unreadable_params: As `unreadable`.
-        code: Hash of each dependency that no stage makes, by stage and path, as dvc.lock records it.
-        data: Hash of the images, as dvc.lock records it, or None.
         stale: Where dvc.lock does not match what is declared.
         edited: Outputs whose content does not match dvc.lock.
+        rules: MD5 of each file, beside dvc.yaml, that tells DVC or git what a path holds.
+        receipts: What each stage noted of its own run, by the stage's name: the JSON text of a file.
         tables: Text of each of TABLES, or None where it is missing.
         tiles: PNG of the misclassified digits in the order of plots/errors.csv, or None.
         policy: Text of the policy, or None.
+        pins: Text of requirements.txt, or None.
     """
 
     name: str
     commit: str | None
+    pipeline: Pipeline
     metrics: dict[str, dict[str, Any]]
     unreadable: dict[str, str]
+    elsewhere: frozenset[str]
     params: dict[str, dict[str, Any]]
-    unreadable_params: dict[str, str]
-    code: dict[str, dict[str, str]]
-    data: str | None
     stale: list[Finding]
     edited: list[Finding]
+    rules: dict[str, str | None]
+    receipts: dict[str, bytes]
     tables: dict[str, str | None]
     tiles: bytes | None
     policy: str | None
+    pins: str | None
+
+    @property
+    def code(self) -> dict[str, dict[str, str]]:
+        """Hash of each dependency that no stage makes, by stage and path, as dvc.lock records it."""
+        made = self.pipeline.producers
+        return {
+            name: {path: oid for path, oid in locked.deps.items() if oid is not None and path not in made}
+            for name, locked in self.pipeline.locked.items()
+            if name in self.pipeline.stages
+        }
 
     @property
     def has_results(self) -> bool:
         """Whether a pipeline ran here: stages in dvc.lock, and metrics, readable or not."""
         return bool(self.code) and bool(any(self.metrics.values()) or self.unreadable)
 
+    def made(self, path: str) -> str | None:
+        """Hash of an output, as dvc.lock records it, or None."""
+        return next((locked.outs[path] for locked in self.pipeline.locked.values() if path in locked.outs), None)
 
-def read_revision(repo: Repo, name: str | None) -> Revision:
+
+def read_revision(root: Path, name: str | None) -> Revision:
     """Read a revision without touching the user's files.
 
     Args:
-        repo: The repository.
-        name: Anything that git or DVC understands as a revision; None is the working tree.
+        root: Top folder of the repository.
+        name: Anything that git understands as a revision, or an experiment of DVC; None is the working tree.
 
     Raises:
-        UserError: If there is no such revision, or its dvc.yaml or dvc.lock cannot be read.
+        UserError: If there is no such revision, or a file in it cannot be read within the limits.
     """
     title = name or "working tree"
-    try:
-        # Twice, since the first may find a file or a folder, which DVC does not expect.
-        commit = resolve_rev(repo.scm, f"{resolve_rev(repo.scm, name)}^{{commit}}") if name else None
-        with repo.switch(commit) if commit else nullcontext():
-            return _read(repo, title, commit)
-    except RevError as error:
-        advice = f"`git fetch` may bring it, and a branch that only the remote has is called origin/{name}"
-        raise UserError(f"{title}: is no revision of this clone; {advice}") from error
-    except DvcException as error:
-        raise UserError(f"{title}: {' '.join(str(error).split())}") from error
+    commit = find_commit(root, name) if name else None
+    with open_snapshot(root, title, commit) as snapshot:
+        return _read(snapshot, title, commit)
 
 
-def _read(repo: Repo, name: str, commit: str | None) -> Revision:
-    stages = [stage for stage in repo.index.stages if stage.cmd]
-    locked = [stage for stage in stages if any(item.hash_info for item in [*stage.deps, *stage.outs])]
-    made = {out.fs_path for stage in stages for out in stage.outs}
-    outs = {str(out): out.hash_info.value for stage in stages for out in stage.outs}
-    metrics, unreadable = _values(repo, repo.metrics.show(hide_workspace=False))
-    params, unreadable_params = _values(repo, repo.params.show(hide_workspace=False))
+def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
+    pipeline = read_pipeline(snapshot)
+    metrics, unreadable, elsewhere = _metrics(snapshot, pipeline)
+    params = _params(snapshot, pipeline)
     return Revision(
         name=name,
         commit=commit,
+        pipeline=pipeline,
         metrics=metrics,
         unreadable=unreadable,
-        params=params,
-        unreadable_params=unreadable_params,
-        code={
-            stage.name: {
-                str(dep): dep.hash_info.value
-                for dep in stage.deps
-                if dep.fs_path not in made and isinstance(dep.hash_info.value, str)
-            }
-            for stage in locked
+        elsewhere=elsewhere,
+        params={path: flatten(content) for path, content in params.items()},
+        stale=stale_stages(pipeline, snapshot, params),
+        edited=edited_outputs(pipeline, snapshot),
+        rules=_rules(snapshot),
+        receipts={
+            stage: content
+            for stage in pipeline.stages
+            if "/" not in stage and (content := snapshot.read(f"receipts/{stage}.json", LARGEST_JSON)) is not None
         },
-        data=outs.get(TEST_DATA),
-        stale=stale_stages(repo),
-        edited=edited_outputs(repo),
-        tables={path: _text(_content(repo, path)) for path in TABLES},
-        tiles=_content(repo, TILES),
-        policy=_text(_content(repo, POLICY)),
+        tables={path: _text(snapshot, path, LARGEST_TABLE) for path in TABLES},
+        tiles=snapshot.read(TILES, LARGEST_PICTURE),
+        policy=_text(snapshot, POLICY, LARGEST_YAML),
+        pins=_text(snapshot, PINS, LARGEST_YAML),
     )
 
 
-def _values(repo: Repo, shown: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """The files that `dvc metrics show` or `dvc params show` names: their values, and why a file has none."""
+def _metrics(
+    snapshot: Snapshot, pipeline: Pipeline
+) -> tuple[dict[str, dict[str, Any]], dict[str, str], frozenset[str]]:
+    """The metrics files that dvc.yaml names: values, why a file has none, and which of them git does not hold."""
+    outs = {path: out for stage in pipeline.stages.values() for path, out in stage.outs.items()}
+    declared = [*(path for path, out in outs.items() if out.kind == "metrics"), *pipeline.metrics]
     values: dict[str, dict[str, Any]] = {}
     unreadable: dict[str, str] = {}
-    (result,) = shown.values()
-    if "error" in result:
-        raise DvcException(str(result["error"]))
-    for path, found in result["data"].items():
-        if "error" not in found:
-            # Read once more, since DVC leaves out null and lists, and the report has to say that they are there.
-            values[path] = flatten(load_path(f"/{path}", repo.dvcfs))
-        elif not isinstance(found["error"], FileNotFoundError):
-            unreadable[path] = " ".join(str(found["error"]).split()) or type(found["error"]).__name__
-    return values, unreadable
+    elsewhere = set()
+    for path in dict.fromkeys(declared):
+        content = snapshot.read(path, LARGEST_JSON)
+        if content is None:
+            if (path in outs and outs[path].cached) or snapshot.size(f"{path}.dvc") is not None:
+                elsewhere.add(path)
+            continue
+        try:
+            values[path] = flatten(_parsed(content, path, snapshot.name))
+        except UserError as error:
+            unreadable[path] = str(error)
+    return values, unreadable, frozenset(elsewhere)
+
+
+def _params(snapshot: Snapshot, pipeline: Pipeline) -> dict[str, Any]:
+    """Content of each params file that is there.
+
+    Raises:
+        UserError: If one cannot be read.
+    """
+    files = [PARAMS, *pipeline.params, *(file for stage in pipeline.stages.values() for file in stage.params)]
+    found = {file: snapshot.read(file, LARGEST_JSON) for file in dict.fromkeys(files)}
+    return {file: _parsed(content, file, snapshot.name) for file, content in found.items() if content is not None}
+
+
+def _parsed(content: bytes, path: str, name: str) -> Any:
+    match PurePosixPath(path).suffix:
+        case ".json":
+            return parse_json(content, f"{path} of {name}")
+        case ".yaml" | ".yml":
+            return parse_yaml(content, f"{path} of {name}")
+        case _:
+            raise UserError(f"{path} of {name}: expected a file of YAML or JSON, which is all that the report reads")
+
+
+def _rules(snapshot: Snapshot) -> dict[str, str | None]:
+    """Hashes of RULES, wherever in the repository they lie, and of every further file of DVC's."""
+    found: dict[str, str | None] = {}
+    for path in sorted(snapshot.everything()):
+        name = PurePosixPath(path).name
+        if name == IGNORE and path != IGNORE:
+            raise UserError(f"{path} of {snapshot.name}: hides files from DVC; move its lines to {IGNORE}")
+        nested = name in ("dvc.yaml", "dvc.lock") and path != name
+        if path in RULES or name == ".gitattributes" or name.endswith(".dvc") or nested:
+            found[path] = snapshot.md5(path)
+    return found
 
 
 def flatten(content: Any) -> dict[str, Any]:
@@ -142,12 +192,7 @@ def flatten(content: Any) -> dict[str, Any]:
     return flat
 
 
-def _content(repo: Repo, path: str) -> bytes | None:
-    fs: FileSystem = repo.fs
-    full = fs.join(repo.root_dir, path)
-    return fs.fs.cat_file(full) if fs.isfile(full) else None
-
-
-def _text(content: bytes | None) -> str | None:
+def _text(snapshot: Snapshot, path: str, largest: int) -> str | None:
     """Text of a file; what is no UTF-8 in it shows as such and is rejected by whoever parses it."""
+    content = snapshot.read(path, largest)
     return None if content is None else content.decode(errors="replace")

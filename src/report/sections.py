@@ -153,12 +153,6 @@ def changes_section(base: Revision, head: Revision) -> Section:
         if changed
         else Paragraph(["No param changed."])
     ]
-    for label, revision in ("base", base), ("head", head):
-        unreadable = [
-            ["params of ", label, " cannot be read: ", Data(f"{path}: {why}")]
-            for path, why in revision.unreadable_params.items()
-        ]
-        blocks += [cut(unreadable, MAX_PAIRS)] if unreadable else []
     code = _code_changes(base, head)
     blocks.append(cut(code, MAX_REASONS) if code else Paragraph(["No stage's code changed."]))
     return Section("Params and code", blocks)

@@ -1,12 +1,13 @@
 """Does dvc.lock match what is declared? Answered from hashes alone: nothing is run, fetched or checked out."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from dvc.dependency import ParamsDependency
-from dvc.dependency.param import BadParamFileError, ParamsIsADirectoryError
-from dvc.output import Output
-from dvc.repo import Repo
-from dvc.stage import Stage
+from src.report.pipeline import Locked, Pipeline, Stage
+from src.report.snapshot import LinkError, Snapshot
+
+MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -26,83 +27,136 @@ class Finding:
     follows: bool = False
 
 
-def stale_stages(repo: Repo) -> list[Finding]:
-    """Where dvc.lock does not match commands, code, params and data, in the revision that `repo` stands at.
+def stale_stages(pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any]) -> list[Finding]:
+    """Where dvc.lock does not match commands, code, params and data.
 
-    A stage that reads the output of a stale stage is stale as well. Data that is not there (nothing pulled) is judged
-    by the hashes in dvc.lock alone.
+    A stage that reads the output of a stale stage is stale as well. Data that git does not hold is judged by the hashes
+    in dvc.lock alone.
+
+    Args:
+        pipeline: What is declared and recorded.
+        snapshot: The files of that revision.
+        params: Content of each params file that is there.
+
+    Raises:
+        UserError: If a dependency cannot be hashed.
     """
-    stages = [stage for stage in repo.index.stages if stage.cmd]
-    producers = {out.fs_path: (out, stage) for stage in repo.index.stages for out in stage.outs}
-    findings = [finding for stage in stages for finding in _own_findings(stage, producers)]
+    findings = [
+        finding
+        for name, stage in pipeline.stages.items()
+        for finding in _own_findings(name, stage, pipeline, snapshot, params)
+    ]
+    findings += [
+        Finding(name, "the stage", "is in dvc.lock and no longer in dvc.yaml")
+        for name in pipeline.locked
+        if name not in pipeline.stages
+    ]
     stale = {finding.stage for finding in findings}
     while downstream := [
-        finding for stage in stages if _name(stage) not in stale for finding in _after(stage, stale, producers)
+        finding for name in pipeline.stages if name not in stale for finding in _after(name, stale, pipeline)
     ]:
         findings += downstream
         stale |= {finding.stage for finding in downstream}
     return findings
 
 
-def edited_outputs(repo: Repo) -> list[Finding]:
-    """Outputs whose content is not what dvc.lock records, and metrics and plots that should be in git and are not."""
+def edited_outputs(pipeline: Pipeline, snapshot: Snapshot) -> list[Finding]:
+    """Outputs whose content is not what dvc.lock records, and metrics and plots that should be in git and are not.
+
+    Raises:
+        UserError: If an output that should be in git cannot be hashed.
+    """
     findings = []
-    for stage in repo.index.stages:
-        for out in stage.outs:
-            if not out.hash_info:
+    for name, stage in pipeline.stages.items():
+        recorded = pipeline.locked[name].outs if name in pipeline.locked else {}
+        for path, out in stage.outs.items():
+            expected = recorded.get(path)
+            if expected is None:
                 continue  # the stage is stale, which says it all
-            if out.exists:
-                if out.changed_checksum():
-                    findings.append(Finding(_name(stage), str(out), "differs from what dvc.lock records"))
-            elif not out.use_cache:
-                findings.append(Finding(_name(stage), str(out), "is missing"))
+            try:
+                found = snapshot.md5(path)
+            except LinkError:
+                if not out.cached:
+                    raise
+                continue  # a link into the cache, which DVC can be told to make
+            if found is None and not out.cached:
+                findings.append(Finding(name, path, "is missing"))
+            elif found not in (None, expected):
+                findings.append(Finding(name, path, "differs from what dvc.lock records"))
     return findings
 
 
-def _own_findings(stage: Stage, producers: dict[str, tuple[Output, Stage]]) -> list[Finding]:
-    name = _name(stage)
-    if not any(item.hash_info for item in [*stage.deps, *stage.outs]):
-        return [Finding(name, "the stage", "is not in dvc.lock")]
-    findings = [Finding(name, "its command", "changed")] if stage.changed_stage() else []
-    for dep in stage.deps:
-        if isinstance(dep, ParamsDependency):
-            findings += _params_findings(name, dep)
-        elif not dep.hash_info:
-            findings.append(Finding(name, str(dep), "is not in dvc.lock"))
-        elif dep.fs_path in producers:
-            if dep.hash_info != producers[dep.fs_path][0].hash_info:
-                findings.append(Finding(name, str(dep), "is not what the stage before it made"))
-        elif status := dep.workspace_status():
-            findings += [Finding(name, path, _words(state)) for path, state in status.items()]
-    findings += [Finding(name, str(out), "is not in dvc.lock") for out in stage.outs if not out.hash_info]
-    return findings
+def _own_findings(
+    name: str, stage: Stage, pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any]
+) -> Iterator[Finding]:
+    locked = pipeline.locked.get(name)
+    if locked is None:
+        yield Finding(name, "the stage", "is not in dvc.lock")
+        return
+    if stage.command != locked.command:
+        yield Finding(name, "its command", "changed")
+    for path in stage.deps:
+        if problem := _dependency_problem(path, locked, pipeline, snapshot):
+            yield Finding(name, path, problem)
+    yield from _params_findings(name, stage, locked, params)
+    for path in stage.outs:
+        if locked.outs.get(path) is None:
+            yield Finding(name, path, "is not in dvc.lock")
+    for path in [*locked.deps, *locked.outs]:
+        if path not in stage.deps and path not in stage.outs:
+            yield Finding(name, path, "is in dvc.lock and no longer declared")
 
 
-def _params_findings(stage: str, dep: ParamsDependency) -> list[Finding]:
-    try:
-        status = dep.workspace_status()
-    except (BadParamFileError, ParamsIsADirectoryError):
-        return [Finding(stage, str(dep), "cannot be read")]
-    findings = []
-    for path, state in status.items():
-        if isinstance(state, str):
-            findings.append(Finding(stage, path, _words(state)))
-        else:
-            findings += [Finding(stage, f"{path}:{key}", _words(word)) for key, word in state.items()]
-    return findings
+def _dependency_problem(path: str, locked: Locked, pipeline: Pipeline, snapshot: Snapshot) -> str:
+    """What is wrong with a dependency, or an empty text."""
+    recorded = locked.deps.get(path)
+    if recorded is None:
+        return "is not in dvc.lock"
+    if producer := pipeline.producers.get(path):
+        made = pipeline.locked[producer].outs.get(path) if producer in pipeline.locked else None
+        return "" if recorded == made else "is not what the stage before it made"
+    found = snapshot.md5(path)
+    if found is None:
+        return "is missing"
+    return "" if found == recorded else "changed"
 
 
-def _after(stage: Stage, stale: set[str], producers: dict[str, tuple[Output, Stage]]) -> list[Finding]:
-    makers = dict.fromkeys(_name(producers[dep.fs_path][1]) for dep in stage.deps if dep.fs_path in producers)
-    return [
-        Finding(_name(stage), maker, "comes before it and is stale", follows=True) for maker in makers if maker in stale
-    ]
+def _params_findings(name: str, stage: Stage, locked: Locked, params: dict[str, Any]) -> Iterator[Finding]:
+    for file, names in stage.params.items():
+        recorded = locked.params.get(file, {})
+        if file not in params:
+            yield Finding(name, file, "is missing")
+            continue
+        everything = params[file] if isinstance(params[file], dict) else {}
+        wanted = list(map(str, everything)) if names is None else names
+        for key in wanted:
+            now, before = _look_up(params[file], key), recorded.get(key, MISSING)
+            if now is MISSING:
+                yield Finding(name, f"{file}:{key}", "is missing")
+            elif before is MISSING:
+                yield Finding(name, f"{file}:{key}", "is not in dvc.lock")
+            elif now != before:
+                yield Finding(name, f"{file}:{key}", "changed")
+        for key in recorded:
+            if key not in wanted:
+                yield Finding(name, f"{file}:{key}", "is in dvc.lock and no longer declared")
+    for file in locked.params:
+        if file not in stage.params:
+            yield Finding(name, file, "is in dvc.lock and no longer declared")
 
 
-def _words(state: str) -> str:
-    """DVC's word for a state, as the end of a sentence."""
-    return {"modified": "changed", "deleted": "is missing", "new": "is not in dvc.lock"}.get(state, state)
+def _look_up(content: Any, key: str) -> Any:
+    """The value of a param, whose name has dots between the levels."""
+    if isinstance(content, dict) and key in content:
+        return content[key]
+    for part in key.split("."):
+        if not isinstance(content, dict) or part not in content:
+            return MISSING
+        content = content[part]
+    return content
 
 
-def _name(stage: Stage) -> str:
-    return stage.name if hasattr(stage, "name") else stage.path_in_repo
+def _after(name: str, stale: set[str], pipeline: Pipeline) -> list[Finding]:
+    deps = pipeline.stages[name].deps
+    makers = dict.fromkeys(pipeline.producers[path] for path in deps if path in pipeline.producers)
+    return [Finding(name, maker, "comes before it and is stale", follows=True) for maker in makers if maker in stale]

@@ -19,14 +19,24 @@ class Outcome(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Reason:
+    """What one check says, apart from the metrics: FAIL or UNKNOWN stand against a pass, PASS is a remark."""
+
+    outcome: Outcome
+    text: Sentence
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """The answer and why; a failure comes before what could not be told."""
+    """The answer and why: failures, then what could not be told, then remarks."""
 
     outcome: Outcome
     reasons: Sequence[Sentence]
 
 
-def decide(base: Revision, head: Revision, rows: list[Row], policy_error: str | None) -> Verdict:
+def decide(
+    base: Revision, head: Revision, rows: list[Row], policy_error: str | None, others: Sequence[Reason] = ()
+) -> Verdict:
     """Judge a change.
 
     Args:
@@ -34,6 +44,7 @@ def decide(base: Revision, head: Revision, rows: list[Row], policy_error: str | 
         head: The change.
         rows: All metrics, held against the policy.
         policy_error: What is wrong with the head's policy, or None.
+        others: What the other checks say.
     """
     if not head.code:
         return Verdict(
@@ -45,12 +56,19 @@ def decide(base: Revision, head: Revision, rows: list[Row], policy_error: str | 
     failures += [[Data(finding.subject), " ", finding.problem] for finding in head.edited]
     if policy_error:
         failures.append([Message(policy_error)])
-    if failures:
-        return Verdict(Outcome.FAIL, failures)
+    failures += _said(others, Outcome.FAIL)
     unknown = [_metric(row) for row in rows if row.gates and row.standing is Standing.UNKNOWN]
+    unknown += _said(others, Outcome.UNKNOWN)
+    remarks = _said(others, Outcome.PASS)
+    if failures:
+        return Verdict(Outcome.FAIL, [*failures, *unknown, *remarks])
     if unknown:
-        return Verdict(Outcome.UNKNOWN, unknown)
-    return Verdict(Outcome.PASS, _why_it_passes(base, rows))
+        return Verdict(Outcome.UNKNOWN, [*unknown, *remarks])
+    return Verdict(Outcome.PASS, [*_why_it_passes(base, rows), *remarks])
+
+
+def _said(reasons: Sequence[Reason], outcome: Outcome) -> list[Sentence]:
+    return [reason.text for reason in reasons if reason.outcome is outcome]
 
 
 def _why_it_passes(base: Revision, rows: list[Row]) -> list[Sentence]:

@@ -2,12 +2,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dvc.repo import Repo
 
 from src.report.compare import compare
 from src.report.document import Document
 from src.report.markdown import render_markdown
 from src.report.revision import read_revision
+from src.report.snapshot import find_root
 from src.report.verdict import Outcome
 from tests.report.history import History
 
@@ -32,5 +32,5 @@ def judge(base: str = "main", head: str | None = None) -> tuple[Outcome, str]:
 
 
 def build(base: str = "main", head: str | None = None) -> tuple[Document, Outcome]:
-    repo = Repo(".")
-    return compare(read_revision(repo, base), read_revision(repo, head))
+    root = find_root()
+    return compare(read_revision(root, base), read_revision(root, head))

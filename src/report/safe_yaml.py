@@ -1,0 +1,105 @@
+"""YAML and JSON of a branch, read under limits: whatever is in it, reading takes little time and memory.
+
+YAML is read as DVC reads it (YAML 1.2), so that 1e-05, yes and 010 mean here what they mean to DVC.
+"""
+
+import json
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
+
+from src.core.errors import UserError
+
+LARGEST_YAML = 100_000  # bytes
+LARGEST_JSON = 5_000_000  # bytes
+DEEPEST = 50
+MOST_BRACKETS = 500  # the scanner reads ahead within brackets, in time that grows with the square of their depth
+MOST_VALUES = 10_000  # with each alias counted as what it stands for
+LONGEST_PLAIN = 1_000  # characters of a value without quotes, such as a number
+# What int(), date() and recursion raise on values such as 2026-02-30 passes through ruamel.yaml as it is.
+BAD_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+
+def parse_yaml(content: bytes, where: str) -> Any:
+    """The one document of a YAML file.
+
+    Args:
+        content: Its bytes.
+        where: How to name the file in an error.
+
+    Raises:
+        UserError: If it is not YAML, or beyond the limits, or gives a key twice.
+    """
+    if len(content) > LARGEST_YAML:
+        raise UserError(f"{where}: expected at most {LARGEST_YAML:,} bytes, got {len(content):,}")
+    try:
+        text = content.decode()
+        if (brackets := text.count("[") + text.count("{")) > MOST_BRACKETS:
+            raise UserError(f"{where}: expected at most {MOST_BRACKETS} opening brackets, got {brackets:,}")
+        _check_events(text, where)
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, *BAD_VALUES) as error:
+        raise UserError(f"{where}: is not YAML: {_one_line(error)}") from error
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """What a JSON file holds; NaN and infinities are read as such, for whoever judges them.
+
+    Raises:
+        UserError: If it is not JSON, or gives a key twice.
+    """
+    try:
+        return json.loads(content.decode(), object_pairs_hook=_no_key_twice)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: is not JSON: {_one_line(error)}") from error
+
+
+def _check_events(text: str, where: str) -> None:
+    """Count values and depth before anything is built from them."""
+    # (anchor, values so far) of each collection that is open.
+    open_collections: list[tuple[str | None, int]] = [(None, 0)]
+    sizes: dict[str, int] = {}
+    for event in YAML(typ="safe", pure=True).parse(text):
+        _check_event(event, where)
+        if isinstance(event, CollectionStartEvent):
+            open_collections.append((event.anchor, 1))
+            continue
+        if isinstance(event, CollectionEndEvent):
+            anchor, size = open_collections.pop()
+        elif isinstance(event, ScalarEvent):
+            anchor, size = event.anchor, 1
+        elif isinstance(event, AliasEvent):
+            if event.anchor not in sizes:
+                raise UserError(f"{where}: expected no alias of what is still open: {event.anchor}")
+            anchor, size = None, sizes[event.anchor]
+        else:
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        outer, before = open_collections[-1]
+        open_collections[-1] = (outer, before + size)
+        if before + size > MOST_VALUES:
+            raise UserError(f"{where}: expected at most {MOST_VALUES:,} values, with those that aliases repeat")
+        if len(open_collections) > DEEPEST:
+            raise UserError(f"{where}: expected at most {DEEPEST} levels")
+
+
+def _check_event(event: Event, where: str) -> None:
+    if getattr(event, "tag", None) is not None:
+        raise UserError(f"{where}: expected no tags, got {event.tag}")
+    if isinstance(event, ScalarEvent) and event.style is None and len(event.value) > LONGEST_PLAIN:
+        length = len(event.value)
+        raise UserError(f"{where}: expected at most {LONGEST_PLAIN:,} characters without quotes, got {length:,}")
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key is given twice")
+    return content
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,319 @@
+"""Files of one revision as bytes: of a commit from git's objects, of the working tree from the disk.
+
+Nothing else is read: no configuration and no cache of DVC, no remote, no checkout. Git may not use the network either.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from src.core.errors import UserError
+
+IGNORE = ".dvcignore"
+# What DVC ignores in every repository.
+ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
+# A pattern becomes a regular expression, whose time grows with the length of a path to the power of its stars.
+MOST_STARS = 3
+LARGEST_IGNORE = 20_000  # bytes
+LARGEST_BLOB = 100_000_000  # bytes
+LARGEST_LISTING = 16_000_000  # bytes of `git ls-tree`, about 200,000 files
+# A clone that lacks objects would fetch them, and a replaced object is not what the hash promises.
+GIT_ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+
+class LinkError(UserError):
+    """A symbolic link stands where a file or folder was expected."""
+
+
+class Snapshot(ABC):
+    """Files by their paths, which are relative to the root of the repository and have slashes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def size(self, path: str) -> int | None:
+        """Bytes of a file, or None where there is no file.
+
+        Raises:
+            LinkError: If the path leads through a symbolic link.
+        """
+
+    @abstractmethod
+    def content(self, path: str) -> bytes:
+        """Content of a file that is there."""
+
+    @abstractmethod
+    def files_under(self, folder: str) -> list[str]:
+        """Paths of all files under a folder; none if there is no such folder.
+
+        Raises:
+            LinkError: If one of them is a symbolic link, or a repository of its own.
+        """
+
+    @abstractmethod
+    def everything(self) -> list[str]:
+        """Paths of all files; of the working tree, those that git does not ignore."""
+
+    def read(self, path: str, largest: int) -> bytes | None:
+        """Content of a file, or None where there is none.
+
+        Raises:
+            UserError: If it has more bytes than `largest`, or is a symbolic link.
+        """
+        size = self.size(path)
+        if size is None:
+            return None
+        if size > largest:
+            raise UserError(f"{path} of {self.name}: expected at most {largest:,} bytes, got {size:,}")
+        return self.content(path)
+
+    def md5(self, path: str) -> str | None:
+        """Hash of a file or folder as DVC makes it, or None where there is neither.
+
+        Raises:
+            UserError: If a symbolic link is part of it.
+        """
+        if self.size(path) is not None:
+            return hashlib.md5(self.content(path), usedforsecurity=False).hexdigest()
+        files = self.files_under(path)
+        if not files:
+            return None
+        hidden = self._ignored()
+        entries = [
+            {
+                "md5": hashlib.md5(self.content(file), usedforsecurity=False).hexdigest(),
+                "relpath": file.removeprefix(f"{path}/"),
+            }
+            for file in sorted(files)
+            if not hidden.match_file(file)
+        ]
+        return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+    def _ignored(self) -> GitIgnoreSpec:
+        text = (self.read(IGNORE, LARGEST_IGNORE) or b"").decode(errors="replace")
+        if any(len(re.findall(r"\*+", line)) > MOST_STARS for line in text.splitlines()):
+            raise UserError(f"{IGNORE} of {self.name}: expected at most {MOST_STARS} stars in a line")
+        try:
+            return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *text.splitlines()])
+        except ValueError as error:
+            raise UserError(f"{IGNORE} of {self.name}: has a line that is no pattern: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One line of `git ls-tree`."""
+
+    mode: str
+    object_name: str
+    size: int
+
+
+class Commit(Snapshot):
+    """A commit, read through one `git cat-file`."""
+
+    def __init__(self, name: str, root: Path, commit: str, blobs: "subprocess.Popen[bytes]") -> None:
+        super().__init__(name)
+        self._entries = _list_tree(name, root, commit)
+        self._blobs = blobs
+
+    def size(self, path: str) -> int | None:
+        entry = self._entries.get(path)
+        if entry is None:
+            parents = [path[:end] for end, char in enumerate(path) if char == "/"]
+            for parent in parents:
+                if parent in self._entries:
+                    self._check_kind(parent)
+            return None
+        self._check_kind(path)
+        return entry.size
+
+    def content(self, path: str) -> bytes:
+        self._check_kind(path)
+        entry = self._entries[path]
+        if entry.size > LARGEST_BLOB:
+            raise UserError(f"{path} of {self.name}: expected at most {LARGEST_BLOB:,} bytes, got {entry.size:,}")
+        assert self._blobs.stdin and self._blobs.stdout
+        self._blobs.stdin.write(f"{entry.object_name}\n".encode())
+        self._blobs.stdin.flush()
+        if self._blobs.stdout.readline() != f"{entry.object_name} blob {entry.size}\n".encode():
+            raise UserError(f"{path} of {self.name}: git cannot read it; try `git fsck`")
+        content = self._blobs.stdout.read(entry.size + 1)
+        return content[:-1]
+
+    def files_under(self, folder: str) -> list[str]:
+        files = [path for path in self._entries if path.startswith(f"{folder}/")]
+        for path in files:
+            self._check_kind(path)
+        return files
+
+    def everything(self) -> list[str]:
+        return list(self._entries)
+
+    def _check_kind(self, path: str) -> None:
+        mode = self._entries[path].mode
+        if not mode.startswith("100"):
+            what = "symbolic link" if mode == "120000" else "repository of its own"
+            raise LinkError(f"{path} of {self.name}: is a {what}, which the report does not follow")
+
+
+class WorkingTree(Snapshot):
+    """The files on the disk, with no symbolic link followed."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        super().__init__(name)
+        self._root = root
+
+    def size(self, path: str) -> int | None:
+        state = self._state(path)
+        return state.st_size if state and stat.S_ISREG(state.st_mode) else None
+
+    def content(self, path: str) -> bytes:
+        try:
+            return (self._root / path).read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} of {self.name}: cannot be read: {error.strerror}") from error
+
+    def files_under(self, folder: str) -> list[str]:
+        state = self._state(folder)
+        if state is None or not stat.S_ISDIR(state.st_mode):
+            return []
+        files, folders = [], [folder]
+        while folders:
+            current = folders.pop()
+            for entry in os.scandir(self._root / current):
+                path = f"{current}/{entry.name}"
+                if entry.is_symlink():
+                    raise LinkError(f"{path} of {self.name}: is a symbolic link, which the report does not follow")
+                (folders if entry.is_dir() else files).append(path)
+        return files
+
+    def everything(self) -> list[str]:
+        listing = run_git(self._root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        return [path for path in os.fsdecode(listing).split("\0") if path and self._state(path, strict=False)]
+
+    def _state(self, path: str, strict: bool = True) -> os.stat_result | None:
+        """State of a path whose every part is looked at, since any of them may be a link."""
+        current, state = self._root, None
+        for part in path.split("/"):
+            current /= part
+            try:
+                state = current.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            if strict and stat.S_ISLNK(state.st_mode):
+                raise LinkError(f"{path} of {self.name}: is a symbolic link, which the report does not follow")
+        return state
+
+
+@contextmanager
+def open_snapshot(root: Path, name: str, commit: str | None) -> Iterator[Snapshot]:
+    """The files of a commit, or of the working tree.
+
+    Args:
+        root: Top folder of the repository.
+        name: What to call it in errors.
+        commit: Its full hash, or None for the working tree.
+    """
+    if commit is None:
+        yield WorkingTree(name, root)
+        return
+    command = ["git", "cat-file", "--batch"]
+    with subprocess.Popen(
+        command, cwd=root, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as blobs:
+        try:
+            yield Commit(name, root, commit, blobs)
+        finally:
+            blobs.kill()
+
+
+def find_root() -> Path:
+    """Top folder of the repository that the current directory lies in.
+
+    Raises:
+        UserError: If it lies in none.
+    """
+    try:
+        return Path(os.fsdecode(run_git(Path(), "rev-parse", "--show-toplevel")).rstrip("\n"))
+    except UserError as error:
+        raise UserError(f"{Path().resolve()}: expected a folder of a git repository; {error}") from error
+
+
+def find_commit(root: Path, name: str) -> str:
+    """Full hash of the commit that a revision's name means: anything of git, or the name of a DVC experiment.
+
+    Raises:
+        UserError: If there is none.
+    """
+    try:
+        try:
+            found = run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name)
+        except UserError:
+            found = _find_experiment(root, name)
+        # Twice, since the first may find a file or a folder.
+        return run_git(root, "rev-parse", "--verify", "--quiet", f"{found.decode().strip()}^{{commit}}").decode().strip()
+    except (UserError, ValueError) as error:
+        advice = f"`git fetch` may bring it, and a branch that only the remote has is called origin/{name}"
+        raise UserError(f"{name}: is no revision of this clone; {advice}") from error
+
+
+def run_git(root: Path, *words: str) -> bytes:
+    """What a git command prints.
+
+    Raises:
+        UserError: If it fails.
+    """
+    done = subprocess.run(["git", *words], cwd=root, env=_environment(), capture_output=True, check=False)
+    if done.returncode:
+        raise UserError(f"git {words[0]}: {' '.join(done.stderr.decode(errors='replace').split()) or 'failed'}")
+    return done.stdout
+
+
+def _find_experiment(root: Path, name: str) -> bytes:
+    references = run_git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").decode().splitlines()
+    found = {line.split()[0] for line in references if line.split("/")[-1] == name}
+    if len(found) != 1:
+        raise UserError(f"{name}: expected the name of one experiment, got that of {len(found)}")
+    return found.pop().encode()
+
+
+def _list_tree(name: str, root: Path, commit: str) -> dict[str, _Entry]:
+    command = ["git", "ls-tree", "-r", "-z", "-l", "--full-tree", commit]
+    with subprocess.Popen(command, cwd=root, env=_environment(), stdout=subprocess.PIPE) as listing:
+        assert listing.stdout
+        text = listing.stdout.read(LARGEST_LISTING + 1)
+        if len(text) > LARGEST_LISTING:
+            listing.kill()
+            raise UserError(f"{name}: has more files than the report reads, {LARGEST_LISTING:,} bytes of their names")
+    if listing.returncode:
+        raise UserError(f"{name}: git cannot list its files; try `git fsck`")
+    entries: dict[str, _Entry] = {}
+    for line in text.split(b"\0")[:-1]:
+        state, _, raw = line.partition(b"\t")
+        mode, _, object_name, size = state.decode().split()
+        path = os.fsdecode(raw)
+        if path in entries or {"", ".", "..", ".git"} & set(path.split("/")):
+            raise UserError(f"{path} of {name}: is no path that git could check out, or stands there twice")
+        entries[path] = _Entry(mode, object_name, 0 if size == "-" else int(size))
+    return entries
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, **GIT_ENVIRONMENT}
