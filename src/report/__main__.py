@@ -10,7 +10,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.report.compare import compare, could_not_tell
+from src.report.compare import REPRODUCED, compare, could_not_tell
 from src.report.document import Document, Message
 from src.report.escape import visible
 from src.report.markdown import render_markdown
@@ -31,12 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.report", description=__doc__)
     parser.add_argument("base", metavar="BASE", help="the revision to compare with: a branch, a tag, a commit")
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the revision to judge; the working tree by default")
+    parser.add_argument(
+        "--reproduced", choices=REPRODUCED, default="not-tried", help="what came of running HEAD's pipeline again"
+    )
     arguments = parser.parse_args(argv)
     try:
         # An old verdict must not outlive a report that breaks.
         for name in ("report.md", "report.html"):
             (FOLDER / name).unlink(missing_ok=True)
-        return _write(*_compare(arguments.base, arguments.head)).value
+        return _write(*_compare(arguments.base, arguments.head, arguments.reproduced)).value
     except Exception as error:
         # Exit code 1 would mean that the change is known to be worse.
         traceback.print_exc()
@@ -48,12 +51,12 @@ def main(argv: list[str] | None = None) -> int:
             return Outcome.UNKNOWN.value
 
 
-def _compare(base: str, head: str | None) -> tuple[Document, Outcome]:
+def _compare(base: str, head: str | None, reproduced: str) -> tuple[Document, Outcome]:
     try:
         if "" in (base, head):
             raise UserError("expected the name of a revision, got an empty text; try `python -m src.report main`")
         root = find_root()
-        return compare(read_revision(root, base), read_revision(root, head))
+        return compare(read_revision(root, base), read_revision(root, head), reproduced)
     except UserError as error:
         print(f"report: {visible(Message(error))}", file=sys.stderr)
         return could_not_tell(error)

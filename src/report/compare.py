@@ -2,9 +2,13 @@
 
 from src.core.errors import UserError
 from src.report.behaviour import compare_behaviour
+from src.report.comparable import INCOMPARABLE, comparability, gating_reasons
+from src.report.consistency import contradictions
+from src.report.definitions import compare_definitions, definition_reasons, definition_section
 from src.report.document import Data, Document, Message, Sentence
 from src.report.metrics import compare_metrics
 from src.report.policy import Policy, parse_policy
+from src.report.receipts import receipt_reasons
 from src.report.revision import POLICY, Revision
 from src.report.sections import (
     behaviour_section,
@@ -16,20 +20,44 @@ from src.report.sections import (
     unknown_section,
     verdict_section,
 )
-from src.report.verdict import Outcome, Verdict, decide
+from src.report.verdict import Outcome, Reason, Verdict, decide
 
 TITLE = "What this change does to the metrics"
 
 
-def compare(base: Revision, head: Revision) -> tuple[Document, Outcome]:
+REPRODUCED = {
+    "yes": Reason(Outcome.PASS, ["reproduced: the pipeline ran again and gave these results"]),
+    "no": Reason(Outcome.FAIL, ["not reproduced: the pipeline ran again and did not give these results, or failed"]),
+    "not-tried": Reason(Outcome.PASS, ["not tried whether it can be reproduced"]),
+}
+
+
+def compare(base: Revision, head: Revision, reproduced: str = "not-tried") -> tuple[Document, Outcome]:
     """Compare two revisions.
+
+    Args:
+        base: What the change is held against.
+        head: The change.
+        reproduced: What came of running the head's pipeline again, a key of REPRODUCED.
 
     Raises:
         UserError: If neither has a usable policy.
     """
     policy, remark, policy_error = choose_policy(base, head)
-    rows = compare_metrics(base, head, policy)
-    verdict = decide(base, head, rows, policy_error)
+    definitions = compare_definitions(base, head)
+    comparable = comparability(base, head, policy)
+    incomparable = any(reason.outcome is Outcome.UNKNOWN for reason in comparable)
+    rows = compare_metrics(base, head, policy, INCOMPARABLE if incomparable else "")
+    reasons = [
+        *gating_reasons(base, head, policy),
+        *_self_contradictions(head),
+        *comparable,
+        *receipt_reasons(base, head),
+        *definition_reasons(definitions),
+        *([Reason(Outcome.PASS, remark)] if remark else []),
+        REPRODUCED[reproduced],
+    ]
+    verdict = decide(base, head, rows, policy_error, reasons)
     sections = [verdict_section(verdict, _named(base), _named(head)), metrics_section(rows, remark)]
     if base.has_results:
         try:
@@ -39,8 +67,15 @@ def compare(base: Revision, head: Revision) -> tuple[Document, Outcome]:
             sections += [
                 unknown_section(title, error) for title in ("Is it more than noise?", "What changed in behaviour")
             ]
-    sections += [curves_section(base, head), changes_section(base, head), stale_section(base, head)]
-    return Document(TITLE, sections), verdict.outcome
+    sections += [curves_section(base, head), definition_section(definitions), changes_section(base, head)]
+    return Document(TITLE, [*sections, stale_section(base, head)]), verdict.outcome
+
+
+def _self_contradictions(head: Revision) -> list[Reason]:
+    try:
+        return [Reason(Outcome.FAIL, sentence) for sentence in contradictions(head)]
+    except UserError as error:
+        return [Reason(Outcome.UNKNOWN, [Message(error)])]
 
 
 def choose_policy(base: Revision, head: Revision) -> tuple[Policy, Sentence, str | None]:
@@ -61,6 +96,8 @@ def choose_policy(base: Revision, head: Revision) -> tuple[Policy, Sentence, str
         return policy, [f"Judged by the head's {POLICY}: the base has none that can be read."], head_error
     if head_policy is None and head_error is None:
         head_error = f"{POLICY}: is missing in {head.name}"
+    if head_policy and (absent := _absent(head_policy, head)):
+        head_error = f"{POLICY} of {head.name}: lets {', '.join(absent)} decide, which is not there"
     changed = head_policy != base_policy
     return policy, [f"This change edits {POLICY}; it is judged by the base's."] if changed else [], head_error
 
@@ -69,6 +106,18 @@ def could_not_tell(error: UserError) -> tuple[Document, Outcome]:
     """A report that says only why there is none."""
     verdict = Verdict(Outcome.UNKNOWN, [[Message(error)]])
     return Document(TITLE, [verdict_section(verdict, ["?"], ["?"])]), verdict.outcome
+
+
+def _absent(policy: Policy, revision: Revision) -> list[str]:
+    """Metrics that gate and that the revision does not have: with the next change, any value of them would do."""
+    return [
+        name
+        for file, rules in policy.metrics.items()
+        for name, rule in rules.items()
+        if rule.gates
+        and name not in revision.metrics.get(file, {})
+        and file not in {*revision.unreadable, *revision.elsewhere}
+    ]
 
 
 def _policy(revision: Revision) -> tuple[Policy | None, str | None]:

@@ -77,14 +77,21 @@ class Row:
         return self.new.number - self.old.number
 
 
-def compare_metrics(base: Revision, head: Revision, policy: Policy) -> list[Row]:
-    """Every metric that either revision or the policy names; those that gate come first, then those with a rule."""
+def compare_metrics(base: Revision, head: Revision, policy: Policy, incomparable: str = "") -> list[Row]:
+    """Every metric that either revision or the policy names; those that gate come first, then those with a rule.
+
+    Args:
+        base: What the change is held against.
+        head: The change.
+        policy: The rules.
+        incomparable: Why two numbers cannot be held against each other; empty if they can.
+    """
     rows = []
     found = list(_names(base, head, policy))
     files = Counter(name for _, name in found)
     for file, name in found:
-        old, new, rule = _reading(base, file, name), _reading(head, file, name), policy.rule(file, name)
-        standing, why = _judge(rule, old, new, base.has_results)
+        old, new, rule = read_metric(base, file, name), read_metric(head, file, name), policy.rule(file, name)
+        standing, why = _judge(rule, old, new, base.has_results, incomparable)
         label = name if name and files[name] == 1 else f"{file}:{name}".removesuffix(":")
         rows.append(Row(label, old, new, rule, standing, why))
     return sorted(rows, key=lambda row: (not row.gates, row.rule is None))
@@ -97,9 +104,12 @@ def _names(base: Revision, head: Revision, policy: Policy) -> Iterator[tuple[str
     yield from dict.fromkeys((file, name) for source in sources for file, names in source.items() for name in names)
 
 
-def _reading(revision: Revision, file: str, name: str) -> Reading:
+def read_metric(revision: Revision, file: str, name: str) -> Reading:
+    """One metric of a revision, by its file and its name."""
     if file in revision.unreadable:
         return Reading(None, "its file cannot be read", revision.unreadable[file])
+    if file in revision.elsewhere:
+        return Reading(None, ELSEWHERE)
     if name not in revision.metrics.get(file, {}):
         return Reading(None, MISSING)
     value = revision.metrics[file][name]
@@ -114,16 +124,22 @@ def _reading(revision: Revision, file: str, name: str) -> Reading:
     return Reading(None, "NaN" if math.isnan(number) else "infinite")
 
 
-def _judge(rule: Rule | None, old: Reading, new: Reading, has_baseline: bool) -> tuple[Standing, str]:
+def _judge(
+    rule: Rule | None, old: Reading, new: Reading, has_baseline: bool, incomparable: str
+) -> tuple[Standing, str]:
     if rule is None:
         return Standing.NO_RULE, _remark(old, new, has_baseline)
+    if new.problem == ELSEWHERE:
+        return Standing.UNKNOWN, new.problem
     if new.number is None:
         neither = new.missing and old.missing and has_baseline
         return Standing.BROKEN, "the policy names it and neither revision has it" if neither else new.problem
     if not has_baseline:
         return Standing.HOLDS, "no baseline"
     if old.missing:
-        return Standing.HOLDS, "added"
+        return Standing.UNKNOWN, "the base does not have it, so any value would do"
+    if incomparable:
+        return Standing.UNKNOWN, incomparable
     if old.number is None:
         return Standing.UNKNOWN, f"the old value is no number: {old.problem}"
     loss, allowed = rule.loss(old.number, new.number), rule.allowed_loss(old.number)

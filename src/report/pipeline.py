@@ -3,6 +3,7 @@
 import posixpath
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -208,7 +209,7 @@ def _stage(declared: _Declared) -> Stage:
 
 def _check_outs(stages: dict[str, Stage], where: str) -> None:
     outs = sorted(path for stage in stages.values() for path in stage.outs)
-    for path, after in zip(outs, outs[1:], strict=False):
+    for path, after in pairwise(outs):
         if path == after or after.startswith(f"{path}/"):
             raise UserError(f"{where}: {after} is made by more than one stage")
 

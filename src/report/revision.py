@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from src.core.errors import UserError
+from src.core.receipt import receipt_path
 from src.report.pipeline import PARAMS, Pipeline, read_pipeline
 from src.report.safe_yaml import LARGEST_JSON, LARGEST_YAML, parse_json, parse_yaml
 from src.report.snapshot import IGNORE, Snapshot, find_commit, open_snapshot
@@ -37,7 +38,7 @@ class Revision:
         stale: Where dvc.lock does not match what is declared.
         edited: Outputs whose content does not match dvc.lock.
         rules: MD5 of each file, beside dvc.yaml, that tells DVC or git what a path holds.
-        receipts: What each stage noted of its own run, by the stage's name: the JSON text of a file.
+        receipts: Text of the receipt of each stage that declares one, or None where it is missing.
         tables: Text of each of TABLES, or None where it is missing.
         tiles: PNG of the misclassified digits in the order of plots/errors.csv, or None.
         policy: Text of the policy, or None.
@@ -54,7 +55,7 @@ class Revision:
     stale: list[Finding]
     edited: list[Finding]
     rules: dict[str, str | None]
-    receipts: dict[str, bytes]
+    receipts: dict[str, str | None]
     tables: dict[str, str | None]
     tiles: bytes | None
     policy: str | None
@@ -74,6 +75,11 @@ class Revision:
     def has_results(self) -> bool:
         """Whether a pipeline ran here: stages in dvc.lock, and metrics, readable or not."""
         return bool(self.code) and bool(any(self.metrics.values()) or self.unreadable)
+
+    @property
+    def data(self) -> str | None:
+        """Hash of the images, as dvc.lock records it, or None."""
+        return self.made(TEST_DATA)
 
     def made(self, path: str) -> str | None:
         """Hash of an output, as dvc.lock records it, or None."""
@@ -112,9 +118,9 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
         edited=edited_outputs(pipeline, snapshot),
         rules=_rules(snapshot),
         receipts={
-            stage: content
-            for stage in pipeline.stages
-            if "/" not in stage and (content := snapshot.read(f"receipts/{stage}.json", LARGEST_JSON)) is not None
+            stage: _text(snapshot, receipt_path(stage), LARGEST_JSON)
+            for stage, declared in pipeline.stages.items()
+            if receipt_path(stage) in declared.outs
         },
         tables={path: _text(snapshot, path, LARGEST_TABLE) for path in TABLES},
         tiles=snapshot.read(TILES, LARGEST_PICTURE),
@@ -128,14 +134,15 @@ def _metrics(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str], frozenset[str]]:
     """The metrics files that dvc.yaml names: values, why a file has none, and which of them git does not hold."""
     outs = {path: out for stage in pipeline.stages.values() for path, out in stage.outs.items()}
+    receipts = set(map(receipt_path, pipeline.stages))
     declared = [*(path for path, out in outs.items() if out.kind == "metrics"), *pipeline.metrics]
     values: dict[str, dict[str, Any]] = {}
     unreadable: dict[str, str] = {}
     elsewhere = set()
-    for path in dict.fromkeys(declared):
+    for path in dict.fromkeys(path for path in declared if path not in receipts):
         content = snapshot.read(path, LARGEST_JSON)
         if content is None:
-            if (path in outs and outs[path].cached) or snapshot.size(f"{path}.dvc") is not None:
+            if (path in outs and outs[path].cached) or snapshot.has(f"{path}.dvc"):
                 elsewhere.add(path)
             continue
         try:

@@ -87,8 +87,8 @@ def _check_events(text: str, where: str) -> None:
 
 
 def _check_event(event: Event, where: str) -> None:
-    if getattr(event, "tag", None) is not None:
-        raise UserError(f"{where}: expected no tags, got {event.tag}")
+    if tag := getattr(event, "tag", None):
+        raise UserError(f"{where}: expected no tags, got {tag}")
     if isinstance(event, ScalarEvent) and event.style is None and len(event.value) > LONGEST_PLAIN:
         length = len(event.value)
         raise UserError(f"{where}: expected at most {LONGEST_PLAIN:,} characters without quotes, got {length:,}")

@@ -4,7 +4,6 @@ Nothing else is read: no configuration and no cache of DVC, no remote, no checko
 """
 
 import hashlib
-import json
 import os
 import re
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
+from src.core.receipt import folder_md5
 
 IGNORE = ".dvcignore"
 # What DVC ignores in every repository.
@@ -48,7 +48,7 @@ class Snapshot(ABC):
         self.name = name
 
     @abstractmethod
-    def size(self, path: str) -> int | None:
+    def _size(self, path: str) -> int | None:
         """Bytes of a file, or None where there is no file.
 
         Raises:
@@ -56,11 +56,11 @@ class Snapshot(ABC):
         """
 
     @abstractmethod
-    def content(self, path: str) -> bytes:
+    def _content(self, path: str) -> bytes:
         """Content of a file that is there."""
 
     @abstractmethod
-    def files_under(self, folder: str) -> list[str]:
+    def _files_under(self, folder: str) -> list[str]:
         """Paths of all files under a folder; none if there is no such folder.
 
         Raises:
@@ -71,18 +71,22 @@ class Snapshot(ABC):
     def everything(self) -> list[str]:
         """Paths of all files; of the working tree, those that git does not ignore."""
 
+    def has(self, path: str) -> bool:
+        """Whether there is such a file."""
+        return self._size(path) is not None
+
     def read(self, path: str, largest: int) -> bytes | None:
         """Content of a file, or None where there is none.
 
         Raises:
             UserError: If it has more bytes than `largest`, or is a symbolic link.
         """
-        size = self.size(path)
+        size = self._size(path)
         if size is None:
             return None
         if size > largest:
             raise UserError(f"{path} of {self.name}: expected at most {largest:,} bytes, got {size:,}")
-        return self.content(path)
+        return self._content(path)
 
     def md5(self, path: str) -> str | None:
         """Hash of a file or folder as DVC makes it, or None where there is neither.
@@ -90,21 +94,18 @@ class Snapshot(ABC):
         Raises:
             UserError: If a symbolic link is part of it.
         """
-        if self.size(path) is not None:
-            return hashlib.md5(self.content(path), usedforsecurity=False).hexdigest()
-        files = self.files_under(path)
+        if self._size(path) is not None:
+            return self._md5(path)
+        files = self._files_under(path)
         if not files:
             return None
         hidden = self._ignored()
-        entries = [
-            {
-                "md5": hashlib.md5(self.content(file), usedforsecurity=False).hexdigest(),
-                "relpath": file.removeprefix(f"{path}/"),
-            }
-            for file in sorted(files)
-            if not hidden.match_file(file)
-        ]
-        return hashlib.md5(json.dumps(entries).encode(), usedforsecurity=False).hexdigest() + ".dir"
+        return folder_md5(
+            {file.removeprefix(f"{path}/"): self._md5(file) for file in files if not hidden.match_file(file)}
+        )
+
+    def _md5(self, path: str) -> str:
+        return hashlib.md5(self._content(path), usedforsecurity=False).hexdigest()
 
     def _ignored(self) -> GitIgnoreSpec:
         text = (self.read(IGNORE, LARGEST_IGNORE) or b"").decode(errors="replace")
@@ -133,37 +134,38 @@ class Commit(Snapshot):
         self._entries = _list_tree(name, root, commit)
         self._blobs = blobs
 
-    def size(self, path: str) -> int | None:
+    def _size(self, path: str) -> int | None:
         entry = self._entries.get(path)
         if entry is None:
-            parents = [path[:end] for end, char in enumerate(path) if char == "/"]
-            for parent in parents:
-                if parent in self._entries:
-                    self._check_kind(parent)
+            for end in (place for place, char in enumerate(path) if char == "/"):
+                if path[:end] in self._entries:
+                    self._check_kind(path[:end])
             return None
         self._check_kind(path)
         return entry.size
 
-    def content(self, path: str) -> bytes:
+    def _content(self, path: str) -> bytes:
         self._check_kind(path)
         entry = self._entries[path]
         if entry.size > LARGEST_BLOB:
             raise UserError(f"{path} of {self.name}: expected at most {LARGEST_BLOB:,} bytes, got {entry.size:,}")
-        assert self._blobs.stdin and self._blobs.stdout
-        self._blobs.stdin.write(f"{entry.object_name}\n".encode())
-        self._blobs.stdin.flush()
-        if self._blobs.stdout.readline() != f"{entry.object_name} blob {entry.size}\n".encode():
+        requests, answers = self._blobs.stdin, self._blobs.stdout
+        assert requests is not None
+        assert answers is not None
+        requests.write(f"{entry.object_name}\n".encode())
+        requests.flush()
+        if answers.readline() != f"{entry.object_name} blob {entry.size}\n".encode():
             raise UserError(f"{path} of {self.name}: git cannot read it; try `git fsck`")
-        content = self._blobs.stdout.read(entry.size + 1)
-        return content[:-1]
+        return answers.read(entry.size + 1)[:-1]
 
-    def files_under(self, folder: str) -> list[str]:
+    def _files_under(self, folder: str) -> list[str]:
         files = [path for path in self._entries if path.startswith(f"{folder}/")]
         for path in files:
             self._check_kind(path)
         return files
 
     def everything(self) -> list[str]:
+        """All files of the commit."""
         return list(self._entries)
 
     def _check_kind(self, path: str) -> None:
@@ -180,21 +182,22 @@ class WorkingTree(Snapshot):
         super().__init__(name)
         self._root = root
 
-    def size(self, path: str) -> int | None:
+    def _size(self, path: str) -> int | None:
         state = self._state(path)
         return state.st_size if state and stat.S_ISREG(state.st_mode) else None
 
-    def content(self, path: str) -> bytes:
+    def _content(self, path: str) -> bytes:
         try:
             return (self._root / path).read_bytes()
         except OSError as error:
             raise UserError(f"{path} of {self.name}: cannot be read: {error.strerror}") from error
 
-    def files_under(self, folder: str) -> list[str]:
+    def _files_under(self, folder: str) -> list[str]:
         state = self._state(folder)
         if state is None or not stat.S_ISDIR(state.st_mode):
             return []
-        files, folders = [], [folder]
+        files: list[str] = []
+        folders = [folder]
         while folders:
             current = folders.pop()
             for entry in os.scandir(self._root / current):
@@ -205,6 +208,7 @@ class WorkingTree(Snapshot):
         return files
 
     def everything(self) -> list[str]:
+        """Files that git tracks or would track."""
         listing = run_git(self._root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         return [path for path in os.fsdecode(listing).split("\0") if path and self._state(path, strict=False)]
 
@@ -268,7 +272,9 @@ def find_commit(root: Path, name: str) -> str:
         except UserError:
             found = _find_experiment(root, name)
         # Twice, since the first may find a file or a folder.
-        return run_git(root, "rev-parse", "--verify", "--quiet", f"{found.decode().strip()}^{{commit}}").decode().strip()
+        return (
+            run_git(root, "rev-parse", "--verify", "--quiet", f"{found.decode().strip()}^{{commit}}").decode().strip()
+        )
     except (UserError, ValueError) as error:
         advice = f"`git fetch` may bring it, and a branch that only the remote has is called origin/{name}"
         raise UserError(f"{name}: is no revision of this clone; {advice}") from error

@@ -39,7 +39,7 @@ def read_mistakes(revision: Revision) -> dict[int, Mistake]:
     rows = _read(revision, "plots/errors.csv", ("index", "actual", "predicted", "confidence"))
     mistakes = {
         int(row[0]): Mistake(position, int(row[0]), int(row[1]), int(row[2]), row[3])
-        for position, row in enumerate(rows)
+        for position, row in enumerate(_whole(row, 3, "plots/errors.csv", revision) for row in rows)
     }
     if len(mistakes) < len(rows):
         raise UserError(f"plots/errors.csv of {revision.name}: an index stands there twice")
@@ -53,7 +53,11 @@ def read_confusion(revision: Revision) -> dict[tuple[int, int], int]:
         UserError: If the table is missing or malformed.
     """
     rows = _read(revision, "plots/confusion.csv", ("actual", "predicted", "count"))
-    return {(int(actual), int(predicted)): int(count) for actual, predicted, count in rows}
+    whole = [_whole(row, 3, "plots/confusion.csv", revision) for row in rows]
+    counts = {(int(actual), int(predicted)): int(count) for actual, predicted, count in whole}
+    if len(counts) < len(rows):
+        raise UserError(f"plots/confusion.csv of {revision.name}: a pair of classes stands there twice")
+    return counts
 
 
 def read_f1(revision: Revision) -> dict[int, float]:
@@ -63,6 +67,20 @@ def read_f1(revision: Revision) -> dict[int, float]:
         UserError: If the table is missing or malformed.
     """
     return {int(label): f1 for label, f1 in _read(revision, "plots/per_class.csv", ("class", "f1"))}
+
+
+def read_classes(revision: Revision) -> dict[int, tuple[int, float, float, float]]:
+    """(images, precision, recall, F1) by class.
+
+    Raises:
+        UserError: If the table is missing or malformed.
+    """
+    rows = _read(revision, "plots/per_class.csv", ("class", "images", "precision", "recall", "f1"))
+    whole = [_whole(row, 2, "plots/per_class.csv", revision) for row in rows]
+    classes = {int(row[0]): (int(row[1]), row[2], row[3], row[4]) for row in whole}
+    if len(classes) < len(rows):
+        raise UserError(f"plots/per_class.csv of {revision.name}: a class stands there twice")
+    return classes
 
 
 def read_number_of_images(revision: Revision) -> int:
@@ -99,3 +117,10 @@ def _read(revision: Revision, path: str, columns: tuple[str, ...], finite: bool 
     if finite and not all(abs(value) < LARGEST for row in rows for value in row):
         raise UserError(f"{where}: expected numbers below {LARGEST:g} in the columns {', '.join(columns)}")
     return rows
+
+
+def _whole(row: tuple[float, ...], columns: int, path: str, revision: Revision) -> tuple[float, ...]:
+    """The row, whose first columns hold whole numbers of at least 0."""
+    if not all(value == int(value) >= 0 for value in row[:columns]):
+        raise UserError(f"{path} of {revision.name}: expected whole numbers of at least 0 for classes and images")
+    return row

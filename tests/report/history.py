@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dvc.dependency import ParamsDependency
-from dvc.output import Output
-from dvc.repo import Repo
 from ruamel.yaml import YAML
+from sklearn.metrics import precision_recall_fscore_support
 
+from src.core.receipt import format_receipt, receipt_path
+from src.evaluate.scores import confusion_rows, per_class_rows
 from src.evaluate.tiles import draw_tiles
+from src.report.pipeline import read_pipeline
+from src.report.snapshot import Snapshot, open_snapshot
 
 REPOSITORY = Path(__file__).parents[2]
 IMAGES = 10_000
@@ -35,6 +38,8 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Hashes of what git does not hold, in place of made-up ones.
+        self.hashes: dict[str, str] = {}
 
     @classmethod
     def begin(cls, path: Path) -> "History":
@@ -42,6 +47,7 @@ class History:
         for name in (
             "dvc.yaml",
             "params.yaml",
+            "requirements.txt",
             ".gitignore",
             ".dvcignore",
             ".dvc/config",
@@ -78,21 +84,24 @@ class History:
     def write_results(self, wrong: Iterable[int], epochs: int = 5) -> None:
         """Metrics, tables and pictures of a model that gets these test images wrong."""
         wrong = sorted(wrong)
-        counts = {(i, j): 0 for i in range(10) for j in range(10)}
-        for index in range(IMAGES):
-            counts[actual(index), predicted(index) if index in set(wrong) else actual(index)] += 1
-        scores = {label: counts[label, label] / (IMAGES // 10) for label in range(10)}
+        preds = np.array([predicted(index) if index in set(wrong) else actual(index) for index in range(IMAGES)])
+        precision, recall, f1, _ = precision_recall_fscore_support(TEST_LABELS, preds, average="macro")
         acc = 1 - len(wrong) / IMAGES
-        self.write_metrics(test_acc=acc, test_f1=acc, test_loss=round(4 * (1 - acc), 6))
+        self.write_metrics(
+            test_acc=round(acc, 6),
+            test_f1=round(float(f1), 6),
+            test_precision=round(float(precision), 6),
+            test_recall=round(float(recall), 6),
+            test_loss=round(4 * (1 - acc), 6),
+        )
         self._table(
             "errors", ["index", "actual", "predicted", "confidence"], [(i, actual(i), predicted(i), 0.9) for i in wrong]
         )
-        self._table("confusion", ["actual", "predicted", "count"], [(*pair, count) for pair, count in counts.items()])
-        self._table(
-            "per_class",
-            ["class", "precision", "recall", "f1", "images"],
-            [(label, score, score, score, IMAGES // 10) for label, score in scores.items()],
-        )
+        for name, rows in (
+            ("confusion", confusion_rows(TEST_LABELS, preds)),
+            ("per_class", per_class_rows(TEST_LABELS, preds)),
+        ):
+            self._table(name, list(rows[0]), [tuple(row.values()) for row in rows])
         self._table(
             "history",
             ["epoch", "loss", "acc", "f1", "val_loss", "val_acc", "val_f1", "lr"],
@@ -109,21 +118,42 @@ class History:
         self.write("metrics/eval.json", json.dumps(values, indent=2) + "\n")
 
     def relock(self) -> None:
-        """Write the hashes of what is there into dvc.lock, as a run would have; data and models get made-up ones."""
-        stages = {}
-        for stage in Repo(self.path).index.stages:
-            params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
-            stages[stage.name] = {
-                "cmd": stage.cmd,
-                "deps": [self._entry(dep) for dep in stage.deps if dep not in params],
-                "params": {dep.def_path: dep.read_params() for dep in params},
-                "outs": [self._entry(out) for out in stage.outs],
-            }
-        YAML().dump({"schema": "2.0", "stages": stages}, self.path / "dvc.lock")
+        """Write receipts and dvc.lock as a run would have; data and models get made-up hashes."""
+        (self.path / "dvc.lock").unlink(missing_ok=True)
+        with open_snapshot(self.path, "history", None) as files:
+            pipeline = read_pipeline(files)
+            stages = {}
+            for name, stage in pipeline.stages.items():
+                deps = {path: self._hash(files, path) for path in stage.deps}
+                params = {file: self._params(file, names) for file, names in stage.params.items()}
+                outs = {path: self._hash(files, path) for path in stage.outs if path != receipt_path(name)}
+                if receipt_path(name) in stage.outs:
+                    self.write_receipt(name, deps=deps, params=params["params.yaml"], outs=outs)
+                    outs[receipt_path(name)] = self._hash(files, receipt_path(name))
+                stages[name] = {
+                    "cmd": stage.command,
+                    "deps": [{"path": path, "hash": "md5", "md5": oid} for path, oid in deps.items()],
+                    "params": params,
+                    "outs": [{"path": path, "hash": "md5", "md5": oid} for path, oid in outs.items()],
+                }
+        self.write_lock({"schema": "2.0", "stages": stages})
 
-    def _entry(self, item: Output) -> dict[str, str]:
-        made_up = hashlib.md5(item.def_path.encode()).hexdigest() + (".dir" if item.def_path == "data/MNIST" else "")
-        return {"path": item.def_path, "hash": "md5", "md5": item.get_hash().value if item.exists else made_up}
+    def write_receipt(self, stage: str, **parts: Any) -> None:
+        receipt = {"stage": stage, "versions": {"torch": "2.15.0"}, "machine": {"device": "cpu"}, **parts}
+        self.write(receipt_path(stage), format_receipt(receipt))
+
+    def write_lock(self, content: dict[str, Any]) -> None:
+        text = io.StringIO()
+        YAML().dump(content, text)
+        self.write("dvc.lock", text.getvalue())
+
+    def _params(self, file: str, names: list[str] | None) -> dict[str, Any]:
+        content = YAML(typ="safe", pure=True).load(self.path / file)
+        return content if names is None else {name: content[name] for name in names if name in content}
+
+    def _hash(self, files: Snapshot, path: str) -> str:
+        made_up = hashlib.md5(path.encode()).hexdigest() + (".dir" if path == "data/MNIST" else "")
+        return files.md5(path) or self.hashes.get(path, made_up)
 
     def _table(self, name: str, header: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
         (self.path / "plots").mkdir(exist_ok=True)

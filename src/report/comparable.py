@@ -1,0 +1,73 @@
+"""Were both revisions scored by the same evaluator on the same data? Only then may their metrics be compared."""
+
+from src.report.document import Sentence, listed
+from src.report.policy import Policy
+from src.report.revision import MODEL, TABLES, TEST_DATA, Revision
+from src.report.verdict import Outcome, Reason
+
+ADVICE = (
+    "not comparable; to compare, score the base's model with both: on the base, take only this part of the change, run "
+    "`dvc repro`, and hold this change against that commit"
+)
+INCOMPARABLE = "not comparable: data or evaluator changed"
+
+
+def scoring_stages(base: Revision, head: Revision, policy: Policy) -> dict[str, str | None]:
+    """The stage that makes each file with a metric that gates, as the base defines it, or else the head."""
+    files = [file for file, rules in policy.metrics.items() if any(rule.gates for rule in rules.values())]
+    made = {**head.pipeline.producers, **base.pipeline.producers}
+    return {file: made.get(file) for file in files}
+
+
+def gating_reasons(base: Revision, head: Revision, policy: Policy) -> list[Reason]:
+    """Files with metrics that gate and that no recorded run of their stage made, so that anybody could have."""
+    reasons = []
+    for file, stage in scoring_stages(base, head, policy).items():
+        locked = head.pipeline.locked.get(stage or "")
+        declared = head.pipeline.stages.get(stage or "")
+        if not (locked and declared and file in declared.outs and locked.outs.get(file)):
+            by: Sentence = ["no stage"] if stage is None else ["the stage ", *listed([stage])]
+            reasons.append(
+                Reason(Outcome.FAIL, [*listed([file]), " has metrics that gate and dvc.lock records no run of ", *by])
+            )
+    return reasons
+
+
+def comparability(base: Revision, head: Revision, policy: Policy) -> list[Reason]:
+    """Why the metrics cannot be compared (UNKNOWN), or what a reviewer should know of the scoring (PASS)."""
+    if not base.has_results:
+        return []
+    reasons = []
+    if base.data != head.data:
+        reasons.append(Reason(Outcome.UNKNOWN, [*listed([TEST_DATA]), " changed: ", ADVICE]))
+    for stage in dict.fromkeys(stage for stage in scoring_stages(base, head, policy).values() if stage):
+        reasons += _evaluator(stage, base, head)
+    return reasons
+
+
+def _evaluator(stage: str, base: Revision, head: Revision) -> list[Reason]:
+    """Code that this stage alone has is the evaluator; what the training has, too, is the model's."""
+    old, new = base.code.get(stage, {}), head.code.get(stage, {})
+    changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
+    trained_with = base.code.get(base.pipeline.producers.get(MODEL, ""), {})
+    own = [path for path in changed if path not in trained_with]
+    shared = [path for path in changed if path in trained_with]
+    reasons = []
+    if own and _same_results(stage, base, head):
+        reasons.append(
+            Reason(Outcome.PASS, ["the evaluator changed and scores the same model as before: ", *listed(own)])
+        )
+    elif own:
+        reasons.append(Reason(Outcome.UNKNOWN, ["the evaluator changed, ", *listed(own), ": ", ADVICE]))
+    if shared:
+        reasons.append(Reason(Outcome.PASS, ["the evaluation uses code that changed: ", *listed(shared)]))
+    return reasons
+
+
+def _same_results(stage: str, base: Revision, head: Revision) -> bool:
+    """Whether both scored the same model, and every metric and table came out the same."""
+    old, new = base.pipeline.locked[stage], head.pipeline.locked.get(stage)
+    if new is None or old.deps.get(MODEL) is None or old.deps.get(MODEL) != new.deps.get(MODEL):
+        return False
+    scored = [path for path in old.outs if path in TABLES or path in base.metrics]
+    return bool(scored) and all(old.outs[path] == new.outs.get(path) for path in scored)

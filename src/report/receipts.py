@@ -1,0 +1,62 @@
+"""The receipts of the stages against dvc.lock, and what the results were made with against what the branch pins."""
+
+import re
+
+from src.core.errors import UserError
+from src.core.receipt import parse_receipt, receipt_path, why_void
+from src.report.document import Data, Message, listed
+from src.report.pipeline import Locked
+from src.report.revision import PINS, Revision
+from src.report.safe_yaml import parse_json
+from src.report.verdict import Outcome, Reason
+
+PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
+
+
+def receipt_reasons(base: Revision, head: Revision) -> list[Reason]:
+    """What the receipts of the head say against its dvc.lock and its pins."""
+    if not head.receipts:
+        words = "no stage leaves a receipt" if base.receipts else "neither revision has receipts"
+        return [Reason(Outcome.PASS, [f"{words}: nothing but dvc.lock says what the results were made from"])]
+    return [reason for stage in head.receipts for reason in _of_stage(stage, head)]
+
+
+def _of_stage(stage: str, head: Revision) -> list[Reason]:
+    text, locked = head.receipts[stage], head.pipeline.locked.get(stage)
+    if locked is None:
+        return []  # the stage is stale, which says it all
+    try:
+        if text is not None:
+            parse_json(text.encode(), f"{receipt_path(stage)} of {head.name}")
+    except UserError as error:
+        return [Reason(Outcome.FAIL, [Message(error)])]
+    if wrong := why_void(stage, text, _as_in_lock(locked)):
+        return [Reason(Outcome.FAIL, [Message(wrong)])]
+    return _against_pins(stage, parse_receipt(text or "")["versions"], head.pins or "")
+
+
+def _against_pins(stage: str, versions: dict[str, object], pins: str) -> list[Reason]:
+    pinned = {_canonical(name): version for name, version in PIN.findall(pins)}
+    others = [
+        (name, str(version), pinned[_canonical(name)])
+        for name, version in versions.items()
+        if _canonical(name) in pinned and str(version).split("+")[0] != pinned[_canonical(name)].split("+")[0]
+    ]
+    if not others:
+        return []
+    words: list[str] = []
+    for name, made_with, pin in others[:3]:
+        words += ["; " if words else "", "made with ", Data(f"{name} {made_with}"), f", {PINS} pins ", Data(pin)]
+    return [Reason(Outcome.UNKNOWN, [*listed([stage]), " was ", *words])]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _as_in_lock(locked: Locked) -> dict[str, object]:
+    return {
+        "deps": [{"path": path, "md5": oid} for path, oid in locked.deps.items()],
+        "params": locked.params,
+        "outs": [{"path": path, "md5": oid} for path, oid in locked.outs.items()],
+    }
