@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from src.core.png import own_style, write_png
+
+
+@own_style()
+def draw(path: Path) -> bytes:
+    figure = Figure(figsize=(2, 2))
+    figure.add_subplot().plot([1, 2])
+    write_png(figure, path)
+    return path.read_bytes()
+
+
+def test_what_a_matplotlibrc_says_changes_no_byte(tmp_path: Path) -> None:
+    before = draw(tmp_path / "a.png")
+    with matplotlib.rc_context({"lines.linewidth": 9, "figure.facecolor": "red", "savefig.dpi": 17}):
+        assert draw(tmp_path / "b.png") == before
+        assert matplotlib.rcParams["lines.linewidth"] == 9
