@@ -1,3 +1,8 @@
+import os
+
+# Before torch is imported: threads of test processes side by side would else wait for each other by spinning.
+os.environ["OMP_WAIT_POLICY"] = "passive"
+
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ from src.core.dataset import FILES, Split, raw_folder, write_manifest
 from src.core.idx import write_idx
 from src.model.params import Params, load_params
 from stages.fetch import fetch
+from tests.faults.project import Project, shared
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -33,6 +39,21 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data_dir = tmp_path_factory.mktemp("digits") / "MNIST"
     fetch("digits", data_dir)
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The pipeline after `dvc repro` on digits, committed; made once for all test processes, changed by no test."""
+
+    def build(path: Path) -> None:
+        # The recipe does not matter here, but it must be quick, and no epoch may depend on how many there will be.
+        project = Project.create(
+            path, dataset="digits", epochs=2, architecture="cnn", schedule="constant", batch_size=128, lr=0.001
+        )
+        project.repro()
+        project.commit()
+
+    return shared(tmp_path_factory, "reproduced", build)
 
 
 def write_params(folder: Path, params: Params) -> None:

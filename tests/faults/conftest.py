@@ -1,28 +1,34 @@
+"""Fixtures for faults, the cheapest first; all are copies, which a test may do anything to.
+
+- `toy`: a committed project whose train and evaluate stages are stale and do nothing but write their outputs (a
+  `dvc repro` takes two seconds; `hold` and `release` make a stage wait). For everything around a stage: guard, lock,
+  signals, receipts.
+- `project`: a committed project with up-to-date results of two epochs on digits. `project.dvc(...)` is the real
+  command in a fork of the test's process, `run_stage` runs a stage in this process; both spare the seconds that
+  importing takes. `project.start_repro()` and `project.stage(...)` start processes and are for what needs one.
+
+The project is built once for all test processes, here and in tests/pipeline.
+"""
+
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.project import Project, shared
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose results are up to date and committed; tests work on copies."""
-
-    def build(path: Path) -> None:
-        # The recipe does not matter here, but it must be quick, and no epoch may depend on how many there will be.
-        project = Project.create(
-            path, dataset="digits", epochs=2, architecture="cnn", schedule="constant", batch_size=128, lr=0.001
-        )
-        project.repro()
-        project.commit()
-
-    return shared(tmp_path_factory, "trained", build)
+from tests.faults.project import Project
 
 
 @pytest.fixture
-def project(trained: Project, tmp_path: Path) -> Iterator[Project]:
-    project = trained.copy(tmp_path / "project")
+def project(reproduced: Project, tmp_path: Path) -> Iterator[Project]:
+    project = reproduced.copy(tmp_path / "project")
     yield project
     project.clean_up()
+
+
+@pytest.fixture
+def toy(project: Project) -> Project:
+    for stage in ("train", "evaluate"):
+        shutil.copy(Path(__file__).parent / "toy_stage.py", project.path / f"stages/{stage}.py")
+    project.commit()
+    return project

@@ -1,17 +1,22 @@
 """A copy of the pipeline in a git repository of its own, run by the real dvc on the built-in digits."""
 
 import fcntl
+import logging
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import dvc.cli
+import dvc.logger
 import psutil
 import pytest
 from ruamel.yaml import YAML
@@ -22,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 CODE = (
     "src",
     "stages",
+    ".dvc/.gitignore",
     ".dvc/config",
     ".dvc/plots",
     ".dvcignore",
@@ -48,7 +54,7 @@ class Project:
             **{
                 name: value
                 for name, value in os.environ.items()
-                if not name.startswith(("PL_", "DVC_", "GIT_", "PYTEST"))
+                if not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
             },
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DVC_SITE_CACHE_DIR": str(path.parent / "site"),
@@ -58,6 +64,8 @@ class Project:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@example.org",
             "PYTHONDONTWRITEBYTECODE": "1",
+            # The user's settings are none of ours.
+            "GIT_CONFIG_GLOBAL": os.devnull,
         }
 
     @classmethod
@@ -72,7 +80,7 @@ class Project:
                 shutil.copy(ROOT / name, target)
         project = cls(path)
         project.set(**params)
-        project.git("init", "--quiet")
+        project.git("init", "--quiet", "--initial-branch", "main")
         project.commit()
         return project
 
@@ -87,7 +95,25 @@ class Project:
         )
 
     def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "dvc", *arguments, **env)
+        """The real command, in a fork of this process: it need not import dvc again."""
+        with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+            process = multiprocessing.get_context("fork").Process(
+                target=run_dvc, args=(arguments, self.path, {**self.env, **env}, stdout, stderr)
+            )
+            process.start()
+            process.join(300)
+            if process.exitcode is None:
+                process.kill()
+                raise AssertionError(f"dvc {' '.join(arguments)} takes more than 300 s")
+            for file in (stdout, stderr):
+                file.seek(0)
+            return subprocess.CompletedProcess(("dvc", *arguments), process.exitcode, stdout.read(), stderr.read())
+
+    def dvc_ok(self, *arguments: str) -> str:
+        """A command that has to succeed; returns what it wrote to stdout."""
+        done = self.dvc(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def repro(self, *arguments: str, **env: str) -> str:
         """A run that has to succeed; returns what it printed."""
@@ -123,8 +149,16 @@ class Project:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def start_repro(self, **env: str) -> subprocess.Popen[str]:
-        return self.start(sys.executable, "-m", "dvc", "repro", **env)
+    def start_repro(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        return self.start(sys.executable, "-m", "dvc", "repro", *arguments, **env)
+
+    def hold(self, stage: str) -> None:
+        """Let a toy stage wait when its outputs are written."""
+        (self.path / f"logs/{stage}.hold").touch()
+
+    def release(self, stage: str) -> None:
+        """Let it end."""
+        (self.path / f"logs/{stage}.hold").unlink()
 
     def output(self) -> str:
         """What the last started process has printed so far."""
@@ -144,8 +178,20 @@ class Project:
         content = yaml.load(file)
         yaml.dump({**content, **params}, file)
 
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.path / path).read_text()
+        assert text.count(old) == 1
+        (self.path / path).write_text(text.replace(old, new))
+
+    def append(self, path: str, text: str) -> None:
+        with (self.path / path).open("a") as file:
+            file.write(text)
+
+    def read_yaml(self, path: str) -> dict[str, Any]:
+        return YAML(typ="safe").load(self.path / path)
+
     def lock(self) -> dict[str, Any]:
-        return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]
+        return self.read_yaml("dvc.lock")["stages"]
 
     def outs(self) -> dict[str, str]:
         """Hash of every output by path, as locked."""
@@ -170,6 +216,24 @@ class Project:
             except psutil.Error:
                 continue
         return found
+
+
+def run_dvc(arguments: Sequence[str], folder: Path, env: dict[str, str], stdout: IO[str], stderr: IO[str]) -> None:
+    """What `dvc ARGUMENTS` does in a process of its own, which this ends."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    for file, number in ((stdout, 1), (stderr, 2)):
+        os.dup2(file.fileno(), number)
+    sys.stdout, sys.stderr = stdout, stderr
+    # Its handlers still write to what stdout was when it was imported.
+    for name in ("dvc", "dvc_objects", "dvc_data"):
+        logging.getLogger(name).handlers.clear()
+    dvc.logger.setup()
+    code = dvc.cli.main(list(arguments))
+    stdout.flush()
+    stderr.flush()
+    os._exit(code)
 
 
 def is_gone(process: psutil.Process) -> bool:

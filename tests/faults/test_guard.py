@@ -4,13 +4,13 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 
 import psutil
 import pytest
 
-from tests.faults.project import ROOT, Project, is_gone, wait_for
+from tests.faults.project import ROOT, Project, is_gone, run_stage, wait_for
 
 # Long enough not to end before the test has done its worst.
 LONG = 500
@@ -23,57 +23,87 @@ def training(project: Project) -> Project:
     return project
 
 
+@pytest.fixture
+def held(toy: Project) -> Project:
+    """A toy project in which a `dvc repro` would stay in the train stage until it is released."""
+    toy.hold("train")
+    return toy
+
+
 def until_training(project: Project) -> psutil.Process:
-    """The process that trains, once its first epoch is done."""
+    """The process that trains, once it has written something."""
     process = project.running("train")
-    wait_for((project.path / "plots/history.csv").exists, "the first epoch")
+    wait_for((project.path / "plots/history.csv").exists, "the first output")
     return process
 
 
-@contextmanager
-def paused(process: psutil.Process) -> Iterator[None]:
-    """Stop a process meanwhile, so that what happens here is sure to happen before it ends."""
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.resume()
+def interrupt(number: int, project: Project) -> None:
+    """Send a signal to this process once an epoch is done."""
+    wait_for((project.path / "plots/history.csv").exists, "the first epoch")
+    os.kill(os.getpid(), number)
 
 
-def test_row_2_sigterm_to_the_trainer_locks_nothing(training: Project) -> None:
-    lock = training.lock()
-    dvc = training.start_repro()
-    until_training(training).terminate()
-    assert dvc.wait(20) != 0
-    assert "exited with 143" in training.output()
-    assert training.lock()["train"] == lock["train"]
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_rows_2_3_a_signal_in_the_middle_of_a_training_is_no_success(
+    training: Project, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    monkeypatch.chdir(training.path)
+    receipt = (training.path / "receipts/train.json").read_bytes()
+    for name in ("plots/history.csv", "metrics/train.json"):
+        (training.path / name).unlink()
+    sender = threading.Thread(target=interrupt, args=(number, training))
+    sender.start()
+    assert run_stage("train") == code
+    sender.join()
     assert not (training.path / "metrics/train.json").exists()
+    assert (training.path / "receipts/train.json").read_bytes() == receipt
 
 
-def test_row_3_ctrl_c_locks_nothing(training: Project) -> None:
-    lock = training.lock()
-    dvc = training.start_repro()
-    trainer = until_training(training)
+REAL_AND_TOY = pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
+
+
+@REAL_AND_TOY
+def test_row_2_sigterm_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
+    project: Project = request.getfixturevalue(kind)
+    lock = project.lock()
+    dvc = project.start_repro()
+    until_training(project).terminate()
+    assert dvc.wait(20) != 0
+    assert "exited with 143" in project.output()
+    assert project.lock()["train"] == lock["train"]
+    assert kind == "held" or not (project.path / "metrics/train.json").exists()
+
+
+@REAL_AND_TOY
+def test_row_3_ctrl_c_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
+    project: Project = request.getfixturevalue(kind)
+    lock = project.lock()
+    dvc = project.start_repro()
+    trainer = until_training(project)
     os.killpg(dvc.pid, signal.SIGINT)
     assert dvc.wait(20) != 0
     assert is_gone(trainer)
-    assert training.lock()["train"] == lock["train"]
+    assert project.lock()["train"] == lock["train"]
 
 
 # Some shells replace themselves by the command that DVC gives them, some wait for it.
 @pytest.mark.parametrize(
-    ("number", "shell"),
+    ("kind", "number", "shell"),
     [
-        (signal.SIGKILL, "/bin/sh"),
-        (signal.SIGTERM, "/bin/bash"),
-        pytest.param(signal.SIGKILL, "/bin/bash", marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, "/bin/sh", marks=pytest.mark.slow),
+        ("held", signal.SIGKILL, "/bin/sh"),
+        ("held", signal.SIGTERM, "/bin/bash"),
+        pytest.param("training", signal.SIGKILL, "/bin/sh", marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGTERM, "/bin/bash", marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGKILL, "/bin/bash", marks=pytest.mark.slow),
+        pytest.param("training", signal.SIGTERM, "/bin/sh", marks=pytest.mark.slow),
     ],
-    ids=["row-4-KILL-sh", "row-5-TERM-bash", "row-4-KILL-bash", "row-5-TERM-sh"],
 )
-def test_rows_4_5_the_trainer_ends_with_its_dvc(training: Project, number: int, shell: str) -> None:
-    dvc = training.start_repro(SHELL=shell)
-    trainer = until_training(training)
+def test_rows_4_5_the_trainer_ends_with_its_dvc(
+    request: pytest.FixtureRequest, kind: str, number: int, shell: str
+) -> None:
+    project: Project = request.getfixturevalue(kind)
+    dvc = project.start_repro(SHELL=shell)
+    trainer = until_training(project)
     dvc.send_signal(number)
     wait_for(lambda: is_gone(trainer), "the end of the trainer", seconds=3)
     dvc.wait(20)
@@ -89,18 +119,16 @@ def test_row_4_a_trainer_whose_dvc_is_gone_before_it_looks_ends(project: Project
     wait_for(lambda: "dvc ended before" in project.output(), "the refusal")
 
 
-def test_row_6_no_trainer_beside_a_living_one(training: Project) -> None:
-    by_hand = training.start(sys.executable, "-m", "stages", "train")
-    holder = training.path / "logs/train.lock"
+def test_row_6_no_trainer_beside_a_living_one(held: Project) -> None:
+    by_hand = held.start(sys.executable, "-m", "stages", "train")
+    holder = held.path / "logs/train.lock"
     wait_for(lambda: holder.read_text() == str(by_hand.pid), "the trainer to hold its lock")
-    lock = training.lock()
-    done = training.dvc("repro")
+    lock = held.lock()
+    done = held.dvc("repro")
     assert by_hand.poll() is None
-    by_hand.kill()
-    by_hand.wait(20)
     assert done.returncode != 0
     assert f"process {by_hand.pid} is running this stage here" in done.stderr + done.stdout
-    assert training.lock()["train"] == lock["train"]
+    assert held.lock()["train"] == lock["train"]
 
 
 def edit_params_and_code(project: Project) -> None:
@@ -109,39 +137,60 @@ def edit_params_and_code(project: Project) -> None:
 
 
 def edit_code(project: Project) -> None:
-    source = project.path / "src/model/network.py"
-    source.write_text(source.read_text() + "# edited\n")
+    project.append("src/model/network.py", "# edited\n")
 
 
 def run_experiment(project: Project) -> None:
     assert project.dvc("exp", "run", "--set-param", "lr=0.5").returncode != 0
 
 
-@pytest.mark.parametrize(
+DRIFT = pytest.mark.parametrize(
     ("act", "named"),
     [(edit_params_and_code, "params.yaml: lr, src/model/network.py"), (run_experiment, "params.yaml: lr")],
     ids=["rows-15-16-params-and-code", "row-17-experiment"],
 )
-def test_rows_15_to_17_drift_voids_the_run(project: Project, act: Callable[[Project], None], named: str) -> None:
+
+
+@DRIFT
+def test_rows_15_to_17_drift_voids_the_run(held: Project, act: Callable[[Project], None], named: str) -> None:
+    lock = held.lock()
+    dvc = held.start_repro()
+    until_training(held)
+    act(held)
+    held.release("train")
+    assert dvc.wait(60) != 0
+    assert f"train: {named} changed during the run" in held.output()
+    assert held.lock()["train"] == lock["train"]
+
+
+@pytest.mark.slow
+@DRIFT
+def test_rows_15_to_17_drift_voids_a_real_training(
+    project: Project, act: Callable[[Project], None], named: str
+) -> None:
     project.set(epochs=6)
     lock = project.lock()
     dvc = project.start_repro()
-    with paused(until_training(project)):
-        act(project)
+    trainer = until_training(project)
+    # It stands still meanwhile, so that what happens here is sure to happen before it ends.
+    trainer.suspend()
+    act(project)
+    trainer.resume()
     assert dvc.wait(120) != 0
     assert f"train: {named} changed during the run" in project.output()
     assert project.lock()["train"] == lock["train"]
 
 
-def test_row_18_of_two_repros_at_once_one_wins(project: Project) -> None:
-    project.set(epochs=3)
-    first = project.start_repro()
-    with paused(project.running("train")):
-        second = project.dvc("repro")
-    assert first.wait(120) == 0, project.output()
+def test_row_18_of_two_repros_at_once_one_wins(held: Project) -> None:
+    held.set(epochs=3)
+    first = held.start_repro()
+    until_training(held)
+    second = held.dvc("repro")
+    held.release("train")
+    assert first.wait(60) == 0, held.output()
     assert second.returncode != 0
-    assert project.lock()["train"]["params"]["params.yaml"]["epochs"] == 3
-    assert "up to date" in project.dvc("status").stdout
+    assert held.lock()["train"]["params"]["params.yaml"]["epochs"] == 3
+    assert "up to date" in held.dvc("status").stdout
 
 
 @pytest.mark.slow

@@ -42,9 +42,9 @@ KILLS = [
 
 
 @pytest.fixture
-def to_train(trained: Project, tmp_path: Path) -> Project:
+def to_train(reproduced: Project, tmp_path: Path) -> Project:
     """Data is there, training is to do, and there is no checkpoint."""
-    project = trained.copy(tmp_path / "project")
+    project = reproduced.copy(tmp_path / "project")
     forget(project)
     project.set(epochs=EPOCHS)
     project.repro("check")
@@ -52,11 +52,11 @@ def to_train(trained: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(trained: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def uninterrupted(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """What becomes of `to_train` when nothing happens to it."""
 
     def build(path: Path) -> None:
-        project = trained.copy(path)
+        project = reproduced.copy(path)
         forget(project)
         project.set(epochs=EPOCHS)
         assert "Going on" not in project.repro()

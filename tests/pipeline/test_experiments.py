@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Project, copy_of
+from tests.faults.project import Project
 
 HISTORY_PLOTS = {"Loss": ["loss", "val_loss"], "Accuracy": ["acc", "val_acc"], "F1": ["f1", "val_f1"]}
 PICTURES = {"plots/learning_curve.png", "plots/errors.png", "plots/error_tiles.png"}
@@ -11,24 +11,24 @@ TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots
 
 
 @pytest.fixture(scope="module")
-def two_epochs(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def one_epoch(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A second commit with the results of an experiment."""
-    project = copy_of(reproduced, tmp_path_factory.mktemp("two epochs") / "project")
-    project.dvc("exp", "run", "-S", "epochs=2", "-S", "dataset=digits", "--name", "longer")
-    project.commit("Two epochs on digits")
+    project = reproduced.copy(tmp_path_factory.mktemp("one epoch") / "project")
+    project.dvc_ok("exp", "run", "-S", "epochs=1", "--name", "shorter")
+    project.commit()
     return project
 
 
 @pytest.fixture(scope="module")
-def clone(two_epochs: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def clone(one_epoch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A clone of it, with nothing pulled."""
     folder = tmp_path_factory.mktemp("clone") / "project"
-    two_epochs.git("clone", "--quiet", ".", str(folder))
+    one_epoch.git("clone", "--quiet", ".", str(folder))
     return Project(folder)
 
 
 def plots(project: Project, *arguments: str) -> dict[str, list[dict]]:
-    return json.loads(project.dvc("plots", *arguments, "--json"))["data"]
+    return json.loads(project.dvc_ok("plots", *arguments, "--json"))["data"]
 
 
 def columns_drawn(plot: dict) -> list[str]:
@@ -38,34 +38,34 @@ def columns_drawn(plot: dict) -> list[str]:
     return [content["layer"][0]["encoding"]["y"]["field"]]
 
 
-def test_an_experiment_trains_as_many_epochs_as_it_is_told(two_epochs: Project) -> None:
-    rows = (two_epochs.folder / "plots/history.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["epoch", "1", "2"]
-    assert two_epochs.read_yaml("params.yaml")["epochs"] == 2
+def test_an_experiment_trains_as_many_epochs_as_it_is_told(one_epoch: Project) -> None:
+    rows = (one_epoch.path / "plots/history.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "1"]
+    assert one_epoch.read_yaml("params.yaml")["epochs"] == 1
 
 
-def test_an_experiment_is_listed_by_its_name(two_epochs: Project) -> None:
-    assert two_epochs.dvc("exp", "list", "--all-commits", "--name-only").split() == ["longer"]
+def test_an_experiment_is_listed_by_its_name(one_epoch: Project) -> None:
+    assert one_epoch.dvc_ok("exp", "list", "--all-commits", "--name-only").split() == ["shorter"]
 
 
 def test_metrics_show_in_a_clone(clone: Project) -> None:
-    shown = json.loads(clone.dvc("metrics", "show", "--json"))[""]["data"]
+    shown = json.loads(clone.dvc_ok("metrics", "show", "--json"))[""]["data"]
     for name in ("metrics/train.json", "metrics/eval.json"):
-        assert shown[name]["data"] == json.loads((clone.folder / name).read_text())
+        assert shown[name]["data"] == json.loads((clone.path / name).read_text())
 
 
 def test_metrics_diff_in_a_clone(clone: Project) -> None:
     old = json.loads(clone.git("show", "HEAD~1:metrics/eval.json"))
-    new = json.loads((clone.folder / "metrics/eval.json").read_text())
-    diff = json.loads(clone.dvc("metrics", "diff", "HEAD~1", "--json"))["metrics/eval.json"]
+    new = json.loads((clone.path / "metrics/eval.json").read_text())
+    diff = json.loads(clone.dvc_ok("metrics", "diff", "HEAD~1", "--json"))["metrics/eval.json"]
     assert set(diff) == {name for name in new if new[name] != old[name]}
     assert diff["test_loss"]["old"] == old["test_loss"]
     assert diff["test_loss"]["new"] == new["test_loss"]
 
 
 def test_params_diff_in_a_clone(clone: Project) -> None:
-    diff = json.loads(clone.dvc("params", "diff", "HEAD~1", "--json"))
-    assert diff == {"params.yaml": {"epochs": {"old": 1, "new": 2, "diff": 1}}}
+    diff = json.loads(clone.dvc_ok("params", "diff", "HEAD~1", "--json"))
+    assert diff == {"params.yaml": {"epochs": {"old": 2, "new": 1, "diff": -1}}}
 
 
 @pytest.mark.parametrize("command", [["show"], ["diff", "HEAD~1"]], ids=" ".join)
@@ -83,7 +83,7 @@ def test_plots_draw_everything_once_in_a_clone(clone: Project, command: list[str
 
 def test_the_confusion_is_drawn_with_our_template(clone: Project) -> None:
     content = plots(clone, "diff", "HEAD~1", "--targets", "plots/confusion.csv")["plots/confusion.csv"][0]["content"]
-    ours = json.loads((clone.folder / ".dvc/plots/confusion_counts.json").read_text())
+    ours = json.loads((clone.path / ".dvc/plots/confusion_counts.json").read_text())
     assert [layer["mark"] for layer in content["spec"]["layer"]] == [layer["mark"] for layer in ours["spec"]["layer"]]
     assert "<DVC_METRIC" not in json.dumps(content)
     values = content["data"]["values"]
@@ -92,12 +92,12 @@ def test_the_confusion_is_drawn_with_our_template(clone: Project) -> None:
 
 
 def test_plots_make_one_page(clone: Project, tmp_path: Path) -> None:
-    clone.dvc("plots", "diff", "HEAD~1", "--out", str(tmp_path))
+    clone.dvc_ok("plots", "diff", "HEAD~1", "--out", str(tmp_path))
     page = (tmp_path / "index.html").read_text()
     assert all(page.count(f'"{title}"') >= 1 for title in HISTORY_PLOTS)
 
 
 def test_comparing_leaves_git_clean(clone: Project) -> None:
     plots(clone, "show")
-    clone.dvc("plots", "show")
+    clone.dvc_ok("plots", "show")
     assert clone.git("status", "--porcelain") == ""

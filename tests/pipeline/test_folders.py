@@ -3,7 +3,7 @@
 import pytest
 from dvc.repo import Repo
 
-from tests.pipeline.conftest import Project
+from tests.faults.project import Project
 
 ALL = {"check", "fetch", "train", "evaluate"}
 # The README's table. `check` alone never makes another stage run, since what it writes is always the same.
@@ -27,14 +27,14 @@ PROMISED = {
 
 
 def test_every_folder_of_code_has_its_promise(project: Project) -> None:
-    folders = {str(path.parent.relative_to(project.folder)) for path in project.folder.glob("src/**/*.py")}
+    folders = {str(path.parent.relative_to(project.path)) for path in project.path.glob("src/**/*.py")}
     assert folders - {"src"} == {place for place in PROMISED if place.startswith("src")}
 
 
 def test_editing_a_file_makes_exactly_the_promised_stages_stale(project: Project) -> None:
     stale = {}
     for place in PROMISED:
-        target = project.folder / place
+        target = project.path / place
         if target.suffix == ".py":
             before = target.read_text()
             target.write_text(before + "# edited\n")
@@ -42,7 +42,7 @@ def test_editing_a_file_makes_exactly_the_promised_stages_stale(project: Project
             target.mkdir(exist_ok=True)
             target = target / "added.py"
             target.touch()
-        with Repo(str(project.folder)) as repo:
+        with Repo(str(project.path)) as repo:
             # DVC names a stage with the path of its dvc.yaml.
             stale[place] = {stage.rpartition(":")[2] for stage in repo.status()}
         if target.name == "added.py":
@@ -54,8 +54,8 @@ def test_editing_a_file_makes_exactly_the_promised_stages_stale(project: Project
 
 @pytest.mark.parametrize("left", ["__pycache__/model.cpython-311.pyc", ".model.py.swp", "model.py~", ".#model.py"])
 def test_what_python_and_editors_leave_makes_nothing_stale(project: Project, left: str) -> None:
-    path = project.folder / "src/train" / left
+    path = project.path / "src/train" / left
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    with Repo(str(project.folder)) as repo:
+    with Repo(str(project.path)) as repo:
         assert repo.status() == {}

@@ -1,23 +1,31 @@
+import subprocess
 from pathlib import Path
 
-from tests.pipeline.conftest import STAGES, Project, copy_of, paths
+from tests.faults.project import Project
+from tests.pipeline.conftest import STAGES, paths
 
 
 def stages_run(output: str) -> list[str]:
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
 
 
+def failed(done: subprocess.CompletedProcess[str]) -> str:
+    """What a command that has to fail printed."""
+    assert done.returncode == 255, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def test_every_out_is_there_and_only_those_for_git_are_in_git(reproduced: Project) -> None:
     tracked = reproduced.git("ls-files").splitlines()
     for stage in reproduced.read_yaml("dvc.yaml")["stages"].values():
         for out in paths(stage.get("outs", [])):
-            assert (reproduced.folder / out).exists()
+            assert (reproduced.path / out).exists()
             assert not any(name.startswith(out) for name in tracked)
         assert set(tracked) >= {*paths(stage.get("metrics", [])), *paths(stage.get("plots", []))}
 
 
 def test_repro_again_skips_all_three_stages(project: Project) -> None:
-    output = project.dvc("repro")
+    output = project.dvc_ok("repro")
     assert all(f"Stage '{stage}' didn't change, skipping" in output for stage in STAGES)
     assert stages_run(output) == []
     assert project.git("status", "--porcelain") == ""
@@ -25,44 +33,44 @@ def test_repro_again_skips_all_three_stages(project: Project) -> None:
 
 def test_a_changed_evaluation_reruns_evaluation_alone(project: Project) -> None:
     project.append("src/evaluate/scores.py", "\n# changed\n")
-    assert stages_run(project.dvc("repro")) == ["evaluate"]
+    assert stages_run(project.dvc_ok("repro")) == ["evaluate"]
     changed = ["dvc.lock", "receipts/evaluate.json", "src/evaluate/scores.py"]
     assert project.git("status", "--porcelain").split()[1::2] == changed
 
 
 def test_a_forced_repro_leaves_git_clean_in_another_folder(project: Project) -> None:
-    assert stages_run(project.dvc("repro", "--force")) == list(STAGES)
+    assert stages_run(project.dvc_ok("repro", "--force")) == list(STAGES)
     assert project.git("status", "--porcelain") == ""
 
 
 def test_changed_data_fails_by_name_and_is_mended_by_the_named_command(project: Project) -> None:
-    path = project.folder / "data/MNIST/raw/t10k-labels-idx1-ubyte"
+    path = project.path / "data/MNIST/raw/t10k-labels-idx1-ubyte"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.unlink()
     path.write_bytes(content)
-    failure = project.dvc("repro", "--single-item", "--force", "evaluate", returncode=255)
+    failure = failed(project.dvc("repro", "--single-item", "--force", "evaluate"))
     assert "evaluate: data/MNIST/raw/t10k-labels-idx1-ubyte: sha256 is " in failure
     assert "dvc repro -f fetch" in failure
     assert "Traceback" not in failure
-    project.dvc("repro", "--force", "fetch")
+    project.dvc_ok("repro", "--force", "fetch")
     assert path.read_bytes()[-1] == content[-1] ^ 1
 
 
 def test_a_bad_param_fails_by_key_in_one_line(project: Project) -> None:
-    project.set_params(epochs="abc")
-    failure = project.dvc("repro", returncode=255)
+    project.set(epochs="abc")
+    failure = failed(project.dvc("repro"))
     assert "check: params.yaml: epochs must be a whole number of at least 1, got 'abc'" in failure
     assert "Traceback" not in failure
     # The last results are still in place.
     assert project.git("status", "--porcelain").split() == ["M", "params.yaml"]
-    assert (project.folder / "models/model.safetensors").exists()
+    assert (project.path / "models/model.safetensors").exists()
 
 
 def test_a_clone_pulls_nothing_to_be_up_to_date_with_its_cache(reproduced: Project, tmp_path: Path) -> None:
-    project = copy_of(reproduced, tmp_path / "project")
+    project = reproduced.copy(tmp_path / "project")
     project.git("clean", "-d", "--force", "-x", "--quiet", "--exclude", ".dvc")
-    assert not (project.folder / "models").exists()
-    output = project.dvc("repro", "--pull")
+    assert not (project.path / "models").exists()
+    output = project.dvc_ok("repro", "--pull")
     assert stages_run(output) == []
-    assert (project.folder / "models/model.safetensors").exists()
+    assert (project.path / "models/model.safetensors").exists()

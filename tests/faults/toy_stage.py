@@ -1,0 +1,32 @@
+"""Stands in for the work of a stage where only what happens around it matters: no torch, so it starts at once.
+
+The fixture `toy` copies it over stages/train.py and stages/evaluate.py.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from src.core.files import write_text
+from src.core.run import Facts, Run, versions
+from src.core.yaml_file import read_mapping
+
+STAGE = Path(__file__).stem
+HOLD = Path(f"logs/{STAGE}.hold")
+
+
+def main(run: Run) -> Facts:
+    """Write every output that dvc.yaml declares, then wait until nobody holds the stage any more."""
+    stage = read_mapping(Path("dvc.yaml"))[0]["stages"][STAGE]
+    for out in [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]:
+        path = Path(next(iter(out)) if isinstance(out, dict) else out)
+        if path.parent.name != "receipts":
+            write_text(path, json.dumps(dict(run.params)))
+    while HOLD.exists():
+        time.sleep(0.02)
+    return Facts(versions(), {"device": "none"})
+
+
+if __name__ == "__main__":
+    sys.exit("this module has the stage's functions")
