@@ -50,7 +50,9 @@ class SourceLoader(SourceFileLoader):
 
 def main(stage: str) -> int:
     """Run a stage of the pipeline in the current directory; returns the exit code."""
-    # Not at the top: the finder has to be there before anything of the project is imported.
+    # Not at the top: the finder has to be there before anything of the project is imported. What is imported here runs
+    # every stage and is a dependency of stage check.
+    import stages  # noqa: F401
     from src.core.run import Facts, Run
     from src.guard.guard import guarded
 

@@ -23,7 +23,7 @@ from src.core.reading import check_read, expecting
 from src.core.run import Facts, Run
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
 from src.guard.machine import machine
-from src.guard.receipts import check_imports, check_receipts_before, write_receipt
+from src.guard.receipts import check_imports, check_receipts_before, imported_files, write_receipt
 
 LOCKS = Path("logs")
 # How long a process that is about to end may keep its lock before the next one gives up waiting for it.
@@ -74,6 +74,7 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
     declaration = stages[stage]
     check_receipts_before(declaration, stages)
     before, surroundings = read_inputs(declaration), machine()
+    runner = imported_files(sources)
     origin = before.by_name() | {f"machine: {name}": str(value) for name, value in surroundings.items()}
     with expecting(before.md5_by_path):
         main = load()
@@ -81,7 +82,7 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
         check_unchanged(declaration, before)
         facts = main(Run(before.params, origin))
         _check_sources(sources)
-    check_imports(declaration, stages["check"], sources)
+    check_imports(declaration, imported_files(sources) - runner)
     write_receipt(declaration, before, facts, surroundings)
     # Last of all: what is edited from here on until DVC hashes it, the receipt contradicts.
     check_unchanged(declaration, before)

@@ -56,21 +56,25 @@ def check_receipts_before(declaration: Declaration, stages: Mapping[str, Declara
             raise UserError(f"{wrong}; run `dvc repro --single-item --force {stage.stage}`")
 
 
-def check_imports(declaration: Declaration, check: Declaration, sources: Mapping[str, bytes]) -> None:
-    """Hold what was imported against what dvc.yaml declares.
+def imported_files(sources: Mapping[str, bytes]) -> set[Path]:
+    """Files below the current directory, but not of the environment, that were imported so far.
 
     Args:
-        declaration: The stage that ran.
-        check: Stage check, which declares what runs every stage.
         sources: Content of the files of `src` and `stages` as they were compiled, by absolute path.
-
-    Raises:
-        UserError: If a file of this folder was imported and is not declared.
     """
     root, environment = Path.cwd(), Path(sys.prefix)
     loaded = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    ours = {path for name in [*sources, *filter(None, loaded)] if (path := Path(name)).is_relative_to(root)}
-    declared = [environment, *(root / dep for dep in (*declaration.deps, *check.deps))]
-    for path in sorted(ours):
-        if not any(path.is_relative_to(place) for place in declared):
+    paths = {Path(name) for name in [*sources, *filter(None, loaded)]}
+    return {path for path in paths if path.is_relative_to(root) and not path.is_relative_to(environment)}
+
+
+def check_imports(declaration: Declaration, imported: set[Path]) -> None:
+    """Hold the files that a stage imported against what dvc.yaml declares for it.
+
+    Raises:
+        UserError: If one is not declared.
+    """
+    root = Path.cwd()
+    for path in sorted(imported):
+        if not any(path.is_relative_to(root / dep) for dep in declaration.deps):
             raise UserError(f"{path.relative_to(root)}: was imported but is no dependency in dvc.yaml; declare it")
