@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         # An old verdict must not outlive a report that breaks.
         for name in ("report.md", "report.html"):
             (FOLDER / name).unlink(missing_ok=True)
-        return _write(*_compare(arguments.base, arguments.head, arguments.reproduced)).value
+        return _write(*judge_revisions(arguments.base, arguments.head, arguments.reproduced)).value
     except Exception as error:
         # Exit code 1 would mean that the change is known to be worse.
         traceback.print_exc()
@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
             return Outcome.UNKNOWN.value
 
 
-def _compare(base: str, head: str | None, reproduced: str) -> tuple[Document, Outcome]:
+def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Document, Outcome]:
+    """Compare two revisions of the repository in the current directory; what cannot be read is said in the report."""
     try:
         if "" in (base, head):
             raise UserError("expected the name of a revision, got an empty text; try `python -m src.report main`")

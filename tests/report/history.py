@@ -117,8 +117,11 @@ class History:
     def write_metrics(self, **values: Any) -> None:
         self.write("metrics/eval.json", json.dumps(values, indent=2) + "\n")
 
-    def relock(self) -> None:
-        """Write receipts and dvc.lock as a run would have; data and models get made-up hashes."""
+    def relock(self, receipts: bool = True) -> None:
+        """Write receipts and dvc.lock as a run would have; data and models get made-up hashes.
+
+        Without `receipts`, as `dvc commit -f` would have.
+        """
         (self.path / "dvc.lock").unlink(missing_ok=True)
         with open_snapshot(self.path, "history", None) as files:
             pipeline = read_pipeline(files)
@@ -128,7 +131,8 @@ class History:
                 params = {file: self._params(file, names) for file, names in stage.params.items()}
                 outs = {path: self._hash(files, path) for path in stage.outs if path != receipt_path(name)}
                 if receipt_path(name) in stage.outs:
-                    self.write_receipt(name, deps=deps, params=params["params.yaml"], outs=outs)
+                    if receipts:
+                        self.write_receipt(name, deps=deps, params=params["params.yaml"], outs=outs)
                     outs[receipt_path(name)] = self._hash(files, receipt_path(name))
                 stages[name] = {
                     "cmd": stage.command,
