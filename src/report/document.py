@@ -28,6 +28,18 @@ class Strong(str):
     __slots__ = ()
 
 
+class Better(str):
+    """Words of our own on a change for the better."""
+
+    __slots__ = ()
+
+
+class Worse(str):
+    """Words of our own on a change for the worse."""
+
+    __slots__ = ()
+
+
 Sentence = Sequence[str]
 
 
@@ -67,10 +79,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Learning curves on one pair of axes; those of the validation part come in the order base, head."""
+    """Learning curves on one pair of axes; those of the validation part come in the order base, head.
+
+    Attributes:
+        title: What they show.
+        curves: By revision and part.
+        last: Whether these are the last epochs again, drawn apart since the first ones flatten them.
+    """
 
     title: str
     curves: Sequence[Curve]
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,15 +115,30 @@ class F1Bars:
     f1: dict[int, tuple[float, float]]
 
 
-Block = Paragraph | Bullets | Table | Curves | Digits | ConfusionMap | F1Bars
+@dataclass(frozen=True)
+class Fold:
+    """A table that is hidden until it is asked for."""
+
+    summary: str
+    table: Table
+
+
+Block = Paragraph | Bullets | Table | Fold | Curves | Digits | ConfusionMap | F1Bars
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and what stands under it.
+
+    Attributes:
+        title: The heading.
+        blocks: What stands under it.
+        tone: `pass`, `fail` or `unknown` for the verdict, empty for all else.
+    """
 
     title: str
     blocks: list[Block] = field(default_factory=list)
+    tone: str = ""
 
 
 @dataclass(frozen=True)

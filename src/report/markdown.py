@@ -9,6 +9,7 @@ from src.report.document import (
     Data,
     Digits,
     Document,
+    Fold,
     Paragraph,
     Section,
     Sentence,
@@ -49,7 +50,9 @@ def _block(block: Block) -> str:
             return "\n".join(f"- {line}" for line in [*map(_sentence, items), *more])
         case Table():
             return _table(block)
-        case Curves(title, curves):
+        case Fold(summary, table):
+            return f"<details><summary>{summary}</summary>\n\n{_table(table)}\n\n</details>"
+        case Curves(title, curves, False):
             lines = [curve for curve in curves if curve.part == "validation" and curve.points]
             if not lines:
                 return ""

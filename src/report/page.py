@@ -9,6 +9,7 @@ from typing import Any
 import vl_convert
 
 from src.report.document import (
+    Better,
     Block,
     Bullets,
     ConfusionMap,
@@ -17,17 +18,20 @@ from src.report.document import (
     Digits,
     Document,
     F1Bars,
+    Fold,
     Paragraph,
     Section,
     Sentence,
     Strong,
     Table,
+    Worse,
 )
 from src.report.escape import html_code
 from src.report.tables import Mistake
 from src.report.vega import confusion_plot, curves_plot, f1_plot
 
 MOST_DIGITS = 200
+WORDS_COLUMNS = 5  # only the table of metrics has as many, and ends with a sentence
 MOST_TILE_BYTES = 2_000_000
 # As in src/evaluate/tiles.py, which this cannot import: the report is installed without NumPy.
 TILE_PIXELS, COLUMNS, MAX_TILES, ZOOM = 28, 20, 1000, 2
@@ -40,21 +44,51 @@ HEAD = """<!DOCTYPE html>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1080px; margin: 2em auto; padding: 0 1em; }}
-h1 {{ font-size: 1.4em; }}
-h2 {{ font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #ddd; }}
-table {{ border-collapse: collapse; margin: 1em 0; }}
-th, td {{ padding: .2em .8em; border-bottom: 1px solid #eee; text-align: left; vertical-align: top; }}
-.right {{ text-align: right; font-variant-numeric: tabular-nums; }}
-code {{ background: #f3f3f3; padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }}
+:root {{ color-scheme: light dark; --text: #222; --faint: #666; --line: #ddd; --code: #f3f3f3; --back: #fff;
+  --good: #1a7f37; --bad: #c2410c; --unsure: #7d5a00; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --text: #ddd; --faint: #999; --line: #3a3f46; --code: #262b32; --back: #14171b;
+    --good: #57c26d; --bad: #ff8f57; --unsure: #e0b23a; }}
+}}
+* {{ box-sizing: border-box; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 1080px;
+  margin: 1em auto 3em; padding: 0 1em; overflow-wrap: anywhere; }}
+h1 {{ font-size: 1em; font-weight: normal; color: var(--faint); margin: 0; }}
+h2 {{ font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid var(--line); }}
+h3 {{ font-size: 1em; margin: 1.5em 0 .5em; }}
+.verdict {{ border-left: 5px solid var(--unsure); padding-left: 1em; margin: .5em 0 1.5em; }}
+.verdict h2 {{ font-size: 1.5em; border: 0; margin: 0; color: var(--unsure); }}
+.verdict ul {{ margin: .3em 0; padding-left: 1.2em; }}
+.verdict p {{ color: var(--faint); margin: .3em 0; }}
+.pass {{ border-color: var(--good); }} .pass h2, .better {{ color: var(--good); }}
+.fail {{ border-color: var(--bad); }} .fail h2, .worse {{ color: var(--bad); }}
+.better, .worse {{ white-space: nowrap; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; margin: .5em 0; }}
+th, td {{ padding: .2em .8em; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }}
+th {{ color: var(--faint); font-weight: normal; }}
+.right {{ text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+.right code {{ white-space: normal; }}
+summary {{ cursor: pointer; color: var(--faint); }}
+code {{ background: var(--code); padding: .1em .3em; border-radius: 3px; }}
 .plots {{ display: flex; flex-wrap: wrap; gap: 1.5em; }}
+.plot, .plot svg {{ max-width: 100%; height: auto; }}
 .digits {{ display: flex; flex-wrap: wrap; gap: .5em; }}
 figure {{ margin: 0; text-align: center; font-size: .75em; line-height: 1.3; }}
-figure span {{ display: block; width: 56px; height: 56px; margin: auto; border: 1px solid #ddd; }}
+figure span {{ display: block; width: 56px; height: 56px; margin: auto; border: 1px solid var(--line); }}
 figure span {{ image-rendering: pixelated; }}
+@media (prefers-color-scheme: dark) {{ figure span {{ filter: invert(1); }} }}
+@media (max-width: 600px) {{
+  th, td {{ padding: .2em .35em; font-size: .85em; }}
+  /* A last column of words goes under the numbers. */
+  .words tr {{ display: grid; grid-template-columns: 5fr 4fr 4fr 6fr; border-bottom: 1px solid var(--line); }}
+  .words th, .words td {{ border: 0; }}
+  .words :is(th, td):last-child {{ grid-column: 1 / -1; }}
+  .words th:last-child {{ display: none; }}
+}}
 {tiles}
 </style>
 </head>
@@ -82,7 +116,8 @@ def render_page(document: Document) -> str:
 
 
 def _section(section: Section, plots: dict[str, dict[str, Any]]) -> str:
-    lines = [f"<h2>{html.escape(section.title)}</h2>\n"]
+    lines = [f'<section class="verdict {section.tone}">\n' if section.tone else "<section>\n"]
+    lines.append(f"<h2>{html.escape(section.title)}</h2>\n")
     drawn = []
     for block in section.blocks:
         if spec := _spec(block):
@@ -94,13 +129,13 @@ def _section(section: Section, plots: dict[str, dict[str, Any]]) -> str:
     # Plots of a section stand side by side, before the digits, which may be many.
     pictures = [f'<div class="plots">{"".join(drawn)}</div>\n'] if drawn else []
     digits = sum(isinstance(block, Digits) for block in section.blocks)
-    return "".join([*lines[: len(lines) - digits], *pictures, *lines[len(lines) - digits :]])
+    return "".join([*lines[: len(lines) - digits], *pictures, *lines[len(lines) - digits :], "</section>\n"])
 
 
 def _spec(block: Block) -> dict[str, Any] | None:
     match block:
-        case Curves(title, curves):
-            return curves_plot(title, curves)
+        case Curves(title, curves, last):
+            return curves_plot(title, curves, last)
         case ConfusionMap(changes):
             return confusion_plot(changes)
         case F1Bars(f1):
@@ -118,6 +153,8 @@ def _block(block: Block) -> str:
             return "<ul>" + "".join(f"<li>{line}</li>" for line in [*map(_sentence, items), *more]) + "</ul>\n"
         case Table():
             return _table(block)
+        case Fold(summary, table):
+            return f"<details>\n<summary>{html.escape(summary)}</summary>\n{_table(table)}</details>\n"
         case Digits():
             return _digits(block)
         case _:
@@ -125,14 +162,21 @@ def _block(block: Block) -> str:
 
 
 def _sentence(parts: Sentence) -> str:
-    return "".join(
-        html_code(part)
-        if isinstance(part, Data)
-        else f"<strong>{html.escape(part)}</strong>"
-        if isinstance(part, Strong)
-        else html.escape(part)
-        for part in parts
-    )
+    return "".join(map(_part, parts))
+
+
+def _part(part: str) -> str:
+    match part:
+        case Data():
+            return html_code(part)
+        case Strong():
+            return f"<strong>{html.escape(part)}</strong>"
+        case Better():
+            return f'<span class="better">{html.escape(part)}</span>'
+        case Worse():
+            return f'<span class="worse">{html.escape(part)}</span>'
+        case _:
+            return html.escape(part)
 
 
 def _table(table: Table) -> str:
@@ -143,7 +187,8 @@ def _table(table: Table) -> str:
     rows = [row([html.escape(cell) for cell in table.header], "th")]
     rows += [row([_sentence(cell) for cell in cells], "td") for cells in table.rows]
     more = f"<p>and {table.left_out} more rows</p>\n" if table.left_out else ""
-    return f"<table>\n{''.join(rows)}</table>\n{more}"
+    kind = ' class="words"' if len(table.header) == WORDS_COLUMNS else ""
+    return f'<div class="wide"><table{kind}>\n{"".join(rows)}</table></div>\n{more}'
 
 
 def _digits(digits: Digits) -> str:

@@ -1,8 +1,11 @@
 """The seven parts of the report, in the order in which a reviewer asks."""
 
+from dataclasses import replace
+
 from src.core.errors import UserError
 from src.report.behaviour import Behaviour
 from src.report.document import (
+    Better,
     Block,
     Bullets,
     ConfusionMap,
@@ -11,12 +14,14 @@ from src.report.document import (
     Data,
     Digits,
     F1Bars,
+    Fold,
     Message,
     Paragraph,
     Section,
     Sentence,
     Strong,
     Table,
+    Worse,
     cut,
     listed,
 )
@@ -28,9 +33,11 @@ from src.report.statistics import SIGNIFICANCE
 from src.report.tables import LARGEST, read_history
 from src.report.verdict import Outcome, Verdict
 
+MAX_NEWS = 8  # rows of the first table, which shares the first screen with the verdict
 MAX_ROWS = 40
 MAX_REASONS = 12
 MAX_PAIRS = 8
+FEW_EPOCHS = 6
 HEADINGS = {Outcome.PASS: "✅ Pass", Outcome.FAIL: "❌ Fail", Outcome.UNKNOWN: "❓ Could not tell"}
 GATING = {Standing.HOLDS: "✅ holds", Standing.BROKEN: "❌ broken", Standing.UNKNOWN: "❓ could not tell"}
 INFORMING = {Standing.HOLDS: "holds", Standing.BROKEN: "⚠️ broken, but only informs", Standing.NO_RULE: "informs"}
@@ -40,23 +47,21 @@ MEASURES = {"Loss": "loss", "Accuracy": "acc", "F1 (macro)": "f1"}
 def verdict_section(verdict: Verdict, base: Sentence, head: Sentence) -> Section:
     """1. The verdict in one line, with its reasons."""
     compared: Sentence = [*head, " (head) against ", *base, " (base)"]
-    return Section(HEADINGS[verdict.outcome], [Paragraph(compared), cut(verdict.reasons, MAX_REASONS)])
+    blocks: list[Block] = [cut(verdict.reasons, MAX_REASONS), Paragraph(compared)]
+    return Section(HEADINGS[verdict.outcome], blocks, verdict.outcome.name.lower())
 
 
 def metrics_section(rows: list[Row], remark: Sentence) -> Section:
-    """2. Every metric: old, new, change, and whether the policy holds."""
-    shown = [
-        [
-            [Data(row.label)],
-            _reading(row.old),
-            _reading(row.new),
-            [_change(row)],
-            [_standing(row)],
-        ]
-        for row in rows[:MAX_ROWS]
-    ]
-    table = Table(["metric", "base", "head", "change", "policy"], shown, frozenset({1, 2, 3}), len(rows) - len(shown))
-    return Section("Metrics", [table, *([Paragraph(remark)] if remark else [])])
+    """2. Every metric: old, new, change, and whether the policy holds; the ones that gate or changed come first."""
+    news = [row for row in rows if row.gates or row.change != 0][:MAX_NEWS]
+    rest = [row for row in rows if row not in news]
+    changed = sum(row.change != 0 for row in rest)
+    others = f"{changed} more that changed and " if changed else ""
+    summary = f"{others}{len(rest) - changed} that did not change"
+    blocks: list[Block] = [_metrics_table(news)]
+    blocks += [Fold(summary, _metrics_table(rest))] if rest else []
+    blocks += [Paragraph(remark)] if remark else []
+    return Section("Metrics", blocks)
 
 
 def noise_section(behaviour: Behaviour, rows: list[Row]) -> Section:
@@ -98,7 +103,7 @@ def noise_section(behaviour: Behaviour, rows: list[Row]) -> Section:
 def behaviour_section(behaviour: Behaviour, base: Revision, head: Revision) -> Section:
     """4. Which classes are confused, which digits were lost and won."""
     classes = [
-        [[f"{label}"], [f"{old:.4f}"], [f"{new:.4f}"], [_arrow(new - old, ".4f")]]
+        [[f"{label}"], [f"{old:.4f}"], [f"{new:.4f}"], _with_direction(new - old, ".4f", loss=old - new)]
         for label, (old, new) in behaviour.f1.items()
     ]
     return Section(
@@ -106,13 +111,16 @@ def behaviour_section(behaviour: Behaviour, base: Revision, head: Revision) -> S
         [
             _pairs_table(behaviour),
             ConfusionMap(behaviour.confusion),
-            Table(
-                ["class", "F1 base", "F1 head", "change"],
-                classes[:MAX_ROWS],
-                frozenset({1, 2, 3}),
-                len(classes[MAX_ROWS:]),
-            ),
             F1Bars(behaviour.f1),
+            Fold(
+                "F1 by class",
+                Table(
+                    ["class", "F1 base", "F1 head", "change"],
+                    classes[:MAX_ROWS],
+                    frozenset({1, 2, 3}),
+                    len(classes[MAX_ROWS:]),
+                ),
+            ),
             Digits("broken", behaviour.broken, head.tiles),
             Digits("fixed", behaviour.fixed, base.tiles),
         ],
@@ -135,6 +143,9 @@ def curves_section(base: Revision, head: Revision) -> Section:
         except UserError as error:
             blocks.append(Paragraph([f"No curve of {label}: ", Message(error)]))
     blocks += [Curves(title, lines) for title, lines in curves.items() if lines]
+    blocks += [
+        Curves(f"{title}, last epochs", last, last=True) for title, lines in curves.items() if (last := _last(lines))
+    ]
     return Section("Learning curves", blocks)
 
 
@@ -187,6 +198,14 @@ def _pairs_table(behaviour: Behaviour) -> Block:
     return Table(["confusion", "change"], pairs[:MAX_PAIRS], frozenset({1}), len(pairs[MAX_PAIRS:]))
 
 
+def _metrics_table(rows: list[Row]) -> Table:
+    shown = [
+        [[Data(row.label)], _reading(row.old), _reading(row.new), _change(row), [_standing(row)]]
+        for row in rows[:MAX_ROWS]
+    ]
+    return Table(["metric", "base", "head", "change", "policy"], shown, frozenset({1, 2, 3}), len(rows) - len(shown))
+
+
 def _reading(reading: Reading) -> Sentence:
     if reading.number is not None:
         return [f"{reading.number:.6g}"]
@@ -198,16 +217,21 @@ def _standing(row: Row) -> str:
     return f"{words}: {row.why}" if row.why else words
 
 
-def _change(row: Row) -> str:
-    if row.change is None:
-        return ""
-    return _arrow(row.change, ".4g")
+def _change(row: Row) -> Sentence:
+    if row.change is None or row.old.number is None or row.new.number is None:
+        return [""]
+    loss = row.rule.loss(row.old.number, row.new.number) if row.rule else 0.0
+    return _with_direction(row.change, ".4g", loss)
 
 
-def _arrow(change: float, digits: str) -> str:
+def _with_direction(change: float, digits: str, loss: float) -> Sentence:
+    """A change, and whether it is for the better; nobody knows where there is no rule, hence neither gain nor loss."""
     if change == 0:
-        return "0 →"
-    return f"{change:+{digits}} {'↑' if change > 0 else '↓'}"
+        return ["0"]
+    number = f"{change:+{digits}}"
+    if loss == 0:
+        return [number]
+    return [number, " ", Worse("▼ worse") if loss > 0 else Better("▲ better")]
 
 
 def _seed_sentence(row: Row, change: float, noise: Noise) -> Sentence:
@@ -229,6 +253,14 @@ def _curves(label: str, revision: Revision, measure: str) -> list[Curve]:
         Curve(label, part, [(row["epoch"], row[column]) for row in rows if abs(row[column]) < LARGEST])
         for part, column in columns.items()
     ]
+
+
+def _last(curves: list[Curve]) -> list[Curve]:
+    """The last half of the epochs, or nothing where they are few."""
+    end = max((curve.points[-1][0] for curve in curves if curve.points), default=0.0)
+    if end < FEW_EPOCHS:
+        return []
+    return [replace(curve, points=[point for point in curve.points if point[0] > end / 2]) for curve in curves]
 
 
 def _value(value: object) -> Sentence:

@@ -6,65 +6,118 @@ from typing import Any
 from src.report.document import Curve
 from src.report.mermaid import COLOURS
 
+MOST_POINTS = 200  # of one curve: more would not be told apart, and a page of 100,000 epochs would not open
+MOST_DOTS = 60
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; the library that is embedded reads it as a version
 
 
-def curves_plot(title: str, curves: Sequence[Curve]) -> dict[str, Any]:
-    """Lines by epoch: colour for the revision, dashes for the training part."""
-    values = [
-        {"epoch": epoch, "value": value, "revision": curve.revision, "part": curve.part}
-        for curve in curves
-        for epoch, value in curve.points
-    ]
+# Everything that is not data takes the page's own colour, dark or light.
+INK = "currentColor"
+CONFIG = {
+    "background": None,
+    "title": {"color": INK},
+    "view": {"stroke": INK, "strokeOpacity": 0.2},
+    "axis": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "domainColor": INK,
+        "domainOpacity": 0.3,
+        "tickColor": INK,
+        "tickOpacity": 0.3,
+        "gridColor": INK,
+        "gridOpacity": 0.1,
+    },
+    "legend": {"labelColor": INK, "titleColor": INK},
+}
+
+
+def curves_plot(title: str, curves: Sequence[Curve], last: bool) -> dict[str, Any]:
+    """Lines by epoch, the validation part in front of the training part, which is faint and may leave the picture.
+
+    Args:
+        title: What they show.
+        curves: By revision and part.
+        last: Whether these are the last epochs alone, with their own range of values.
+    """
+    by_part: dict[str, list[dict[str, Any]]] = {
+        part: [
+            {"epoch": epoch, "value": value, "revision": curve.revision}
+            for curve in curves
+            if curve.part == part
+            for epoch, value in thinned(curve.points)
+        ]
+        for part in ("train", "validation")
+    }
+    train, validation = by_part["train"], by_part["validation"]
+    values = [row["value"] for row in validation or train]
+    y_scale: dict[str, Any] = {"zero": False}
+    if values and min(values) < max(values):
+        # By the validation part alone: augmented training images are often far harder.
+        y_scale |= {"domain": [min(values), max(values)], "nice": True}
+    few = len(validation) <= MOST_DOTS
     return {
         "$schema": SCHEMA,
+        "config": CONFIG,
         "title": title,
         "width": 290,
-        "height": 210,
-        "data": {"values": values},
+        "height": 180,
         "encoding": {
-            "x": {"field": "epoch", "type": "quantitative", "axis": {"tickMinStep": 1, "format": "d", "grid": False}},
-            "y": {"field": "value", "type": "quantitative", "title": None, "scale": {"zero": False}},
+            "x": {
+                "field": "epoch",
+                "type": "quantitative",
+                "scale": {"zero": False, "nice": False},
+                "axis": {"tickMinStep": 1, "format": "d", "grid": False},
+            },
+            "y": {"field": "value", "type": "quantitative", "title": None, "scale": y_scale},
             "color": {
                 "field": "revision",
                 "type": "nominal",
                 "scale": {"domain": list(COLOURS), "range": list(COLOURS.values())},
-                "legend": {"orient": "bottom", "title": None},
+                "legend": None
+                if last
+                else {"orient": "bottom", "title": "validation; training is faint", "symbolOpacity": 1},
             },
         },
         "layer": [
             {
-                "mark": "line",
-                "encoding": {
-                    "strokeDash": {
-                        "field": "part",
-                        "type": "nominal",
-                        "scale": {"domain": ["validation", "train"], "range": [[1, 0], [4, 3]]},
-                        "legend": {"orient": "bottom", "title": None},
-                    }
-                },
+                "data": {"values": train},
+                "mark": {"type": "line", "clip": True, "opacity": 0.35, "strokeWidth": 1},
             },
+            {"data": {"values": validation}, "mark": {"type": "line", "clip": True, "strokeWidth": 2}},
             {
-                # A layer of its own: as an option of the line it would take the dashes out of the legend.
-                "mark": {"type": "point", "filled": True, "size": 18, "opacity": 1},
-                "encoding": {
-                    "detail": {"field": "part"},
-                    "tooltip": [{"field": name} for name in ("revision", "part", "epoch", "value")],
-                },
+                "data": {"values": validation},
+                "mark": {"type": "point", "filled": True, "size": 22 if few else 60, "opacity": 1 if few else 0},
+                "encoding": {"tooltip": [{"field": name} for name in ("revision", "epoch", "value")]},
             },
         ],
     }
 
 
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most MOST_POINTS of a curve: the lowest and the highest of each stretch of epochs, so that peaks stay."""
+    if len(points) <= MOST_POINTS:
+        return list(points)
+    stretches = MOST_POINTS // 2
+    kept: dict[int, tuple[float, float]] = {}
+    for stretch in range(stretches):
+        begin, end = (len(points) * edge // stretches for edge in (stretch, stretch + 1))
+        for choose in (min, max):
+            position = choose(range(begin, end), key=lambda place: points[place][1])
+            kept[position] = points[position]
+    return [kept[position] for position in sorted(kept)]
+
+
 def confusion_plot(changes: dict[tuple[int, int], int]) -> dict[str, Any]:
     """A map of classes: green where a confusion became rarer, orange where it became more frequent."""
     values = [
-        {"actual": actual, "predicted": predicted, "change": change} for (actual, predicted), change in changes.items()
+        {"actual": actual, "predicted": predicted, "change": change, "size": abs(change)}
+        for (actual, predicted), change in changes.items()
     ]
     largest = max((abs(change) for change in changes.values()), default=1)
     classes = sorted({*range(10), *(label for pair in changes for label in pair)})
     return {
         "$schema": SCHEMA,
+        "config": CONFIG,
         "title": "Change in confusions (images)",
         "width": 300,
         "height": 300,
@@ -74,13 +127,13 @@ def confusion_plot(changes: dict[tuple[int, int], int]) -> dict[str, Any]:
                 "field": "predicted",
                 "type": "ordinal",
                 "scale": {"domain": classes},
-                "axis": {"labelAngle": 0, "grid": True, "bandPosition": 0, "gridColor": "#eee"},
+                "axis": {"labelAngle": 0, "grid": True, "bandPosition": 0},
             },
             "y": {
                 "field": "actual",
                 "type": "ordinal",
                 "scale": {"domain": classes},
-                "axis": {"grid": True, "bandPosition": 0, "gridColor": "#eee"},
+                "axis": {"grid": True, "bandPosition": 0},
             },
         },
         "layer": [
@@ -88,16 +141,20 @@ def confusion_plot(changes: dict[tuple[int, int], int]) -> dict[str, Any]:
                 "mark": "rect",
                 "encoding": {
                     "color": {
-                        "field": "change",
+                        "condition": {"test": "datum.change > 0", "value": COLOURS["head"]},
+                        "value": "#2f9e57",
+                    },
+                    "opacity": {
+                        "field": "size",
                         "type": "quantitative",
-                        "scale": {"domain": [-largest, 0, largest], "range": ["#3a9d5d", "#f7f7f7", COLOURS["head"]]},
+                        "scale": {"domain": [0, largest], "range": [0.15, 0.9]},
                         "legend": None,
                     },
                     "tooltip": [{"field": name} for name in ("actual", "predicted", "change")],
                 },
             },
             {
-                "mark": {"type": "text", "fontSize": 11},
+                "mark": {"type": "text", "fontSize": 11, "color": INK},
                 "encoding": {"text": {"field": "change", "type": "quantitative", "format": "+d"}},
             },
         ],
@@ -112,16 +169,26 @@ def f1_plot(f1: dict[int, tuple[float, float]]) -> dict[str, Any]:
         for revision, score in zip(COLOURS, scores, strict=True)
     ]
     y = {"field": "class", "type": "ordinal"}
-    x = {"field": "f1", "type": "quantitative", "title": "F1", "scale": {"zero": False}, "axis": {"format": ".3f"}}
+    x = {
+        "field": "f1",
+        "type": "quantitative",
+        "title": "F1",
+        "scale": {"zero": False},
+        "axis": {"format": ".3f", "tickCount": 5},
+    }
     return {
         "$schema": SCHEMA,
+        "config": CONFIG,
         "title": "F1 by class",
         "width": 300,
         "height": 300,
         "data": {"values": values},
         "encoding": {"x": x, "y": y},
         "layer": [
-            {"mark": {"type": "line", "color": "#ccc", "strokeWidth": 2}, "encoding": {"detail": {"field": "class"}}},
+            {
+                "mark": {"type": "line", "color": INK, "opacity": 0.25, "strokeWidth": 2},
+                "encoding": {"detail": {"field": "class"}},
+            },
             {
                 "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
                 "encoding": {

@@ -6,6 +6,7 @@ import pytest
 
 from src.report.markdown import LONGEST, render_markdown
 from src.report.page import render_page
+from src.report.vega import MOST_POINTS, thinned
 from tests.report.browser import find_browser, visit
 from tests.report.conftest import build, judge
 from tests.report.history import History
@@ -39,11 +40,25 @@ def test_the_page_draws_every_plot_offline_and_silently(history: History) -> Non
     assert seen.console == []
     assert seen.requests == []
     plots = re.findall(r'<div id="plot\d+" class="plot[^"]*".*?</svg>', seen.dom, re.DOTALL)
-    assert len(plots) == 5, "three learning curves, the map of confusions, F1 by class"
+    assert len(plots) == 8, "three learning curves, their last epochs, the map of confusions, F1 by class"
     for plot in plots:
         assert re.search(r"mark-(line|rect|symbol)", plot), "axes without a mark are no plot"
     assert len(re.findall(r'<span class="tiles-broken"', seen.dom)) == 50
     assert len(re.findall(r'<span class="tiles-fixed"', seen.dom)) == 30
+
+
+@needs_browser
+@pytest.mark.parametrize(("style", "scrolls"), [("", False), ("table { min-width: 400px; display: block; }", True)])
+def test_a_telephone_scrolls_down_alone(history: History, style: str, scrolls: bool) -> None:
+    """Also beside a style that makes it scroll sideways, to see that the measure sees it."""
+    worse_and_hostile(history)
+    page = history.path / "report.html"
+    measure = (
+        "addEventListener('load', () => setTimeout(() => document.title = document.documentElement.scrollWidth, 3000))"
+    )
+    extra = f"<style>.wide {{ overflow: visible; }} {style}</style>" if style else ""
+    page.write_text(render_page(build()[0]).replace("</body>", f"{extra}<script>{measure}</script></body>"))
+    assert ("<title>390</title>" in visit(page, width=390).dom) is not scrolls
 
 
 @needs_browser
@@ -90,3 +105,46 @@ def test_where_even_that_is_too_long_parts_give_way_but_never_the_verdict(
     assert len(markdown) <= 3000
     assert "### ❌ Fail" in markdown
     assert "\n\nToo long for a comment; the HTML page has it.\n\n" in markdown
+
+
+def test_the_first_table_holds_what_gates_or_changed(history: History) -> None:
+    history.write_results(set(range(0, 1200, 10)) | {1})
+    metrics = json.loads((history.path / "metrics/eval.json").read_text())
+    history.write_metrics(**{**metrics, "test_loss": 0.048}, other=3)
+    history.relock()
+    _, markdown = judge()
+    first, folded = markdown.split("### Metrics")[1].split("### Is it")[0].split("<details><summary>")
+    assert [line.split("`")[1] for line in first.splitlines() if "`" in line] == ["test_acc", "test_f1", "other"]
+    assert folded.startswith("1 that did not change</summary>")
+    assert "| `test_loss` | 0.048 | 0.048 | 0 | holds: may lose 0.0048 |" in folded
+
+
+def test_words_tell_better_from_worse(history: History) -> None:
+    """A loss that rises and an accuracy that falls are both worse; what no rule names is neither."""
+    history.write_results(set(range(0, 1200, 10)) | {1})
+    history.relock()
+    document, _ = build()
+    page, markdown = render_page(document), render_markdown(document)
+    assert "| -0.0001 ▼ worse | ✅ holds" in markdown
+    assert "| +0.0004 ▼ worse | holds" in markdown
+    assert '+0.0004 <span class="worse">▼ worse</span>' in page
+    assert "▲ better" not in markdown.split("### Is it")[0]
+
+
+def test_a_hundred_thousand_epochs_make_a_small_page(history: History) -> None:
+    history.write_results(range(120), epochs=100_000)
+    history.relock()
+    page = render_page(build()[0])
+    plots = page.split("const PLOTS = ")[1]
+    assert len(plots) < 500_000
+    assert len(page) < 2_000_000
+
+
+def test_thinning_keeps_the_ends_of_the_range() -> None:
+    points = [(float(epoch), 1.0) for epoch in range(10_000)]
+    points[1234], points[5678] = (1234.0, 9.0), (5678.0, -9.0)
+    kept = thinned(points)
+    assert len(kept) <= MOST_POINTS
+    assert {points[1234], points[5678]} <= set(kept)
+    assert kept == sorted(kept)
+    assert thinned(points[:MOST_POINTS]) == points[:MOST_POINTS]

@@ -34,7 +34,7 @@ def test_a_better_run_passes(history: History) -> None:
     assert "### ✅ Pass" in markdown
     assert "40 digits fixed, 0 broken, exact McNemar p = 1.8e-12" in markdown
     assert "The change is for the better, and more than chance gives" in markdown
-    assert row(markdown, "test_acc") == "| `test_acc` | 0.988 | 0.992 | +0.004 ↑ | ✅ holds: may lose 0.001 |"
+    assert row(markdown, "test_acc") == "| `test_acc` | 0.988 | 0.992 | +0.004 ▲ better | ✅ holds: may lose 0.001 |"
     assert "`test_acc` changed by 0.004, 5.7 times the 0.00071" in markdown
     assert "**more than** what another seed gives" in markdown
 
