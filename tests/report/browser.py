@@ -37,13 +37,12 @@ class Visit:
     requests: list[str]
 
 
-def visit(page: Path, width: int = 1200) -> Visit:
+def visit(page: Path) -> Visit:
     browser = find_browser()
     assert browser is not None
     with tempfile.TemporaryDirectory() as profile:
         log = Path(profile, "net.json")
-        options = [f"--window-size={width},900", f"--user-data-dir={profile}", f"--log-net-log={log}"]
-        command = [browser, *FLAGS, *options, page.resolve().as_uri()]
+        command = [browser, *FLAGS, f"--user-data-dir={profile}", f"--log-net-log={log}", page.resolve().as_uri()]
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
         requests = _page_requests(log.read_text())
     return Visit(done.stdout, re.findall(r"CONSOLE[^\]]*\] (.*)", done.stderr), requests)

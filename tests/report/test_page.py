@@ -48,17 +48,21 @@ def test_the_page_draws_every_plot_offline_and_silently(history: History) -> Non
 
 
 @needs_browser
-@pytest.mark.parametrize(("style", "scrolls"), [("", False), ("table { min-width: 400px; display: block; }", True)])
-def test_a_telephone_scrolls_down_alone(history: History, style: str, scrolls: bool) -> None:
-    """Also beside a style that makes it scroll sideways, to see that the measure sees it."""
+@pytest.mark.parametrize(("style", "width"), [("", 375), ("<style>h1 { width: 500px; }</style>", 515)])
+def test_a_telephone_scrolls_down_alone(history: History, style: str, width: int) -> None:
+    """A bar of 15 pixels takes its part of 390; a heading that is too wide shows that the measure sees it."""
     worse_and_hostile(history)
-    page = history.path / "report.html"
-    measure = (
-        "addEventListener('load', () => setTimeout(() => document.title = document.documentElement.scrollWidth, 3000))"
+    content = json.dumps(style + render_page(build()[0])).replace("<", "\\u003c")
+    frame = history.path / "frame.html"  # a window cannot be narrower than 500 pixels
+    frame.write_text(
+        f"""<!DOCTYPE html><meta charset="utf-8"><iframe width="390" height="800" style="border: 0"></iframe><script>
+        const frame = document.querySelector("iframe");
+        frame.onload = () => setTimeout(
+          () => document.title = frame.contentDocument.documentElement.scrollWidth, 3000);
+        frame.srcdoc = {content};
+        </script>"""
     )
-    extra = f"<style>.wide {{ overflow: visible; }} {style}</style>" if style else ""
-    page.write_text(render_page(build()[0]).replace("</body>", f"{extra}<script>{measure}</script></body>"))
-    assert ("<title>390</title>" in visit(page, width=390).dom) is not scrolls
+    assert f"<title>{width}</title>" in visit(frame).dom
 
 
 @needs_browser
@@ -114,7 +118,9 @@ def test_the_first_table_holds_what_gates_or_changed(history: History) -> None:
     history.relock()
     _, markdown = judge()
     first, folded = markdown.split("### Metrics")[1].split("### Is it")[0].split("<details><summary>")
-    assert [line.split("`")[1] for line in first.splitlines() if "`" in line] == ["test_acc", "test_f1", "other"]
+    assert [line.split("`")[1] for line in first.splitlines() if "`" in line] == [
+        *("test_acc", "test_f1", "test_precision", "test_recall", "other")
+    ]
     assert folded.startswith("1 that did not change</summary>")
     assert "| `test_loss` | 0.048 | 0.048 | 0 | holds: may lose 0.0048 |" in folded
 
