@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +18,12 @@ from src.evaluate.error_grid import draw_errors
 from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.evaluate.tiles import draw_tiles
 from src.model.determinism import pin
-from src.model.network import normalize
+from src.model.predict import predict_logits
 from src.model.shifts import windows
 from src.model.weights import load_model
 
 DATA_DIR = Path("data/MNIST")
 MODEL_PATH = Path("models/model.safetensors")
-BATCH_SIZE = 1000
 WORST = 40
 CONFUSION_COLUMNS = ("actual", "predicted", "count")
 PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
@@ -83,23 +83,17 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
     """Probabilities of the ten classes.
 
     Args:
-        model: Normalised images to logits.
+        model: Normalised images to logits, calibrated where the probabilities should be.
         images: uint8 of shape (N, 28, 28).
         shift: Pixels; the mean is taken over all (2 * shift + 1)² positions of each image.
 
     Returns:
         float64 of shape (N, 10), rows sum to 1.
     """
-    model.eval()
-    positions = [(down, right) for down in range(2 * shift + 1) for right in range(2 * shift + 1)]
-    with torch.inference_mode():
-        batches = [
-            torch.stack(
-                [model(normalize(batch[:, down, right])).double().softmax(1) for down, right in positions]
-            ).mean(0)
-            for batch in windows(torch.tensor(images), shift).split(BATCH_SIZE)
-        ]
-        return torch.cat(batches).numpy()
+    shifted = windows(torch.tensor(images), shift)
+    positions = itertools.product(range(2 * shift + 1), repeat=2)
+    probs = [predict_logits(model, shifted[:, down, right]).softmax(1) for down, right in positions]
+    return torch.stack(probs).mean(0).numpy()
 
 
 def _draw_worst(test: Split, errors: list[dict[str, float]], path: Path) -> None:

@@ -17,19 +17,20 @@ from src.core.files import write_json
 from src.core.run import Facts, Run, versions
 from src.model.accelerator import chosen_accelerator
 from src.model.determinism import pin
-from src.model.network import build_model
+from src.model.network import CalibratedModel, build_model
 from src.model.params import Params
+from src.model.predict import predict_logits
 from src.model.weights import save_model
 from src.train.augmentation import Augmentation
+from src.train.calibration import fit_temperature
 from src.train.callbacks.history import HistoryCSV
-from src.train.callbacks.learning_curve import LearningCurve
-from src.train.callbacks.metrics_json import MetricsJSON
 from src.train.callbacks.progress import ProgressTable
 from src.train.callbacks.stop_at_nan import StopAtNaN
 from src.train.checkpoint import Checkpoints, SealedFiles
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
 from src.train.schedule import learning_rates
+from src.train.summary import summary
 
 DATA_DIR = Path("data/MNIST")
 RECORD_PATH = Path("logs/train.json")
@@ -93,19 +94,20 @@ def train(
     pin()
     data = TrainingData(
         load_split(data_dir, "train"),
-        params.val_fraction,
-        params.batch_size,
-        params.seed,
-        Augmentation(params.shift, params.rotation, params.scale),
+        val_fraction=params.val_fraction,
+        batch_size=params.batch_size,
+        seed=params.seed,
+        augmentation=Augmentation(shift=params.shift, rotation=params.rotation, scale=params.scale),
     )
     classifier = Classifier(
-        build_model(params.architecture, params.seed),
-        learning_rates(params.schedule, params.lr, params.epochs * data.steps_per_epoch),
-        params.weight_decay,
-        params.label_smoothing,
-        params.ema,
-        params.precision,
+        model=build_model(params.architecture, params.seed),
+        rates=learning_rates(params.schedule, params.lr, params.epochs * data.steps_per_epoch),
+        weight_decay=params.weight_decay,
+        label_smoothing=params.label_smoothing,
+        ema=params.ema,
+        precision=params.precision,
     )
+    history = HistoryCSV(outputs.history)
     trainer = Trainer(
         accelerator=accelerator,
         devices=1,
@@ -113,10 +115,8 @@ def train(
         deterministic=True,
         callbacks=[
             StopAtNaN(),
-            HistoryCSV(outputs.history),
+            history,
             ProgressTable(),
-            MetricsJSON(outputs.metrics),
-            LearningCurve(outputs.learning_curve),
             *([checkpoints] if checkpoints else []),
         ],
         plugins=[SealedFiles()],
@@ -130,7 +130,12 @@ def train(
     started = time.perf_counter()
     trainer.fit(classifier, datamodule=data, ckpt_path=_resume(checkpoints, params.epochs), weights_only=True)
     seconds = time.perf_counter() - started
-    save_model(outputs.model, classifier.result, params.architecture)
+    # In the precision, on the kind of device and with the weights of the evaluate stage.
+    network, (images, labels) = classifier.result.cpu(), data.validation_set()
+    model = CalibratedModel(network, fit_temperature(predict_logits(network, images), labels))
+    save_model(outputs.model, model, params.architecture)
+    write_json(outputs.metrics, {**summary(history.rows), "temperature": round(model.temperature, 6)})
+    _draw_learning_curve(history.rows, outputs.learning_curve)
     if checkpoints:
         checkpoints.finish()
     return Result(_device_name(trainer.strategy.root_device), torch.get_num_threads(), round(seconds, 3))
@@ -162,6 +167,13 @@ def _quiet_lightning() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # Lightning 2.6 calls what torch 2.15 deprecates, at every epoch.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+
+
+def _draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
+    # Imported here because matplotlib takes a third of a second, which is better spent once training is whole.
+    from src.train.learning_curve import draw_learning_curve
+
+    draw_learning_curve(rows, path)
 
 
 def _device_name(device: torch.device) -> str:

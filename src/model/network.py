@@ -76,6 +76,18 @@ def conv_norm(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module
     return nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)
 
 
+class CalibratedModel(nn.Module):
+    """A network and the temperature that its logits are divided by (Guo et al., ICML 2017, section 4.2)."""
+
+    def __init__(self, network: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised images (N, 1, 28, 28) to logits (N, 10), whose softmax is calibrated probabilities."""
+        return self.network(x) / self.temperature
+
+
 ARCHITECTURES: dict[str, type[nn.Module]] = {"cnn": CNN, "resnet": ResNet}
 
 

@@ -1,30 +1,32 @@
 """The model file: weights as safetensors, with what it takes to use them."""
 
 import json
+import math
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
 
 from src.core.errors import UserError
 from src.core.files import write_bytes
 from src.core.reading import read_input
-from src.model.network import ARCHITECTURES, MEAN, STD
+from src.model.network import ARCHITECTURES, MEAN, STD, CalibratedModel
 
 METADATA_KEY = "mnist"
 
 
-def save_model(path: Path, model: nn.Module, architecture: str) -> None:
-    """Write the weights as safetensors, whole or not at all, with what `load_model` needs in the metadata."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
+    """Write the weights as safetensors, atomically, with what `load_model` needs in the metadata."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     # One key, since safetensors does not keep the order of several and the bytes would differ from run to run.
-    metadata = {METADATA_KEY: json.dumps({"architecture": architecture, "mean": MEAN, "std": STD})}
-    write_bytes(path, save(weights, metadata))
+    description = {"architecture": architecture, "mean": MEAN, "std": STD, "temperature": model.temperature}
+    write_bytes(path, save(weights, {METADATA_KEY: json.dumps(description)}))
 
 
-def load_model(path: Path) -> nn.Module:
+def load_model(path: Path) -> CalibratedModel:
     """Read a model that `save_model` wrote; safetensors holds numbers only, so nothing in the file can run.
+
+    Its logits are divided by the temperature already.
 
     Raises:
         UserError: If the file is missing, cut off, or not such a model.
@@ -38,13 +40,18 @@ def load_model(path: Path) -> nn.Module:
         description = json.loads(_metadata(content)[METADATA_KEY])
         if (description["mean"], description["std"]) != (MEAN, STD):
             raise UserError(f"{path}: was trained on images normalised in another way; {repair}")
-        model = ARCHITECTURES[description["architecture"]]()
-        model.load_state_dict(weights)
+        if "temperature" not in description:
+            raise UserError(f"{path}: has no temperature, since an older version wrote it; run `dvc repro`")
+        temperature = description["temperature"]
+        if not (isinstance(temperature, float) and 0 < temperature < math.inf):
+            raise ValueError(f"temperature is {temperature!r}")
+        network = ARCHITECTURES[description["architecture"]]()
+        network.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"{path}: is not a model of this pipeline ({' '.join(str(error).split())}); {repair}"
         ) from error
-    return model
+    return CalibratedModel(network, temperature)
 
 
 def _metadata(content: bytes) -> dict[str, str]:

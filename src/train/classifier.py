@@ -80,8 +80,8 @@ class Classifier(LightningModule):
         if batch_size not in self.runners:
             self.runners[batch_size] = StepRunner(self._step_on(chunk.part), chunk.plan, self._changing)
         rates = self.rates[chunk.first_step : chunk.first_step + steps]
-        losses, preds = self.runners[batch_size].run(chunk.plan, rates)
-        self.train_scores.update(preds.flatten(), chunk.part.labels[chunk.plan.order].flatten(), losses.mean())
+        logits = self.runners[batch_size].run(chunk.plan, rates)
+        self.train_scores.update(logits.flatten(0, 1), chunk.part.labels[chunk.plan.order].flatten())
         if self.trainer.is_last_batch:
             self._log_scores(self.train_scores, "")
             self._log("lr", rates[-1])
@@ -89,8 +89,7 @@ class Classifier(LightningModule):
     def validation_step(self, chunk: Chunk, batch_idx: int) -> None:
         """Score the batches of the chunk."""
         for index, offsets in zip(chunk.plan.order, chunk.plan.offsets, strict=True):
-            logits, target = self._forward(self.result, chunk.part, Plan(index, offsets, None))
-            self.val_scores.update(logits.argmax(1), target, F.cross_entropy(logits, target))
+            self.val_scores.update(*self._forward(self.result, chunk.part, Plan(index, offsets, None)))
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's validation scores."""
@@ -113,7 +112,7 @@ class Classifier(LightningModule):
         follow = get_ema_multi_avg_fn(self.ema)
         averaged, current = _numbers(self.average), _numbers(self.model)
 
-        def step(batch: Plan, rate: Tensor) -> tuple[Tensor, Tensor]:
+        def step(batch: Plan, rate: Tensor) -> Tensor:
             lr.copy_(rate)
             optimizer.zero_grad()
             logits, target = self._forward(self.model, part, batch)
@@ -122,7 +121,7 @@ class Classifier(LightningModule):
             optimizer.step()
             if self.average is not None:
                 follow(averaged, current, None)
-            return loss.detach(), logits.detach().argmax(1)
+            return logits.detach()
 
         return step
 

@@ -49,6 +49,11 @@ class TrainingData(LightningDataModule):
             )
         self.steps_per_epoch = -(-len(self.train_indices) // batch_size)
 
+    def validation_set(self) -> tuple[Tensor, Tensor]:
+        """The validation part on the CPU: images, uint8 of shape (N, 28, 28), and labels, int64 of shape (N,)."""
+        images, labels = self.split.images[self.val_indices], self.split.labels[self.val_indices]
+        return torch.from_numpy(images), torch.from_numpy(labels).long()
+
     def setup(self, stage: str) -> None:
         """Move everything to the trainer's device, once."""
         assert self.trainer is not None

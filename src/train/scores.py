@@ -1,6 +1,7 @@
 """Scores of one epoch of training or validation, kept on the device until the epoch ends."""
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -8,7 +9,7 @@ from src.core.dataset import NUM_CLASSES
 
 
 class EpochScores(nn.Module):
-    """Loss, accuracy and macro precision, recall and F1 over all images since the last reset.
+    """Cross-entropy, accuracy and macro precision, recall and F1 over all images since the last reset.
 
     Macro means over all ten classes: one that never occurs or was never predicted counts as 0, as in scikit-learn with
     `labels=range(10)` and `zero_division=0`. (torchmetrics' own macro average leaves absent classes out.)
@@ -20,16 +21,16 @@ class EpochScores(nn.Module):
         # Not MeanMetric: without its check for NaN, which waits for the device, torchmetrics 1.9 forgets the weights.
         self.summed_loss = SumMetric(nan_strategy="disable")
 
-    def update(self, preds: Tensor, target: Tensor, loss: Tensor) -> None:
+    def update(self, logits: Tensor, target: Tensor) -> None:
         """Add images.
 
         Args:
-            preds: Predicted classes, int64 of shape (N,).
+            logits: float32 of shape (N, 10).
             target: True classes, int64 of shape (N,).
-            loss: Mean loss over these images, a scalar.
         """
-        self.confusion.update(preds, target)
-        self.summed_loss.update(loss * len(target))
+        self.confusion.update(logits.argmax(1), target)
+        # Without label smoothing, whatever training minimises, so that it can be compared with the validation loss.
+        self.summed_loss.update(F.cross_entropy(logits, target, reduction="sum"))
 
     def compute(self) -> dict[str, Tensor]:
         """Scalars `loss`, `acc`, `precision`, `recall` and `f1`, on the device; all but the loss in [0, 1]."""

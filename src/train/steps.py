@@ -6,12 +6,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from src.core.dataset import NUM_CLASSES
 from src.train.batches import Plan
 
 WARM_UP_STEPS = 3
 
-# One step: a batch's (order, offsets, matrices) and its learning rate to (mean loss, predicted classes).
-Step = Callable[[Plan, Tensor], tuple[Tensor, Tensor]]
+# One step: a batch's (order, offsets, matrices) and its learning rate to its logits, (batch_size, 10).
+Step = Callable[[Plan, Tensor], Tensor]
 
 
 class StepRunner:
@@ -35,14 +36,13 @@ class StepRunner:
         device = plan.order.device
         self.plan = plan.map(Tensor.clone)
         self.rates = torch.zeros(steps, device=device)
-        self.losses = torch.zeros(steps, device=device)
-        self.preds = torch.zeros(steps, batch_size, dtype=torch.int64, device=device)
+        self.logits = torch.zeros(steps, batch_size, NUM_CLASSES, device=device)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.graph: torch.cuda.CUDAGraph | None = None
         # A single step, such as an epoch's last and smaller batch, is not worth a graph.
         self.to_capture = device.type == "cuda" and steps > 1
 
-    def run(self, plan: Plan, rates: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, plan: Plan, rates: Tensor) -> Tensor:
         """Run every batch of a chunk.
 
         Args:
@@ -50,7 +50,7 @@ class StepRunner:
             rates: Learning rate of each step, float32 of shape (steps,).
 
         Returns:
-            Mean loss of each batch, shape (steps,), and predictions, shape (steps, batch_size); valid until the next
+            Logits, float32 of shape (steps, batch_size, 10), computed before each step's update; valid until the next
             run.
         """
         steps = len(plan.order)
@@ -65,14 +65,13 @@ class StepRunner:
                 self._one_step()
             else:
                 self.graph.replay()
-        return self.losses[:steps], self.preds[:steps]
+        return self.logits[:steps]
 
     def _one_step(self) -> None:
         """Compute the batch at the current position and move on to the next."""
         batch = self.plan.map(lambda tensor: tensor.index_select(0, self.position)[0])
-        loss, preds = self.step(batch, self.rates.index_select(0, self.position)[0])
-        self.losses.index_copy_(0, self.position, loss.unsqueeze(0))
-        self.preds.index_copy_(0, self.position, preds.unsqueeze(0))
+        logits = self.step(batch, self.rates.index_select(0, self.position)[0])
+        self.logits.index_copy_(0, self.position, logits.unsqueeze(0))
         self.position.add_(1)
 
     def _capture(self) -> None:

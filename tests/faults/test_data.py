@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from src.core.dataset import FILES, load_split
-from src.model.network import build_model
+from src.model.network import CalibratedModel, build_model
 from src.model.weights import save_model
 from tests.faults.project import Project, run_stage, wait_for
 
@@ -123,11 +123,11 @@ def empty(path: Path) -> None:
 
 
 def foreign(path: Path) -> None:
-    save_model(path, torch.nn.Linear(2, 2), "cnn")
+    save_model(path, CalibratedModel(torch.nn.Linear(2, 2), 1.0), "cnn")
 
 
 def other_architecture(path: Path) -> None:
-    save_model(path, build_model("resnet", 0), "cnn")
+    save_model(path, CalibratedModel(build_model("resnet", 0), 1.0), "cnn")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from src.core.errors import UserError
-from src.model.network import ARCHITECTURES, CNN, MEAN, STD, build_model, normalize
+from src.model.network import ARCHITECTURES, CNN, MEAN, STD, CalibratedModel, build_model, normalize
 from src.model.weights import METADATA_KEY, load_model, save_model
 
 EACH = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -90,17 +90,18 @@ def test_weights_are_a_function_of_the_seed_alone(architecture: str) -> None:
 
 @EACH
 def test_a_saved_model_is_loaded_as_it_was(tmp_path: Path, architecture: str) -> None:
-    model = build_model(architecture, 3).to(memory_format=torch.channels_last)
-    save_model(tmp_path / "models" / "model.safetensors", model, architecture)
+    network = build_model(architecture, 3).to(memory_format=torch.channels_last)
+    save_model(tmp_path / "models" / "model.safetensors", CalibratedModel(network, 0.1), architecture)
     loaded = load_model(tmp_path / "models" / "model.safetensors")
-    assert equal(loaded, model)
-    torch.testing.assert_close(loaded.eval()(normalize(images(2))), model.eval()(normalize(images(2))))
+    assert loaded.temperature == 0.1
+    assert equal(loaded.network, network)
+    torch.testing.assert_close(loaded.eval()(normalize(images(2))), network.eval()(normalize(images(2))) / 0.1)
 
 
 @EACH
 def test_the_file_has_the_same_bytes_twice(tmp_path: Path, architecture: str) -> None:
     for name in ("a", "b"):
-        save_model(tmp_path / name, build_model(architecture, 3), architecture)
+        save_model(tmp_path / name, CalibratedModel(build_model(architecture, 3), 0.3), architecture)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -112,7 +113,7 @@ def test_a_missing_file_is_named() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.5, 0.999999])
 def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "model"
-    save_model(path, build_model("cnn", 0), "cnn")
+    save_model(path, CalibratedModel(build_model("cnn", 0), 1.0), "cnn")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(UserError, match=f"^{path}: is not a model of this pipeline"):
@@ -126,8 +127,8 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
         {"format": "pt"},
         {METADATA_KEY: "not json"},
         {METADATA_KEY: "{}"},
-        {METADATA_KEY: '{"architecture": "vgg", "mean": 0.1307, "std": 0.3081}'},
-        {METADATA_KEY: '{"architecture": "cnn", "mean": 0.1307, "std": 0.3081}'},
+        {METADATA_KEY: '{"architecture": "vgg", "mean": 0.1307, "std": 0.3081, "temperature": 1.0}'},
+        {METADATA_KEY: '{"architecture": "cnn", "mean": 0.1307, "std": 0.3081, "temperature": 1.0}'},
         {METADATA_KEY: "[1]"},
         {METADATA_KEY: "null"},
     ],
@@ -141,7 +142,7 @@ def test_foreign_safetensors_are_refused(tmp_path: Path, metadata: dict[str, str
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
-    save_model(tmp_path / "model", build_model("resnet", 0), "cnn")
+    save_model(tmp_path / "model", CalibratedModel(build_model("resnet", 0), 1.0), "cnn")
     with pytest.raises(UserError, match="is not a model of this pipeline"):
         load_model(tmp_path / "model")
 
@@ -150,6 +151,21 @@ def test_a_model_of_images_normalised_in_another_way_is_refused(tmp_path: Path) 
     metadata = {METADATA_KEY: '{"architecture": "cnn", "mean": 0.5, "std": 0.5}'}
     save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", metadata)
     with pytest.raises(UserError, match="normalised in another way"):
+        load_model(tmp_path / "model")
+
+
+def test_a_model_of_an_older_version_without_a_temperature_is_refused(tmp_path: Path) -> None:
+    metadata = {METADATA_KEY: '{"architecture": "cnn", "mean": 0.1307, "std": 0.3081}'}
+    save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", metadata)
+    with pytest.raises(UserError, match=r"model: has no temperature, .*; run `dvc repro`$"):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("temperature", ["0.0", "-1.0", "NaN", "Infinity", '"1.0"', "null", "true"])
+def test_an_impossible_temperature_is_refused(tmp_path: Path, temperature: str) -> None:
+    metadata = {METADATA_KEY: f'{{"architecture": "cnn", "mean": 0.1307, "std": 0.3081, "temperature": {temperature}}}'}
+    save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", metadata)
+    with pytest.raises(UserError, match=r"is not a model of this pipeline \(temperature is"):
         load_model(tmp_path / "model")
 
 

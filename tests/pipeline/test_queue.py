@@ -14,7 +14,7 @@ def wait_for_the_queue(project: Project) -> None:
 
 
 def mark_code(project: Project, old: str, new: str) -> None:
-    project.edit("src/train/callbacks/metrics_json.py", f"return {{{old}", f"return {{{new}")
+    project.edit("src/train/summary.py", f"return {{{old}", f"return {{{new}")
 
 
 def test_a_queued_experiment_trains_the_queued_code_and_params_and_not_the_workspaces(project: Project) -> None:
@@ -32,7 +32,7 @@ def test_a_queued_experiment_trains_the_queued_code_and_params_and_not_the_works
         name for name in project.git("for-each-ref", "--format=%(refname)", "refs/exps").split() if "queued" in name
     )
     metrics = json.loads(project.git("show", f"{reference}:metrics/train.json"))
-    assert set(metrics) == {"of_queue", "final", "best"}
+    assert set(metrics) == {"of_queue", "final", "best", "temperature"}
     assert "seed: 7" in project.git("show", f"{reference}:params.yaml")
     assert (project.path / "metrics/train.json").read_bytes() == before
     assert project.read_yaml("params.yaml")["seed"] == 8

@@ -2,21 +2,27 @@ import json
 import shutil
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+import stages.train
 from src.core.dataset import load_split, raw_folder
 from src.core.errors import UserError
 from src.core.run import Run
 from src.model.params import Params
+from src.model.predict import predict_logits
 from src.model.split import split_indices
 from src.model.weights import load_model
+from src.train.calibration import fit_temperature
 from src.train.checkpoint import Checkpoints
+from src.train.classifier import Classifier
+from src.train.schedule import learning_rates
 from stages.evaluate import predict
 from stages.train import Outputs, main, train
 from tests.stages.conftest import outputs_in
@@ -36,7 +42,7 @@ def read_all(outputs: Outputs) -> list[bytes]:
 
 def test_every_output_is_written(trained: Outputs) -> None:
     assert pd.read_csv(trained.history)["epoch"].tolist() == [1, 2]
-    assert set(json.loads(trained.metrics.read_text())) == {"final", "best"}
+    assert set(json.loads(trained.metrics.read_text())) == {"final", "best", "temperature"}
     with Image.open(trained.learning_curve) as image:
         assert image.format == "PNG"
     assert load_model(trained.model)(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
@@ -84,6 +90,41 @@ def test_every_ingredient_trains(params: Params, digits_dir: Path, tmp_path: Pat
     outputs = outputs_in(tmp_path)
     train(params.model_copy(update={"epochs": 1} | change), digits_dir, outputs, accelerator="cpu")
     assert json.loads(outputs.metrics.read_text())["final"]["acc"] > 0.2
+
+
+def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: Params, digits_dir: Path) -> None:
+    train_indices, _ = split_indices(load_split(digits_dir, "train").labels, params.val_fraction, params.seed)
+    steps = -(-len(train_indices) // params.batch_size)
+    rates = learning_rates(params.schedule, params.lr, params.epochs * steps)
+    assert pd.read_csv(trained.history)["lr"].tolist() == pytest.approx(rates[steps - 1 :: steps].tolist(), rel=1e-5)
+
+
+def test_each_hyperparameter_arrives_where_it_belongs(
+    params: Params, digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Classifier] = []
+
+    class Kept(Classifier):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr(stages.train, "Classifier", Kept)
+    values = {"weight_decay": 0.01, "label_smoothing": 0.2, "ema": 0.3, "precision": "bf16"}
+    train(params.model_copy(update={"epochs": 1} | values), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert {name: getattr(made[0], name) for name in values} == values
+    assert made[0].configure_optimizers().param_groups[0]["weight_decay"] == 0.01
+
+
+def test_the_model_is_calibrated_on_the_validation_part(trained: Outputs, params: Params, digits_dir: Path) -> None:
+    split, model = load_split(digits_dir, "train"), load_model(trained.model)
+    _, val = split_indices(split.labels, params.val_fraction, params.seed)
+    logits = predict_logits(model.network, torch.from_numpy(split.images[val]))
+    expected = fit_temperature(logits, torch.from_numpy(split.labels[val]).long())
+    assert model.temperature == pytest.approx(expected, rel=1e-6)
+    assert json.loads(trained.metrics.read_text())["temperature"] == pytest.approx(model.temperature, abs=1e-6)
+    calibrated = log_loss(split.labels[val], predict(model, split.images[val]))
+    assert calibrated < log_loss(split.labels[val], predict(model.network, split.images[val]))
 
 
 def run(params: Params) -> Run:

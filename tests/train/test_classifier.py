@@ -114,9 +114,10 @@ def test_validation_scores_are_scikit_learns_of_the_result(split: Split, options
     assert {name: epochs[-1][name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
-def test_training_scores_are_scikit_learns_over_all_images(split: Split) -> None:
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_training_scores_are_scikit_learns_over_all_images(split: Split, label_smoothing: float) -> None:
     # At a rate of nearly 0 the network stays as it is, so that every batch is scored by the same one.
-    _, epochs = fit(split, lr=1e-12)
+    _, epochs = fit(split, lr=1e-12, label_smoothing=label_smoothing)
     train, _ = split_indices(split.labels, VAL_FRACTION, SEED)
     assert len(train) % BATCH_SIZE
     expected = evaluate(build_model("cnn", SEED), split, train)

@@ -3,7 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score, recall_score
+from torch.nn import functional as F
 
 from src.train.scores import EpochScores, scores_from_confusion
 
@@ -18,8 +20,9 @@ def sklearn_scores(y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
     }
 
 
-def update(scores: EpochScores, y_true: np.ndarray, y_pred: np.ndarray, loss: float = 0.0) -> None:
-    scores.update(torch.from_numpy(y_pred), torch.from_numpy(y_true), torch.tensor(loss))
+def update(scores: EpochScores, y_true: np.ndarray, y_pred: np.ndarray) -> None:
+    """Add images that are predicted with certainty."""
+    scores.update(100 * F.one_hot(torch.from_numpy(y_pred), 10).float(), torch.from_numpy(y_true))
 
 
 def computed(scores: EpochScores) -> dict[str, float]:
@@ -30,14 +33,14 @@ def computed(scores: EpochScores) -> dict[str, float]:
 @settings(max_examples=30)
 def test_scores_of_several_batches_equal_scikit_learns_of_all(seed: int, actual: int, predicted: int) -> None:
     generator, scores = np.random.default_rng(seed), EpochScores()
-    sizes = generator.integers(1, 40, size=3)
-    y_true, y_pred = (generator.integers(0, classes, sizes.sum()) for classes in (actual, predicted))
-    losses = generator.random(3)
-    parts = (np.split(y, np.cumsum(sizes)[:-1]) for y in (y_true, y_pred))
-    for part_true, part_pred, loss in zip(*parts, losses, strict=True):
-        update(scores, part_true, part_pred, loss)
-    expected = sklearn_scores(y_true, y_pred) | {"loss": float(losses @ sizes / sizes.sum())}
-    assert computed(scores) == pytest.approx(expected, abs=1e-6)
+    sizes = generator.integers(1, 40, size=3).tolist()
+    y_true, logits = generator.integers(0, actual, sum(sizes)), generator.normal(size=(sum(sizes), 10))
+    logits[:, predicted:] -= 10
+    target, probs = torch.from_numpy(y_true), softmax(logits, axis=1)
+    for batch, batch_target in zip(torch.from_numpy(logits).float().split(sizes), target.split(sizes), strict=True):
+        scores.update(batch, batch_target)
+    expected = sklearn_scores(y_true, probs.argmax(1)) | {"loss": log_loss(y_true, probs, labels=range(10))}
+    assert computed(scores) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +58,8 @@ def test_scores_of_several_batches_equal_scikit_learns_of_all(seed: int, actual:
 def test_edges_equal_scikit_learn(y_true: list[int], y_pred: list[int]) -> None:
     scores = EpochScores()
     update(scores, np.array(y_true), np.array(y_pred))
-    expected = sklearn_scores(np.array(y_true), np.array(y_pred)) | {"loss": 0.0}
-    assert computed(scores) == pytest.approx(expected, abs=1e-6)
+    expected = sklearn_scores(np.array(y_true), np.array(y_pred))
+    assert {name: computed(scores)[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_absent_class_counts_as_0() -> None:
@@ -66,29 +69,29 @@ def test_an_absent_class_counts_as_0() -> None:
 
 def test_the_loss_is_weighted_by_images() -> None:
     scores = EpochScores()
-    update(scores, np.zeros(3, int), np.zeros(3, int), loss=1.0)
-    update(scores, np.zeros(1, int), np.zeros(1, int), loss=5.0)
-    assert computed(scores)["loss"] == pytest.approx(2.0)
+    update(scores, np.zeros(3, int), np.zeros(3, int))
+    update(scores, np.zeros(1, int), np.ones(1, int))
+    assert computed(scores)["loss"] == pytest.approx(25.0)
 
 
 def test_a_loss_that_is_no_number_is_not_hidden() -> None:
     scores = EpochScores()
-    update(scores, np.zeros(3, int), np.zeros(3, int), loss=1.0)
-    update(scores, np.zeros(3, int), np.zeros(3, int), loss=float("nan"))
+    update(scores, np.zeros(3, int), np.zeros(3, int))
+    scores.update(torch.full((3, 10), torch.nan), torch.zeros(3, dtype=torch.int64))
     assert np.isnan(computed(scores)["loss"])
 
 
 def test_reset_forgets_all_images() -> None:
     scores = EpochScores()
-    update(scores, np.arange(10), np.zeros(10, int), loss=9.0)
+    update(scores, np.arange(10), np.zeros(10, int))
     scores.reset()
-    update(scores, np.arange(10), np.arange(10), loss=1.0)
-    assert computed(scores) == pytest.approx({"loss": 1.0, "acc": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0})
+    update(scores, np.arange(10), np.arange(10))
+    assert computed(scores) == pytest.approx({"loss": 0.0, "acc": 1.0, "precision": 1.0, "recall": 1.0, "f1": 1.0})
 
 
 def test_computing_changes_nothing() -> None:
     scores = EpochScores()
-    update(scores, np.arange(10), np.arange(10), loss=1.0)
+    update(scores, np.arange(10), np.arange(10))
     assert computed(scores) == computed(scores)
 
 
@@ -103,6 +106,5 @@ def test_counts_of_a_whole_epoch_are_exact() -> None:
 @pytest.mark.gpu
 def test_scores_are_kept_on_the_device() -> None:
     scores = EpochScores().to("cuda")
-    labels = torch.zeros(4, dtype=torch.long, device="cuda")
-    scores.update(labels, labels, torch.zeros((), device="cuda"))
+    scores.update(torch.zeros(4, 10, device="cuda"), torch.zeros(4, dtype=torch.long, device="cuda"))
     assert {value.device.type for value in scores.compute().values()} == {"cuda"}

@@ -1,28 +1,8 @@
-"""Final and best values of training as metrics that DVC compares."""
-
-from pathlib import Path
-
-from pytorch_lightning import LightningModule, Trainer
-
-from src.core.files import write_json
-from src.train.callbacks.recorder import EpochRecorder
+"""Final and best scores of a training, as metrics that DVC compares."""
 
 # The lowest loss is the best, the highest of everything else.
 FINAL = ("loss", "acc", "precision", "recall", "f1")
 BEST = {"val_loss": min, "val_acc": max, "val_f1": max}
-
-
-class MetricsJSON(EpochRecorder):
-    """Writes the last epoch's scores and the best validation scores once training is whole."""
-
-    def __init__(self, path: Path) -> None:
-        """Write to this path; its folder is made if missing."""
-        super().__init__()
-        self.path = path
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file; Lightning does not come here after an exception or a signal."""
-        write_json(self.path, summary(self.rows))
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
