@@ -1,0 +1,88 @@
+"""Pictures of a digit, brought into the form of MNIST's images."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from src.core.dataset import IMAGE_SHAPE
+from src.core.errors import UserError
+
+# MNIST's digits were scaled into a box of 20 x 20 pixels, and their centre of mass put into the middle of 28 x 28
+# (LeCun, Cortes and Burges, the MNIST page).
+BOX = 20
+# Share of the strongest contrast below which a pixel is paper: the noise of a camera or of JPEG.
+PAPER = 0.2
+# Grey levels of 255 between paper and ink without which there is no digit.
+LEAST_CONTRAST = 32
+
+
+def read_digit(path: Path) -> np.ndarray:
+    """Read a picture of one digit.
+
+    Args:
+        path: PNG, JPEG or what else Pillow reads; any size, dark on light or light on dark.
+
+    Returns:
+        uint8 of shape (28, 28), light ink on 0, as MNIST's images.
+
+    Raises:
+        UserError: If the file cannot be read or shows nothing.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = _grey(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: is not a picture that can be read ({' '.join(str(error).split())})") from error
+    return like_mnist(pixels, str(path))
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """Grey values, float64 of shape (H, W), 0 to 255; what is transparent takes the colour opposite to the rest's."""
+    grey, alpha = (np.asarray(band, float) for band in image.convert("LA").split())
+    share = alpha / 255
+    light = (grey * share).sum() > 127 * share.sum()
+    return grey * share + (0 if light else 255) * (1 - share)
+
+
+def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Invert, crop, scale and centre a digit.
+
+    Args:
+        pixels: Grey values, shape (H, W), 0 to 255. The border shows the colour of the paper.
+        name: What to call the picture in errors.
+
+    Returns:
+        uint8 of shape (28, 28).
+
+    Raises:
+        UserError: If nothing stands out from the paper.
+    """
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    ink = np.abs(pixels - np.median(border))
+    strongest = ink.max()
+    if strongest < LEAST_CONTRAST:
+        raise UserError(
+            f"{name}: shows no digit: expected ink that stands out from the paper by {LEAST_CONTRAST} of 255"
+        )
+    rows, columns = (np.flatnonzero((ink > PAPER * strongest).any(axis)) for axis in (1, 0))
+    digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * (255 / strongest)
+    scale = BOX / max(digit.shape)
+    height, width = (max(1, round(side * scale)) for side in digit.shape)
+    small = Image.fromarray(digit.round().astype(np.uint8)).resize((width, height), Image.Resampling.BOX)
+    return _centred(np.asarray(small))
+
+
+def _centred(digit: np.ndarray) -> np.ndarray:
+    """Put a digit's centre of mass into the middle, as far as the digit stays whole."""
+    canvas = np.zeros(IMAGE_SHAPE, np.uint8)
+    corner = []
+    for axis, (side, room) in enumerate(zip(digit.shape, IMAGE_SHAPE, strict=True)):
+        mass = digit.sum(1 - axis, dtype=float)
+        centre = (mass @ np.arange(side) + mass.sum() / 2) / mass.sum()
+        corner.append(int(np.clip(round(room / 2 - centre), 0, room - side)))
+    top, left = corner
+    canvas[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    return canvas
