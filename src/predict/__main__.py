@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from src.core.errors import UserError
 from src.model.network import normalize
@@ -65,7 +65,7 @@ def _show(answers: list[tuple[Path, tuple[int, float]]], as_json: bool) -> None:
         for path, (digit, confidence) in answers:
             print(json.dumps({"image": str(path), "digit": digit, "confidence": round(confidence, 4)}))  # noqa: T201
         return
-    table = Table("image", "digit", "confidence", box=None)
+    table = Table(Column("image", overflow="fold"), "digit", "confidence", box=None)
     for path, (digit, confidence) in answers:
         table.add_row(str(path), str(digit), f"{confidence:.1%}")
     if answers:

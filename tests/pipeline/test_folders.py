@@ -16,6 +16,7 @@ PROMISED = {
     "src/evaluate": {"check", "evaluate"},
     "src/guard": {"check"},
     "src/audit": set[str](),
+    "src/predict": set[str](),
     "src/report": set[str](),
     "stages/fetch.py": {"check", "fetch"},
     "stages/train.py": {"check", "train"},
