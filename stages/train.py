@@ -131,7 +131,7 @@ def train(
     trainer.fit(classifier, datamodule=data, ckpt_path=_resume(checkpoints, params.epochs), weights_only=True)
     seconds = time.perf_counter() - started
     # In the precision, on the kind of device and with the weights of the evaluate stage.
-    network, (images, labels) = classifier.result.cpu(), data.validation_set()
+    network, (images, labels) = classifier.deployed.cpu(), data.validation_set()
     model = CalibratedModel(network, fit_temperature(predict_logits(network, images), labels))
     save_model(outputs.model, model, params.architecture)
     write_json(outputs.metrics, {**summary(history.rows), "temperature": round(model.temperature, 6)})

@@ -1,4 +1,4 @@
-"""The training set as Lightning wants it: split, on the device, cut into chunks of batches."""
+"""The training set as Lightning wants it: split, on the device, cut into batches."""
 
 from typing import Any
 
@@ -12,12 +12,11 @@ from src.core.errors import UserError
 from src.model.shifts import windows
 from src.model.split import split_indices
 from src.train.augmentation import Augmentation
-from src.train.batches import Chunks, Part, epoch_plan, plain_plan
+from src.train.batches import BatchLoader, DeviceExamples, in_order, shuffled
 
-# How many batches Lightning is handed at once. A call of its costs about half a millisecond: of no weight beside
-# sixteen batches on a CPU, as much as several batches on a GPU. The progress bar moves once a chunk. Results do not
-# depend on it.
-CHUNK_STEPS = {"cpu": 16, "cuda": 128}
+# How many batches Lightning hands over per call. Its call costs about half a millisecond: little beside sixteen batches
+# on a CPU, as much as several batches on a GPU. The progress bar moves once per call. Results do not depend on it.
+BATCHES_PER_CALL = {"cpu": 16, "cuda": 128}
 VAL_BATCH_SIZE = 1000
 
 
@@ -59,27 +58,28 @@ class TrainingData(LightningDataModule):
         assert self.trainer is not None
         self.device = self.trainer.strategy.root_device
 
-        def part(indices: np.ndarray, shift: int) -> Part:
+        def on_device(indices: np.ndarray, shift: int) -> DeviceExamples:
             images, labels = (torch.from_numpy(array[indices]) for array in (self.split.images, self.split.labels))
-            return Part(windows(self._to_device(images), shift), self._to_device(labels.long()))
+            return DeviceExamples(windows(self._to_device(images), shift), self._to_device(labels.long()))
 
-        self.train, self.val = part(self.train_indices, self.augmentation.shift), part(self.val_indices, shift=0)
+        self.train = on_device(self.train_indices, self.augmentation.shift)
+        self.val = on_device(self.val_indices, shift=0)
 
-    def train_dataloader(self) -> Chunks:
-        """The running epoch's batches; the trainer asks anew each epoch."""
+    def train_dataloader(self) -> BatchLoader:
+        """The running epoch's batches; the trainer asks anew for each epoch."""
         assert self.trainer is not None
-        epoch, chunk_steps = self.trainer.current_epoch, CHUNK_STEPS.get(self.device.type, CHUNK_STEPS["cpu"])
-        plan = epoch_plan(len(self.train_indices), self.seed, epoch, self.augmentation).map(self._to_device)
-        return Chunks(self.train, plan, self.batch_size, chunk_steps, first_step=epoch * self.steps_per_epoch)
+        epoch, most = self.trainer.current_epoch, BATCHES_PER_CALL.get(self.device.type, BATCHES_PER_CALL["cpu"])
+        selection = shuffled(len(self.train_indices), self.seed, epoch, self.augmentation).map(self._to_device)
+        return BatchLoader(self.train, selection, self.batch_size, most, first_step=epoch * self.steps_per_epoch)
 
-    def val_dataloader(self) -> Chunks:
+    def val_dataloader(self) -> BatchLoader:
         """The validation part in its own order."""
         size = len(self.val_indices)
-        return Chunks(self.val, plain_plan(size, shift=0).map(self._to_device), VAL_BATCH_SIZE, chunk_steps=size)
+        return BatchLoader(self.val, in_order(size).map(self._to_device), VAL_BATCH_SIZE, most=size)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Chunks are on the device already."""
+        """Batches are on the device already."""
         return batch

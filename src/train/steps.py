@@ -1,40 +1,63 @@
-"""Optimizer steps over the batches of a chunk, without a word to the host; on CUDA as replays of one captured graph."""
+"""Optimizer steps over several batches, without a word to the host; on CUDA as replays of one captured graph."""
 
 import warnings
-from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.core.dataset import NUM_CLASSES
-from src.train.batches import Plan
+from src.model.network import normalize
+from src.train.batches import Batches
 
 WARM_UP_STEPS = 3
 
-# One step: a batch's (order, offsets, matrices) and its learning rate to its logits, (batch_size, 10).
-Step = Callable[[Plan, Tensor], Tensor]
+
+def compute_logits(model: nn.Module, images: Tensor, precision: str) -> Tensor:
+    """Grey values (N, 28, 28) to logits, float32 of shape (N, 10), in the arithmetic of training."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return model(normalize(images)).float()
 
 
 class StepRunner:
-    """Runs one step function over chunks of one batch size.
+    """Trains a network on `Batches` of one batch size.
 
-    The inputs of all steps of a chunk lie in buffers on the device, and so does the number of the step that comes next.
+    The inputs of all steps of a call lie in buffers on the device, and so does the number of the step that comes next.
     A step reads and writes the buffers at that number, so that every step is the same sequence of operations on the
     same memory: what a CUDA graph replays. On a CPU the same code runs as it is.
     """
 
-    def __init__(self, step: Step, plan: Plan, state: Callable[[], list[Tensor]]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: Batches,
+        *,
+        average: nn.Module | None = None,
+        ema: float = 0.0,
+        label_smoothing: float = 0.0,
+        precision: str = "fp32",
+    ) -> None:
         """Allocate the buffers.
 
         Args:
-            step: Computes one batch, the optimizer's step included.
-            plan: The longest chunk's, order of shape (steps, batch_size).
-            state: All tensors that a step changes; those that the first step adds come last and were zero before it.
+            model: Normalised images (N, 1, 28, 28) to logits (N, 10).
+            optimizer: Of the model's weights, its learning rate a tensor.
+            batches: As many as ever come in one call.
+            average: Where the moving average of the weights is kept; None: nowhere.
+            ema: Decay per step of that average.
+            label_smoothing: Share of each target spread evenly over all classes.
+            precision: `fp32` or `bf16`.
         """
-        self.step, self.state = step, state
-        steps, batch_size = plan.order.shape
-        device = plan.order.device
-        self.plan = plan.map(Tensor.clone)
+        self.model, self.optimizer, self.average = model, optimizer, average
+        self.update_average = get_ema_multi_avg_fn(ema)
+        self.label_smoothing, self.precision = label_smoothing, precision
+        self.examples, self.selection = batches.examples, batches.selection.map(Tensor.clone)
+        steps, batch_size = self.selection.indices.shape
+        device = self.selection.indices.device
+        # Lightning brings a checkpoint's moments to the device, but not its rate.
+        self.lr = optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(device)
         self.rates = torch.zeros(steps, device=device)
         self.logits = torch.zeros(steps, batch_size, NUM_CLASSES, device=device)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
@@ -42,19 +65,18 @@ class StepRunner:
         # A single step, such as an epoch's last and smaller batch, is not worth a graph.
         self.to_capture = device.type == "cuda" and steps > 1
 
-    def run(self, plan: Plan, rates: Tensor) -> Tensor:
-        """Run every batch of a chunk.
+    def run(self, batches: Batches, rates: Tensor) -> Tensor:
+        """Take one optimizer step per batch.
 
         Args:
-            plan: The chunk's batches, order of shape (steps, batch_size).
+            batches: At most as many as at first.
             rates: Learning rate of each step, float32 of shape (steps,).
 
         Returns:
-            Logits, float32 of shape (steps, batch_size, 10), computed before each step's update; valid until the next
-            run.
+            Logits before each step's update, float32 of shape (steps, batch_size, 10); valid until the next run.
         """
-        steps = len(plan.order)
-        for buffer, tensor in zip(self.plan.tensors(), plan.tensors(), strict=True):
+        steps = len(rates)
+        for buffer, tensor in zip(self.selection.tensors(), batches.selection.tensors(), strict=True):
             buffer[:steps].copy_(tensor)
         self.rates[:steps].copy_(rates)
         if self.to_capture:
@@ -62,22 +84,35 @@ class StepRunner:
         self.position.zero_()
         for _ in range(steps):
             if self.graph is None:
-                self._one_step()
+                self._step()
             else:
                 self.graph.replay()
         return self.logits[:steps]
 
-    def _one_step(self) -> None:
-        """Compute the batch at the current position and move on to the next."""
-        batch = self.plan.map(lambda tensor: tensor.index_select(0, self.position)[0])
-        logits = self.step(batch, self.rates.index_select(0, self.position)[0])
-        self.logits.index_copy_(0, self.position, logits.unsqueeze(0))
+    def _step(self) -> None:
+        """Train on the batch at the current position and move on to the next."""
+        batch = self.selection.map(lambda tensor: tensor.index_select(0, self.position)[0])
+        self.lr.copy_(self.rates.index_select(0, self.position)[0])
+        self.optimizer.zero_grad()
+        logits = compute_logits(self.model, self.examples.images(batch), self.precision)
+        target = self.examples.labels[batch.indices]
+        F.cross_entropy(logits, target, label_smoothing=self.label_smoothing).backward()
+        self.optimizer.step()
+        if self.average is not None:
+            self.update_average(float_tensors(self.average), float_tensors(self.model), None)
+        self.logits.index_copy_(0, self.position, logits.detach().unsqueeze(0))
         self.position.add_(1)
 
+    def _state(self) -> list[Tensor]:
+        """Every tensor that a step changes; the optimizer's moments, which its first step adds, come last."""
+        moments = [value for state in self.optimizer.state.values() for value in state.values()]
+        averaged = [] if self.average is None else float_tensors(self.average)
+        return [*self.model.state_dict().values(), *averaged, *moments]
+
     def _capture(self) -> None:
-        """Record one step as a graph; the state is as before, so that every step that counts is a replay."""
+        """Record one step as a graph and restore the state, so that every step that counts is a replay."""
         self.to_capture = False
-        before = [tensor.clone() for tensor in self.state()]
+        before = [tensor.clone() for tensor in self._state()]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         try:
@@ -85,14 +120,20 @@ class StepRunner:
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS):
                     self.position.zero_()
-                    self._one_step()
+                    self._step()
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                self._one_step()
+                self._step()
             self.graph = graph
         except RuntimeError as error:
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:
-            for number, tensor in enumerate(self.state()):
+            for number, tensor in enumerate(self._state()):
+                # Moments that were not there before the first step are zero at its start.
                 tensor.copy_(before[number]) if number < len(before) else tensor.zero_()
+
+
+def float_tensors(module: nn.Module) -> list[Tensor]:
+    """Weights and running statistics of a network, without its counters."""
+    return [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]

@@ -15,7 +15,7 @@ from src.model.network import build_model, normalize
 from src.model.split import split_indices
 from src.train import datamodule
 from src.train.augmentation import Augmentation
-from src.train.batches import epoch_plan
+from src.train.batches import shuffled
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
 from src.train.schedule import learning_rates
@@ -77,7 +77,7 @@ def fit_plainly(
     model = build_model("cnn", SEED)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=weight_decay)
-    orders = [epoch_plan(len(train), SEED, epoch, Augmentation()).order for epoch in range(EPOCHS)]
+    orders = [shuffled(len(train), SEED, epoch, Augmentation()).indices for epoch in range(EPOCHS)]
     batches = [batch for order in orders for batch in order.split(BATCH_SIZE)]
     for batch, rate in zip(batches, learning_rates(schedule, LR, len(batches)), strict=True):
         optimizer.param_groups[0]["lr"] = float(rate)
@@ -107,10 +107,10 @@ def evaluate(model: nn.Module, split: Split, indices: np.ndarray) -> dict[str, f
 
 
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=["plain", "averaged"])
-def test_validation_scores_are_scikit_learns_of_the_result(split: Split, options: dict[str, Any]) -> None:
+def test_validation_scores_are_scikit_learns_of_the_deployed_network(split: Split, options: dict[str, Any]) -> None:
     classifier, epochs = fit(split, **options)
     _, val = split_indices(split.labels, VAL_FRACTION, SEED)
-    expected = {f"val_{name}": value for name, value in evaluate(classifier.result, split, val).items()}
+    expected = {f"val_{name}": value for name, value in evaluate(classifier.deployed, split, val).items()}
     assert {name: epochs[-1][name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
@@ -150,7 +150,7 @@ def test_training_lowers_the_loss(split: Split) -> None:
     ids=lambda options: next(iter(options), "plain"),
 )
 def test_the_weights_are_those_of_a_plain_loop(split: Split, options: dict[str, Any]) -> None:
-    ours, theirs = fit(split, **options)[0].result, fit_plainly(split, **options)
+    ours, theirs = fit(split, **options)[0].deployed, fit_plainly(split, **options)
     start = build_model("cnn", SEED)
     weights = (model.state_dict().values() for model in (ours, theirs, start))
     for own, expected, first in zip(*weights, strict=True):
@@ -163,28 +163,28 @@ def test_the_same_weights_come_again_whatever_the_global_random_state(split: Spl
     torch.manual_seed(5)
     second, again = fit(split, ema=0.9)
     assert epochs == again
-    for a, b in zip(first.result.parameters(), second.result.parameters(), strict=True):
+    for a, b in zip(first.deployed.parameters(), second.deployed.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
-def test_the_weights_do_not_depend_on_the_size_of_chunks(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_do_not_depend_on_the_batches_per_call(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = fit(split)
-    monkeypatch.setitem(datamodule.CHUNK_STEPS, "cpu", 3)
+    monkeypatch.setitem(datamodule.BATCHES_PER_CALL, "cpu", 3)
     other, _ = fit(split)
-    for a, b in zip(usual.result.parameters(), other.result.parameters(), strict=True):
+    for a, b in zip(usual.deployed.parameters(), other.deployed.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_lower_precision_trains_float32_weights(split: Split) -> None:
     classifier, epochs = fit(split, precision="bf16", epochs=4)
-    assert {weight.dtype for weight in classifier.result.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in classifier.deployed.parameters()} == {torch.float32}
     assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("options", [{}, {"ema": 0.8}, {"schedule": "one-cycle"}])
 def test_a_gpu_trains_the_same_weights(split: Split, options: dict[str, Any]) -> None:
-    ours, theirs = fit(split, accelerator="gpu", **options)[0].result, fit_plainly(split, **options)
+    ours, theirs = fit(split, accelerator="gpu", **options)[0].deployed, fit_plainly(split, **options)
     weights = (model.state_dict().values() for model in (ours, theirs, build_model("cnn", SEED)))
     for own, expected, first in zip(*weights, strict=True):
         assert (own - expected).norm() < 0.1 * (expected - first).norm()

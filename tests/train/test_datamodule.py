@@ -9,7 +9,7 @@ from src.core.errors import UserError
 from src.model.split import split_indices
 from src.train import datamodule
 from src.train.augmentation import Augmentation
-from src.train.batches import Chunk
+from src.train.batches import Batches, Selection
 from src.train.datamodule import TrainingData
 from tests.conftest import random_split
 
@@ -29,21 +29,22 @@ class Collector(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.train_batches.append([])
 
-    def training_step(self, chunk: Chunk, batch_idx: int) -> None:
-        self.train_batches[-1] += batches_of(chunk)
-        self.first_steps.append(chunk.first_step)
+    def training_step(self, batches: Batches, batch_idx: int) -> None:
+        self.train_batches[-1] += split_up(batches)
+        self.first_steps.append(batches.first_step)
 
-    def validation_step(self, chunk: Chunk, batch_idx: int) -> None:
-        self.val_batches += batches_of(chunk)
+    def validation_step(self, batches: Batches, batch_idx: int) -> None:
+        self.val_batches += split_up(batches)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([torch.zeros(1, requires_grad=True)])
 
 
-def batches_of(chunk: Chunk) -> list[tuple[Tensor, Tensor]]:
-    plans = zip(chunk.plan.order, chunk.plan.offsets, strict=True)
+def split_up(batches: Batches) -> list[tuple[Tensor, Tensor]]:
+    selection = zip(batches.selection.indices, batches.selection.offsets, strict=True)
     return [
-        (chunk.part.windows[order, offsets[:, 0], offsets[:, 1]], chunk.part.labels[order]) for order, offsets in plans
+        (batches.examples.images(Selection(indices, offsets)), batches.examples.labels[indices])
+        for indices, offsets in selection
     ]
 
 
@@ -106,9 +107,9 @@ def test_the_order_is_a_function_of_the_seed_and_the_epoch() -> None:
     assert joined(first.train_batches[0]) != joined(third.train_batches[0])
 
 
-def test_the_order_does_not_depend_on_the_size_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_does_not_depend_on_the_batches_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = collect(epochs=2, batch_size=8)
-    monkeypatch.setitem(datamodule.CHUNK_STEPS, "cpu", 3)
+    monkeypatch.setitem(datamodule.BATCHES_PER_CALL, "cpu", 3)
     other = collect(epochs=2, batch_size=8)
     assert [joined(batches) for batches in usual.train_batches] == [joined(batches) for batches in other.train_batches]
     assert len(other.first_steps) > len(usual.first_steps)

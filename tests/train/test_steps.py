@@ -1,56 +1,65 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from src.train.batches import Plan
+from src.model.network import normalize
+from src.model.shifts import windows
+from src.train.batches import Batches, DeviceExamples, Selection
 from src.train.steps import StepRunner
+from tests.conftest import random_split
+
+CALLS = ((4, 0), (2, 30), (4, 7))  # steps and first image
+BATCH_SIZE = 3
 
 
-def plan(steps: int, batch_size: int, start: int = 0, device: str = "cpu") -> Plan:
-    order = start + torch.arange(steps * batch_size, device=device).view(steps, batch_size)
-    return Plan(order, torch.stack([order, -order], dim=-1), None)
+def network() -> nn.Module:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    nn.init.zeros_(model[1].weight)
+    nn.init.zeros_(model[1].bias)
+    return model
 
 
-class Sum:
-    """Adds up (order · rate); its logits are the order plus what was added up before."""
-
-    def __init__(self, device: str = "cpu") -> None:
-        self.total = torch.zeros((), device=device)
-        self.calls = 0
-
-    def __call__(self, batch: Plan, rate: Tensor) -> Tensor:
-        self.calls += 1
-        logits = (batch.order + self.total)[:, None].expand(-1, 10).clone()
-        self.total.add_((batch.order + batch.offsets.sum(-1)).sum() * rate)
-        return logits
+def rates(steps: int) -> Tensor:
+    return 0.001 * torch.arange(1.0, steps + 1)
 
 
-def run_three_chunks(device: str) -> tuple[list[list[list[float]]], int]:
-    step = Sum(device)
-    runner = StepRunner(step, plan(4, 3, device=device), lambda: [step.total])
-    logits = []
-    for steps, start in ((4, 0), (2, 100), (4, 7)):
-        rates = torch.arange(1.0, steps + 1, device=device)
-        logits.append(runner.run(plan(steps, 3, start, device), rates)[..., 9].tolist())
-    return logits, step.calls
+def run_calls(device: str) -> tuple[list[Tensor], nn.Module]:
+    """Logits of each call, and the averaged network."""
+    model, average, split = network().to(device), network().to(device), random_split(50)
+    images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
+    examples = DeviceExamples(windows(images, 0), labels.long())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=torch.zeros(()), fused=True, capturable=device == "cuda")
+
+    def batches(steps: int, start: int) -> Batches:
+        indices = start + torch.arange(steps * BATCH_SIZE, device=device).view(steps, BATCH_SIZE)
+        return Batches(examples, Selection(indices, torch.zeros_like(indices)[..., None].expand(-1, -1, 2)), 0)
+
+    runner = StepRunner(model, optimizer, batches(*CALLS[0]), average=average, ema=0.5, label_smoothing=0.1)
+    return [runner.run(batches(*call), rates(call[0]).to(device)).clone().cpu() for call in CALLS], average.cpu()
 
 
-def test_each_batch_is_stepped_once_in_order_with_its_rate() -> None:
-    logits, calls = run_three_chunks("cpu")
-    total = 0
-    expected: list[list[list[float]]] = []
-    for steps, start in ((4, 0), (2, 100), (4, 7)):
-        expected.append([])
-        for number in range(steps):
-            batch = [start + 3 * number + i for i in range(3)]
-            expected[-1].append([float(index + total) for index in batch])
-            total += sum(batch) * (number + 1)
-    assert logits == expected
-    assert calls == 10
+def run_plainly() -> tuple[list[Tensor], nn.Module]:
+    model, average, split = network(), network(), random_split(50)
+    optimizer, seen = torch.optim.AdamW(model.parameters()), []
+    for steps, start in CALLS:
+        for step, rate in enumerate(rates(steps)):
+            images = slice(start + step * BATCH_SIZE, start + (step + 1) * BATCH_SIZE)
+            optimizer.param_groups[0]["lr"] = rate.item()
+            logits = model(normalize(torch.from_numpy(split.images[images])))
+            seen.append(logits.detach())
+            optimizer.zero_grad()
+            F.cross_entropy(logits, torch.from_numpy(split.labels[images]).long(), label_smoothing=0.1).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for old, new in zip(average.parameters(), model.parameters(), strict=True):
+                    old.copy_((old + new) / 2)
+    return seen, average
 
 
-@pytest.mark.gpu
-def test_a_captured_graph_gives_the_same() -> None:
-    (on_cpu, calls), (on_gpu, captured) = run_three_chunks("cpu"), run_three_chunks("cuda")
-    assert on_gpu == on_cpu
-    assert captured < calls
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_each_batch_is_stepped_once_in_order_with_its_rate(device: str) -> None:
+    (logits, average), (expected, expected_average) = run_calls(device), run_plainly()
+    torch.testing.assert_close(torch.cat(logits), torch.stack(expected), rtol=1e-3, atol=1e-4)
+    for own, other in zip(average.parameters(), expected_average.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
