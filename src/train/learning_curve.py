@@ -2,34 +2,47 @@
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from src.core.png import own_style, write_png
+from src.train.scores import CHARTED
 
-PANELS = {"loss": "Loss", "acc": "Accuracy", "f1": "F1 (macro)"}
-TRAIN_COLOUR, VAL_COLOUR = "#1f77b4", "#d95f02"
+LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
 
 
 @own_style()
 def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
-    """Loss, accuracy and F1 by epoch, three panels, train and validation, as a PNG.
+    """Each charted score by epoch in a panel of its own, train and validation, as a PNG.
+
+    A panel shows the values of the later half of the epochs in full. Lines of earlier epochs enter from outside.
 
     Args:
-        rows: One dictionary an epoch with `epoch` and the scores; a score that is missing leaves its line out.
+        rows: One dictionary per epoch with `epoch` and the scores; a score that is missing leaves its line out.
         path: Where the picture goes.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for position, (name, title) in enumerate(PANELS.items(), start=1):
-        axes = figure.add_subplot(1, len(PANELS), position)
-        for column, label, colour in (name, "train", TRAIN_COLOUR), (f"val_{name}", "validation", VAL_COLOUR):
-            if column in rows[-1]:
-                epochs, values = [row["epoch"] for row in rows], [row[column] for row in rows]
-                axes.plot(epochs, values, color=colour, label=label, marker="o", markersize=3.5)
-        axes.set_title(title)
+    late = rows[len(rows) // 2 :]
+    for position, score in enumerate(CHARTED, start=1):
+        axes = figure.add_subplot(1, len(CHARTED), position)
+        columns = {prefix + score.name: line for prefix, line in LINES.items() if prefix + score.name in rows[-1]}
+        for column, (label, colour) in columns.items():
+            epochs, values = [row["epoch"] for row in rows], [row[column] for row in rows]
+            axes.plot(epochs, values, color=colour, label=label, marker="o", markersize=3.5)
+        _limit(axes, [row[column] for row in late for column in columns])
+        axes.set_title(score.title)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        # A place of its own: looking for the best one takes matplotlib long on a busy machine, and it then warns.
-        axes.legend(loc="upper right" if name == "loss" else "lower right")
+        # A fixed place: looking for the best one takes matplotlib long on a busy machine, and it then warns.
+        axes.legend(loc="upper right" if score.best is min else "lower right")
     write_png(figure, path)
+
+
+def _limit(axes: Axes, values: list[float]) -> None:
+    """Limit a panel to these values and half as much again on either side, within what it shows now."""
+    spread = max(values, default=0) - min(values, default=0)
+    if spread > 0:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, min(values) - spread / 2), min(high, max(values) + spread / 2))

@@ -1,4 +1,7 @@
-"""Scores of one epoch of training or validation, kept on the device until the epoch ends."""
+"""Scores of one epoch of training or validation, kept on the device until the epoch ends; the table of all scores."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -6,6 +9,36 @@ from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from src.core.dataset import NUM_CLASSES
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score and how it is reported.
+
+    Attributes:
+        name: Under which it is logged; of the validation part with `val_` before it.
+        title: In the learning curve.
+        heading: In the progress table, at most six characters.
+        best: Picks the best of several values.
+        charted: Whether it has columns in the history, a panel in the learning curve and a best value in the metrics.
+    """
+
+    name: str
+    title: str
+    heading: str
+    best: Callable[[Iterable[float]], float] = max
+    charted: bool = False
+
+
+# To add one, compute it in `scores_from_confusion` and describe it here.
+SCORES = (
+    Score("loss", title="Loss", heading="loss", best=min, charted=True),
+    Score("acc", title="Accuracy", heading="acc", charted=True),
+    Score("precision", title="Precision (macro)", heading="prec"),
+    Score("recall", title="Recall (macro)", heading="recall"),
+    Score("f1", title="F1 (macro)", heading="f1", charted=True),
+)
+CHARTED = tuple(score for score in SCORES if score.charted)
 
 
 class EpochScores(nn.Module):

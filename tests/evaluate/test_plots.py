@@ -52,6 +52,13 @@ def test_the_learning_curve_is_three_panels_wide_and_not_blank(tmp_path: Path) -
         assert panel.min() < 100
 
 
+def test_a_first_epoch_far_off_does_not_flatten_the_later_ones(tmp_path: Path) -> None:
+    far, further = ([ROWS[0] | {"epoch": 0, "loss": loss}, *ROWS] for loss in (1e3, 1e6))
+    draw_learning_curve(far, tmp_path / "far.png")
+    draw_learning_curve(further, tmp_path / "further.png")
+    assert np.abs(picture(tmp_path / "far.png") - picture(tmp_path / "further.png")).mean() < 0.1
+
+
 def test_one_epoch_is_a_picture_too(tmp_path: Path) -> None:
     draw_learning_curve(ROWS[:1], tmp_path / "curve.png")
     assert picture(tmp_path / "curve.png").min() < 100

@@ -77,5 +77,5 @@ def test_selected_images_are_moved() -> None:
     expected = [padded[i, y : y + 28, x : x + 28] for i, y, x in zip(indices, down, right, strict=True)]
     np.testing.assert_array_equal(examples.images(selection), expected)
     turned = torch.tensor([[0.0, -1, 0], [1, 0, 0]]).expand(3, 2, 3)
-    rotated = examples.images(Selection(*selection.tensors(), turned))
+    rotated = examples.images(Selection(selection.indices, selection.offsets, turned))
     np.testing.assert_allclose(rotated, np.rot90(expected, axes=(1, 2)), atol=1e-2)

@@ -14,10 +14,10 @@ BATCH_SIZE = 3
 
 
 def network() -> nn.Module:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    nn.init.zeros_(model[1].weight)
-    nn.init.zeros_(model[1].bias)
-    return model
+    linear = nn.Linear(784, 10)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.Flatten(), linear)
 
 
 def rates(steps: int) -> Tensor:

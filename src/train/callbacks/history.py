@@ -7,8 +7,9 @@ from pytorch_lightning import LightningModule, Trainer
 
 from src.core.files import write_text
 from src.train.callbacks.recorder import EpochRecorder
+from src.train.scores import CHARTED
 
-COLUMNS = ("epoch", "loss", "acc", "f1", "val_loss", "val_acc", "val_f1", "lr")
+COLUMNS = ("epoch", *(prefix + score.name for prefix in ("", "val_") for score in CHARTED), "lr")
 
 
 class HistoryCSV(EpochRecorder):

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from src.train.callbacks.recorder import EpochRecorder
-
-HEADINGS = {"loss": "loss", "acc": "acc", "precision": "prec", "recall": "recall", "f1": "f1"}
+from src.train.scores import SCORES
 
 
 class ProgressTable(EpochRecorder):
@@ -66,7 +65,7 @@ class ProgressTable(EpochRecorder):
 
 def header() -> list[str]:
     """The two lines above the rows, 80 characters wide like these."""
-    names = "".join(f"{heading:>7}" for heading in HEADINGS.values())
+    names = "".join(f"{score.heading:>7}" for score in SCORES)
     return [f"{'':10}{'train':>7}{'':28}{'validation':>12}", f"epoch time{names}{names}"]
 
 
@@ -77,7 +76,7 @@ def format_row(row: dict[str, float], seconds: float | None = None) -> str:
         row: `epoch` and the logged values; a score that was not logged shows as a dash.
         seconds: What the epoch took; unknown for an epoch before a resume.
     """
-    values = [row.get(prefix + name) for prefix in ("", "val_") for name in HEADINGS]
+    values = [row.get(prefix + score.name) for prefix in ("", "val_") for score in SCORES]
     cells = "".join(f"{'-':>7}" if value is None else f"{value:7.4f}" for value in values)
     # Without the decimal from 100 seconds on, where it would fill the column and touch the epoch.
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"
