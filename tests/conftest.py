@@ -48,7 +48,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
     def build(path: Path) -> None:
         # The recipe does not matter here, but it must be quick, and no epoch may depend on how many there will be.
         project = Project.create(
-            path, dataset="digits", epochs=2, architecture="cnn", schedule="constant", batch_size=128, lr=0.001
+            path, dataset="digits", epochs=3, architecture="cnn", schedule="constant", batch_size=128, lr=0.001
         )
         project.repro()
         project.commit()

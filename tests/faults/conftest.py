@@ -3,7 +3,7 @@
 - `toy`: a committed project whose train and evaluate stages are stale and do nothing but write their outputs (a
   `dvc repro` takes two seconds; `hold` and `release` make a stage wait). For everything around a stage: guard, lock,
   signals, receipts.
-- `project`: a committed project with up-to-date results of two epochs on digits. `project.dvc(...)` is the real
+- `project`: a committed project with up-to-date results of three epochs on digits. `project.dvc(...)` is the real
   command in a fork of the test's process, `run_stage` runs a stage in this process; both spare the seconds that
   importing takes. `project.start_repro()` and `project.stage(...)` start processes and are for what needs one.
 

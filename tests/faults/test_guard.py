@@ -182,14 +182,14 @@ def test_rows_15_to_17_drift_voids_a_real_training(
 
 
 def test_row_18_of_two_repros_at_once_one_wins(held: Project) -> None:
-    held.set(epochs=3)
+    held.set(epochs=5)
     first = held.start_repro()
     until_training(held)
     second = held.dvc("repro")
     held.release("train")
     assert first.wait(60) == 0, held.output()
     assert second.returncode != 0
-    assert held.lock()["train"]["params"]["params.yaml"]["epochs"] == 3
+    assert held.lock()["train"]["params"]["params.yaml"]["epochs"] == 5
     assert "up to date" in held.dvc("status").stdout
 
 

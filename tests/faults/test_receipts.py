@@ -41,27 +41,25 @@ def python_that_edits_after(project: Project, path: str, stage: str) -> str:
     return f"{folder}{os.pathsep}{project.env['PATH']}"
 
 
-def test_row_47_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(project: Project) -> None:
-    project.set(epochs=1)
-    done = project.dvc("repro", PATH=python_that_edits_after(project, "src/train/steps.py", "train"))
+def test_row_47_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(toy: Project) -> None:
+    done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/train/steps.py", "train"))
     # DVC has locked the edited code by now. The next stage does not build on it.
     contradiction = "dvc.lock contradicts receipts/train.json in src/train: stage train was not run like that"
     repair = "dvc repro --single-item --force train"
     assert done.returncode != 0
     assert f"evaluate: {contradiction}; run `{repair}`" in done.stderr
-    assert [problem for problem in verify(project.path)[1] if "contradicts" in problem] == [
+    assert [problem for problem in verify(toy.path)[1] if "contradicts" in problem] == [
         f"{contradiction}; run `{repair}`"
     ]
-    assert project.dvc(*repair.split()[1:]).returncode == 0
-    project.repro()
-    assert verify(project.path)[1] == []
+    assert toy.dvc(*repair.split()[1:]).returncode == 0
+    toy.repro()
+    assert verify(toy.path)[1] == []
 
 
-def test_row_47_an_edit_during_the_last_stage_voids_the_lock(project: Project) -> None:
-    project.set(test_shift=1)
-    done = project.dvc("repro", PATH=python_that_edits_after(project, "src/evaluate/scores.py", "evaluate"))
+def test_row_47_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
+    done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/evaluate/scores.py", "evaluate"))
     assert done.returncode == 0
-    (problem,) = verify(project.path)[1]
+    (problem,) = verify(toy.path)[1]
     assert problem.startswith("dvc.lock contradicts receipts/evaluate.json in src/evaluate:")
 
 

@@ -16,19 +16,19 @@ from types import ModuleType
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 import stages.__main__
 from src.train.checkpoint import SealedFiles
 from tests.faults.project import Project, run_stage, shared, wait_for
 
 INJECT = str(Path(__file__).parent / "inject")
-EPOCHS = 4
 # Audit event, part of a path, how many such events pass first, seconds later.
 PLACES = {
     "before-the-first-epoch": ("open", "train-images-idx3-ubyte", 3, 0),
-    "in-the-middle-of-an-epoch": ("os.rename", "history.csv", 1, 0.15),
-    "while-a-checkpoint-is-written": ("os.rename", "unfinished.ckpt", 2, 0),
-    "at-the-end-of-an-epoch": ("open", "history.csv", 2, 0),
+    "in-the-middle-of-an-epoch": ("os.rename", "history.csv", 1, 0.05),
+    "while-a-checkpoint-is-written": ("os.rename", "unfinished.ckpt", 1, 0),
+    "at-the-end-of-an-epoch": ("open", "history.csv", 1, 0),
     "while-outputs-are-written": ("os.rename", "learning_curve.png", 0, 0),
     "after-the-model-is-written": ("os.remove", "/unfinished.ckpt", 0, 0),
 }
@@ -42,26 +42,16 @@ KILLS = [
 
 
 @pytest.fixture
-def to_train(reproduced: Project, tmp_path: Path) -> Project:
-    """Data is there, training is to do, and there is no checkpoint."""
-    project = reproduced.copy(tmp_path / "project")
+def to_train(project: Project) -> Project:
+    """Nobody has trained here before: the data is there, no checkpoint, and DVC knows no result."""
     forget(project)
-    project.set(epochs=EPOCHS)
-    project.repro("check")
+    lock = project.read_yaml("dvc.lock")
+    for stage in ("train", "evaluate"):
+        for out in lock["stages"].pop(stage)["outs"]:
+            (project.path / out["path"]).unlink()
+    YAML().dump(lock, project.path / "dvc.lock")
+    shutil.rmtree(project.path / ".dvc/cache/runs")
     return project
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """What becomes of `to_train` when nothing happens to it."""
-
-    def build(path: Path) -> None:
-        project = reproduced.copy(path)
-        forget(project)
-        project.set(epochs=EPOCHS)
-        assert "Going on" not in project.repro()
-
-    return shared(tmp_path_factory, "uninterrupted", build)
 
 
 def forget(project: Project) -> None:
@@ -69,17 +59,15 @@ def forget(project: Project) -> None:
         path.unlink()
 
 
-def assert_same_results(project: Project, uninterrupted: Project) -> None:
-    assert project.results() == uninterrupted.results()
-    assert project.lock() == uninterrupted.lock()
+def assert_same_results(project: Project, reproduced: Project) -> None:
+    assert project.results() == reproduced.results()
+    assert project.lock() == reproduced.lock()
     assert "up to date" in project.dvc("status").stdout
     assert not list(project.path.glob("[!.]*/**/.*.tmp"))
 
 
 @pytest.mark.parametrize(("name", "place"), KILLS)
-def test_rows_1_2_3_7_a_killed_training_goes_on(
-    to_train: Project, uninterrupted: Project, name: str, place: str
-) -> None:
+def test_rows_1_2_3_7_a_killed_training_goes_on(to_train: Project, reproduced: Project, name: str, place: str) -> None:
     lock = to_train.lock()
     kill_at = ",".join(map(str, ("train", name, *PLACES[place])))
     # Checkpoints must not depend on where temporary files go.
@@ -92,7 +80,7 @@ def test_rows_1_2_3_7_a_killed_training_goes_on(
     assert to_train.lock() == lock
     said = to_train.repro()
     assert ("Going on after epoch" in said) == (place != "before-the-first-epoch")
-    assert_same_results(to_train, uninterrupted)
+    assert_same_results(to_train, reproduced)
 
 
 def guarded_training(path: Path) -> None:
@@ -111,9 +99,9 @@ def training_in_a_process(project: Project) -> multiprocessing.process.BaseProce
 
 
 @pytest.mark.slow
-def test_trainings_killed_at_random_go_on(to_train: Project, uninterrupted: Project) -> None:
-    made_here = {out["path"] for out in uninterrupted.lock()["train"]["outs"]}
-    expected = {name: content for name, content in uninterrupted.results().items() if name in made_here}
+def test_trainings_killed_at_random_go_on(to_train: Project, reproduced: Project) -> None:
+    made_here = {out["path"] for out in reproduced.lock()["train"]["outs"]}
+    expected = {name: content for name, content in reproduced.results().items() if name in made_here}
     # The first one takes longer, since the server starts.
     for _ in range(2):
         started = time.monotonic()
@@ -167,28 +155,41 @@ def flip(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
+@pytest.fixture(scope="session")
+def four_epochs(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """What one epoch more gives without any checkpoint."""
+
+    def build(path: Path) -> None:
+        project = reproduced.copy(path)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            project.set(epochs=4)
+            fresh_results(project, monkeypatch)
+
+    return shared(tmp_path_factory, "four-epochs", build)
+
+
 @pytest.mark.parametrize("damage", [truncate, empty, flip], ids=["row-8-cut", "row-9-empty", "row-10-flipped"])
 def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
     project: Project,
+    four_epochs: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     damage: Callable[[bytes], bytes],
 ) -> None:
     checkpoint = project.path / "logs/checkpoints/finished.ckpt"
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
-    assert train_here(project, monkeypatch, epochs=3) == 0
+    assert train_here(project, monkeypatch, epochs=4) == 0
     said = capsys.readouterr()
     assert "Going on" not in said.out
     assert said.err.count("is damaged") == 1
-    results = project.results()
-    assert results == fresh_results(project, monkeypatch)
+    assert project.results() == four_epochs.results()
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.002}, {"schedule": "cosine"}], ids=str)
 def test_row_11_other_params_start_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: dict[str, object]
 ) -> None:
-    assert train_here(project, monkeypatch, epochs=3, **change) == 0
+    assert train_here(project, monkeypatch, epochs=4, **change) == 0
     assert "Going on" not in capsys.readouterr().out
     results = project.results()
     assert results == fresh_results(project, monkeypatch)
@@ -199,7 +200,7 @@ def test_row_12_other_code_starts_over(
 ) -> None:
     source = project.path / "src/model/network.py"
     source.write_text(source.read_text() + "# edited\n")
-    assert train_here(project, monkeypatch, epochs=3) == 0
+    assert train_here(project, monkeypatch, epochs=4) == 0
     assert "Going on" not in capsys.readouterr().out
 
 
@@ -209,7 +210,7 @@ def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     def edit_and_import(name: str) -> ModuleType:
         source = project.path / "src/model/network.py"
         source.write_text(source.read_text() + "# edited\n")
-        project.set(epochs=3)
+        project.set(epochs=4)
         return import_module(name)
 
     monkeypatch.setattr(stages.__main__, "import_module", edit_and_import)
@@ -233,7 +234,7 @@ def test_row_13_more_epochs_go_on(
 ) -> None:
     assert train_here(project, monkeypatch, schedule="constant", **extra) == 0
     assert train_here(project, monkeypatch, epochs=4) == 0
-    assert "Going on after epoch 2 of 4" in capsys.readouterr().out
+    assert "Going on after epoch 3 of 4" in capsys.readouterr().out
     results = project.results()
     assert results == fresh_results(project, monkeypatch)
 
@@ -242,7 +243,7 @@ def test_row_13_more_epochs_start_over_where_the_schedule_depends_on_them(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(project, monkeypatch, schedule="one-cycle") == 0
-    assert train_here(project, monkeypatch, epochs=3) == 0
+    assert train_here(project, monkeypatch, epochs=4) == 0
     assert "Going on" not in capsys.readouterr().out
 
 

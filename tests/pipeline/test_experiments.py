@@ -10,6 +10,10 @@ PICTURES = {"plots/learning_curve.png", "plots/errors.png", "plots/error_tiles.p
 TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots/per_class.csv"}
 
 
+# They share what the fixtures make.
+pytestmark = pytest.mark.xdist_group("experiments")
+
+
 @pytest.fixture(scope="module")
 def one_epoch(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A second commit with the results of an experiment."""
@@ -65,7 +69,7 @@ def test_metrics_diff_in_a_clone(clone: Project) -> None:
 
 def test_params_diff_in_a_clone(clone: Project) -> None:
     diff = json.loads(clone.dvc_ok("params", "diff", "HEAD~1", "--json"))
-    assert diff == {"params.yaml": {"epochs": {"old": 2, "new": 1, "diff": -1}}}
+    assert diff == {"params.yaml": {"epochs": {"old": 3, "new": 1, "diff": -2}}}
 
 
 @pytest.mark.parametrize("command", [["show"], ["diff", "HEAD~1"]], ids=" ".join)
