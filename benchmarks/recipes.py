@@ -1,7 +1,7 @@
 """The recipes of the README over several seeds: mean and standard deviation of the test accuracy, last epoch.
 
-Each run is added to recipes.json, from which recipes.md is written; seeds that are there already, of the same recipe on
-the same kind of machine, are not run again.
+Each run is added to recipes.json, from which recipes.md and metrics_noise.json are written; seeds that are there
+already, of the same recipe on the same kind of machine, are not run again.
 """
 
 import argparse
@@ -12,9 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from benchmarks.machine import machine
+from src.core.dataset import load_split
 from src.core.files import write_json, write_text
 from src.model.params import Params, load_params
+from src.report.noise import ACCURACY, NOISE, format_noise, measure_noise, parse_noise, updated
+from src.report.revision import TEST_DATA
 from stages import evaluate, train
 from stages.train import DATA_DIR
 
@@ -36,6 +41,7 @@ ACCURATE = {
 # Pixels of `test_shift` under which every model is scored a second time.
 TEST_SHIFT = 1
 # Metrics of the test set that are kept of each run, beside the indices of the images that it gets wrong.
+EVAL, _ = ACCURACY
 SCORES = ("test_acc", "test_f1", "test_loss", "test_ece", "test_precision", "test_recall")
 RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
 
@@ -117,6 +123,30 @@ def main() -> None:
     for seed in range(len(entry["runs"]), arguments.seeds):
         entry["runs"].append(measure(arguments.recipe, seed))
         save({**measured, arguments.recipe: entry})
+    save_noise([entry])
+
+
+def save_noise(entries: list[dict[str, Any]]) -> None:
+    """Put what another seed changes into metrics_noise.json, which the report reads; one seed tells nothing."""
+    file = Path(NOISE)
+    known = parse_noise(file.read_text(), NOISE) if file.exists() else []
+    images = len(load_split(DATA_DIR, "test").labels)
+    stages = YAML(typ="safe").load(Path("dvc.lock"))["stages"]
+    data = next(out["md5"] for out in stages["fetch"]["outs"] if out["path"] == TEST_DATA)
+    for entry in entries:
+        # Older runs do not say which images they get wrong.
+        runs = [
+            {
+                "seed": run["seed"],
+                "wrong": run["wrong"],
+                "metrics": {EVAL: {name: run[name] for name in SCORES if name in run}},
+            }
+            for run in entry["runs"]
+            if "wrong" in run
+        ]
+        if len(runs) > 1:
+            known = updated(known, measure_noise(data, entry["params"], entry["machine"], images, runs))
+    write_text(file, format_noise(known))
 
 
 def save(measured: dict[str, dict]) -> None:

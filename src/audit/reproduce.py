@@ -17,10 +17,10 @@ from ruamel.yaml import YAML
 from src.core.errors import UserError
 from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path, why_void
-from src.report.policy import parse_policy
-from src.report.revision import flatten
-
-POLICY = Path("metrics_policy.yaml")
+from src.report.noise import NOISE, Measurement, find, parse_noise, seed_noise
+from src.report.pipeline import PARAMS
+from src.report.policy import Policy, parse_policy
+from src.report.revision import POLICY, TEST_DATA, flatten
 
 
 @dataclass(frozen=True)
@@ -110,25 +110,37 @@ def differences(committed: Results, again: Results) -> Iterator[str]:
             yield f"{name}: {before} before, {now} now"
 
 
-def compare_metrics(committed: Results, again: Results, policy: str) -> Iterator[tuple[str, bool]]:
-    """Each metric of which the seed-to-seed spread is known: what became of it, and whether a seed changes as much.
+def compare_metrics(
+    committed: Results, again: Results, policy: Policy, measured: Measurement | None
+) -> Iterator[tuple[str, bool]]:
+    """Each metric that gates and whose seed noise is known: what became of it, and whether a seed changes as much.
 
     Args:
         committed: Results of the commit.
         again: Results made from it here.
-        policy: Content of metrics_policy.yaml.
+        policy: Which metrics gate.
+        measured: The seeds of this data and recipe, or None if nobody measured them.
     """
-    for path, rules in parse_policy(policy, str(POLICY)).metrics.items():
-        for name, rule in rules.items():
-            if rule.noise and name in committed.metrics.get(path, {}):
+    for path, rules in policy.metrics.items():
+        for name in (name for name, rule in rules.items() if rule.gates and name in committed.metrics.get(path, {})):
+            if noise := seed_noise(measured, measured, path, name):
                 before, now = (results.metrics[path][name] for results in (committed, again))
-                within = rule.noise.covers(now - before)
+                within = abs(now - before) <= noise.limit
                 words = "within" if within else "more than"
                 yield (
                     f"{name}: {before} before, {now} now; {words} what another seed changes "
-                    f"(standard deviation {rule.noise.std} over {rule.noise.seeds} seeds)",
+                    f"(95% by less than {noise.limit:.2g}, over {noise.seeds} seeds)",
                     within,
                 )
+
+
+def _compare_in(clone: Path, committed: Results, again: Results) -> list[tuple[str, bool]]:
+    policy, noise = clone / POLICY, clone / NOISE
+    if not (policy.exists() and noise.exists()):
+        return []
+    params = YAML(typ="safe").load(clone / PARAMS)
+    measured = find(parse_noise(noise.read_text(), NOISE), committed.outputs[TEST_DATA], params)
+    return list(compare_metrics(committed, again, parse_policy(policy.read_text(), POLICY), measured))
 
 
 def _explain(console: Console, committed: Results, again: Results, clone: Path) -> int:
@@ -142,14 +154,13 @@ def _explain(console: Console, committed: Results, again: Results, clone: Path) 
         return 1
     for reason in reasons:
         console.print(f"- {reason}", markup=False)
-    policy = clone / POLICY
-    compared = list(compare_metrics(committed, again, policy.read_text())) if policy.exists() else []
+    compared = _compare_in(clone, committed, again)
     for words, _ in compared:
         console.print(words, markup=False)
     if not compared:
-        console.print(f"{POLICY} has no seed-to-seed spread, so whether this is noise cannot be told.")
+        console.print(f"{NOISE} does not have this data and recipe, so whether this is noise cannot be told.")
     else:
-        console.print(f"Nothing else was compared: {POLICY} has no seed-to-seed spread of other metrics.")
+        console.print(f"Nothing else was compared: no other metric gates in {POLICY} and is in {NOISE}.")
     return 0 if compared and all(within for _, within in compared) else 1
 
 

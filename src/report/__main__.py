@@ -6,18 +6,21 @@ Whatever a branch holds, nothing of it is run, and nothing is fetched, checked o
 import argparse
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.report.compare import REPRODUCED, compare, could_not_tell
-from src.report.document import Document, Message
+from src.report.compare import REPRODUCED, choose_policy, compare, could_not_tell
+from src.report.document import Data, Document, Message
 from src.report.escape import visible
+from src.report.evidence import accumulated_reasons, no_reference
+from src.report.lineage import find_lineage
 from src.report.markdown import render_markdown
 from src.report.page import render_page
-from src.report.revision import read_revision
-from src.report.snapshot import find_root
-from src.report.verdict import Outcome
+from src.report.revision import Revision, read_revision
+from src.report.snapshot import find_commit, find_root
+from src.report.verdict import Outcome, Reason
 
 FOLDER = Path("report")
 
@@ -57,10 +60,32 @@ def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Docum
         if "" in (base, head):
             raise UserError("expected the name of a revision, got an empty text; try `python -m src.report main`")
         root = find_root()
-        return compare(read_revision(root, base), read_revision(root, head), reproduced)
+        old, new = read_revision(root, base), read_revision(root, head)
+        reasons = _accumulated(root, old, new)
+        lineage = find_lineage(root, base, head)
+        if lineage.behind:
+            begin = read_revision(root, lineage.commit)
+            # The rules are today's, and a branch cannot choose a commit without results to begin from.
+            if begin.has_results or not old.has_results:
+                old = replace(begin, name=base, policy=old.policy, noise=old.noise)
+                behind = f"{lineage.behind} commit{'s' if lineage.behind > 1 else ''} behind "
+                reasons.append(Reason(Outcome.PASS, [behind, Data(base), ": held against where the branch began"]))
+        return compare(old, new, reproduced, reasons)
     except UserError as error:
         print(f"report: {visible(Message(error))}", file=sys.stderr)
         return could_not_tell(error)
+
+
+def _accumulated(root: Path, base: Revision, head: Revision) -> list[Reason]:
+    """What was lost since the policy's reference."""
+    policy, _, _ = choose_policy(base, head)
+    if policy.reference is None:
+        return []
+    try:
+        reference = replace(read_revision(root, find_commit(root, policy.reference)), name=policy.reference)
+    except UserError as error:
+        return no_reference(error)
+    return accumulated_reasons(reference, head, policy, base.noise)
 
 
 def _write(document: Document, outcome: Outcome) -> Outcome:

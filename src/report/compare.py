@@ -1,11 +1,14 @@
 """From two revisions to a document and a verdict."""
 
+from collections.abc import Sequence
+
 from src.core.errors import UserError
-from src.report.behaviour import compare_behaviour
+from src.report.behaviour import Behaviour, compare_behaviour
 from src.report.comparable import INCOMPARABLE, comparability, gating_reasons
 from src.report.consistency import contradictions
 from src.report.definitions import compare_definitions, definition_reasons, definition_section
 from src.report.document import Data, Document, Message, Sentence
+from src.report.evidence import read_seeds, weigh
 from src.report.metrics import compare_metrics
 from src.report.policy import Policy, parse_policy
 from src.report.receipts import receipt_reasons
@@ -32,22 +35,27 @@ REPRODUCED = {
 }
 
 
-def compare(base: Revision, head: Revision, reproduced: str = "not-tried") -> tuple[Document, Outcome]:
+def compare(
+    base: Revision, head: Revision, reproduced: str = "not-tried", others: Sequence[Reason] = ()
+) -> tuple[Document, Outcome]:
     """Compare two revisions.
 
     Args:
         base: What the change is held against.
         head: The change.
         reproduced: What came of running the head's pipeline again, a key of REPRODUCED.
+        others: What was found beyond the two revisions.
 
     Raises:
-        UserError: If neither has a usable policy.
+        UserError: If neither has a usable policy, or the base's measured noise is malformed.
     """
     policy, remark, policy_error = choose_policy(base, head)
     definitions = compare_definitions(base, head)
     comparable = comparability(base, head, policy)
     incomparable = any(reason.outcome is Outcome.UNKNOWN for reason in comparable)
-    rows = compare_metrics(base, head, policy, INCOMPARABLE if incomparable else "")
+    behaviour, seeds = _behaviour(base, head), read_seeds(base, head, base.noise)
+    p_chance = behaviour.p_value if isinstance(behaviour, Behaviour) else None
+    rows = weigh(compare_metrics(base, head, policy, INCOMPARABLE if incomparable else ""), p_chance, seeds)
     reasons = [
         *gating_reasons(base, head, policy),
         *_self_contradictions(head),
@@ -55,20 +63,26 @@ def compare(base: Revision, head: Revision, reproduced: str = "not-tried") -> tu
         *receipt_reasons(base, head),
         *definition_reasons(definitions),
         *([Reason(Outcome.PASS, remark)] if remark else []),
+        *others,
         REPRODUCED[reproduced],
     ]
     verdict = decide(base, head, rows, policy_error, reasons)
     sections = [verdict_section(verdict, _named(base), _named(head)), metrics_section(rows, remark)]
-    if base.has_results:
-        try:
-            behaviour = compare_behaviour(base, head)
-            sections += [noise_section(behaviour, rows), behaviour_section(behaviour, base, head)]
-        except UserError as error:
-            sections += [
-                unknown_section(title, error) for title in ("Is it more than noise?", "What changed in behaviour")
-            ]
+    if isinstance(behaviour, Behaviour):
+        sections += [noise_section(behaviour, rows, seeds), behaviour_section(behaviour, base, head)]
+    elif behaviour:
+        titles = ("Is it more than noise?", "What changed in behaviour")
+        sections += [unknown_section(title, behaviour) for title in titles]
     sections += [curves_section(base, head), definition_section(definitions), changes_section(base, head)]
     return Document(TITLE, [*sections, stale_section(base, head)]), verdict.outcome
+
+
+def _behaviour(base: Revision, head: Revision) -> Behaviour | UserError | None:
+    """What differs digit by digit, or why that cannot be told; None where the base has no results."""
+    try:
+        return compare_behaviour(base, head) if base.has_results else None
+    except UserError as error:
+        return error
 
 
 def _self_contradictions(head: Revision) -> list[Reason]:

@@ -15,6 +15,7 @@ class Standing(enum.Enum):
     """What the policy says of one metric."""
 
     HOLDS = "holds"
+    EXPLAINED = "broken, and explained by the seed"
     BROKEN = "broken"
     UNKNOWN = "could not tell"
     NO_RULE = "no rule"
@@ -49,6 +50,8 @@ class Row:
     """One metric: its two readings, and what the policy makes of them.
 
     Attributes:
+        file: The file that holds it.
+        name: Its name there, with dots between the levels.
         label: Its name, with its file where another file has a metric of this name.
         old: What the base has.
         new: What the head has.
@@ -57,6 +60,8 @@ class Row:
         why: Why it stands so, in our own words; may be empty.
     """
 
+    file: str
+    name: str
     label: str
     old: Reading
     new: Reading
@@ -93,7 +98,7 @@ def compare_metrics(base: Revision, head: Revision, policy: Policy, incomparable
         old, new, rule = read_metric(base, file, name), read_metric(head, file, name), policy.rule(file, name)
         standing, why = _judge(rule, old, new, base.has_results, incomparable)
         label = name if name and files[name] == 1 else f"{file}:{name}".removesuffix(":")
-        rows.append(Row(label, old, new, rule, standing, why))
+        rows.append(Row(file, name, label, old, new, rule, standing, why))
     return sorted(rows, key=lambda row: (not row.gates, row.rule is None))
 
 
@@ -143,8 +148,7 @@ def _judge(
     if old.number is None:
         return Standing.UNKNOWN, f"the old value is no number: {old.problem}"
     loss, allowed = rule.loss(old.number, new.number), rule.allowed_loss(old.number)
-    # A loss of exactly what is tolerated holds, also where the difference of two floats comes out a little greater.
-    if loss <= allowed or math.isclose(loss, allowed, rel_tol=1e-9):
+    if not rule.exceeds(old.number, new.number, allowed):
         return Standing.HOLDS, f"may lose {allowed:.4g}"
     return Standing.BROKEN, f"lost {loss:.4g}, may lose {allowed:.4g}"
 

@@ -1,32 +1,12 @@
 """The schema of metrics_policy.yaml: what a change may do to each metric."""
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from src.core.errors import UserError
 from src.report.safe_yaml import parse_yaml
-
-SEED_DEVIATIONS = 2  # about 95% of differences that the seed alone makes are smaller
-
-
-class Noise(BaseModel):
-    """Spread of a metric over trainings that differ in the seed alone."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    std: float = Field(gt=0, description="sample standard deviation, in the metric's unit")
-    seeds: int = Field(ge=2, description="how many trainings it was measured over")
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation of the difference between two trainings: √2 times that of one."""
-        return math.sqrt(2) * self.std
-
-    def covers(self, change: float) -> bool:
-        """Whether a change, of either sign, is within what another seed gives."""
-        return abs(change) <= SEED_DEVIATIONS * self.spread
 
 
 class Rule(BaseModel):
@@ -37,7 +17,8 @@ class Rule(BaseModel):
     better: Literal["higher", "lower"]
     tolerated: float | str = Field(description="greatest loss: a number, or a share of the old value such as 5%")
     gates: bool
-    noise: Noise | None = None
+    mcnemar: bool = Field(default=False, description="McNemar's test over the test images speaks for this metric")
+    accumulated: float | None = Field(default=None, ge=0, description="greatest loss against the policy's reference")
 
     @field_validator("tolerated")
     @classmethod
@@ -55,13 +36,29 @@ class Rule(BaseModel):
         """The greatest loss from this old value that the rule tolerates, at least 0."""
         return self.tolerated if isinstance(self.tolerated, float) else abs(old) * (_share(self.tolerated) or 0.0)
 
+    def exceeds(self, old: float, new: float, allowed: float) -> bool:
+        """Whether more was lost than is allowed; exactly as much is not, however the difference of floats comes out."""
+        loss = self.loss(old, new)
+        return loss > allowed and not math.isclose(loss, allowed, rel_tol=1e-9)
+
 
 class Policy(BaseModel):
-    """Rules by metrics file, then by the metric's name, with dots between the levels of a nested file."""
+    """Rules by metrics file, then by the metric's name, with dots between the levels of a nested file.
+
+    Losses against the `reference`, a commit or tag, are held to the rules' `accumulated`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     metrics: dict[str, dict[str, Rule]]
+    reference: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _has_a_reference(self) -> Self:
+        bars = [name for rules in self.metrics.values() for name, rule in rules.items() if rule.accumulated is not None]
+        if bars and self.reference is None:
+            raise ValueError(f"expected a reference, since {', '.join(bars)} has an accumulated loss")
+        return self
 
     def rule(self, file: str, name: str) -> Rule | None:
         """The rule of a metric, or None where it has none and only informs."""

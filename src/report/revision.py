@@ -6,6 +6,7 @@ from typing import Any
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
+from src.report.noise import NOISE
 from src.report.pipeline import PARAMS, Pipeline, read_pipeline
 from src.report.safe_yaml import LARGEST_JSON, LARGEST_YAML, parse_json, parse_yaml
 from src.report.snapshot import IGNORE, Snapshot, find_commit, open_snapshot
@@ -42,6 +43,7 @@ class Revision:
         tables: Text of each of TABLES, or None where it is missing.
         tiles: PNG of the misclassified digits in the order of plots/errors.csv, or None.
         policy: Text of the policy, or None.
+        noise: Text of the measured noise, or None.
         pins: Text of requirements.txt, or None.
     """
 
@@ -59,6 +61,7 @@ class Revision:
     tables: dict[str, str | None]
     tiles: bytes | None
     policy: str | None
+    noise: str | None
     pins: str | None
 
     @property
@@ -125,6 +128,7 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
         tables={path: _text(snapshot, path, LARGEST_TABLE) for path in TABLES},
         tiles=snapshot.read(TILES, LARGEST_PICTURE),
         policy=_text(snapshot, POLICY, LARGEST_YAML),
+        noise=_text(snapshot, NOISE, LARGEST_JSON),
         pins=_text(snapshot, PINS, LARGEST_YAML),
     )
 

@@ -25,8 +25,9 @@ from src.report.document import (
     cut,
     listed,
 )
+from src.report.evidence import Seeds
 from src.report.metrics import Reading, Row, Standing
-from src.report.policy import Noise
+from src.report.noise import ACCURACY, NOISE, Measurement, SeedNoise
 from src.report.revision import Revision
 from src.report.stale import Finding
 from src.report.statistics import SIGNIFICANCE
@@ -39,7 +40,12 @@ MAX_REASONS = 12
 MAX_PAIRS = 8
 FEW_EPOCHS = 6
 HEADINGS = {Outcome.PASS: "✅ Pass", Outcome.FAIL: "❌ Fail", Outcome.UNKNOWN: "❓ Could not tell"}
-GATING = {Standing.HOLDS: "✅ holds", Standing.BROKEN: "❌ broken", Standing.UNKNOWN: "❓ could not tell"}
+GATING = {
+    Standing.HOLDS: "✅ holds",
+    Standing.EXPLAINED: "⚠️ explained",
+    Standing.BROKEN: "❌ broken",
+    Standing.UNKNOWN: "❓ could not tell",
+}
 INFORMING = {Standing.HOLDS: "holds", Standing.BROKEN: "⚠️ broken, but only informs", Standing.NO_RULE: "informs"}
 MEASURES = {"Loss": "loss", "Accuracy": "acc", "F1 (macro)": "f1"}
 
@@ -64,8 +70,8 @@ def metrics_section(rows: list[Row], remark: Sentence) -> Section:
     return Section("Metrics", blocks)
 
 
-def noise_section(behaviour: Behaviour, rows: list[Row]) -> Section:
-    """3. Whether the difference is more than chance gives."""
+def noise_section(behaviour: Behaviour, rows: list[Row], seeds: Seeds) -> Section:
+    """3. Whether the difference is more than chance or another seed gives."""
     fixed, broken = len(behaviour.fixed), len(behaviour.broken)
     if behaviour.p_value >= SIGNIFICANCE:
         words = "The change is within what chance gives on this test set"
@@ -81,23 +87,34 @@ def noise_section(behaviour: Behaviour, rows: list[Row]) -> Section:
         )
     ]
     header = ["", f"errors of {behaviour.images:,}", "accuracy", "95% interval"]
-    seeds = [
-        _seed_sentence(row, row.change, row.rule.noise)
-        for row in rows
-        if row.rule and row.rule.noise and row.change is not None
-    ]
     return Section(
         "Is it more than noise?",
-        [
-            Paragraph([Strong(words), count]),
-            Table(header, accuracy, frozenset({1, 2, 3})),
-            *(
-                [cut(seeds, MAX_PAIRS)]
-                if seeds
-                else [Paragraph(["The policy holds no seed-to-seed spread to compare with."])]
-            ),
-        ],
+        [Paragraph([Strong(words), count]), Table(header, accuracy, frozenset({1, 2, 3})), *_seed_blocks(rows, seeds)],
     )
+
+
+def _seed_blocks(rows: list[Row], seeds: Seeds) -> list[Block]:
+    """What another seed changes, in words, or that nobody measured it and how to."""
+    recipes = {"base": seeds.old, "head": seeds.new}
+    if unknown := [label for label, measurement in recipes.items() if measurement is None]:
+        words = [
+            Strong("What another seed changes is not known"),
+            f" for data and recipe of {' and '.join(unknown)}: {NOISE} of the base has no measurement of them. "
+            "`python -m benchmarks.recipes default` trains the recipe of params.yaml with five seeds and adds it.",
+        ]
+        return [Paragraph(words)]
+    sentences = [
+        _seed_sentence(row, row.change, noise)
+        for row in rows
+        if row.gates and row.change is not None and (noise := seeds.noise(row.file, row.name))
+    ]
+    same = seeds.old == seeds.new
+    splits = [
+        _split_sentence("this recipe" if same else f"the {label}'s recipe", measurement)
+        for label, measurement in recipes.items()
+        if measurement and not (same and label == "base")
+    ]
+    return [cut([*sentences, *splits], MAX_PAIRS)]
 
 
 def behaviour_section(behaviour: Behaviour, base: Revision, head: Revision) -> Section:
@@ -234,14 +251,27 @@ def _with_direction(change: float, digits: str, loss: float) -> Sentence:
     return [number, " ", Worse("▼ worse") if loss > 0 else Better("▲ better")]
 
 
-def _seed_sentence(row: Row, change: float, noise: Noise) -> Sentence:
+def _seed_sentence(row: Row, change: float, noise: SeedNoise) -> Sentence:
     """A change beside what two trainings with other seeds differ by."""
+    p_value = noise.p_value(change)
     return [
         Data(row.label),
-        f" changed by {abs(change):.4g}, {abs(change) / noise.spread:.1f} times the {noise.spread:.2g} by which "
-        f"trainings with other seeds differ (standard deviation, measured over {noise.seeds}): ",
-        Strong("within" if noise.covers(change) else "more than"),
-        " what another seed gives",
+        f" changed by {abs(change):.4g}, ",
+        Strong("within" if p_value >= SIGNIFICANCE else "more than"),
+        f" what another seed gives: of two trainings that differ in the seed alone, 95% differ by less than "
+        f"{noise.limit:.2g} (Student's t over {noise.seeds} seeds; p = {p_value:.2g})",
+    ]
+
+
+def _split_sentence(recipe: str, measurement: Measurement) -> Sentence:
+    """How much of the seeds' spread is luck with the test set."""
+    std = measurement.metrics[ACCURACY[0]][ACCURACY[1]].std
+    real = measurement.real_std
+    others = f"about {real:.3%}" if real else "too little to be told from nothing"
+    return [
+        f"the accuracy of {recipe} has a standard deviation of {std:.3%} between seeds; luck with these "
+        f"{sum(measurement.wrong_in):,} test images alone would make {measurement.luck_std:.3%}. On unlimited new "
+        f"images the seeds would differ by {others}, a rough estimate from {len(measurement.seeds)} seeds"
     ]
 
 

@@ -76,7 +76,8 @@ def _why_it_passes(base: Revision, rows: list[Row]) -> list[Sentence]:
     fresh: Sentence = ["dvc.lock matches code, params and data, and every metric and plot matches dvc.lock"]
     if not base.has_results:
         return [["no baseline: ", Data(base.name), " has no results to compare with"], fresh]
-    return [[f"{gates} of {gates} metrics that gate hold"], fresh]
+    explained = [row for row in rows if row.gates and row.standing is Standing.EXPLAINED]
+    return [[f"{gates - len(explained)} of {gates} metrics that gate hold"], *map(_metric, explained), fresh]
 
 
 def _stale(findings: list[Finding]) -> Sentence:

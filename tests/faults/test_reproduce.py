@@ -1,19 +1,33 @@
 """`make reproduce` tells the same from another result, and says what may be the reason."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from ruamel.yaml import YAML
 
 from src.audit.reproduce import Results, compare_metrics, differences, read_results
 from src.core.errors import UserError
 from src.core.files import md5
+from src.report.noise import NOISE, Measurement, format_noise, measure_noise
+from src.report.policy import Policy
 from tests.faults.project import Project
 
 MADE_WITH = {"train: device": "cpu", "train: threads": 2, "train: kernels": {}, "train: torch": "2"}
 METRICS = "metrics/eval.json"
 COMMITTED = Results({METRICS: "0"}, frozenset(), MADE_WITH, {METRICS: {"test_acc": 0.99}})
-RULE = "{better: higher, tolerated: 0.001, gates: true%s}"
-POLICY = f"metrics: {{{METRICS}: {{test_acc: {RULE}}}}}"
+POLICY = Policy.model_validate(
+    {"metrics": {METRICS: {"test_acc": {"better": "higher", "tolerated": 0.001, "gates": True}}}}
+)
+
+
+def measured(data: str, params: Mapping[str, object]) -> Measurement:
+    """Three seeds with a standard deviation of 0.001."""
+    runs = [
+        {"seed": seed, "metrics": {METRICS: {"test_acc": acc}}, "wrong": []}
+        for seed, acc in enumerate((0.989, 0.99, 0.991))
+    ]
+    return measure_noise(data, params, "a machine", 1000, runs)
 
 
 def test_the_same_machine_has_no_differences() -> None:
@@ -48,17 +62,17 @@ def test_committed_metrics_that_were_edited_are_refused(project: Project) -> Non
         read_results(project.path)
 
 
-# Twice the spread of a difference: 2 * sqrt(2) * 0.001 = 0.0028.
-@pytest.mark.parametrize(("now", "within"), [(0.9927, True), (0.9929, False), (0.9873, True), (0.9871, False)])
+# Student's t with 2 degrees of freedom: 4.303 * sqrt(2) * 0.001 = 0.0061.
+@pytest.mark.parametrize(("now", "within"), [(0.996, True), (0.9962, False), (0.984, True), (0.9838, False)])
 def test_a_metric_is_compared_within_the_seed_noise(now: float, within: bool) -> None:
     again = replace(COMMITTED, metrics={METRICS: {"test_acc": now}})
-    ((words, found),) = compare_metrics(COMMITTED, again, POLICY % ", noise: {std: 0.001, seeds: 5}")
+    ((words, found),) = compare_metrics(COMMITTED, again, POLICY, measured("abc.dir", {}))
     assert found == within
     assert f"test_acc: 0.99 before, {now} now; {'within' if within else 'more than'} what another seed" in words
 
 
 def test_a_metric_whose_seed_noise_nobody_measured_is_not_compared() -> None:
-    assert not list(compare_metrics(COMMITTED, COMMITTED, POLICY % ""))
+    assert not list(compare_metrics(COMMITTED, COMMITTED, POLICY, None))
 
 
 @pytest.mark.slow
@@ -122,6 +136,9 @@ def test_other_data_passes_on_no_machine(project: Project) -> None:
 @pytest.mark.slow
 def test_another_output_of_another_machine_passes_within_the_seed_noise(project: Project) -> None:
     other_threads(project)
+    params = YAML(typ="safe").load(project.path / "params.yaml")
+    noise = format_noise([measured(project.outs()["data/MNIST"], params)])
+    (project.path / NOISE).write_text(noise)
     tamper(project)
     done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 0

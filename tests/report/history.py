@@ -151,6 +151,9 @@ class History:
         YAML().dump(content, text)
         self.write("dvc.lock", text.getvalue())
 
+    def params(self) -> dict[str, Any]:
+        return self._params("params.yaml", None)
+
     def _params(self, file: str, names: list[str] | None) -> dict[str, Any]:
         content = YAML(typ="safe", pure=True).load(self.path / file)
         return content if names is None else {name: content[name] for name in names if name in content}
@@ -170,7 +173,7 @@ class History:
 POLICY = """\
 metrics:
   metrics/eval.json:
-    test_acc: {better: higher, tolerated: 0.001, gates: true, noise: {std: 0.0005, seeds: 5}}
-    test_f1: {better: higher, tolerated: 0.001, gates: true}
+    test_acc: {better: higher, tolerated: 0.001, gates: true, mcnemar: true}
+    test_f1: {better: higher, tolerated: 0.001, gates: true, mcnemar: true}
     test_loss: {better: lower, tolerated: 10%, gates: false}
 """

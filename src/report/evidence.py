@@ -1,0 +1,112 @@
+"""Is a loss more than another seed or chance gives? The table of decisions in docs/review.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from src.core.errors import UserError
+from src.report.document import Data, Message
+from src.report.metrics import Row, Standing, read_metric
+from src.report.noise import NOISE, Measurement, SeedNoise, find, parse_noise, seed_noise
+from src.report.policy import Policy
+from src.report.revision import PARAMS, Revision
+from src.report.statistics import SIGNIFICANCE
+from src.report.verdict import Outcome, Reason
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What is known of the seeds of both recipes; for data or a recipe that nobody measured, nothing.
+
+    Attributes:
+        old: The measurement of the base's data and recipe, or None.
+        new: That of the head's, or None.
+    """
+
+    old: Measurement | None
+    new: Measurement | None
+
+    def noise(self, file: str, name: str) -> SeedNoise | None:
+        """What the seeds alone make of a metric, or None where that is not known."""
+        return seed_noise(self.old, self.new, file, name)
+
+
+def read_seeds(old: Revision, new: Revision, measured: str | None) -> Seeds:
+    """The measurements that fit the two revisions.
+
+    Args:
+        old: What the change is held against.
+        new: The change.
+        measured: Content of the base's metrics_noise.json, or None: a change cannot excuse itself.
+
+    Raises:
+        UserError: If it is malformed.
+    """
+    known = parse_noise(measured, f"{NOISE} of the base") if measured is not None else []
+    return Seeds(*(find(known, revision.data, revision.params.get(PARAMS, {})) for revision in (old, new)))
+
+
+def weigh(rows: Sequence[Row], p_chance: float | None, seeds: Seeds) -> list[Row]:
+    """Judge the losses beyond the tolerance by what explains them.
+
+    Args:
+        rows: All metrics, held against the policy.
+        p_chance: McNemar's p-value, or None where the models could not be compared image by image.
+        seeds: What is known of the seeds.
+    """
+    return [_weigh(row, p_chance, seeds.noise(row.file, row.name)) for row in rows]
+
+
+def _weigh(row: Row, p_chance: float | None, noise: SeedNoise | None) -> Row:
+    if not row.gates or row.standing is not Standing.BROKEN or row.rule is None or row.change is None:
+        return row
+    if noise is None:
+        seeds = "what another seed changes is not known"
+    elif (p_seeds := noise.p_value(row.change)) >= SIGNIFICANCE:
+        why = f"{row.why}, but another seed changes as much (p = {p_seeds:.2g} over {noise.seeds} seeds)"
+        return replace(row, standing=Standing.EXPLAINED, why=why)
+    else:
+        seeds = f"more than another seed changes (p = {p_seeds:.2g})"
+    if not row.rule.mcnemar or p_chance is None:
+        return replace(row, why=f"{row.why}; {seeds}")
+    if p_chance >= SIGNIFICANCE:
+        chance = f"chance on this test set gives as much (McNemar p = {p_chance:.2g})"
+        return replace(row, standing=Standing.UNKNOWN, why=f"{row.why}; {chance}, and {seeds}")
+    return replace(row, why=f"{row.why}; more than chance on this test set gives, and {seeds}")
+
+
+def accumulated_reasons(reference: Revision, head: Revision, policy: Policy, measured: str | None) -> list[Reason]:
+    """Whether many small losses add up: each rule with a bar is held against the policy's reference.
+
+    Args:
+        reference: The commit that the policy names.
+        head: The change.
+        policy: The rules.
+        measured: As for `read_seeds`.
+
+    Raises:
+        UserError: If the measurements are malformed.
+    """
+    seeds = read_seeds(reference, head, measured)
+    since = [" since the policy's reference ", Data(reference.name)]
+    reasons = []
+    for file, rules in policy.metrics.items():
+        for name, rule in rules.items():
+            if rule.accumulated is None:
+                continue
+            old, new = (read_metric(revision, file, name).number for revision in (reference, head))
+            if old is None or new is None or reference.data != head.data:
+                problem = ": cannot be compared with the policy's reference "
+                reasons.append(Reason(Outcome.UNKNOWN, [Data(name), problem, Data(reference.name)]))
+            elif rule.exceeds(old, new, rule.accumulated):
+                noise = seeds.noise(file, name)
+                explained = noise is not None and noise.p_value(new - old) >= SIGNIFICANCE
+                words = f"; may lose {rule.accumulated:.4g}{', but another seed changes as much' if explained else ''}"
+                text = [Data(name), f": lost {rule.loss(old, new):.4g}", *since, words]
+                reasons.append(Reason(Outcome.PASS if explained else Outcome.FAIL, text))
+    return reasons
+
+
+def no_reference(error: UserError) -> list[Reason]:
+    """What stands in place of the accumulated losses where there is no reference to compare with."""
+    advice = "; name a commit of this clone as `reference` in metrics_policy.yaml"
+    return [Reason(Outcome.UNKNOWN, ["losses since the policy's reference: ", Message(error), advice])]
