@@ -26,7 +26,7 @@ report: $(VENV)/installed-report ## compare the working tree with another revisi
 	@python -m src.report "$(BASE)"
 
 test: $(VENV)/installed-dev ## run the tests
-	python -m pytest -n 2 -m "not slow"
+	python -m pytest -n 2 -m "not slow" --durations=10
 
 test-slow: $(VENV)/installed-dev ## run the tests that take minutes, mounts or many kills
 	python -m pytest -n 2 -m slow
@@ -42,33 +42,29 @@ format: $(VENV)/installed-dev ## format the code and mend what ruff can mend
 	ruff format .
 	ruff check --fix .
 
-lock: $(VENV)/installed-dev ## write requirements.lock: every package with its hashes, for pip install --require-hashes
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-	  requirements.txt --output-file requirements.lock
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+  --custom-compile-command "make lock"
+lock: $(VENV)/installed-report ## write the lock files from requirements*.txt; newer versions of the rest: UPGRADE=--upgrade
+	$(COMPILE) $(UPGRADE) requirements-dev.txt --output-file requirements-dev.lock
+	$(COMPILE) --constraint requirements-dev.lock requirements.txt --output-file requirements.lock
+	$(COMPILE) --constraint requirements-dev.lock requirements-report.txt --output-file requirements-report.lock
 
-audit: lock ## look the locked packages up among the known vulnerabilities
-	uv tool run pip-audit@2.10.1 --strict --requirement requirements.lock --no-deps --disable-pip
+audit: $(VENV)/installed-report ## look the locked packages up among the known vulnerabilities
+	uv tool run pip-audit@2.10.1 --strict --requirement requirements-dev.lock --no-deps --disable-pip
 
 bench: $(VENV)/installed ## time the pipeline against the conventional program, write benchmarks/results.md
 	python -m benchmarks.run
 
-clean: ## remove the environment and what tools left behind, not data, models or DVC's cache
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis logs report
+clean: ## remove the environment and what tools left behind, not data, models, checkpoints or DVC's cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis report
+	@if [ -d logs/checkpoints ]; then echo "kept: logs/checkpoints, from which an interrupted training goes on"; fi
 
-$(VENV)/bin/python:
+$(VENV)/installed: requirements.lock
+# Light, and enough for the report alone; beside the whole environment it adds one package.
+$(VENV)/installed-report: requirements-report.lock
+$(VENV)/installed-dev: requirements-dev.lock
+$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); use: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/installed: requirements.txt constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	@touch $@
-
-# Light, and enough for the report alone; beside the whole environment it adds one package.
-$(VENV)/installed-report: requirements-report.txt constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements-report.txt
-	@touch $@
-
-$(VENV)/installed-dev: requirements-dev.txt requirements-report.txt $(VENV)/installed
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@$(PYTHON) install.py $<
 	@touch $@

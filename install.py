@@ -1,0 +1,143 @@
+"""Install a lock file into .venv, as the Makefile does: `python3 install.py requirements.lock`.
+
+Every file has to have a hash that the lock file lists. uv installs several times as fast as pip; pip does it where uv
+cannot run, or where pip is told of an index that uv would not ask.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+ENVIRONMENT = ROOT / ".venv"
+PYTHON = ENVIRONMENT / "bin" / "python"
+# There while something is made or installed: whoever finds it knows that the last installation was killed.
+UNFINISHED = ENVIRONMENT / "unfinished"
+# uv itself, and what builds the packages that come as source only.
+TOOLS = ("setuptools", "uv")
+
+
+def say(message: str) -> None:
+    """Print to the standard error, where uv and pip show their progress."""
+    print(f"install: {message}", file=sys.stderr, flush=True)
+
+
+def runs(*command: str | Path) -> bool:
+    """Run a command that may print what it likes; true if it succeeds."""
+    return subprocess.run(command).returncode == 0
+
+
+def is_whole() -> bool:
+    """Whether .venv was made to the end: a kill leaves the mark, or no pip."""
+    if UNFINISHED.exists() or not PYTHON.exists():
+        return False
+    return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
+
+
+def make_environment() -> None:
+    """Make .venv with the Python that runs this."""
+    say(f"making .venv with Python {sys.version.split()[0]}")
+    ENVIRONMENT.mkdir()
+    UNFINISHED.touch()
+    if not runs(sys.executable, "-m", "venv", ENVIRONMENT):
+        sys.exit(f"install: {sys.executable} cannot make a virtual environment; is its venv package installed?")
+
+
+def locked(name: str) -> str:
+    """The lines of one package in the largest lock file: its version and its hashes."""
+    return re.findall(rf"^{name}==.*(?:\n +.*)*\n", (ROOT / "requirements-dev.lock").read_text(), re.MULTILINE)[0]
+
+
+def is_unchanged() -> bool:
+    """Whether nothing was installed or removed since the mark was left: a download failed, not half an installation."""
+    folders = ENVIRONMENT.glob("lib/python*/site-packages")
+    return all(folder.stat().st_mtime <= UNFINISHED.stat().st_mtime for folder in folders)
+
+
+def install_tools() -> bool:
+    """Install TOOLS with pip."""
+    wanted = ENVIRONMENT / "tools.lock"
+    wanted.write_text("".join(map(locked, TOOLS)))
+    return runs(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", wanted)
+
+
+def pip_has_its_own_index() -> bool:
+    """Whether pip was told to ask another index than the public one, and uv was not."""
+    if {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & os.environ.keys():
+        return False
+    settings = subprocess.check_output([PYTHON, "-m", "pip", "config", "list"], text=True)
+    return re.search(r"\.(index-url|no-index)=", settings) is not None
+
+
+def install_with_uv(lock: Path) -> bool:
+    """Install with uv, which shows bars in a terminal; elsewhere the few lines that are not about small packages."""
+    # Without bytecode the first import would take two to three times as long.
+    command = [ENVIRONMENT / "bin" / "uv", "pip", "install", "--python", PYTHON, "--compile-bytecode"]
+    command += ["--require-hashes", "--no-build-isolation", "-r", lock]
+    if sys.stderr.isatty():
+        return runs(*command)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as uv:
+        assert uv.stderr
+        for line in uv.stderr:
+            if not line.startswith(" ") and "KiB" not in line:
+                print(line, end="", file=sys.stderr, flush=True)
+    return uv.returncode == 0
+
+
+def install_with_pip(lock: Path) -> bool:
+    """Install with pip, which shows a bar for each package in a terminal and nothing elsewhere."""
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]
+    command = [PYTHON, "-m", "pip", "install", *quiet, "--require-hashes", "--no-build-isolation", "--use-pep517"]
+    return runs(*command, "-r", lock)
+
+
+def install(lock: Path) -> bool:
+    """Bring .venv to what the lock file lists; makes it if it is missing or was left half made."""
+    if ENVIRONMENT.is_symlink() and not ENVIRONMENT.exists():
+        ENVIRONMENT.unlink()
+    if ENVIRONMENT.exists() and not is_whole():
+        say(".venv is half made or broken: making it anew")
+        if ENVIRONMENT.is_symlink():
+            ENVIRONMENT.unlink()
+        else:
+            shutil.rmtree(ENVIRONMENT)
+    if not ENVIRONMENT.exists():
+        make_environment()
+    UNFINISHED.touch()
+    began = time.monotonic()
+    say(f"{lock.name} into .venv")
+    if not install_tools():
+        return False
+    UNFINISHED.touch()
+    if pip_has_its_own_index():
+        say("pip is told of an index of its own: installing with pip, which takes minutes")
+        done = install_with_pip(lock)
+    else:
+        done = install_with_uv(lock)
+        if not done:
+            say("uv could not: trying pip, which takes minutes")
+            done = install_with_pip(lock)
+    if done:
+        say(f"done in {time.monotonic() - began:.0f} s")
+    return done
+
+
+def main(lock: Path) -> int:
+    """Install the lock file, one installation at a time; returns the exit code."""
+    with Path(__file__).open() as itself:
+        fcntl.flock(itself, fcntl.LOCK_EX)
+        done = install(lock)
+        if done or is_unchanged():
+            UNFINISHED.unlink()
+    return 0 if done else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("expected a lock file: python3 install.py requirements.lock")
+    sys.exit(main(Path(sys.argv[1])))
