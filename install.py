@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -44,8 +45,11 @@ def make_environment() -> None:
     say(f"making .venv with Python {sys.version.split()[0]}")
     ENVIRONMENT.mkdir()
     UNFINISHED.touch()
-    if not runs(sys.executable, "-m", "venv", ENVIRONMENT):
-        sys.exit(f"install: {sys.executable} cannot make a virtual environment; is its venv package installed?")
+    try:
+        # In this process: the Python that runs it may be that of the .venv that was just removed.
+        venv.create(ENVIRONMENT, with_pip=True)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"install: this Python cannot make a virtual environment ({error}); on Debian install python3-venv")
 
 
 def locked(name: str) -> str:
@@ -77,7 +81,7 @@ def pip_has_its_own_index() -> bool:
 def install_with_uv(lock: Path) -> bool:
     """Install with uv, which shows bars in a terminal; elsewhere the few lines that are not about small packages."""
     # Without bytecode the first import would take two to three times as long.
-    command = [ENVIRONMENT / "bin" / "uv", "pip", "install", "--python", PYTHON, "--compile-bytecode"]
+    command: list[str | Path] = [ENVIRONMENT / "bin" / "uv", "pip", "install", "--python", PYTHON, "--compile-bytecode"]
     command += ["--require-hashes", "--no-build-isolation", "-r", lock]
     if sys.stderr.isatty():
         return runs(*command)
@@ -92,8 +96,8 @@ def install_with_uv(lock: Path) -> bool:
 def install_with_pip(lock: Path) -> bool:
     """Install with pip, which shows a bar for each package in a terminal and nothing elsewhere."""
     quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    command = [PYTHON, "-m", "pip", "install", *quiet, "--require-hashes", "--no-build-isolation", "--use-pep517"]
-    return runs(*command, "-r", lock)
+    building = ["--no-build-isolation", "--use-pep517"]
+    return runs(PYTHON, "-m", "pip", "install", *quiet, "--require-hashes", *building, "-r", lock)
 
 
 def install(lock: Path) -> bool:

@@ -88,7 +88,8 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_whole_environment_is_kept(environment: Path) -> None:
+@pytest.mark.usefixtures("environment")
+def test_a_whole_environment_is_kept() -> None:
     assert install.is_whole()
 
 
@@ -130,6 +131,7 @@ def test_pip_installs_where_only_pip_knows_the_index(
 ) -> None:
     for name in ("PIP_INDEX_URL", "PIP_NO_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(install, "PYTHON", sys.executable)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
