@@ -13,6 +13,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(VENV)/installed ## fetch, train and evaluate whatever is out of date
+	@echo "make: dvc repro runs what is out of date: check, fetch, train, evaluate"
 	dvc repro
 
 verify: $(VENV)/installed ## hash every output, and its objects in the cache, and compare with dvc.lock
