@@ -60,13 +60,14 @@ def test_the_report_imports_only_what_its_lock_brings() -> None:
     code = """
 import importlib, pkgutil, sys
 from importlib.metadata import packages_distributions
+at_start = set(sys.modules)
 import src.report
 for module in pkgutil.iter_modules(src.report.__path__, "src.report."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 import src.report.__main__
 found = packages_distributions()
-print(*{name for module in sys.modules for name in found.get(module.partition(".")[0], [])})
+print(*{name for module in sys.modules.keys() - at_start for name in found.get(module.partition(".")[0], [])})
 """
     printed = subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True)
     imported = {re.sub(r"[-_.]+", "-", name).lower() for name in printed.split()}
