@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -74,7 +75,9 @@ if __name__ == "__main__":
         os.execv(sys.executable, [sys.executable, ISOLATED, __file__, sys.argv[1]])
     sys.meta_path.insert(0, ProjectFinder())
     code = main(sys.argv[1])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # Where the terminal is closed, there is nothing left to say.
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     # At once: the interpreter takes a second or two to end, and an edit in that time would be locked as if it had run.
     os._exit(code)

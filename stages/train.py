@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning import Trainer
 
 from src.core.dataset import load_split
@@ -119,7 +120,9 @@ def train(
             ProgressTable(),
             *([checkpoints] if checkpoints else []),
         ],
-        plugins=[SealedFiles()],
+        # In a batch system, Lightning would requeue the job and resume from any `hpc_ckpt_*` in its root folder.
+        plugins=[SealedFiles(), LightningEnvironment()],
+        default_root_dir=os.devnull,
         reload_dataloaders_every_n_epochs=1,
         logger=False,
         enable_checkpointing=checkpoints is not None,

@@ -4,7 +4,6 @@ One process at a time runs a stage; it ends with the `dvc` that started it, and 
 it fails if its inputs changed while it ran, because DVC hashes them only when the command has ended.
 """
 
-import errno
 import fcntl
 import os
 import signal
@@ -12,24 +11,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import psutil
 
 from src.core.errors import UserError
 from src.core.reading import check_read, expecting
 from src.core.run import Facts, Run
+from src.guard.advice import advice_on
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
 from src.guard.machine import machine
-from src.guard.receipts import check_imports, check_receipts_before, imported_files, write_receipt
+from src.guard.receipts import check_
+from src.guard.signals import ending_on_signals
+from src.guard.surroundings import settle
 
 LOCKS = Path("logs")
 # How long a process that is about to end may keep its lock before the next one gives up waiting for it.
 LOCK_SECONDS = 5.0
 POLL_SECONDS = 0.5
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> int:
@@ -41,25 +41,28 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
         sources: Content of every file of the project that was imported, by absolute path; grows meanwhile.
 
     Returns:
-        Exit code: 0 if all went well; 130 after Ctrl-C, 143 after SIGTERM; 1 after one line on stderr.
+        Exit code: 0 if all went well; 128 + number after a signal; 1 after one line on stderr.
     """
-    _exit_on_signals()
-    try:
-        _end_with_dvc()
-        with _alone(stage):
-            _run(stage, load, sources)
-            return 0
-    except UserError as error:
-        _say(f"{stage}: {error}")
-    except SystemExit as stop:
-        _say(f"{stage}: stopped before it was done")
-        # Whatever stops a stage from inside, Lightning's exit code 0 after a signal included, is no success.
-        return stop.code if isinstance(stop.code, int) and stop.code else 1
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        _say(f"{stage}: {error.filename or 'a file'}: {error.strerror}; free some space and try again")
-    return 1
+    settle(os.environ)
+    stopped = f"{stage}: stopped before it was done"
+    with ending_on_signals(stopped) as received:
+        try:
+            _end_with_dvc()
+            with _alone(stage):
+                _run(stage, load, sources)
+                code = 0
+        except UserError as error:
+            code = _fail(f"{stage}: {error}")
+        except SystemExit as stop:
+            # Whatever stops a stage from inside, Lightning's exit code 0 after a signal included, is no success.
+            code = _fail(stopped, stop.code)
+        except Exception as error:
+            # What goes wrong while a signal ends the stage, such as a word to a closed terminal, is no defect.
+            advice = stopped if received else advice_on(error)
+            if advice is None:
+                raise
+            code = _fail(f"{stage}: {advice}")
+        return 128 + received[0] if received else code
 
 
 def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> None:
@@ -92,18 +95,6 @@ def _check_sources(sources: Mapping[str, bytes]) -> None:
     """Hold the code that was compiled against the noted inputs: it may have been edited and edited back."""
     for path, content in sources.items():
         check_read(os.path.relpath(path), content)
-
-
-def _exit_on_signals() -> None:
-    """Turn signals into SystemExit; left alone, Lightning ends training early and successfully."""
-
-    def leave(signum: int, _: FrameType | None) -> None:
-        sys.exit(128 + signum)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A program started in the background of a script ignores Ctrl-C, which is not meant for it.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, leave)
 
 
 def _end_with_dvc() -> None:
@@ -157,5 +148,9 @@ def _alone(stage: str) -> Iterator[None]:
         yield
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - the guard speaks for the stage
+def _fail(line: str, code: object = 1) -> int:
+    """Say why; returns the exit code, which is never 0."""
+    # Nobody is left to read it where the terminal is closed.
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
+    return code if isinstance(code, int) and code else 1

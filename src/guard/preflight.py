@@ -1,10 +1,13 @@
 """What would make a run fail, found before it starts, without torch: DVC deletes the last results before each stage."""
 
 import os
+import resource
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+import psutil
 from dvc.config import Config
 
 from src.core.errors import UserError
@@ -17,15 +20,22 @@ CLASS_COUNTS = {
     "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "digits": (142, 146, 142, 146, 145, 145, 145, 143, 139, 144),
 }
+# The learning rate of each step is computed beforehand: 40 MB, and some 400 MB meanwhile.
+MOST_STEPS = 10_000_000
 # MNIST unpacked and its copy in the cache take 110 MB; checkpoints, model and their copies 40 MB.
 NEEDED_BYTES = 200_000_000
+# Training MNIST on a CPU was seen to take 1.0 GB of memory and 4.1 GB of addresses.
+MEMORY_BYTES = 1_200_000_000
+ADDRESS_SPACE_BYTES = 4_500_000_000
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def check_sizes(params: Params) -> None:
-    """Check what only the number of images can tell about val_fraction and batch_size.
+    """Check what only the number of images can tell about val_fraction, batch_size and epochs.
 
     Raises:
-        UserError: If a class would be missing from a part, or a batch be larger than the training part.
+        UserError: If a class would be missing from a part, a batch be larger than the training part, or training have
+            too many steps.
     """
     if params.dataset not in CLASS_COUNTS:
         return
@@ -34,6 +44,12 @@ def check_sizes(params: Params) -> None:
     if params.batch_size > training:
         raise UserError(
             f"params.yaml: batch_size must be at most {training}, the training images, got {params.batch_size}"
+        )
+    steps = params.epochs * -(-training // params.batch_size)
+    if steps > MOST_STEPS:
+        raise UserError(
+            f"params.yaml: epochs and batch_size make {steps} optimizer steps, at most {MOST_STEPS} are possible; "
+            "lower epochs or raise batch_size"
         )
 
 
@@ -52,6 +68,39 @@ def check_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < NEEDED_BYTES:
         raise UserError(f"{folder}: {NEEDED_BYTES >> 20} MiB of disk are needed, {free >> 20} MiB are free; free some")
+
+
+def check_not_linked(folders: Iterable[Path]) -> None:
+    """Check that folders of outputs are real: through a link, DVC deletes and writes what git does not see.
+
+    Raises:
+        UserError: If one is a symbolic link.
+    """
+    for folder in folders:
+        if folder.is_symlink():
+            raise UserError(
+                f"{folder}: is a symbolic link to {folder.readlink()}; make it a folder "
+                "(`dvc cache dir` moves the large files to another disk)"
+            )
+
+
+def check_memory() -> None:
+    """Check that training has the memory it needs: without, it would end in the middle of a library, in any words.
+
+    Raises:
+        UserError: If a limit or what is free is below that.
+    """
+    # The address space of a process holds every library, loaded or not.
+    limits = {"ulimit -v": (resource.getrlimit(resource.RLIMIT_AS)[0], ADDRESS_SPACE_BYTES)}
+    limits |= {str(path): (int(text), MEMORY_BYTES) for path in CGROUP_LIMITS if (text := _read(path)).isdecimal()}
+    limits["free memory"] = (psutil.virtual_memory().available + psutil.swap_memory().free, MEMORY_BYTES)
+    for name, (there, needed) in limits.items():
+        if there != resource.RLIM_INFINITY and there < needed:
+            raise UserError(f"{name}: training needs {needed >> 20} MiB, {there >> 20} MiB are there; raise or free it")
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def cache_folder(root: Path = Path()) -> Path:

@@ -2,12 +2,22 @@
 
 import ctypes
 import platform
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 
 from src.core.errors import UserError
 
 LIBCUDA = "libcuda.so.1"
+# From cuda.h: results of a call, and attributes of a device.
+SUCCESS, STUB_LIBRARY, NO_DEVICE = 0, 34, 100
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
+# The oldest driver for each major version of CUDA; and the oldest GPU that PyTorch's packages hold kernels for.
+OLDEST_DRIVER = {12: "525", 13: "580"}
+OLDEST_CAPABILITY = (7, 5)
+DRIVER_VERSION = Path("/sys/module/nvidia/version")
 # Lightning takes any argument of its trainer from such a variable, the number of batches and epochs included.
 PREFIX = "PL_TRAINER_"
 CHOICE = f"{PREFIX}ACCELERATOR"
@@ -27,39 +37,86 @@ def chosen_accelerator(environ: Mapping[str, str]) -> str:
 
 
 def check_accelerator(name: str) -> None:
-    """Check that a device that Lightning will be told to use is there.
+    """Check that a device that Lightning will be told to use is there and fit for the installed torch.
 
     Args:
         name: Lightning's name of it; `auto` takes what there is.
 
     Raises:
-        UserError: If it is unknown or missing.
+        UserError: If it is unknown, missing or unfit.
     """
-    there = {
-        "auto": lambda: True,
-        "cpu": lambda: True,
-        "cuda": lambda: cuda_devices() > 0,
-        "mps": _has_mps,
-        "gpu": lambda: cuda_devices() > 0 or _has_mps(),
-    }
+    names = ("auto", "cpu", "cuda", "mps", "gpu")
+    if name not in names:
+        raise UserError(f"{CHOICE}: expected one of {', '.join(names)}, got {name!r}")
+    there = {"auto", "cpu"}
+    if name in ("auto", "cuda", "gpu") and _has_cuda():
+        there |= {"cuda", "gpu"}
+    if _has_mps():
+        there |= {"mps", "gpu"}
     if name not in there:
-        raise UserError(f"{CHOICE}: expected one of {', '.join(there)}, got {name!r}")
-    if not there[name]():
         raise UserError(
             f"{CHOICE} is {name!r}, but no such device is here; check the driver (`nvidia-smi`) and "
             "CUDA_VISIBLE_DEVICES, or unset it to use what there is"
         )
 
 
-def cuda_devices() -> int:
-    """Number of CUDA devices that this process may use, asked of the driver because importing torch takes seconds."""
+def _has_cuda() -> bool:
+    """Whether a CUDA device is visible, asked of the driver because importing torch takes seconds.
+
+    Raises:
+        UserError: If there is one, but the installed torch cannot use it.
+    """
+    built_for = cuda_of_torch()
     try:
         driver = ctypes.CDLL(LIBCUDA)
     except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    # Both return 0 for success; cuInit fails where no device is visible.
-    return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
+        return False
+    started = driver.cuInit(0)
+    if built_for is None or started in (STUB_LIBRARY, NO_DEVICE):
+        return False
+    repair = f"or train on the CPU: {CHOICE}=cpu dvc repro"
+    if started != SUCCESS:
+        raise UserError(f"the GPU's driver does not start (CUDA error {started}); see what `nvidia-smi` says, {repair}")
+    supported = _ask(driver.cuDriverGetVersion)
+    if supported // 1000 < built_for:
+        raise UserError(
+            f"the GPU's driver{_driver_version()} supports CUDA {supported // 1000}.{supported % 1000 // 10}, the "
+            f"installed torch needs {built_for}.0; install driver "
+            f"{OLDEST_DRIVER.get(built_for, 'of that version')} or newer, {repair}"
+        )
+    if _ask(driver.cuDeviceGetCount) == 0:
+        return False
+    device = _ask(driver.cuDeviceGet, 0)
+    capability = tuple(_ask(driver.cuDeviceGetAttribute, attribute, device) for attribute in
+                       (CAPABILITY_MAJOR, CAPABILITY_MINOR))  # fmt: skip
+    if capability < OLDEST_CAPABILITY:
+        found, needed = (".".join(map(str, version)) for version in (capability, OLDEST_CAPABILITY))
+        raise UserError(
+            f"the GPU has compute capability {found}, the installed torch needs {needed}; choose another GPU with "
+            f"CUDA_VISIBLE_DEVICES, {repair}"
+        )
+    return True
+
+
+def cuda_of_torch() -> int | None:
+    """Major version of CUDA that the installed torch was built for, and any driver for it will do; None: without."""
+    torch = find_spec("torch")
+    assert torch is not None
+    assert torch.origin is not None
+    text = Path(torch.origin).with_name("version.py").read_text(encoding="utf-8")
+    version = re.search(r"^cuda\b.*= *'(\d+)\.", text, re.MULTILINE)
+    return int(version[1]) if version else None
+
+
+def _ask(function: Callable[..., int], *arguments: int) -> int:
+    """The number that a function of the driver writes to its first argument; 0 if it fails."""
+    answer = ctypes.c_int(0)
+    function(ctypes.byref(answer), *arguments)
+    return answer.value
+
+
+def _driver_version() -> str:
+    return f" {DRIVER_VERSION.read_text(encoding='utf-8').strip()}" if DRIVER_VERSION.exists() else ""
 
 
 def _has_mps() -> bool:

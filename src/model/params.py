@@ -1,5 +1,6 @@
 """The schema of params.yaml: every hyperparameter with its type, its range and its meaning."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,9 @@ from pydantic_core import ErrorDetails
 
 from src.core.errors import UserError
 from src.core.yaml_file import read_mapping
+
+# Characters of a value that an error message shows.
+SHOWN = 60
 
 
 class Params(BaseModel):
@@ -19,11 +23,12 @@ class Params(BaseModel):
     architecture: Literal["cnn", "resnet"] = Field(description="which network of src/model/network.py")
     seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights and the order of batches")
     val_fraction: float = Field(gt=0, lt=1, description="share of the training set held out for validation")
-    epochs: int = Field(ge=1, description="passes over the training part")
-    batch_size: int = Field(ge=1, description="images in one optimizer step")
-    lr: float = Field(gt=0, description="learning rate of Adam, its highest where there is a schedule")
+    epochs: int = Field(ge=1, le=10_000, description="passes over the training part")
+    batch_size: int = Field(ge=1, le=60_000, description="images in one optimizer step")
+    # Below, float32 has no such number after a schedule has lowered it; above, the loss is NaN in the first epoch.
+    lr: float = Field(ge=1e-20, le=1e6, description="learning rate of Adam, its highest where there is a schedule")
     schedule: Literal["constant", "one-cycle", "cosine"] = Field(description="course of the learning rate")
-    weight_decay: float = Field(ge=0, description="decoupled weight decay of AdamW; 0 makes it plain Adam")
+    weight_decay: float = Field(ge=0, le=1e6, description="decoupled weight decay of AdamW; 0 makes it plain Adam")
     label_smoothing: float = Field(ge=0, lt=1, description="share of the target spread evenly over all classes")
     shift: int = Field(ge=0, le=8, description="pixels by which training images are moved at most, each way")
     rotation: float = Field(ge=0, le=45, description="degrees by which training images are turned at most, each way")
@@ -40,7 +45,7 @@ def load_params(path: Path) -> Params:
         UserError: Naming every problem of the file at once, by key.
     """
     content, duplicates = read_mapping(path)
-    problems = [f"{key} is given more than once" for key in duplicates]
+    problems = [f"{_short(key)} is given more than once" for key in duplicates]
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
@@ -53,7 +58,8 @@ def load_params(path: Path) -> Params:
 
 def _describe(problem: ErrorDetails) -> str:
     """One problem that pydantic found, in a user's words."""
-    key, got, limits = ".".join(map(str, problem["loc"])), problem["input"], problem.get("ctx", {})
+    key, limits = ".".join(map(_short, problem["loc"])), problem.get("ctx", {})
+    got = _short(problem["input"], repr)
     known = ", ".join(Params.model_fields)
     match problem["type"]:
         case "missing":
@@ -63,15 +69,26 @@ def _describe(problem: ErrorDetails) -> str:
         case "invalid_key":
             return f"{key} is not a parameter (known: {known})"
         case "literal_error":
-            return f"{key} must be {limits['expected']}, got {got!r}"
+            return f"{key} must be {limits['expected']}, got {got}"
         case "int_type" | "float_type" | "finite_number":
             kind = "a whole number" if problem["type"] == "int_type" else "a finite number"
-            return f"{key} must be {kind}{_range(key)}, got {got!r}"
+            return f"{key} must be {kind}{_range(key)}, got {got}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             kind = "a whole number" if Params.model_fields[key].annotation is int else "a number"
-            return f"{key} must be {kind}{_range(key)}, got {got!r}"
+            return f"{key} must be {kind}{_range(key)}, got {got}"
         case _:
-            return f"{key}: {problem['msg']}, got {got!r}"
+            return f"{key}: {problem['msg']}, got {got}"
+
+
+def _short(value: object, words: Callable[[object], str] = str) -> str:
+    """A value as text that leaves room for the rest of the line."""
+    try:
+        text = words(value)
+    except (ValueError, RecursionError):
+        # Python writes no integer of more than 4300 digits.
+        return f"a {type(value).__name__} that is too large to show"
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _range(key: str) -> str:

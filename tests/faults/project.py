@@ -269,10 +269,4 @@ def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], N
 
 def run_stage(stage: str) -> int:
     """Run a stage under its guard in this process and the current directory; no process starts, nothing is imported."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    try:
-        return stages.__main__.main(stage)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    return stages.__main__.main(stage)

@@ -1,0 +1,27 @@
+"""Errors of the machine in one line; everything else is a defect of the program and keeps its traceback."""
+
+import errno
+
+MEMORY = "out of memory; end other programs, or give the job more memory (`ulimit -v`, the limits of the batch system)"
+ADVICE = {
+    errno.ENOSPC: "free some space and try again",
+    errno.EDQUOT: "free some space and try again",
+    errno.EROFS: "make it writable and try again",
+    errno.EACCES: "make it writable and try again",
+    errno.EPERM: "make it writable and try again",
+    errno.EFBIG: "raise the limit (`ulimit -f unlimited`) and try again",
+    # Whoever read the output of the stage is gone: a pipe's other end, or a terminal.
+    errno.EPIPE: "send the output to a file and try again",
+    errno.EIO: "check the disk and the terminal and try again",
+}
+# PyTorch's allocators and the dynamic linker say it in a RuntimeError and an ImportError.
+OUT_OF_MEMORY = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
+
+
+def advice_on(error: Exception) -> str | None:
+    """What happened and what to do about it; None if it is not the machine's fault."""
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        return f"{error.filename or 'its output'}: {error.strerror}; {ADVICE[error.errno]}"
+    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
+        return MEMORY
+    return None

@@ -1,0 +1,62 @@
+"""A signal ends a stage, never successfully, and whatever its main thread is doing."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# Ctrl-C, a request to end, a closed terminal, and what batch systems send before they take the machine away.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+# How long the main thread may take to unwind.
+GRACE_SECONDS = 3.0
+
+
+@contextmanager
+def ending_on_signals(last_words: str) -> Iterator[list[int]]:
+    """Meanwhile, turn signals into SystemExit with code 128 + number.
+
+    Python runs handlers in the main thread, between two of its instructions. That never comes while a library spins, so
+    a thread ends the process if the main thread has not done so in time. Nothing is lost: files appear whole or not at
+    all.
+
+    Args:
+        last_words: What that thread prints.
+
+    Yields:
+        The signals that have come so far; grows meanwhile.
+    """
+    received: list[int] = []
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def leave(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        sys.exit(128 + number)
+
+    def insist() -> None:
+        with os.fdopen(reader, "rb", buffering=0) as wakeups:
+            while (wakeup := wakeups.read(1)) and wakeup[0] not in caught:
+                continue
+        if wakeup:
+            time.sleep(GRACE_SECONDS)
+            # Not with print, whose lock the main thread may hold.
+            os.write(2, f"{last_words}\n".encode())
+            os._exit(128 + wakeup[0])
+
+    # A program started in the background of a script ignores Ctrl-C, one started by nohup a closed terminal.
+    caught = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in caught:
+        signal.signal(number, leave)
+    threading.Thread(target=insist, daemon=True).start()
+    try:
+        yield received
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous)
+        os.close(writer)

@@ -1,0 +1,65 @@
+import hashlib
+import multiprocessing
+import os
+import signal
+import sys
+
+import pytest
+
+from src.guard import signals
+from src.guard.signals import SIGNALS, ending_on_signals
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.1)
+
+
+def spin(number: int) -> None:
+    """A main thread that no Python handler reaches, and a signal meanwhile."""
+    with ending_on_signals("stopped"):
+        os.posix_spawn(sys.executable, [sys.executable, "-SIc", f"import os; os.kill({os.getpid()}, {number})"], {})
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_ends_a_process_whose_main_thread_spins(number: signal.Signals) -> None:
+    process = FORK.Process(target=spin, args=(number,))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 128 + number
+
+
+def swallow() -> None:
+    with ending_on_signals("stopped"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except SystemExit:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
+def test_an_exit_that_a_library_swallows_happens_nevertheless() -> None:
+    process = FORK.Process(target=swallow)
+    process.start()
+    process.join(20)
+    assert process.exitcode == 128 + signal.SIGTERM
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ending_on_signals("stopped") as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert received == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_handlers_are_as_before_afterwards() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(SystemExit, match="143"), ending_on_signals("stopped") as received:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGTERM]
+    assert [signal.getsignal(number) for number in SIGNALS] == before
