@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.core.files import write_text
 from src.core.run import Facts, Run
-from src.guard.preflight import cache_folder, check_memory, check_not_linked, check_room, check_sizes
+from src.guard.preflight import cache_folder, check_limits, check_not_linked, check_room, check_sizes
 from src.model.accelerator import check_accelerator, chosen_accelerator
 from src.model.params import Params
 
@@ -19,7 +19,7 @@ LOGS = Path("logs")
 def main(run: Run) -> Facts:
     """Check params.yaml and this machine."""
     check_not_linked(OUTPUTS)
-    check_memory()
+    check_limits()
     params = Params.model_validate(run.params)
     check(params, chosen_accelerator(os.environ), [*OUTPUTS, LOGS, cache_folder()], MARKER)
     return Facts()

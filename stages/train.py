@@ -5,13 +5,14 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 
 from src.core.dataset import load_split
 from src.core.files import write_json
@@ -27,7 +28,7 @@ from src.train.calibration import fit_temperature
 from src.train.callbacks.history import HistoryCSV
 from src.train.callbacks.progress import ProgressTable
 from src.train.callbacks.stop_at_nan import StopAtNaN
-from src.train.checkpoint import Checkpoints, SealedFiles
+from src.train.checkpoint import Checkpoints, DamagedError, SealedFiles, shared_folder
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
 from src.train.schedule import learning_rates
@@ -35,7 +36,6 @@ from src.train.summary import summary
 
 DATA_DIR = Path("data/MNIST")
 RECORD_PATH = Path("logs/train.json")
-CHECKPOINTS = Path("logs/checkpoints")
 # What computes the outputs.
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas", "matplotlib", "pillow", "safetensors")
 
@@ -63,8 +63,9 @@ def main(run: Run) -> Facts:
     """Train as params.yaml says, on the device that the environment asks for."""
     params = Params.model_construct(**run.params)
     accelerator = chosen_accelerator(os.environ)
-    checkpoints = Checkpoints(CHECKPOINTS, _identity(run.origin, params.schedule, accelerator))
-    result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints)
+    identity = _identity(run.origin, params.schedule, accelerator)
+    checkpoints = Checkpoints(shared_folder(Path.cwd()), identity, run.is_locked)
+    result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints, run.check_unchanged)
     write_json(RECORD_PATH, {"device": result.device, "fit_seconds": result.fit_seconds})
     return Facts(versions(*PACKAGES), {"device": result.device, "threads": result.threads})
 
@@ -75,6 +76,7 @@ def train(
     outputs: Outputs,
     accelerator: str = "auto",
     checkpoints: Checkpoints | None = None,
+    before_epoch: Callable[[], None] = lambda: None,
 ) -> Result:
     """Fit the network and write every output.
 
@@ -84,6 +86,7 @@ def train(
         outputs: Where to write.
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
         checkpoints: Where to save the state after every epoch and to look for one to go on from; None: nowhere.
+        before_epoch: Called at the start of every epoch; what it raises ends training.
 
     Returns:
         Device and time.
@@ -115,6 +118,7 @@ def train(
         max_epochs=params.epochs,
         deterministic=True,
         callbacks=[
+            LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
             StopAtNaN(),
             history,
             ProgressTable(),
@@ -130,17 +134,19 @@ def train(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+    done = _epochs_done(checkpoints, params.epochs)
     started = time.perf_counter()
-    trainer.fit(classifier, datamodule=data, ckpt_path=_resume(checkpoints, params.epochs), weights_only=True)
+    resume_from = checkpoints.path if checkpoints and done else None
+    trainer.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
     seconds = time.perf_counter() - started
+    # Where all epochs were done before, Lightning restores the state and calls no callback.
+    history.write()
     # In the precision, on the kind of device and with the weights of the evaluate stage.
     network, (images, labels) = classifier.deployed.cpu(), data.validation_set()
     model = CalibratedModel(network, fit_temperature(predict_logits(network, images), labels))
     save_model(outputs.model, model, params.architecture)
     write_json(outputs.metrics, {**summary(history.rows), "temperature": round(model.temperature, 6)})
     _draw_learning_curve(history.rows, outputs.learning_curve)
-    if checkpoints:
-        checkpoints.finish()
     return Result(_device_name(trainer.strategy.root_device), torch.get_num_threads(), round(seconds, 3))
 
 
@@ -153,16 +159,16 @@ def _identity(origin: Mapping[str, str], schedule: str, accelerator: str) -> dic
     return {**counting, **versions(*PACKAGES), "accelerator": accelerator, "cuda": cuda}
 
 
-def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
-    """Where to go on from; says so on the terminal."""
-    found = checkpoints.find(epochs) if checkpoints else None
-    for line in checkpoints.damaged if checkpoints else ():
-        print(f"train: {line}", file=sys.stderr)
-    if not found:
-        return None
-    path, done = found
-    print(f"Going on after epoch {done} of {epochs}, from {path}")
-    return path
+def _epochs_done(checkpoints: Checkpoints | None, epochs: int) -> int:
+    """Epochs that need not be done again, of so many; says so on the terminal."""
+    try:
+        done = checkpoints.find(epochs) if checkpoints else 0
+    except DamagedError as error:
+        print(f"train: {error}; training starts over", file=sys.stderr)
+        return 0
+    if done:
+        print(f"Going on after epoch {done} of {epochs}")
+    return done
 
 
 def _quiet_lightning() -> None:

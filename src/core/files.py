@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,13 +51,15 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 def _scratch(path: Path) -> Path:
     """A name beside the path that is free; what was left there by processes that were killed is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
+    # Several machines may write to one folder; their processes cannot be seen from here.
+    own = f".{path.name}.{platform.node()}"
+    for left in path.parent.glob(f"{own}.*.tmp"):
         # In a container, a killed process and this one may well have had the same id.
         writer = int(left.suffixes[-2][1:])
         if writer == os.getpid() or not psutil.pid_exists(writer):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     # Beside the target, since a rename is atomic within one file system only; by process, since two may write at once.
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f"{own}.{os.getpid()}.tmp")
 
 
 def write_text(path: Path, content: str) -> None:

@@ -1,7 +1,7 @@
 """What a stage is run with, and what it says about the run."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -15,10 +15,14 @@ class Run:
         params: The hyperparameters that dvc.yaml declares for the stage, checked against the schema.
         origin: Everything that decides the result and is known beforehand, by name: params, hash of every input file,
             processor. A checkpoint is stamped with it.
+        check_unchanged: Raises UserError if an input has changed, so that a doomed run ends early; takes milliseconds.
+        is_locked: Whether dvc.lock holds a result of the same inputs already, so that this run was forced.
     """
 
     params: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
+    check_unchanged: Callable[[], None] = lambda: None
+    is_locked: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from src.core.run import Facts, Run
 from src.guard.advice import advice_on
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
 from src.guard.machine import machine
-from src.guard.receipts import check_
+from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.surroundings import settle
 
@@ -83,7 +83,13 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
         main = load()
         _check_sources(sources)
         check_unchanged(declaration, before)
-        facts = main(Run(before.params, origin))
+        run = Run(
+            before.params,
+            origin,
+            check_unchanged=lambda: check_unchanged(declaration, before),
+            is_locked=lambda: is_locked(declaration, before),
+        )
+        facts = main(run)
         _check_sources(sources)
     check_imports(declaration, imported_files(sources) - runner)
     write_receipt(declaration, before, facts, surroundings)

@@ -27,6 +27,8 @@ NEEDED_BYTES = 200_000_000
 # Training MNIST on a CPU was seen to take 1.0 GB of memory and 4.1 GB of addresses.
 MEMORY_BYTES = 1_200_000_000
 ADDRESS_SPACE_BYTES = 4_500_000_000
+# The images of MNIST, unpacked; a checkpoint of a large recipe.
+FILE_BYTES = 50_000_000
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -84,19 +86,23 @@ def check_not_linked(folders: Iterable[Path]) -> None:
             )
 
 
-def check_memory() -> None:
-    """Check that training has the memory it needs: without, it would end in the middle of a library, in any words.
+def check_limits() -> None:
+    """Check that memory and limits are enough: without memory, training would end inside a library, in any words.
 
     Raises:
-        UserError: If a limit or what is free is below that.
+        UserError: If a limit or the free memory is below what is needed.
     """
-    # The address space of a process holds every library, loaded or not.
-    limits = {"ulimit -v": (resource.getrlimit(resource.RLIMIT_AS)[0], ADDRESS_SPACE_BYTES)}
+    limits = {
+        "ulimit -v": (resource.getrlimit(resource.RLIMIT_AS)[0], ADDRESS_SPACE_BYTES),
+        "ulimit -f": (resource.getrlimit(resource.RLIMIT_FSIZE)[0], FILE_BYTES),
+    }
     limits |= {str(path): (int(text), MEMORY_BYTES) for path in CGROUP_LIMITS if (text := _read(path)).isdecimal()}
     limits["free memory"] = (psutil.virtual_memory().available + psutil.swap_memory().free, MEMORY_BYTES)
     for name, (there, needed) in limits.items():
         if there != resource.RLIM_INFINITY and there < needed:
-            raise UserError(f"{name}: training needs {needed >> 20} MiB, {there >> 20} MiB are there; raise or free it")
+            raise UserError(
+                f"{name}: {needed >> 20} MiB are needed, {there >> 20} MiB are there; raise the limit or free some"
+            )
 
 
 def _read(path: Path) -> str:

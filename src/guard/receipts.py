@@ -8,7 +8,7 @@ from typing import Any
 
 from src.core.errors import UserError
 from src.core.files import md5, write_text
-from src.core.receipt import folder_md5, format_receipt, receipt_path, why_void
+from src.core.receipt import PARAMS_FILE, folder_md5, format_receipt, receipt_path, why_void
 from src.core.run import Facts
 from src.core.yaml_file import read_mapping
 from src.guard.inputs import Declaration, Inputs, look_at_files
@@ -54,6 +54,16 @@ def check_receipts_before(declaration: Declaration, stages: Mapping[str, Declara
         text = receipt.read_text(encoding="utf-8") if receipt.exists() else None
         if wrong := why_void(stage.stage, text, lock.get(stage.stage, {})):
             raise UserError(f"{wrong}; run `dvc repro --single-item --force {stage.stage}`")
+
+
+def is_locked(declaration: Declaration, inputs: Inputs) -> bool:
+    """Whether dvc.lock holds a result of the stage from these inputs."""
+    path = Path("dvc.lock")
+    locked = read_mapping(path)[0]["stages"].get(declaration.stage) if path.exists() else None
+    if locked is None:
+        return False
+    deps = {dep["path"]: dep.get("md5") for dep in locked.get("deps", [])}
+    return deps == inputs.deps() and locked.get("params", {}).get(PARAMS_FILE, {}) == inputs.params
 
 
 def imported_files(sources: Mapping[str, bytes]) -> set[Path]:

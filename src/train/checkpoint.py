@@ -8,6 +8,8 @@ import hashlib
 import io
 import json
 import pickle
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from src.core.files import write_bytes
 
+CHECKPOINTS = Path("logs/checkpoints")
+# A file of the default recipe takes 12 MB.
+MOST_FILES, MOST_BYTES = 20, 500_000_000
 HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -43,64 +48,91 @@ class SealedFiles(CheckpointIO):
         """
         content = Path(path).read_bytes()
         if hashlib.sha256(content[HASH_BYTES:]).digest() != content[:HASH_BYTES]:
-            raise DamagedError("its hash is wrong")
+            raise DamagedError(f"{path}: is damaged (its hash is wrong)")
         try:
             return torch.load(io.BytesIO(content[HASH_BYTES:]), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise DamagedError("it is no checkpoint of this pipeline") from error
+            raise DamagedError(f"{path}: is damaged (it is no checkpoint of this pipeline)") from error
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint."""
         Path(path).unlink(missing_ok=True)
 
 
-class Checkpoints(Checkpoint):
-    """Writes one file an epoch over the last one's, and finds the file from which a training may go on.
+def shared_folder(copy: Path) -> Path:
+    """Where checkpoints lie for all copies of a repository: `logs/checkpoints` of the repository itself.
 
-    The last epoch has a file of its own, from which a training with more epochs may go on. The same training, if it
-    broke off while it wrote its results, does the last epoch again: where none is left Lightning does nothing at all.
+    DVC runs queued and `--temp` experiments in copies below `.dvc/tmp/exps` and deletes such a copy when its experiment
+    fails.
+
+    Args:
+        copy: Root of the repository or of a copy.
+    """
+    for folder in copy.resolve().parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2] / CHECKPOINTS
+    return copy / CHECKPOINTS
+
+
+class Checkpoints(Checkpoint):
+    """Writes one file for a training, anew after every epoch, and finds it again.
+
+    Trainings that would go through other states write other files, so that many may run at once. Whoever writes one
+    deletes the oldest where there are too many. The file of a finished training stays, too: its results may not have
+    been stored, and where the learning rate is constant a training with more epochs may go on from it.
+
     Lightning calls a `Checkpoint` after all other callbacks, so that their state includes the epoch.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, str]) -> None:
+    def __init__(self, folder: Path, identity: dict[str, str], is_stored: Callable[[], bool] = lambda: False) -> None:
         """Use a folder, which is made if missing.
 
         Args:
             folder: Where the files lie; nothing else should.
             identity: Everything that determines the state after an epoch; only a file with the same is gone on from.
+            is_stored: Whether the results are safe, so that a finished training is asked for again on purpose.
         """
-        self.unfinished, self.finished = folder / "unfinished.ckpt", folder / "finished.ckpt"
-        self.fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self.damaged: list[str] = []
+        self.is_stored = is_stored
+        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.path = folder / f"{fingerprint}.ckpt"
 
-    def find(self, epochs: int) -> tuple[Path, int] | None:
-        """The file to go on from and the number of epochs that are done, for a training of so many; None: start over.
+    def find(self, epochs: int) -> int:
+        """Number of epochs after which a training of so many may go on from the file; 0: it starts over.
 
-        Files that cannot be used because they are damaged are described in `damaged`, one line each.
+        If all epochs are done, only their results are left to write.
+
+        Raises:
+            DamagedError: If the file cannot be used.
         """
-        found = [(path, self._epochs_done(path)) for path in (self.unfinished, self.finished)]
-        return max((item for item in found if 0 < item[1] < epochs), key=lambda item: item[1], default=None)
-
-    def _epochs_done(self, path: Path) -> int:
-        """Epochs after which the file was written, 0 if it cannot be used."""
         try:
-            checkpoint = SealedFiles().load_checkpoint(path)
+            checkpoint = SealedFiles().load_checkpoint(self.path)
         except FileNotFoundError:
             return 0
-        except DamagedError as error:
-            self.damaged.append(f"{path}: is damaged ({error}); training does not go on from it")
-            return 0
-        return checkpoint["epochs_done"] if checkpoint["fingerprint"] == self.fingerprint else 0
-
-    def finish(self) -> None:
-        """Forget the training that is finished now, its results being written."""
-        self.unfinished.unlink(missing_ok=True)
+        if checkpoint.get("fingerprint") != self.path.stem:
+            raise DamagedError(f"{self.path}: is damaged (it is of another training)")
+        done = checkpoint["epochs_done"]
+        return 0 if done > epochs or (done == epochs and self.is_stored()) else done
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what `find` asks for."""
-        checkpoint |= {"fingerprint": self.fingerprint, "epochs_done": trainer.current_epoch + 1}
+        checkpoint |= {"fingerprint": self.path.stem, "epochs_done": trainer.current_epoch + 1}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        trainer.save_checkpoint(self.finished if last else self.unfinished, weights_only=False)
+        trainer.save_checkpoint(self.path, weights_only=False)
+        delete_oldest(self.path.parent)
+
+
+def delete_oldest(folder: Path, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> None:
+    """Delete the files of a folder that were written longest ago, until no more than so many and so much are left."""
+    found = []
+    for path in folder.iterdir():
+        # Another training may delete or rename it meanwhile.
+        with suppress(FileNotFoundError):
+            found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    total = 0
+    for number, (_, size, path) in enumerate(sorted(found, reverse=True), start=1):
+        total += size
+        # The newest stays, however large.
+        if number > 1 and (number > most_files or total > most_bytes):
+            path.unlink(missing_ok=True)

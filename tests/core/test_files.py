@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import platform
 import resource
 import threading
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def test_a_file_is_replaced(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_text(path, "old")
-    with full_disk(100_000), pytest.raises(OSError, match="too large"):
+    with full_disk(100_000), pytest.raises(OSError, match=f"too large: '{path}'"):
         write_bytes(path, bytes(200_000))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -55,7 +56,7 @@ def test_a_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
 
 def test_a_scratch_folder_lies_beside_the_path_and_is_gone_afterwards(tmp_path: Path) -> None:
     # In a container, a process that was killed may have had the id of this one.
-    (tmp_path / "a" / f".file.{os.getpid()}.tmp" / "left").mkdir(parents=True)
+    (tmp_path / "a" / f".file.{platform.node()}.{os.getpid()}.tmp" / "left").mkdir(parents=True)
     with scratch_folder(tmp_path / "a" / "file") as scratch:
         assert list(scratch.iterdir()) == []
         (scratch / "b").touch()

@@ -1,4 +1,4 @@
-"""Rows 32 to 35 and 40: what is bad before a run is found before DVC deletes the last results."""
+"""Rows 32 to 35, 40, 51, 54, 55, 57 and 58: what is bad before a run is found before DVC deletes the last results."""
 
 import os
 import re
@@ -139,3 +139,66 @@ def test_checking_does_not_import_torch(project: Project) -> None:
     assert done.returncode == 0
     assert "pydantic" in done.stderr
     assert "torch" not in done.stderr
+
+
+@pytest.mark.parametrize("setting", ["epochs=1000000000", f"epochs=1{400 * '0'}", "lr=1e-320", "lr=1e300"])
+def test_row_54_extreme_values_are_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    test_row_33_bad_values_are_refused_by_the_check(project, monkeypatch, capsys, setting)
+
+
+def test_row_54_more_steps_than_fit_into_memory_are_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.set(epochs=10_000, batch_size=1)
+    monkeypatch.chdir(project.path)
+    assert run_stage("check") == 1
+    said = capsys.readouterr().err
+    assert "epochs and batch_size make 12950000 optimizer steps, at most 10000000 are possible" in said
+
+
+@pytest.mark.parametrize(("option", "kilobytes"), [("-v", 3_000_000), ("-f", 1_000)])
+def test_row_55_limits_that_are_too_low_lose_nothing(project: Project, option: str, kilobytes: int) -> None:
+    before, lock = project.results(), project.lock()
+    # dash counts files in blocks of 512 bytes, bash in kilobytes: both are too little.
+    done = project.run("sh", "-c", f"ulimit {option} {kilobytes}; exec python -EP stages/__main__.py check")
+    assert_refused(project, before, lock, done)
+    assert f"check: ulimit {option}: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["data", "metrics", "models", "plots", "receipts"])
+def test_row_58_a_linked_folder_of_outputs_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    link(project, name)
+    before = project.results()
+    monkeypatch.chdir(project.path)
+    assert run_stage("check") == 1
+    assert f"check: {name}: is a symbolic link to " in capsys.readouterr().err
+    assert project.results() == before
+
+
+def link(project: Project, name: str) -> None:
+    """Move a folder to another place, as to a larger disk, and leave a link."""
+    elsewhere = project.path.with_name("elsewhere")
+    (project.path / name).rename(elsewhere)
+    (project.path / name).symlink_to(elsewhere)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["data", "metrics", "models", "plots", "receipts"])
+def test_row_58_a_linked_folder_of_outputs_loses_nothing(project: Project, name: str) -> None:
+    link(project, name)
+    before, lock = project.results(), project.lock()
+    project.set(epochs=1)
+    assert_refused(project, before, lock, project.dvc("repro"))
+
+
+def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(project: Project) -> None:
+    before = project.results()
+    settings = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0"}
+    done = project.run("taskset", "--cpu-list", "0", "python", "-EP", "stages/__main__.py", "train", **settings)
+    assert done.returncode == 0, done.stderr
+    assert project.results() == before

@@ -4,6 +4,7 @@ import multiprocessing
 import multiprocessing.process
 import os
 import pickle
+import platform
 import random
 import shutil
 import signal
@@ -16,10 +17,12 @@ from types import ModuleType
 
 import pytest
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from ruamel.yaml import YAML
 
 import stages.__main__
-from src.train.checkpoint import SealedFiles
+from src.train.checkpoint import Checkpoints, SealedFiles, delete_oldest, shared_folder
+from src.train.classifier import Classifier
 from tests.faults.project import Project, run_stage, shared, wait_for
 
 INJECT = str(Path(__file__).parent / "inject")
@@ -27,10 +30,10 @@ INJECT = str(Path(__file__).parent / "inject")
 PLACES = {
     "before-the-first-epoch": ("open", "train-images-idx3-ubyte", 3, 0),
     "in-the-middle-of-an-epoch": ("os.rename", "history.csv", 1, 0.05),
-    "while-a-checkpoint-is-written": ("os.rename", "unfinished.ckpt", 1, 0),
+    "while-a-checkpoint-is-written": ("os.rename", ".ckpt", 1, 0),
     "at-the-end-of-an-epoch": ("open", "history.csv", 1, 0),
     "while-outputs-are-written": ("os.rename", "learning_curve.png", 0, 0),
-    "after-the-model-is-written": ("os.remove", "/unfinished.ckpt", 0, 0),
+    "after-the-model-is-written": ("os.rename", "model.safetensors", 0, 0.02),
 }
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 QUICK = ("SIGKILL", "in-the-middle-of-an-epoch")
@@ -57,6 +60,11 @@ def to_train(project: Project) -> Project:
 def forget(project: Project) -> None:
     for path in (project.path / "logs/checkpoints").glob("*.ckpt"):
         path.unlink()
+
+
+def only_checkpoint(project: Project) -> Path:
+    (path,) = (project.path / "logs/checkpoints").iterdir()
+    return path
 
 
 def assert_same_results(project: Project, reproduced: Project) -> None:
@@ -176,7 +184,7 @@ def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
     capsys: pytest.CaptureFixture[str],
     damage: Callable[[bytes], bytes],
 ) -> None:
-    checkpoint = project.path / "logs/checkpoints/finished.ckpt"
+    checkpoint = only_checkpoint(project)
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     assert train_here(project, monkeypatch, epochs=4) == 0
     said = capsys.readouterr()
@@ -256,18 +264,6 @@ def test_row_14_fewer_epochs_start_over(
     assert results == fresh_results(project, monkeypatch)
 
 
-def test_row_14_as_many_epochs_as_are_done_start_over(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before, checkpoints = project.results(), project.path / "logs/checkpoints"
-    (checkpoints / "finished.ckpt").rename(checkpoints / "unfinished.ckpt")
-    for out in project.lock()["train"]["outs"]:
-        (project.path / out["path"]).unlink()
-    assert train_here(project, monkeypatch) == 0
-    assert "Going on" not in capsys.readouterr().out
-    assert project.results() == before
-
-
 def test_a_finished_training_is_not_gone_on_from_when_it_is_forced(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,8 +288,8 @@ def test_row_37_a_malicious_checkpoint_does_not_run(
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     marker = project.path / "pwned"
-    SealedFiles().save_checkpoint({"evil": Evil(marker)}, project.path / "logs/checkpoints/finished.ckpt")
-    assert train_here(project, monkeypatch, epochs=1) == 0
+    SealedFiles().save_checkpoint({"evil": Evil(marker)}, only_checkpoint(project))
+    assert train_here(project, monkeypatch, epochs=3) == 0
     assert "is no checkpoint of this pipeline" in capsys.readouterr().err
     assert not marker.exists()
     pickle.loads(pickle.dumps(Evil(marker)))
@@ -321,10 +317,122 @@ def test_row_7_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one
 
 
 def test_scratch_files_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_path: Path) -> None:
-    (tmp_path / ".a.ckpt.1.tmp").touch()
+    here = platform.node()
+    (tmp_path / f".a.ckpt.{here}.1.tmp").touch()
+    (tmp_path / ".a.ckpt.elsewhere.2.tmp").touch()
     dead = multiprocessing.get_context("fork").Process(target=int)
     dead.start()
     dead.join()
-    (tmp_path / f".a.ckpt.{dead.pid}.tmp").touch()
+    (tmp_path / f".a.ckpt.{here}.{dead.pid}.tmp").touch()
     SealedFiles().save_checkpoint({}, tmp_path / "a.ckpt")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.ckpt.1.tmp", "a.ckpt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f".a.ckpt.{here}.1.tmp", ".a.ckpt.elsewhere.2.tmp", "a.ckpt"]
+    )
+
+
+def unlock(project: Project) -> None:
+    """What a `dvc repro` leaves whose disk was full when DVC stored the results of training."""
+    yaml, lock = YAML(), project.path / "dvc.lock"
+    content = yaml.load(lock)
+    del content["stages"]["train"]
+    yaml.dump(content, lock)
+    for out in project.declared_outs("train"):
+        (project.path / out).unlink()
+
+
+def test_row_53_a_finished_training_whose_results_were_lost_does_not_train_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = project.results()
+    unlock(project)
+    monkeypatch.setattr(Classifier, "training_step", None)
+    assert train_here(project, monkeypatch) == 0
+    assert "Going on after epoch 2 of 2" in capsys.readouterr().out
+    assert project.results() == before
+
+
+def test_row_53_drift_ends_a_training_before_its_next_epoch(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = project.path / "src/model/network.py"
+    original = source.read_text()
+
+    def edit(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
+        write(self, trainer, pl_module)
+        source.write_text(original + "# edited\n")
+
+    write = Checkpoints.on_train_epoch_end
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_epoch_end", edit)
+        assert train_here(project, patch, epochs=500, lr=0.002) == 1
+    assert "src/model/network.py changed during the run" in capsys.readouterr().err
+    source.write_text(original)
+    project.set(epochs=2)
+    assert train_here(project, monkeypatch) == 0
+    assert "Going on after epoch 1 of 2" in capsys.readouterr().out
+
+
+def test_row_52_all_copies_of_a_repository_share_a_folder(tmp_path: Path) -> None:
+    assert shared_folder(tmp_path) == tmp_path / "logs/checkpoints"
+    for copy in ("standalone/tmpabc", "tmp12/nested"):
+        assert shared_folder(tmp_path / ".dvc/tmp/exps" / copy) == tmp_path / "logs/checkpoints"
+
+
+def test_row_52_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / str(number)).write_bytes(bytes(10))
+        os.utime(tmp_path / str(number), (number, number))
+    delete_oldest(tmp_path, most_files=5, most_bytes=1000)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3", "4", "5"]
+    delete_oldest(tmp_path, most_files=5, most_bytes=25)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "5"]
+    delete_oldest(tmp_path, most_files=5, most_bytes=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["5"]
+
+
+def delete_often(folder: Path) -> None:
+    for number in range(200):
+        (folder / f"{os.getpid()}-{number}").touch()
+        delete_oldest(folder, most_files=3)
+
+
+def test_row_52_many_writers_may_delete_at_once(tmp_path: Path) -> None:
+    writers = [multiprocessing.get_context("fork").Process(target=delete_often, args=(tmp_path,)) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
+    assert len(list(tmp_path.iterdir())) <= 3
+
+
+SLURM = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+def test_row_45_lightnings_own_checkpoints_are_ignored_in_a_batch_system(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (".", "logs", "logs/checkpoints", "models"):
+        shutil.copy(only_checkpoint(project), project.path / folder / "hpc_ckpt_1.ckpt")
+        if folder == "logs/checkpoints":
+            (project.path / folder / "hpc_ckpt_1.ckpt").rename(project.path / folder / "hpc_ckpt_2.ckpt")
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert train_here(project, monkeypatch, seed=1) == 0
+    results = project.results()
+    for name in SLURM:
+        monkeypatch.delenv(name)
+    assert results == fresh_results(project, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", pytest.param("SIGTERM", marks=pytest.mark.slow)])
+def test_row_45_a_signal_of_a_batch_system_ends_the_stage_and_its_own_checkpoint_resumes_it(
+    to_train: Project, uninterrupted: Project, name: str
+) -> None:
+    kill_at = ",".join(map(str, ("train", name, *PLACES["at-the-end-of-an-epoch"])))
+    path = f"{INJECT}{os.pathsep}{to_train.env['PATH']}"
+    done = to_train.dvc("repro", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill_at, **SLURM)
+    assert f"exited with {128 + signal.Signals[name]}" in done.stderr + done.stdout
+    assert not list(to_train.path.rglob("hpc_ckpt*"))
+    assert "Going on after epoch" in to_train.repro(**SLURM)
+    assert_same_results(to_train, uninterrupted)

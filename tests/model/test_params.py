@@ -179,3 +179,64 @@ def test_yaml_is_of_version_1_2(tmp_path: Path) -> None:
 def test_params_cannot_be_changed(params: Params) -> None:
     with pytest.raises(ValueError, match="frozen"):
         params.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *[("epochs", text) for text in ["10001", f"1{400 * '0'}"]],
+        *[("lr", text) for text in ["1e-320", "1e7"]],
+        ("batch_size", "60001"),
+        ("weight_decay", "1e300"),
+    ],
+)
+def test_row_54_an_extreme_value_is_refused_in_a_short_line(tmp_path: Path, key: str, text: str) -> None:
+    message = error_of(write(tmp_path, **{key: text}))
+    assert f" {key} must be " in message
+    assert len(message) < 300
+
+
+ODD_VALUES = (
+    *(
+        "2026-02-30",
+        "0000-00-00",
+        "2026-13-01T99:99:99",
+        "!!timestamp x",
+        "!!int x",
+        "!!float x",
+        "!!bool x",
+        "!!int ''",
+    ),
+    *("!!binary x", "!!set {a}", "!!omap [a: 1]", "!!python/object:os.system x", "!foo x", "&a [*a]", "*a", "{<<: 1}"),
+    *(
+        5000 * "9",
+        "0x" + 5000 * "f",
+        "1e400",
+        2000 * "[",
+        1000 * "{a: ",
+        "? [1, 2]\n  : 3",
+        "{[1]: 2}",
+        "? |\n  x\n  y",
+    ),
+    *("\0", "\x85", "\u2028", "\ufeff", "'", '"', "|9", "%YAML 3.0", "---", "- 1", "@", "\t1", '"\\ud800"', "1: 2: 3"),
+)
+
+
+@given(st.data())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_row_54_no_content_gives_more_than_one_line(data: st.DataObject, tmp_path: Path) -> None:
+    lines = [f"{key}: {value}" for key, value in COMMITTED.items()]
+    odd = st.sampled_from(ODD_VALUES) | st.text(max_size=20)
+    for _ in range(data.draw(st.integers(1, 3))):
+        number, value = data.draw(st.integers(0, len(lines) - 1)), data.draw(odd)
+        key = data.draw(st.sampled_from([lines[number].partition(":")[0], "x", "?", value]))
+        lines[number] = f"{key}: {value}"
+    content = "\n".join(lines).encode(data.draw(st.sampled_from(["utf-8", "utf-16", "latin-1"])), "replace")
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content[data.draw(st.integers(0, 3)) :])
+    said = ""
+    try:
+        load_params(path)
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1

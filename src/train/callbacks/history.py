@@ -23,5 +23,9 @@ class HistoryCSV(EpochRecorder):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the table up to this epoch."""
         super().on_train_epoch_end(trainer, pl_module)
+        self.write()
+
+    def write(self) -> None:
+        """Write the table of all epochs so far."""
         table = pd.DataFrame(self.rows).reindex(columns=COLUMNS)
         write_text(self.path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -1,0 +1,46 @@
+import errno
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from src.core.files import write_bytes
+from src.guard.advice import ADVICE, MEMORY, advice_on
+
+
+@pytest.mark.parametrize("number", ADVICE, ids=errno.errorcode.get)
+def test_row_56_an_error_of_the_machine_names_the_file_and_the_repair(number: int) -> None:
+    line = advice_on(OSError(number, os.strerror(number), "models/model.safetensors"))
+    assert line == f"models/model.safetensors: {os.strerror(number)}; {ADVICE[number]}"
+
+
+def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            write_bytes(tmp_path / "model", bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(advice_on(caught.value)).startswith(f"{tmp_path}/model: File too large; raise the limit")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        ImportError("libtorch_cuda.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_row_55_too_little_memory_is_said_in_one_line(error: Exception) -> None:
+    assert advice_on(error) == MEMORY
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.ENOENT, "No such file", "x"), KeyError("x")])
+def test_a_defect_is_none_of_the_machine(error: Exception) -> None:
+    assert advice_on(error) is None
