@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -30,6 +29,7 @@ def ending_on_signals(last_words: str) -> Iterator[list[int]]:
         The signals that have come so far; grows meanwhile.
     """
     received: list[int] = []
+    unwound = threading.Event()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
@@ -41,8 +41,7 @@ def ending_on_signals(last_words: str) -> Iterator[list[int]]:
         with os.fdopen(reader, "rb", buffering=0) as wakeups:
             while (wakeup := wakeups.read(1)) and wakeup[0] not in caught:
                 continue
-        if wakeup:
-            time.sleep(GRACE_SECONDS)
+        if wakeup and not unwound.wait(GRACE_SECONDS):
             # Not with print, whose lock the main thread may hold.
             os.write(2, f"{last_words}\n".encode())
             os._exit(128 + wakeup[0])
@@ -56,6 +55,7 @@ def ending_on_signals(last_words: str) -> Iterator[list[int]]:
     try:
         yield received
     finally:
+        unwound.set()
         for number, handler in caught.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(previous)
