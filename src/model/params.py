@@ -92,12 +92,14 @@ def _short(value: object, words: Callable[[object], str] = str) -> str:
 
 
 def _range(key: str) -> str:
-    """The range of a field in words, such as ' of at least 1'."""
-    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    parts = [
-        f"{word} {bound}"
+    """The range of a field in words, such as ' from 1 to 10000'."""
+    bounds = {
+        name: bound
         for limit in Params.model_fields[key].metadata
-        for name, word in words.items()
+        for name in ("ge", "gt", "le", "lt")
         if (bound := getattr(limit, name, None)) is not None
-    ]
-    return " " + " and ".join(parts) if parts else ""
+    }
+    if {"ge", "le"} <= set(bounds):
+        return f" from {bounds['ge']} to {bounds['le']}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    return " " + " and ".join(f"{words[name]} {bound}" for name, bound in bounds.items()) if bounds else ""

@@ -169,6 +169,11 @@ class Project:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def dvc_ref(self, name: str) -> str:
+        """The git reference of an experiment."""
+        (reference,) = self.git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
+        return reference
+
     def commit(self) -> None:
         self.git("add", "--all", "--", ".", ":!logs.txt")
         self.git("commit", "--quiet", "--allow-empty", "--message", "state")

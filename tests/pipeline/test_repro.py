@@ -60,7 +60,7 @@ def test_changed_data_fails_by_name_and_is_mended_by_the_named_command(project: 
 def test_a_bad_param_fails_by_key_in_one_line(project: Project) -> None:
     project.set(epochs="abc")
     failure = failed(project.dvc("repro"))
-    assert "check: params.yaml: epochs must be a whole number of at least 1, got 'abc'" in failure
+    assert "check: params.yaml: epochs must be a whole number from 1 to 10000, got 'abc'" in failure
     assert "Traceback" not in failure
     # The last results are still in place.
     assert project.git("status", "--porcelain").split() == ["M", "params.yaml"]

@@ -1,0 +1,106 @@
+"""Row 52: an experiment that DVC runs in a copy and that is killed goes on, though DVC deletes the copy."""
+
+import os
+import random
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ruamel.yaml import YAML
+
+from src.core.files import md5
+from tests.faults.project import Project, run_stage, wait_for
+
+EPOCHS = 10
+GOING_ON = re.compile(r"Going on after epoch (\d+) of 10")
+
+
+@pytest.fixture
+def experiments(project: Project) -> Project:
+    project.set(epochs=EPOCHS, schedule="one-cycle")
+    project.commit()
+    return project
+
+
+def trainer(project: Project) -> psutil.Process | None:
+    """The process that trains in one of the copies."""
+    copies = project.path / ".dvc/tmp/exps"
+    for process in psutil.process_iter():
+        try:
+            if process.cmdline()[-2:] == ["stages/__main__.py", "train"] and copies in Path(process.cwd()).parents:
+                return process
+        except psutil.Error:
+            continue
+    return None
+
+
+def start(project: Project, name: str, seed: int, queued: bool) -> Any:
+    """Start an experiment; returns what to poll: whether it is still running."""
+    settings = ("--name", name, "--set-param", f"seed={seed}")
+    if not queued:
+        process = project.start(sys.executable, "-m", "dvc", "exp", "run", "--temp", *settings)
+        return lambda: process.poll() is None
+    assert project.dvc("exp", "run", "--queue", *settings).returncode == 0
+    assert project.dvc("queue", "start").returncode == 0
+    return lambda: not re.search(rf"{name}.*(Success|Failed)", project.dvc("queue", "status").stdout)
+
+
+def said(project: Project, name: str, queued: bool) -> str:
+    return project.dvc("queue", "logs", name).stdout if queued else project.output()
+
+
+def fresh_hashes(project: Project, folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> dict[str, str]:
+    """Hashes of what an uninterrupted training in a repository of its own writes."""
+    fresh = project.copy(folder)
+    for path in (fresh.path / "logs/checkpoints").glob("*"):
+        path.unlink()
+    fresh.set(seed=seed)
+    with monkeypatch.context() as patch:
+        patch.chdir(fresh.path)
+        assert run_stage("train") == 0
+    return {out["path"]: md5(fresh.path / out["path"]) for out in fresh.lock()["train"]["outs"]}
+
+
+def locked_hashes(project: Project, name: str) -> dict[str, str]:
+    """Hashes of what an experiment's training has locked."""
+    lock = YAML(typ="safe").load(project.git("show", f"{project.dvc_ref(name)}:dvc.lock"))
+    return {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("queued", "kills"), [(False, 40), (True, 10)], ids=["temp", "queued"])
+def test_row_52_experiments_killed_at_random_go_on(
+    experiments: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: bool, kills: int
+) -> None:
+    generator, done, resumed, seed = random.Random(0), 0, 0, 0
+    while done < kills:
+        seed += 1
+        checkpoints = set((experiments.path / "logs/checkpoints").iterdir())
+        for attempt in range(kills + 1):
+            name = f"s{seed}a{attempt}"
+            runs = start(experiments, name, seed, queued)
+            process = wait_for(lambda: trainer(experiments) or not runs(), "a trainer")  # noqa: B023
+            before = set((experiments.path / "logs/checkpoints").iterdir()) - checkpoints
+            # Until about the end of training: importing takes some seconds, an epoch some tenths of one.
+            deadline = time.monotonic() + generator.uniform(0, 12)
+            while process.is_running() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            killed = done < kills and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            if killed:
+                os.kill(process.pid, generator.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP]))
+                done += 1
+            wait_for(lambda: not runs(), "the end of the experiment", seconds=300)  # noqa: B023
+            going_on = GOING_ON.search(said(experiments, name, queued))
+            # A trainer that was killed while it imported torch has not said anything.
+            assert bool(going_on) <= bool(before)
+            if not killed:
+                assert bool(going_on) == bool(before)
+                resumed += bool(going_on)
+                break
+        assert locked_hashes(experiments, name) == fresh_hashes(experiments, tmp_path / name, monkeypatch, seed)
+    print(f"{done} kills of {seed} experiments, {resumed} of which went on where they were and ended in the same bytes")
