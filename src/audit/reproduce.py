@@ -165,7 +165,7 @@ def _explain(console: Console, committed: Results, again: Results, clone: Path) 
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _table(expected: dict[str, str], found: dict[str, str]) -> Table:

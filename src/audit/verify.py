@@ -92,7 +92,7 @@ def _check_receipt(root: Path, stage: str, lock: dict[str, Any]) -> str:
 def _entries(listing: Path) -> list[dict[str, str]]:
     """Files of a folder in the cache; none if the listing is unreadable, which is reported by its hash."""
     try:
-        return json.loads(listing.read_text())
+        return json.loads(listing.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
 

@@ -19,7 +19,7 @@ def machine() -> dict[str, str | dict[str, str]]:
 
 def processor() -> dict[str, str]:
     """Model and instructions of the processor, as far as the system tells."""
-    lines = CPUINFO.read_text().split("\n\n")[0].splitlines() if CPUINFO.exists() else []
+    lines = CPUINFO.read_text(encoding="utf-8").split("\n\n")[0].splitlines() if CPUINFO.exists() else []
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     model = [fields[name] for name in MODEL_FIELDS if name in fields] or [platform.processor()]
     instructions = sorted(flag for flag in fields.get("flags", "").split() if flag.startswith(INSTRUCTIONS))

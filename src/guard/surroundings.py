@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from src.model.accelerator import CHOICE
 
 # oneDNN waits forever for the second of two threads where OpenMP was told to start fewer than it is asked for.
-FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED", "OMP_TEAMS_THREAD_LIMIT", "OMP_THREAD_LIMIT")
+FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT")
 
 
 def settle(environ: MutableMapping[str, str]) -> None:
