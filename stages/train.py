@@ -134,10 +134,8 @@ def train(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    done = _epochs_done(checkpoints, params.epochs)
     started = time.perf_counter()
-    resume_from = checkpoints.path if checkpoints and done else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    trainer.fit(classifier, datamodule=data, ckpt_path=_resume(checkpoints, params.epochs), weights_only=True)
     seconds = time.perf_counter() - started
     # Where all epochs were done before, Lightning restores the state and calls no callback.
     history.write()
@@ -159,16 +157,17 @@ def _identity(origin: Mapping[str, str], schedule: str, accelerator: str) -> dic
     return {**counting, **versions(*PACKAGES), "accelerator": accelerator, "cuda": cuda}
 
 
-def _epochs_done(checkpoints: Checkpoints | None, epochs: int) -> int:
-    """Epochs that need not be done again, of so many; says so on the terminal."""
+def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
+    """Where to go on from; says so on the terminal."""
     try:
         done = checkpoints.find(epochs) if checkpoints else 0
     except DamagedError as error:
         print(f"train: {error}; training starts over", file=sys.stderr)
-        return 0
-    if done:
-        print(f"Going on after epoch {done} of {epochs}")
-    return done
+        return None
+    if not checkpoints or not done:
+        return None
+    print(f"Going on after epoch {done} of {epochs}, from {checkpoints.path}")
+    return checkpoints.path
 
 
 def _quiet_lightning() -> None:
