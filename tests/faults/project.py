@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+from unittest.mock import patch
 
 import dvc.cli
-import dvc.logger
 import psutil
 import pytest
 from ruamel.yaml import YAML
@@ -279,4 +279,6 @@ def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], N
 
 def run_stage(stage: str) -> int:
     """Run a stage under its guard in this process and the current directory; no process starts, nothing is imported."""
-    return stages.__main__.main(stage)
+    # A stage sets variables for its own process, some of which a checkpoint is stamped with.
+    with patch.dict(os.environ):
+        return stages.__main__.main(stage)
