@@ -198,11 +198,6 @@ class Project:
     def lock(self) -> dict[str, Any]:
         return self.read_yaml("dvc.lock")["stages"]
 
-    def declared_outs(self, stage: str) -> list[str]:
-        declared = YAML(typ="safe").load(self.path / "dvc.yaml")["stages"][stage]
-        entries = [entry for kind in ("outs", "metrics", "plots") for entry in declared.get(kind, [])]
-        return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-
     def outs(self) -> dict[str, str]:
         """Hash of every output by path, as locked."""
         return {out["path"]: out["md5"] for stage in self.lock().values() for out in stage.get("outs", [])}
