@@ -133,7 +133,7 @@ def install(lock: Path) -> bool:
 
 def main(lock: Path) -> int:
     """Install the lock file, one installation at a time; returns the exit code."""
-    with Path(__file__).open() as itself:
+    with Path(__file__).open(encoding="utf-8") as itself:
         fcntl.flock(itself, fcntl.LOCK_EX)
         done = install(lock)
         if done or is_unchanged():
