@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from src.core.dataset import load_split
-from src.model.determinism import pin
+from src.core.dataset import load_examples
+from src.model.determinism import configure_determinism
 from src.model.network import CNN, normalize
 from src.model.split import split_indices
 
 
 def fit_seconds(data_dir: Path, epochs: int, batch_size: int, lr: float, bf16: bool) -> float:
     """Train with a bare loop; returns the seconds of all epochs."""
-    pin()
+    configure_determinism()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    data = load_split(data_dir, "train")
+    data = load_examples(data_dir, "train")
     images, labels = torch.tensor(data.images, device=device), torch.tensor(data.labels, device=device).long()
     train, val = (torch.from_numpy(part).to(device) for part in split_indices(data.labels, val_fraction=0.1, seed=0))
     torch.manual_seed(0)

@@ -25,30 +25,58 @@ from stages.train import DATA_DIR
 
 MEASURED = Path("benchmarks/recipes.json")
 TABLE = Path("benchmarks/recipes.md")
-# What each recipe changes in the committed params.yaml.
-PLAIN = {"lr": 0.001, "schedule": "constant", "label_smoothing": 0.0, "shift": 0}
-FAST = {"epochs": 2, "batch_size": 384, "lr": 0.008, "shift": 1, "precision": "bf16"}
-ACCURATE = {
+# Each recipe names every param but the seed, so that it stays the same when a default in params.yaml changes.
+PLAIN: dict[str, object] = {
+    "dataset": "mnist",
+    "architecture": "cnn",
+    "val_fraction": 0.1,
+    "epochs": 10,
+    "batch_size": 128,
+    "lr": 0.001,
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "label_smoothing": 0.0,
+    "shift": 0,
+    "rotation": 0.0,
+    "scale": 0.0,
+    "ema": 0.0,
+    "precision": "fp32",
+    "tta_shift": 0,
+}
+FAST = PLAIN | {
+    "epochs": 2,
+    "batch_size": 384,
+    "lr": 0.008,
+    "schedule": "one-cycle",
+    "label_smoothing": 0.1,
+    "shift": 1,
+    "precision": "bf16",
+}
+ACCURATE = PLAIN | {
     "architecture": "resnet",
     "epochs": 15,
     "lr": 0.004,
+    "schedule": "one-cycle",
+    "label_smoothing": 0.1,
     "shift": 1,
     "rotation": 10.0,
     "scale": 0.1,
     "ema": 0.995,
     "precision": "bf16",
 }
-# Pixels of `test_shift` under which every model is scored a second time.
-TEST_SHIFT = 1
+# The default recipe is whatever params.yaml says.
+RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
+# Pixels of `tta_shift` under which every model is scored a second time.
+TTA_SHIFT = 1
 # Metrics of the test set that are kept of each run, beside the indices of the images that it gets wrong.
 EVAL, _ = ACCURACY
 SCORES = ("test_acc", "test_f1", "test_loss", "test_ece", "test_precision", "test_recall")
-RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
 
 
 def recipe_params(recipe: str, **changes: object) -> Params:
-    """The params of a recipe: the committed params.yaml, the recipe's changes and further ones."""
-    return Params.model_validate(load_params(Path("params.yaml")).model_dump() | RECIPES[recipe] | changes)
+    """The params of a recipe, with further changes; the seed is 0 unless it is among them."""
+    params = RECIPES[recipe] or load_params(Path("params.yaml")).model_dump()
+    return Params.model_validate(params | {"seed": 0} | changes)
 
 
 def command(recipe: str) -> str:
@@ -67,7 +95,7 @@ def measure(recipe: str, seed: int) -> dict[str, Any]:
         as_they_are = evaluate.evaluate(0, DATA_DIR, outputs.model, scores)
         with scores.errors.open(newline="") as file:
             wrong = [int(row["index"]) for row in csv.DictReader(file)]
-        shifted = evaluate.evaluate(TEST_SHIFT, DATA_DIR, outputs.model, scores)
+        shifted = evaluate.evaluate(TTA_SHIFT, DATA_DIR, outputs.model, scores)
         validation = json.loads(outputs.metrics.read_text())["final"]["val_acc"]
     return {
         "seed": seed,
@@ -79,26 +107,27 @@ def measure(recipe: str, seed: int) -> dict[str, Any]:
     }
 
 
-def spread(runs: list[dict[str, Any]], metric: str) -> str:
+def spread(runs: list[dict[str, Any]], metric: str, form: str = ".3%") -> str:
     """Mean and sample standard deviation of a metric over the seeds; runs of before it was measured have none."""
     values = [run[metric] for run in runs if metric in run]
     if not values:
         return "-"
-    deviation = f" ± {statistics.stdev(values):.3%}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3%}{deviation}"
+    deviation = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{form}}{deviation}"
 
 
 def table(measured: dict[str, dict]) -> list[str]:
     """One row a recipe."""
-    shifted = f"with `test_shift={TEST_SHIFT}`"
+    shifted = f"with `tta_shift={TTA_SHIFT}`"
     lines = [
-        f"| recipe | seeds | test accuracy | {shifted} | validation: mean | fit, s: median | command |",
-        "|---|---|---|---|---|---|---|",
+        f"| recipe | seeds | test accuracy | {shifted} | test loss | ECE | val: mean | fit, s: median | command |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for recipe, entry in measured.items():
         runs = entry["runs"]
         lines.append(
             f"| {recipe} | {len(runs)} | {spread(runs, 'test_acc')} | {spread(runs, 'test_acc_shifted')} | "
+            f"{spread(runs, 'test_loss', '.4f')} | {spread(runs, 'test_ece', '.4f')} | "
             f"{statistics.mean(run['val_acc'] for run in runs):.3%} | "
             f"{statistics.median(run['fit_seconds'] for run in runs):.1f} | `{command(recipe)}` |"
         )
@@ -158,7 +187,7 @@ def save(measured: dict[str, dict]) -> None:
         "# Recipes",
         "",
         f"Written by `python -m benchmarks.recipes RECIPE`. {' / '.join(machines)}. Accuracies are means ± standard "
-        "deviations over the seeds, at the last epoch; `test_shift` averages over shifted copies of each test image.",
+        "deviations over the seeds, at the last epoch; `tta_shift` averages over shifted copies of each test image.",
         "",
     ]
     write_text(TABLE, "\n".join([*heading, *table(measured)]) + "\n")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.core.dataset import Split, load_split
+from src.core.dataset import Examples, load_examples
 from src.core.files import write_json, write_text
 from src.core.run import Facts, Run, versions
 from src.evaluate.error_grid import draw_errors
 from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.evaluate.tiles import draw_tiles
-from src.model.determinism import pin
+from src.model.determinism import configure_determinism
 from src.model.predict import predict_logits
 from src.model.shifts import windows
 from src.model.weights import load_model
@@ -44,16 +44,16 @@ class Outputs:
 
 def main(run: Run) -> Facts:
     """Evaluate the model of the train stage."""
-    evaluate(run.params["test_shift"], DATA_DIR, MODEL_PATH, Outputs())
+    evaluate(run.params["tta_shift"], DATA_DIR, MODEL_PATH, Outputs())
     packages = ("torch", "numpy", "scikit-learn", "matplotlib", "pillow", "safetensors")
     return Facts(versions(*packages), {"device": "cpu", "threads": torch.get_num_threads()})
 
 
-def evaluate(test_shift: int, data_dir: Path, model_path: Path, outputs: Outputs) -> dict[str, float]:
+def evaluate(tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs) -> dict[str, float]:
     """Score a model on the test set and write metrics, tables and the picture of its worst errors.
 
     Args:
-        test_shift: Pixels; probabilities are averaged over all shifts of an image up to this one.
+        tta_shift: Pixels; probabilities are averaged over all shifts of an image up to this one.
         data_dir: What the fetch stage wrote.
         model_path: What the train stage wrote.
         outputs: Where to write.
@@ -64,9 +64,9 @@ def evaluate(test_shift: int, data_dir: Path, model_path: Path, outputs: Outputs
     Raises:
         UserError: If the data or the model is missing or damaged.
     """
-    pin()
-    test = load_split(data_dir, "test")
-    probs = predict(load_model(model_path), test.images, test_shift)
+    configure_determinism()
+    test = load_examples(data_dir, "test")
+    probs = predict(load_model(model_path), test.images, tta_shift)
     metrics = score_predictions(test.labels, probs)
     y_pred, errors = probs.argmax(1), error_rows(test.labels, probs)
     _draw_worst(test, errors, outputs.errors_picture)
@@ -96,7 +96,7 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
     return torch.stack(probs).mean(0).numpy()
 
 
-def _draw_worst(test: Split, errors: list[dict[str, float]], path: Path) -> None:
+def _draw_worst(test: Examples, errors: list[dict[str, float]], path: Path) -> None:
     """Draw the errors of which the model was surest."""
     worst = sorted(errors, key=lambda row: (-row["confidence"], row["index"]))[:WORST]
     draw_errors(

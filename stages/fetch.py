@@ -24,7 +24,7 @@ def main(run: Run) -> Facts:
 
 
 def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256: Mapping[str, str] = SHA256) -> None:
-    """Write a data set so that `load_split` and `torchvision.datasets.MNIST(data_dir.parent)` open it.
+    """Write a data set so that `load_examples` and `torchvision.datasets.MNIST(data_dir.parent)` open it.
 
     Args:
         dataset: `mnist`, which is downloaded, or `digits`, which comes with scikit-learn.

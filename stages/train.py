@@ -14,11 +14,11 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LambdaCallback
 
-from src.core.dataset import load_split
+from src.core.dataset import load_examples
 from src.core.files import write_json
 from src.core.run import Facts, Run, versions
 from src.model.accelerator import chosen_accelerator
-from src.model.determinism import pin
+from src.model.determinism import configure_determinism
 from src.model.network import CalibratedModel, build_model
 from src.model.params import Params
 from src.model.predict import predict_logits
@@ -95,9 +95,9 @@ def train(
         UserError: If the data is missing or damaged, the params do not fit it, or the loss is no number.
     """
     _quiet_lightning()
-    pin()
+    configure_determinism()
     data = TrainingData(
-        load_split(data_dir, "train"),
+        load_examples(data_dir, "train"),
         val_fraction=params.val_fraction,
         batch_size=params.batch_size,
         seed=params.seed,

@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from src.core.dataset import FILES, Split, raw_folder, write_manifest
+from benchmarks.recipes import recipe_params
+from src.core.dataset import FILES, Examples, raw_folder, write_manifest
 from src.core.idx import write_idx
-from src.model.params import Params, load_params
+from src.model.params import Params
 from stages.fetch import fetch
 from tests.faults.project import Project, shared
 
@@ -30,8 +31,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    committed = load_params(REPOSITORY / "params.yaml")
-    return committed.model_copy(update={"dataset": "digits", "epochs": 2, "batch_size": 64})
+    # Not the committed ones, so that a change of a default breaks no test.
+    changes = {"lr": 0.006, "schedule": "one-cycle", "label_smoothing": 0.1, "shift": 2}
+    return recipe_params("plain", dataset="digits", epochs=2, batch_size=64, **changes)
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +62,13 @@ def write_params(folder: Path, params: Params) -> None:
     (folder / "params.yaml").write_text("".join(f"{key}: {value}\n" for key, value in params.model_dump().items()))
 
 
-def random_split(size: int, seed: int = 0) -> Split:
+def random_examples(size: int, seed: int = 0) -> Examples:
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (size, 28, 28), dtype=np.uint8)
-    return Split(images, generator.permutation(np.arange(size) % 10).astype(np.uint8))
+    return Examples(images, generator.permutation(np.arange(size) % 10).astype(np.uint8))
 
 
-def write_dataset(data_dir: Path, train: Split, test: Split) -> None:
+def write_dataset(data_dir: Path, train: Examples, test: Examples) -> None:
     for names, split in zip(FILES.values(), (train, test), strict=True):
         for name, array in zip(names, (split.images, split.labels), strict=True):
             write_idx(raw_folder(data_dir) / name, array)

@@ -22,7 +22,7 @@ IMAGE_SHAPE = (28, 28)
 
 
 @dataclass(frozen=True)
-class Split:
+class Examples:
     """Images, uint8 of shape (N, 28, 28), values 0 to 255, and their labels, uint8 of shape (N,), values 0 to 9."""
 
     images: np.ndarray
@@ -41,7 +41,7 @@ def write_manifest(data_dir: Path) -> None:
     write_text(folder / MANIFEST, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
 
 
-def load_split(data_dir: Path, part: Literal["train", "test"]) -> Split:
+def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
     """Read one of the two official parts, checked against the manifest.
 
     Args:
@@ -61,7 +61,7 @@ def load_split(data_dir: Path, part: Literal["train", "test"]) -> Split:
         raise UserError(f"{labels_path}: expected at least one label, got none")
     if labels.max() >= NUM_CLASSES:
         raise UserError(f"{labels_path}: expected labels from 0 to 9, got {labels.max()}")
-    return Split(images, labels)
+    return Examples(images, labels)
 
 
 def _read(folder: Path, name: str) -> np.ndarray:

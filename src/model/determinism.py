@@ -6,7 +6,7 @@ import torch
 CPU_THREADS = 2
 
 
-def pin() -> None:
+def configure_determinism() -> None:
     """Compute with the same number of CPU threads on every machine."""
     torch.set_num_threads(CPU_THREADS)
     # Lightning's deterministic mode has PyTorch fill all new memory, a kernel launch each; nothing here reads what it

@@ -35,7 +35,7 @@ class Params(BaseModel):
     scale: float = Field(ge=0, le=0.5, description="share by which training images grow or shrink at most")
     ema: float = Field(ge=0, lt=1, description="decay a step of the moving average of the weights; 0: no average")
     precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the network in training")
-    test_shift: int = Field(ge=0, le=4, description="pixels; test images are scored in all positions up to this shift")
+    tta_shift: int = Field(ge=0, le=4, description="pixels; test images are scored in all positions up to this shift")
 
 
 def load_params(path: Path) -> Params:

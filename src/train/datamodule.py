@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from src.core.dataset import Split
+from src.core.dataset import Examples
 from src.core.errors import UserError
 from src.model.shifts import windows
 from src.model.split import split_indices
@@ -24,12 +24,12 @@ class TrainingData(LightningDataModule):
     """The official training set, split into train and validation; both lie on the device as uint8."""
 
     def __init__(
-        self, split: Split, val_fraction: float, batch_size: int, seed: int, augmentation: Augmentation
+        self, examples: Examples, val_fraction: float, batch_size: int, seed: int, augmentation: Augmentation
     ) -> None:
         """Split the training set.
 
         Args:
-            split: Images and labels of the official training set.
+            examples: Images and labels of the official training set.
             val_fraction: Share held out, in (0, 1).
             batch_size: Images in one optimizer step; the last step of an epoch takes what remains.
             seed: Seeds the split and, with the epoch, order and augmentation.
@@ -39,8 +39,8 @@ class TrainingData(LightningDataModule):
             UserError: If a batch would hold more images than the training part has.
         """
         super().__init__()
-        self.split, self.batch_size, self.seed, self.augmentation = split, batch_size, seed, augmentation
-        self.train_indices, self.val_indices = split_indices(split.labels, val_fraction, seed)
+        self.examples, self.batch_size, self.seed, self.augmentation = examples, batch_size, seed, augmentation
+        self.train_indices, self.val_indices = split_indices(examples.labels, val_fraction, seed)
         if batch_size > len(self.train_indices):
             raise UserError(
                 f"params.yaml: batch_size must be at most {len(self.train_indices)}, the number of training images, "
@@ -50,7 +50,7 @@ class TrainingData(LightningDataModule):
 
     def validation_set(self) -> tuple[Tensor, Tensor]:
         """The validation part on the CPU: images, uint8 of shape (N, 28, 28), and labels, int64 of shape (N,)."""
-        images, labels = self.split.images[self.val_indices], self.split.labels[self.val_indices]
+        images, labels = self.examples.images[self.val_indices], self.examples.labels[self.val_indices]
         return torch.from_numpy(images), torch.from_numpy(labels).long()
 
     def setup(self, stage: str) -> None:
@@ -59,7 +59,9 @@ class TrainingData(LightningDataModule):
         self.device = self.trainer.strategy.root_device
 
         def on_device(indices: np.ndarray, shift: int) -> DeviceExamples:
-            images, labels = (torch.from_numpy(array[indices]) for array in (self.split.images, self.split.labels))
+            images, labels = (
+                torch.from_numpy(array[indices]) for array in (self.examples.images, self.examples.labels)
+            )
             return DeviceExamples(windows(self._to_device(images), shift), self._to_device(labels.long()))
 
         self.train = on_device(self.train_indices, self.augmentation.shift)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from src.evaluate.error_grid import draw_errors
 from src.train.learning_curve import draw_learning_curve
-from tests.conftest import random_split
+from tests.conftest import random_examples
 
 ROWS = [
     {"epoch": epoch, "loss": 1 / epoch, "acc": 1 - 0.1 / epoch, "f1": 1 - 0.2 / epoch}
@@ -22,7 +22,7 @@ def picture(path: Path) -> np.ndarray:
 
 
 def draw_random_errors(size: int, path: Path) -> None:
-    draw_errors(random_split(size).images, [f"{i} as {i + 1}" for i in range(size)], f"{size} errors", path)
+    draw_errors(random_examples(size).images, [f"{i} as {i + 1}" for i in range(size)], f"{size} errors", path)
 
 
 def test_the_learning_curve_has_the_same_bytes_twice(tmp_path: Path) -> None:
@@ -78,5 +78,5 @@ def test_more_errors_take_more_lines(tmp_path: Path) -> None:
 
 def test_every_digit_needs_a_title(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
-        draw_errors(random_split(2).images, ["only one"], "2 errors", tmp_path / "errors.png")
+        draw_errors(random_examples(2).images, ["only one"], "2 errors", tmp_path / "errors.png")
     assert not (tmp_path / "errors.png").exists()

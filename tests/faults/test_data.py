@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.core.dataset import FILES, load_split
+from src.core.dataset import FILES, load_examples
 from src.model.network import CalibratedModel, build_model
 from src.model.weights import save_model
 from tests.faults.project import Project, run_stage, wait_for
@@ -64,7 +64,7 @@ def test_row_27_of_two_fetches_at_once_both_are_right(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FETCH.format([]), "digits", str(tmp_path / "MNIST")]
     both = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
-    assert len(load_split(tmp_path / "MNIST", "train").labels) == 1437
+    assert len(load_examples(tmp_path / "MNIST", "train").labels) == 1437
     assert {path.name for path in (tmp_path / "MNIST/raw").iterdir()} == {
         "SHA256SUMS",
         *(name for pair in FILES.values() for name in pair),

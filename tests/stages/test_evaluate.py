@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from src.core.dataset import Split, load_split
+from src.core.dataset import Examples, load_examples
 from src.core.errors import UserError
 from src.core.run import Run
 from src.model.network import build_model, normalize
 from src.model.weights import load_model
 from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
-from tests.conftest import random_split, write_dataset
+from tests.conftest import random_examples, write_dataset
 
 
 def outputs_in(folder: Path) -> Outputs:
@@ -43,14 +43,14 @@ def workspace(tmp_path: Path, digits_dir: Path, trained: Trained, monkeypatch: p
 @pytest.fixture(scope="module")
 def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
     with torch.no_grad():
-        images = torch.tensor(load_split(digits_dir, "test").images)
+        images = torch.tensor(load_examples(digits_dir, "test").images)
         logits = load_model(trained.model).eval()((images[:, None] / 255 - 0.1307) / 0.3081)
     return torch.softmax(logits.double(), 1).numpy()
 
 
 def error_of_main() -> str:
     with pytest.raises(UserError) as caught:
-        main(Run({"test_shift": 0}))
+        main(Run({"tta_shift": 0}))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -58,7 +58,7 @@ def error_of_main() -> str:
 def test_metrics_are_those_of_the_model_on_the_test_set(
     evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path
 ) -> None:
-    metrics, y_true = json.loads(evaluated.metrics.read_text()), load_split(digits_dir, "test").labels
+    metrics, y_true = json.loads(evaluated.metrics.read_text()), load_examples(digits_dir, "test").labels
     assert metrics["test_acc"] == pytest.approx((plain_probs.argmax(1) == y_true).mean(), abs=1e-6)
     assert metrics["test_loss"] == pytest.approx(log_loss(y_true, plain_probs), abs=1e-5)
     assert metrics["test_f1"] == pytest.approx(f1_score(y_true, plain_probs.argmax(1), average="macro"), abs=1e-6)
@@ -66,7 +66,7 @@ def test_metrics_are_those_of_the_model_on_the_test_set(
 
 
 def test_the_tables_are_those_of_the_predictions(evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path) -> None:
-    y_true, y_pred = load_split(digits_dir, "test").labels, plain_probs.argmax(1)
+    y_true, y_pred = load_examples(digits_dir, "test").labels, plain_probs.argmax(1)
     confusion, errors = pd.read_csv(evaluated.confusion), pd.read_csv(evaluated.errors)
     assert list(confusion.columns) == ["actual", "predicted", "count"]
     np.testing.assert_array_equal(confusion["count"].to_numpy().reshape(10, 10), confusion_matrix(y_true, y_pred))
@@ -83,7 +83,7 @@ def test_the_bytes_are_the_same_twice(evaluated: Outputs, trained: Trained, digi
 
 
 def test_many_images_are_predicted_in_parts_and_in_order() -> None:
-    model, images = build_model("cnn", 0), random_split(2345).images
+    model, images = build_model("cnn", 0), random_examples(2345).images
     probs = predict(model, images)
     assert probs.shape == (2345, 10)
     np.testing.assert_allclose(probs.sum(1), 1)
@@ -93,7 +93,7 @@ def test_many_images_are_predicted_in_parts_and_in_order() -> None:
 
 
 def test_predictions_are_averaged_over_all_shifts() -> None:
-    model, images = build_model("cnn", 0), random_split(8).images
+    model, images = build_model("cnn", 0), random_examples(8).images
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
     shifted = [padded[:, down : down + 28, right : right + 28] for down in range(5) for right in range(5)]
     expected = np.mean([predict(model, moved) for moved in shifted], axis=0)
@@ -102,14 +102,14 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
 
 
 def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) -> None:
-    main(Run({"test_shift": 2}))
+    main(Run({"tta_shift": 2}))
     assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
 
 
 def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
-    images = random_split(30).images
+    images = random_examples(30).images
     preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
-    write_dataset(tmp_path / "data", random_split(10), Split(images, preds))
+    write_dataset(tmp_path / "data", random_examples(10), Examples(images, preds))
     outputs = outputs_in(tmp_path)
     assert evaluate(0, tmp_path / "data", trained.model, outputs)["test_acc"] == 1
     assert outputs.errors.read_text() == "index,actual,predicted,confidence\n"
@@ -118,7 +118,7 @@ def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trai
 
 
 def test_main_writes_the_outs(workspace: Path, evaluated: Outputs) -> None:
-    main(Run({"test_shift": 0}))
+    main(Run({"tta_shift": 0}))
     for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
         assert (workspace / own).read_bytes() == expected.read_bytes()
 

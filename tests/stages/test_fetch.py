@@ -7,15 +7,15 @@ import pytest
 from torchvision.datasets import MNIST
 
 import stages.fetch
-from src.core.dataset import FILES, Split, load_split, raw_folder
+from src.core.dataset import FILES, Examples, load_examples, raw_folder
 from src.core.errors import UserError
 from src.core.idx import encode_idx
 from src.core.run import Run
 from src.fetch.digits import digits_as_mnist
 from stages.fetch import fetch, main
-from tests.conftest import random_split
+from tests.conftest import random_examples
 
-TRAIN, TEST = random_split(40, seed=1), random_split(15, seed=2)
+TRAIN, TEST = random_examples(40, seed=1), random_examples(15, seed=2)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def hashes(mirror: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in mirror.iterdir()}
 
 
-def assert_equal(read: Split, expected: Split) -> None:
+def assert_equal(read: Examples, expected: Examples) -> None:
     np.testing.assert_array_equal(read.images, expected.images)
     np.testing.assert_array_equal(read.labels, expected.labels)
 
@@ -49,14 +49,14 @@ def assert_equal(read: Split, expected: Split) -> None:
 def test_digits_need_no_mirror(tmp_path: Path) -> None:
     fetch("digits", tmp_path / "MNIST", mirrors=[])
     parts = digits_as_mnist()
-    assert_equal(load_split(tmp_path / "MNIST", "train"), Split(*parts["train"]))
-    assert_equal(load_split(tmp_path / "MNIST", "test"), Split(*parts["test"]))
+    assert_equal(load_examples(tmp_path / "MNIST", "train"), Examples(*parts["train"]))
+    assert_equal(load_examples(tmp_path / "MNIST", "test"), Examples(*parts["test"]))
 
 
 def test_mnist_comes_unpacked_from_a_folder(tmp_path: Path, mirror: Path) -> None:
     fetch("mnist", tmp_path / "MNIST", [str(mirror)], hashes(mirror))
-    assert_equal(load_split(tmp_path / "MNIST", "train"), TRAIN)
-    assert_equal(load_split(tmp_path / "MNIST", "test"), TEST)
+    assert_equal(load_examples(tmp_path / "MNIST", "train"), TRAIN)
+    assert_equal(load_examples(tmp_path / "MNIST", "test"), TEST)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
@@ -98,7 +98,7 @@ def test_nothing_is_written_where_one_of_four_files_is_missing(tmp_path: Path, m
 
 def test_main_fetches_what_params_name(workspace: Path) -> None:
     main(Run({"dataset": "digits"}))
-    assert len(load_split(workspace / "data/MNIST", "test").labels) == 360
+    assert len(load_examples(workspace / "data/MNIST", "test").labels) == 360
 
 
 def test_main_names_every_mirror_in_one_line_own_first(

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 import stages.train
-from src.core.dataset import load_split, raw_folder
+from src.core.dataset import load_examples, raw_folder
 from src.core.errors import UserError
 from src.core.run import Run
 from src.model.params import Params
@@ -61,7 +61,7 @@ def test_history_and_metrics_agree(trained: Outputs) -> None:
 
 
 def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params: Params, digits_dir: Path) -> None:
-    split = load_split(digits_dir, "train")
+    split = load_examples(digits_dir, "train")
     _, val = split_indices(split.labels, params.val_fraction, params.seed)
     preds, target = predict(load_model(trained.model), split.images[val]).argmax(1), split.labels[val]
     final = json.loads(trained.metrics.read_text())["final"]
@@ -93,7 +93,7 @@ def test_every_ingredient_trains(params: Params, digits_dir: Path, tmp_path: Pat
 
 
 def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: Params, digits_dir: Path) -> None:
-    train_indices, _ = split_indices(load_split(digits_dir, "train").labels, params.val_fraction, params.seed)
+    train_indices, _ = split_indices(load_examples(digits_dir, "train").labels, params.val_fraction, params.seed)
     steps = -(-len(train_indices) // params.batch_size)
     rates = learning_rates(params.schedule, params.lr, params.epochs * steps)
     assert pd.read_csv(trained.history)["lr"].tolist() == pytest.approx(rates[steps - 1 :: steps].tolist(), rel=1e-5)
@@ -117,7 +117,7 @@ def test_each_hyperparameter_arrives_where_it_belongs(
 
 
 def test_the_model_is_calibrated_on_the_validation_part(trained: Outputs, params: Params, digits_dir: Path) -> None:
-    split, model = load_split(digits_dir, "train"), load_model(trained.model)
+    split, model = load_examples(digits_dir, "train"), load_model(trained.model)
     _, val = split_indices(split.labels, params.val_fraction, params.seed)
     logits = predict_logits(model.network, torch.from_numpy(split.images[val]))
     expected = fit_temperature(logits, torch.from_numpy(split.labels[val]).long())
@@ -128,7 +128,7 @@ def test_the_model_is_calibrated_on_the_validation_part(trained: Outputs, params
 
 
 def run(params: Params) -> Run:
-    return Run(params.model_dump(exclude={"dataset", "test_shift"}))
+    return Run(params.model_dump(exclude={"dataset", "tta_shift"}))
 
 
 def test_main_writes_the_outs_and_tells_what_made_them(workspace: Path, params: Params, trained: Outputs) -> None:

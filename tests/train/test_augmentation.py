@@ -4,9 +4,9 @@ import torch
 
 from src.model.shifts import windows
 from src.train.augmentation import Augmentation, warp
-from tests.conftest import random_split
+from tests.conftest import random_examples
 
-IMAGES = torch.from_numpy(random_split(5).images)
+IMAGES = torch.from_numpy(random_examples(5).images)
 
 
 def draw(augmentation: Augmentation, size: int = 2000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from src.model.shifts import windows
 from src.train.augmentation import Augmentation
 from src.train.batches import BatchLoader, DeviceExamples, Selection, in_order, shuffled
-from tests.conftest import random_split
+from tests.conftest import random_examples
 
 MOVING = Augmentation(shift=2, rotation=10.0, scale=0.1)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
 def examples_of(size: int) -> DeviceExamples:
-    split = random_split(size)
+    split = random_examples(size)
     return DeviceExamples(windows(torch.from_numpy(split.images), 0), torch.from_numpy(split.labels).long())
 
 
@@ -64,13 +64,13 @@ def test_a_pass_can_be_repeated() -> None:
 
 
 def test_images_in_their_own_order_are_unmoved() -> None:
-    examples = random_split(6)
+    examples = random_examples(6)
     selected = DeviceExamples(windows(torch.from_numpy(examples.images), 0), torch.arange(6)).images(in_order(6))
     np.testing.assert_array_equal(selected, examples.images)
 
 
 def test_selected_images_are_moved() -> None:
-    images, indices, down, right = random_split(6).images, [4, 0, 4], [0, 3, 6], [6, 3, 1]
+    images, indices, down, right = random_examples(6).images, [4, 0, 4], [0, 3, 6], [6, 3, 1]
     examples = DeviceExamples(windows(torch.from_numpy(images), 3), torch.arange(6))
     selection = Selection(torch.tensor(indices), torch.tensor([down, right]).T)
     padded = np.pad(images, ((0, 0), (3, 3), (3, 3)))

@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from torch import nn
 from torch.nn import functional as F
 
-from src.core.dataset import Split, load_split
-from src.model.determinism import pin
+from src.core.dataset import Examples, load_examples
+from src.model.determinism import configure_determinism
 from src.model.network import build_model, normalize
 from src.model.split import split_indices
 from src.train import datamodule
@@ -25,10 +25,10 @@ LR = 0.002
 
 
 @pytest.fixture(scope="module")
-def split(digits_dir: Any) -> Split:
-    whole = load_split(digits_dir, "train")
+def split(digits_dir: Any) -> Examples:
+    whole = load_examples(digits_dir, "train")
     # 400 images: 320 to train, ten batches; 15 more make a last and smaller one.
-    return Split(whole.images[:419], whole.labels[:419])
+    return Examples(whole.images[:419], whole.labels[:419])
 
 
 class Logged(Callback):
@@ -40,14 +40,14 @@ class Logged(Callback):
 
 
 def fit(
-    split: Split,
+    split: Examples,
     lr: float = LR,
     schedule: str = "constant",
     accelerator: str = "cpu",
     epochs: int = EPOCHS,
     **options: Any,
 ) -> tuple[Classifier, list[dict[str, float]]]:
-    pin()
+    configure_determinism()
     data = TrainingData(split, VAL_FRACTION, BATCH_SIZE, SEED, Augmentation())
     rates = learning_rates(schedule, lr, epochs * data.steps_per_epoch)
     classifier, logged = Classifier(build_model("cnn", SEED), rates, **options), Logged()
@@ -69,7 +69,11 @@ def fit(
 
 
 def fit_plainly(
-    split: Split, schedule: str = "constant", weight_decay: float = 0.0, label_smoothing: float = 0.0, ema: float = 0.0
+    split: Examples,
+    schedule: str = "constant",
+    weight_decay: float = 0.0,
+    label_smoothing: float = 0.0,
+    ema: float = 0.0,
 ) -> nn.Module:
     """The same training as a plain loop over batches, with the loss as a formula."""
     train, _ = split_indices(split.labels, VAL_FRACTION, SEED)
@@ -92,7 +96,7 @@ def fit_plainly(
     return average
 
 
-def evaluate(model: nn.Module, split: Split, indices: np.ndarray) -> dict[str, float]:
+def evaluate(model: nn.Module, split: Examples, indices: np.ndarray) -> dict[str, float]:
     y_true = split.labels[indices]
     with torch.no_grad():
         logits = model(normalize(torch.tensor(split.images[indices])))
@@ -107,7 +111,7 @@ def evaluate(model: nn.Module, split: Split, indices: np.ndarray) -> dict[str, f
 
 
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=["plain", "averaged"])
-def test_validation_scores_are_scikit_learns_of_the_deployed_network(split: Split, options: dict[str, Any]) -> None:
+def test_validation_scores_are_scikit_learns_of_the_deployed_network(split: Examples, options: dict[str, Any]) -> None:
     classifier, epochs = fit(split, **options)
     _, val = split_indices(split.labels, VAL_FRACTION, SEED)
     expected = {f"val_{name}": value for name, value in evaluate(classifier.deployed, split, val).items()}
@@ -115,7 +119,7 @@ def test_validation_scores_are_scikit_learns_of_the_deployed_network(split: Spli
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
-def test_training_scores_are_scikit_learns_over_all_images(split: Split, label_smoothing: float) -> None:
+def test_training_scores_are_scikit_learns_over_all_images(split: Examples, label_smoothing: float) -> None:
     # At a rate of nearly 0 the network stays as it is, so that every batch is scored by the same one.
     _, epochs = fit(split, lr=1e-12, label_smoothing=label_smoothing)
     train, _ = split_indices(split.labels, VAL_FRACTION, SEED)
@@ -125,19 +129,19 @@ def test_training_scores_are_scikit_learns_over_all_images(split: Split, label_s
         assert {name: epoch[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_names_are_logged_every_epoch(split: Split) -> None:
+def test_the_names_are_logged_every_epoch(split: Examples) -> None:
     _, epochs = fit(split)
     scores = {"loss", "acc", "precision", "recall", "f1"}
     assert [set(epoch) for epoch in epochs] == [scores | {f"val_{name}" for name in scores} | {"lr"}] * EPOCHS
 
 
-def test_the_learning_rate_of_the_last_step_is_logged(split: Split) -> None:
+def test_the_learning_rate_of_the_last_step_is_logged(split: Examples) -> None:
     _, epochs = fit(split, schedule="cosine")
     rates = learning_rates("cosine", LR, EPOCHS * 11)
     assert [epoch["lr"] for epoch in epochs] == pytest.approx([rates[10], rates[21]])
 
 
-def test_training_lowers_the_loss(split: Split) -> None:
+def test_training_lowers_the_loss(split: Examples) -> None:
     _, epochs = fit(split, epochs=4)
     losses = [epoch["loss"] for epoch in epochs]
     assert losses == sorted(losses, reverse=True)
@@ -149,7 +153,7 @@ def test_training_lowers_the_loss(split: Split) -> None:
     [{}, {"weight_decay": 0.5}, {"label_smoothing": 0.2}, {"ema": 0.8}, {"schedule": "one-cycle"}],
     ids=lambda options: next(iter(options), "plain"),
 )
-def test_the_weights_are_those_of_a_plain_loop(split: Split, options: dict[str, Any]) -> None:
+def test_the_weights_are_those_of_a_plain_loop(split: Examples, options: dict[str, Any]) -> None:
     ours, theirs = fit(split, **options)[0].deployed, fit_plainly(split, **options)
     start = build_model("cnn", SEED)
     weights = (model.state_dict().values() for model in (ours, theirs, start))
@@ -158,7 +162,7 @@ def test_the_weights_are_those_of_a_plain_loop(split: Split, options: dict[str, 
         assert (own - expected).norm() < 0.02 * moved
 
 
-def test_the_same_weights_come_again_whatever_the_global_random_state(split: Split) -> None:
+def test_the_same_weights_come_again_whatever_the_global_random_state(split: Examples) -> None:
     first, epochs = fit(split, ema=0.9)
     torch.manual_seed(5)
     second, again = fit(split, ema=0.9)
@@ -167,7 +171,7 @@ def test_the_same_weights_come_again_whatever_the_global_random_state(split: Spl
         assert torch.equal(a, b)
 
 
-def test_the_weights_do_not_depend_on_the_batches_per_call(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_do_not_depend_on_the_batches_per_call(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = fit(split)
     monkeypatch.setitem(datamodule.BATCHES_PER_CALL, "cpu", 3)
     other, _ = fit(split)
@@ -175,7 +179,7 @@ def test_the_weights_do_not_depend_on_the_batches_per_call(split: Split, monkeyp
         assert torch.equal(a, b)
 
 
-def test_lower_precision_trains_float32_weights(split: Split) -> None:
+def test_lower_precision_trains_float32_weights(split: Examples) -> None:
     classifier, epochs = fit(split, precision="bf16", epochs=4)
     assert {weight.dtype for weight in classifier.deployed.parameters()} == {torch.float32}
     assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
@@ -183,7 +187,7 @@ def test_lower_precision_trains_float32_weights(split: Split) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("options", [{}, {"ema": 0.8}, {"schedule": "one-cycle"}])
-def test_a_gpu_trains_the_same_weights(split: Split, options: dict[str, Any]) -> None:
+def test_a_gpu_trains_the_same_weights(split: Examples, options: dict[str, Any]) -> None:
     ours, theirs = fit(split, accelerator="gpu", **options)[0].deployed, fit_plainly(split, **options)
     weights = (model.state_dict().values() for model in (ours, theirs, build_model("cnn", SEED)))
     for own, expected, first in zip(*weights, strict=True):

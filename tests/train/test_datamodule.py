@@ -4,16 +4,16 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from src.core.dataset import Split
+from src.core.dataset import Examples
 from src.core.errors import UserError
 from src.model.split import split_indices
 from src.train import datamodule
 from src.train.augmentation import Augmentation
 from src.train.batches import Batches, Selection
 from src.train.datamodule import TrainingData
-from tests.conftest import random_split
+from tests.conftest import random_examples
 
-SPLIT = random_split(203)
+SPLIT = random_examples(203)
 
 
 class Collector(LightningModule):
@@ -49,7 +49,12 @@ def split_up(batches: Batches) -> list[tuple[Tensor, Tensor]]:
 
 
 def collect(
-    split: Split = SPLIT, batch_size: int = 16, seed: int = 0, epochs: int = 1, shift: int = 0, accelerator: str = "cpu"
+    split: Examples = SPLIT,
+    batch_size: int = 16,
+    seed: int = 0,
+    epochs: int = 1,
+    shift: int = 0,
+    accelerator: str = "cpu",
 ) -> Collector:
     collector = Collector()
     trainer = Trainer(

@@ -7,7 +7,7 @@ from src.model.network import normalize
 from src.model.shifts import windows
 from src.train.batches import Batches, DeviceExamples, Selection
 from src.train.steps import StepRunner
-from tests.conftest import random_split
+from tests.conftest import random_examples
 
 CALLS = ((4, 0), (2, 30), (4, 7))  # steps and first image
 BATCH_SIZE = 3
@@ -26,7 +26,7 @@ def rates(steps: int) -> Tensor:
 
 def run_calls(device: str) -> tuple[list[Tensor], nn.Module]:
     """Logits of each call, and the averaged network."""
-    model, average, split = network().to(device), network().to(device), random_split(50)
+    model, average, split = network().to(device), network().to(device), random_examples(50)
     images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
     examples = DeviceExamples(windows(images, 0), labels.long())
     optimizer = torch.optim.AdamW(model.parameters(), lr=torch.zeros(()), fused=True, capturable=device == "cuda")
@@ -40,7 +40,7 @@ def run_calls(device: str) -> tuple[list[Tensor], nn.Module]:
 
 
 def run_plainly() -> tuple[list[Tensor], nn.Module]:
-    model, average, split = network(), network(), random_split(50)
+    model, average, split = network(), network(), random_examples(50)
     optimizer, seen = torch.optim.AdamW(model.parameters()), []
     for steps, start in CALLS:
         for step, rate in enumerate(rates(steps)):
