@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from benchmarks.machine import machine
-from src.core.dataset import load_split
+from src.core.dataset import load_examples
 from src.core.files import write_json, write_text
 from src.model.params import Params, load_params
 from src.report.noise import ACCURACY, NOISE, format_noise, measure_noise, parse_noise, updated
@@ -159,7 +159,7 @@ def save_noise(entries: list[dict[str, Any]]) -> None:
     """Put what another seed changes into metrics_noise.json, which the report reads; one seed tells nothing."""
     file = Path(NOISE)
     known = parse_noise(file.read_text(), NOISE) if file.exists() else []
-    images = len(load_split(DATA_DIR, "test").labels)
+    images = len(load_examples(DATA_DIR, "test").labels)
     stages = YAML(typ="safe").load(Path("dvc.lock"))["stages"]
     data = next(out["md5"] for out in stages["fetch"]["outs"] if out["path"] == TEST_DATA)
     for entry in entries:
