@@ -1,5 +1,6 @@
 """What is installed: the lock files against the lists that they are made from."""
 
+import os
 import re
 import subprocess
 import sys
@@ -106,9 +107,13 @@ def test_a_half_made_environment_is_recognised(environment: Path, leftover: str)
 
 
 def test_a_failed_download_costs_no_environment_but_a_broken_installation_does(environment: Path) -> None:
+    packages = next(environment.glob("lib/python*/site-packages"))
+    made = packages.stat().st_mtime
     install.UNFINISHED.touch()
+    os.utime(install.UNFINISHED, (made, made))
     assert install.is_unchanged()
-    (next(environment.glob("lib/python*/site-packages")) / "half").mkdir()
+    (packages / "half").mkdir()
+    os.utime(packages, (made + 1, made + 1))
     assert not install.is_unchanged()
 
 
