@@ -315,6 +315,8 @@ def _list_tree(name: str, root: Path, commit: str) -> dict[str, _Entry]:
         state, _, raw = line.partition(b"\t")
         mode, _, object_name, size = state.decode().split()
         path = os.fsdecode(raw)
+        if not size.isdigit() and size != "-":
+            raise UserError(f"{path} of {name}: git cannot read it; try `git fsck`")
         if path in entries or {"", ".", "..", ".git"} & set(path.split("/")):
             raise UserError(f"{path} of {name}: is no path that git could check out, or stands there twice")
         entries[path] = _Entry(mode, object_name, 0 if size == "-" else int(size))
