@@ -23,8 +23,11 @@ reproduce: $(VENV)/installed ## run the last commit again in a clone with an emp
 	python -m src.audit.reproduce
 
 BASE ?= main
+# As it was given: neither make nor the shell expands what is in the name of a revision.
+override BASE := $(value BASE)
+export BASE
 report: $(VENV)/installed-report ## compare the working tree with another revision: make report BASE=main
-	@python -m src.report "$(BASE)"
+	@python -m src.report "$$BASE"
 
 test: $(VENV)/installed-dev ## run the tests
 	python -m pytest -n 2 -m "not slow" --durations=10
