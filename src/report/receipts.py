@@ -6,11 +6,12 @@ from src.core.errors import UserError
 from src.core.receipt import parse_receipt, receipt_path, why_void
 from src.report.document import Data, Message, listed
 from src.report.pipeline import Locked
-from src.report.revision import PINS, Revision
+from src.report.revision import Revision
 from src.report.safe_yaml import parse_json
 from src.report.verdict import Outcome, Reason
 
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
+MOST_NAMED = 3
 
 
 def receipt_reasons(base: Revision, head: Revision) -> list[Reason]:
@@ -32,21 +33,25 @@ def _of_stage(stage: str, head: Revision) -> list[Reason]:
         return [Reason(Outcome.FAIL, [Message(error)])]
     if wrong := why_void(stage, text, _as_in_lock(locked)):
         return [Reason(Outcome.FAIL, [Message(wrong)])]
-    return _against_pins(stage, parse_receipt(text or "")["versions"], head.pins or "")
+    versions = parse_receipt(text or "")["versions"]
+    return [reason for path, pins in head.pins.items() for reason in _against_pins(stage, versions, path, pins or "")]
 
 
-def _against_pins(stage: str, versions: dict[str, object], pins: str) -> list[Reason]:
-    pinned = {_canonical(name): version for name, version in PIN.findall(pins)}
+def _against_pins(stage: str, versions: dict[str, object], path: str, pins: str) -> list[Reason]:
+    pinned: dict[str, list[str]] = {}
+    for name, version in PIN.findall(pins):
+        # A lock file has several of one package where they differ by platform.
+        pinned.setdefault(_canonical(name), []).append(version.split("+")[0])
     others = [
-        (name, str(version), pinned[_canonical(name)])
+        (name, str(version), pinned[_canonical(name)][0])
         for name, version in versions.items()
-        if _canonical(name) in pinned and str(version).split("+")[0] != pinned[_canonical(name)].split("+")[0]
+        if str(version).split("+")[0] not in pinned.get(_canonical(name), [str(version).split("+")[0]])
     ]
     if not others:
         return []
     words: list[str] = []
-    for name, made_with, pin in others[:3]:
-        words += ["; " if words else "", "made with ", Data(f"{name} {made_with}"), f", {PINS} pins ", Data(pin)]
+    for name, made_with, pin in others[:MOST_NAMED]:
+        words += ["; " if words else "", "made with ", Data(f"{name} {made_with}"), f", {path} pins ", Data(pin)]
     return [Reason(Outcome.UNKNOWN, [*listed([stage]), " was ", *words])]
 
 

@@ -13,7 +13,8 @@ from src.report.snapshot import IGNORE, Snapshot, find_commit, open_snapshot
 from src.report.stale import Finding, edited_outputs, stale_stages
 
 POLICY = "metrics_policy.yaml"
-PINS = "requirements.txt"
+PINS = ("requirements.txt", "requirements.lock")
+LARGEST_PINS = 2_000_000  # bytes
 TEST_DATA = "data/MNIST"
 MODEL = "models/model.safetensors"
 TILES = "plots/error_tiles.png"
@@ -44,7 +45,7 @@ class Revision:
         tiles: PNG of the misclassified digits in the order of plots/errors.csv, or None.
         policy: Text of the policy, or None.
         noise: Text of the measured noise, or None.
-        pins: Text of requirements.txt, or None.
+        pins: Text of each of PINS, or None where it is missing.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Revision:
     tiles: bytes | None
     policy: str | None
     noise: str | None
-    pins: str | None
+    pins: dict[str, str | None]
 
     @property
     def code(self) -> dict[str, dict[str, str]]:
@@ -129,7 +130,7 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
         tiles=snapshot.read(TILES, LARGEST_PICTURE),
         policy=_text(snapshot, POLICY, LARGEST_YAML),
         noise=_text(snapshot, NOISE, LARGEST_JSON),
-        pins=_text(snapshot, PINS, LARGEST_YAML),
+        pins={path: _text(snapshot, path, LARGEST_PINS) for path in PINS},
     )
 
 

@@ -48,6 +48,7 @@ class History:
             "dvc.yaml",
             "params.yaml",
             "requirements.txt",
+            "requirements.lock",
             ".gitignore",
             ".dvcignore",
             ".dvc/config",

@@ -349,6 +349,11 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         UNKNOWN,
         "`train` was made with `torch 2.15.0`, requirements.txt pins `2.16.0`",
     ),
+    "made with other versions than the lock file's": (
+        swap("requirements.lock", "torch==2.15.0", "torch==2.16.0"),
+        UNKNOWN,
+        "`train` was made with `torch 2.15.0`, requirements.lock pins `2.16.0`",
+    ),
     # beyond what the report reads
     "metric is a link": (link(METRIC, "train.json"), UNKNOWN, "metrics/eval.json of HEAD: is a symbolic link"),
     "code is a link": (link("src/core/idx.py", "files.py"), UNKNOWN, "src/core/idx.py of HEAD: is a symbolic link"),
