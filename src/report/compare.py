@@ -146,8 +146,6 @@ def _policy(revision: Revision) -> tuple[Policy | None, str | None]:
 def _named(revision: Revision) -> Sentence:
     if revision.commit is None:
         return ["the working tree"]
-    return (
-        [Data(revision.name), " ", Data(revision.commit[:10])]
-        if revision.name != revision.commit
-        else [Data(revision.commit)]
-    )
+    commit = Data(revision.commit[:7])  # as GitHub shows it
+    # HEAD is another commit for whoever reads the report.
+    return [commit] if revision.name in ("HEAD", revision.commit) else [Data(revision.name), " ", commit]

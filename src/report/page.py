@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -176,7 +177,7 @@ def _part(part: str) -> str:
         case Worse():
             return f'<span class="worse">{html.escape(part)}</span>'
         case _:
-            return html.escape(part)
+            return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(part))
 
 
 def _table(table: Table) -> str:
