@@ -71,6 +71,24 @@ def test_a_pipeline_that_cannot_be_read(
     assert capsys.readouterr().err.startswith(f"report: {name} of main: ")
 
 
+def test_a_report_that_breaks_leaves_no_old_verdict(
+    history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["main"]) == 0
+
+    def broken(*_: object) -> str:
+        raise RecursionError("a defect of the report")
+
+    monkeypatch.setattr("src.report.__main__.compare", broken)
+    assert main(["main"]) == 2
+    assert "### ❓ Could not tell" in (history.path / "report/report.md").read_text()
+    assert "a defect of the report" in capsys.readouterr().err
+    monkeypatch.setattr("src.report.__main__.render_markdown", broken)
+    assert main(["main"]) == 2
+    assert not (history.path / "report/report.md").exists()
+    assert not (history.path / "report/report.html").exists()
+
+
 def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(str(tmp_path))
     assert main(["main"]) == 2
