@@ -18,7 +18,7 @@ from src.evaluate.error_grid import draw_errors
 from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.evaluate.tiles import draw_tiles
 from src.model.determinism import configure_determinism
-from src.model.predict import predict_logits
+from src.model.logits import predict_logits
 from src.model.shifts import windows
 from src.model.weights import load_model
 

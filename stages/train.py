@@ -19,9 +19,9 @@ from src.core.files import write_json
 from src.core.run import Facts, Run, versions
 from src.model.accelerator import chosen_accelerator
 from src.model.determinism import configure_determinism
+from src.model.logits import predict_logits
 from src.model.network import CalibratedModel, build_model
 from src.model.params import Params
-from src.model.predict import predict_logits
 from src.model.weights import save_model
 from src.train.augmentation import Augmentation
 from src.train.calibration import fit_temperature

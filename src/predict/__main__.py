@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from src.core.errors import UserError
-from src.model.network import normalize
+from src.model.logits import predict_logits
 from src.model.weights import load_model
 from src.predict.images import read_digit
 
@@ -54,9 +54,8 @@ def predict(digits: list[np.ndarray], model_path: Path) -> list[tuple[int, float
     Raises:
         UserError: If the model is missing or damaged.
     """
-    model = load_model(model_path).eval()
-    with torch.inference_mode():
-        confidence, digit = model(normalize(torch.from_numpy(np.stack(digits)))).softmax(1).max(1)
+    logits = predict_logits(load_model(model_path), torch.from_numpy(np.stack(digits)))
+    confidence, digit = logits.softmax(1).max(1)
     return list(zip(digit.tolist(), confidence.tolist(), strict=True))
 
 

@@ -15,8 +15,8 @@ import stages.train
 from src.core.dataset import load_examples, raw_folder
 from src.core.errors import UserError
 from src.core.run import Run
+from src.model.logits import predict_logits
 from src.model.params import Params
-from src.model.predict import predict_logits
 from src.model.split import split_indices
 from src.model.weights import load_model
 from src.train.calibration import fit_temperature
