@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,3 +112,16 @@ def test_the_installation_brings_no_heavy_package() -> None:
     wanted = (REPOSITORY / "requirements-report.txt").read_text()
     names = {line.split("==")[0] for line in wanted.splitlines() if "==" in line}
     assert names == {"pathspec", "psutil", "pydantic", "ruamel.yaml", "vl-convert-python"}
+
+
+@pytest.mark.parametrize("base", ["$(shell touch pwned)", "`touch pwned`", '"; touch pwned; "', "$$(touch pwned)"])
+def test_make_expands_nothing_in_the_name_of_a_base(tmp_path: Path, base: str) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    recipe = "\n".join(line for line in makefile.splitlines() if "BASE" in line)
+    (tmp_path / "Makefile").write_text(recipe.replace(": $(VENV)/installed-report", ":").replace("python -m", "echo"))
+    for command, environment in ((["make", "report", f"BASE={base}"], {}), (["make", "report"], {"BASE": base})):
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == f"src.report {base}\n"
+    assert not (tmp_path / "pwned").exists()
