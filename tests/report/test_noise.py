@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import ttest_ind
 
 from src.core.errors import UserError
-from src.report.noise import Measurement, find, format_noise, measure_noise, parse_noise, seed_noise, updated
+from src.report.noise import NOISE, Measurement, find, format_noise, measure_noise, parse_noise, seed_noise, updated
+from tests.report.history import REPOSITORY
 
 PARAMS = {"lr": 0.006, "epochs": 10, "seed": 0}
 FILE = "metrics/eval.json"
@@ -109,3 +110,11 @@ def test_every_problem_is_named(change: dict[str, object], problem: str) -> None
 def test_what_is_no_list_of_measurements(text: str) -> None:
     with pytest.raises(UserError, match="metrics_noise"):
         parse_noise(text, "metrics_noise.json")
+
+
+def test_the_repositorys_measurements_can_be_read() -> None:
+    measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE)
+    assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)
+    for measurement in measurements:
+        wrong = sum(seeds * images for seeds, images in enumerate(measurement.wrong_in)) / len(measurement.seeds)
+        assert measurement.metrics[FILE]["test_acc"].mean == pytest.approx(1 - wrong / 10_000)
