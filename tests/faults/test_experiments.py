@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.core.files import md5
-from tests.faults.project import Project, run_stage, wait_for
+from tests.faults.project import Project, is_gone, run_stage, wait_for
 
 EPOCHS = 10
 GOING_ON = re.compile(r"Going on after epoch (\d+) of 10")
@@ -37,6 +37,11 @@ def trainer(project: Project) -> psutil.Process | None:
         except psutil.Error:
             continue
     return None
+
+
+def state(project: Project) -> list[int]:
+    """Changes with every checkpoint that is written."""
+    return sorted(path.stat().st_mtime_ns for path in (project.path / "logs/checkpoints").glob("*.ckpt"))
 
 
 def start(project: Project, name: str, seed: int, queued: bool) -> Any:
@@ -84,17 +89,19 @@ def test_row_52_experiments_killed_at_random_go_on(
         for attempt in range(kills + 1):
             name = f"s{seed}a{attempt}"
             runs = start(experiments, name, seed, queued)
-            process = wait_for(lambda: trainer(experiments) or not runs(), "a trainer")  # noqa: B023
+            process = wait_for(lambda: trainer(experiments), "a trainer")
             before = set((experiments.path / "logs/checkpoints").iterdir()) - checkpoints
-            # Until about the end of training: importing takes some seconds, an epoch some tenths of one.
-            deadline = time.monotonic() + generator.uniform(0, 12)
-            while process.is_running() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            killed = done < kills and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+            # Some epochs later, or while it imports torch.
+            for _ in range(generator.randrange(4)):
+                look = state(experiments)
+                wait_for(lambda: state(experiments) != look or is_gone(process), "an epoch")  # noqa: B023
+            time.sleep(generator.uniform(0, 1))
+            killed = done < kills and not is_gone(process)
             if killed:
                 os.kill(process.pid, generator.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP]))
                 done += 1
             wait_for(lambda: not runs(), "the end of the experiment", seconds=300)  # noqa: B023
+            print(f"{done} kills, {resumed} experiments resumed and ended")
             going_on = GOING_ON.search(said(experiments, name, queued))
             # A trainer that was killed while it imported torch has not said anything.
             assert bool(going_on) <= bool(before)
