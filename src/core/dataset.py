@@ -30,7 +30,7 @@ class Examples:
 
 
 def raw_folder(data_dir: Path) -> Path:
-    """Where `torchvision.datasets.MNIST(data_dir.parent)` looks, for a data folder named MNIST."""
+    """The folder that `torchvision.datasets.MNIST(data_dir.parent)` reads if `data_dir` is named MNIST."""
     return data_dir / "raw"
 
 
@@ -49,14 +49,14 @@ def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
         part: The official training set or the official test set.
 
     Raises:
-        UserError: If a file is missing, was changed since it was fetched, or images and labels do not match.
+        UserError: If a file is missing or has changed since it was fetched, or if images and labels do not match.
     """
     images_path, labels_path = (raw_folder(data_dir) / name for name in FILES[part])
     images, labels = (_read(raw_folder(data_dir), name) for name in FILES[part])
     if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
         raise UserError(f"{images_path}: expected images of shape (N, 28, 28), got {images.shape}")
     if labels.shape != (len(images),):
-        raise UserError(f"{labels_path}: expected {len(images)} labels, one an image, got shape {labels.shape}")
+        raise UserError(f"{labels_path}: expected {len(images)} labels, one per image, got shape {labels.shape}")
     if len(labels) == 0:
         raise UserError(f"{labels_path}: expected at least one label, got none")
     if labels.max() >= NUM_CLASSES:
@@ -65,7 +65,7 @@ def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
 
 
 def _read(folder: Path, name: str) -> np.ndarray:
-    """The array in a file whose content is what the manifest says."""
+    """Read the array in a file, whose hash must be the manifest's."""
     repair = "run `dvc repro -f fetch`"
     try:
         manifest = (folder / MANIFEST).read_text(encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The one exception that a user can mend."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Bad input or surroundings; the message is one line: where, what was expected, what was found, what to do.
+    """Bad input or environment; the message is one line: where, what was expected, what was found, what to do.
 
-    The stages print it without a traceback. Everything else keeps its traceback, since it is a defect of the program.
+    The stages print it without a traceback. Any other exception is a bug and keeps its traceback.
     """

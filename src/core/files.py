@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes, and hashes of files."""
 
 import hashlib
 import json
@@ -14,14 +14,14 @@ import psutil
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to the disk, rename: a reader sees the old file or the new one, never a part.
+    """Write beside the target, flush to disk, rename: a reader sees the old file or the new one, never a partial one.
 
     Args:
         path: Target; its folder is made if missing.
         content: The whole new content.
 
     Raises:
-        OSError: If the disk is full or the folder is read-only; the old file is then still in place.
+        OSError: If the disk is full or the folder is read-only; the old file then stays in place.
     """
     scratch = _scratch(path)
     try:
@@ -31,7 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         scratch.replace(path)
     except OSError as error:
-        # Where the disk is full, the system does not say which file it was.
+        # When the disk is full, the system's error does not name the file.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         scratch.unlink(missing_ok=True)
@@ -39,7 +39,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside the path, gone afterwards."""
+    """A new folder beside the path, removed afterwards."""
     scratch = _scratch(path)
     scratch.mkdir()
     try:
@@ -49,26 +49,26 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 def _scratch(path: Path) -> Path:
-    """A name beside the path that is free; what was left there by processes that were killed is removed."""
+    """A free name beside the path; removes what killed processes left there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Several machines may write to one folder; their processes cannot be seen from here.
+    # Other machines may write to this folder; their processes are not visible from here.
     own = f".{path.name}.{platform.node()}"
     for left in path.parent.glob(f"{own}.*.tmp"):
-        # In a container, a killed process and this one may well have had the same id.
+        # In containers, a killed process and this one often have the same id.
         writer = int(left.suffixes[-2][1:])
         if writer == os.getpid() or not psutil.pid_exists(writer):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    # Beside the target, since a rename is atomic within one file system only; by process, since two may write at once.
+    # Beside the target: a rename is atomic only within one file system. One per process: two may write at once.
     return path.with_name(f"{own}.{os.getpid()}.tmp")
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write text as UTF-8, whole or not at all."""
+    """Write text as UTF-8, atomically."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON with a final newline, whole or not at all.
+    """Write indented JSON with a final newline, atomically.
 
     Raises:
         ValueError: If a number is NaN or infinite, which JSON cannot hold.
@@ -82,7 +82,7 @@ def sha256(path: Path) -> str:
 
 
 def md5(path: Path) -> str:
-    """Hexadecimal MD5 of a file's content, by which DVC names it."""
+    """Hexadecimal MD5 of a file's content, the hash that DVC uses."""
     return _digest(path, "md5")
 
 

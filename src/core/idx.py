@@ -17,19 +17,19 @@ UNSIGNED_BYTE = 0x08
 
 
 def encode_idx(array: np.ndarray) -> bytes:
-    """IDX bytes of an array of uint8, any shape of rank 1 to 255."""
+    """Encode a uint8 array of rank 1 to 255 as IDX."""
     if array.dtype != np.uint8:
-        raise TypeError(f"IDX of MNIST holds uint8, got {array.dtype}")
+        raise TypeError(f"MNIST's IDX files hold uint8, got {array.dtype}")
     header = struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape)
     return header + array.tobytes()
 
 
 def decode_idx(content: bytes, name: str) -> np.ndarray:
-    """Array of uint8 held in IDX bytes.
+    """Decode IDX to a read-only uint8 array.
 
     Args:
         content: A whole IDX file.
-        name: What to call it in errors.
+        name: Name of the file in error messages.
 
     Raises:
         UserError: If the magic number is wrong or the length is not what the header says.
@@ -47,7 +47,7 @@ def decode_idx(content: bytes, name: str) -> np.ndarray:
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write an array of uint8 as an IDX file, whole or not at all."""
+    """Write a uint8 array as an IDX file, atomically."""
     write_bytes(path, encode_idx(array))
 
 
@@ -55,6 +55,6 @@ def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file; the array is read-only.
 
     Raises:
-        UserError: If the file is not a whole IDX file of unsigned bytes.
+        UserError: If the file is not a complete IDX file of unsigned bytes.
     """
     return decode_idx(path.read_bytes(), str(path))

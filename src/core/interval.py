@@ -1,4 +1,4 @@
-"""Confidence interval of a proportion."""
+"""Confidence interval for a proportion."""
 
 import math
 
@@ -6,7 +6,7 @@ Z_95 = 1.959963984540054  # 97.5% quantile of the normal distribution
 
 
 def wilson_interval(right: int, total: int, z: float = Z_95) -> tuple[float, float]:
-    """Confidence interval of a proportion, by Wilson's score (E. B. Wilson, JASA 22, 1927).
+    """Wilson score interval for a proportion (E. B. Wilson, JASA 22, 1927).
 
     Args:
         right: Successes, 0 to total.

@@ -1,4 +1,4 @@
-"""Pictures whose bytes depend on what is drawn alone."""
+"""PNG files whose bytes depend only on what is drawn."""
 
 import io
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from src.core.files import write_bytes
 
 
 @contextmanager
-def own_style() -> Iterator[None]:
+def default_style() -> Iterator[None]:
     """Draw with matplotlib's defaults, whatever a matplotlibrc file says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -21,7 +21,7 @@ def own_style() -> Iterator[None]:
 
 
 def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; the bytes depend on the figure and on matplotlib's version alone."""
+    """Write a figure as PNG, atomically; the bytes depend only on the figure and on matplotlib's version."""
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
     write_bytes(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""Reading inputs in a way that the guard of a stage can check."""
+"""Read inputs so that a stage's guard can check what was read."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ _expected: Mapping[str, str] = {}
 
 @contextmanager
 def expecting(expected: Mapping[str, str]) -> Iterator[None]:
-    """Meanwhile, refuse to read any other content of these files.
+    """While active, refuse to read these files with any other content.
 
     Args:
         expected: Hexadecimal MD5 by path, relative to the current directory.
@@ -30,7 +30,7 @@ def read_input(path: Path) -> bytes:
     """Content of a file.
 
     Raises:
-        UserError: If the guard expects another content.
+        UserError: If the guard expects different content.
     """
     content = path.read_bytes()
     check_read(os.path.relpath(path), content)
@@ -38,10 +38,10 @@ def read_input(path: Path) -> bytes:
 
 
 def check_read(name: str, content: bytes) -> None:
-    """Hold content that was read against what the guard expects of this path, if it expects anything.
+    """Check content that was read against the hash that the guard expects for this path, if any.
 
     Raises:
-        UserError: If it is another.
+        UserError: If it differs.
     """
     if name in _expected and md5(content).hexdigest() != _expected[name]:
         raise UserError(f"{name} changed during the run, so its result is void; run `dvc repro` again")

@@ -1,4 +1,4 @@
-"""Receipts: what a stage really read, used and wrote, as JSON in git beside its results.
+"""Receipts: what a stage actually read, used and wrote, as JSON in git beside its results.
 
     [{
       "stage": "train",
@@ -6,14 +6,14 @@
       "params": {"lr": 0.006, …},           every declared param as the stage read it
       "outs": {"metrics/train.json": "…"},  MD5 of every other output
       "versions": {"torch": "2.15.0", …},   of Python and the packages that compute
-      "machine": {"device": "cpu", …}       what else decides the last bits; may differ between machines
+      "machine": {"device": "cpu", …}       what else the exact bytes depend on; may differ between machines
     }]
 
-DVC hashes inputs only when the command has ended, and `dvc commit` whenever it is told to. A receipt is written by the
-stage itself. Where dvc.lock says something else, dvc.lock is void.
+DVC hashes inputs only after the command has ended, and `dvc commit` hashes them at any time. The stage itself writes
+the receipt. Where dvc.lock disagrees with it, dvc.lock is void.
 
-dvc.yaml lists receipts under `metrics`, because the run cache restores no other outputs that are in git. They are a
-JSON list, in which DVC looks for no metric.
+dvc.yaml lists receipts under `metrics`, because the run cache restores no other outputs that are in git. A receipt is a
+JSON list, because DVC does not look for metrics in lists.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ PARAMS_FILE = "params.yaml"
 
 
 def receipt_path(stage: str) -> str:
-    """Where a stage leaves its receipt."""
+    """Path of a stage's receipt."""
     return f"receipts/{stage}.json"
 
 
 def format_receipt(receipt: Mapping[str, Any]) -> str:
-    """Content of a receipt's file."""
+    """Text of a receipt's file."""
     return json.dumps([receipt], indent=2, allow_nan=False) + "\n"
 
 
 def parse_receipt(text: str) -> dict[str, Any]:
-    """The receipt in a file.
+    """Parse the text of a receipt's file.
 
     Raises:
         ValueError: If the text is not a receipt.
@@ -70,10 +70,10 @@ def contradictions(receipt: Mapping[str, Any], locked: Mapping[str, Any]) -> lis
 
     Args:
         receipt: As documented above.
-        locked: The entry of its stage in dvc.lock.
+        locked: Its stage's entry in dvc.lock.
 
     Returns:
-        Names of dependencies, params (`params.yaml: lr`) and outputs whose value differs or that only one of them has.
+        Names of dependencies, params (`params.yaml: lr`) and outputs whose values differ or that only one of them has.
     """
     own = receipt_path(receipt["stage"])
     pairs = [
@@ -94,12 +94,12 @@ def contradictions(receipt: Mapping[str, Any], locked: Mapping[str, Any]) -> lis
 
 
 def why_void(stage: str, text: str | None, locked: Mapping[str, Any]) -> str:
-    """Why the entry of a stage in dvc.lock proves nothing, in one line; empty if its receipt confirms it.
+    """Why a stage's entry in dvc.lock proves nothing, in one line; empty if the receipt confirms the entry.
 
     Args:
-        stage: A stage that leaves a receipt.
-        text: Content of the receipt's file; None if it is missing.
-        locked: The entry.
+        stage: A stage that writes a receipt.
+        text: Text of the receipt's file; None if it is missing.
+        locked: The stage's entry in dvc.lock.
     """
     path = receipt_path(stage)
     if text is None:
@@ -109,6 +109,6 @@ def why_void(stage: str, text: str | None, locked: Mapping[str, Any]) -> str:
     except ValueError as error:
         return f"{path}: is not a receipt ({error})"
     if receipt["stage"] != stage:
-        return f"{path}: is not a receipt (it is that of stage {receipt['stage']})"
+        return f"{path}: expected the receipt of stage {stage}, got that of stage {receipt['stage']}"
     wrong = contradictions(receipt, locked)
     return f"dvc.lock contradicts {path} in {', '.join(wrong)}: stage {stage} was not run like that" if wrong else ""

@@ -1,4 +1,4 @@
-"""What a stage is run with, and what it says about the run."""
+"""What a stage receives, and what it reports about its run."""
 
 import platform
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ class Run:
 
     Attributes:
         params: The hyperparameters that dvc.yaml declares for the stage, checked against the schema.
-        origin: Everything that decides the result and is known beforehand, by name: params, hash of every input file,
-            processor. A checkpoint is stamped with it.
+        origin: Everything known beforehand that determines the result, by name: params, hash of every input file,
+            processor. It identifies the checkpoint.
         check_unchanged: Raises UserError if an input has changed, so that a doomed run ends early; takes milliseconds.
-        is_locked: Whether dvc.lock holds a result of the same inputs already, so that this run was forced.
+        is_locked: Whether dvc.lock already holds a result for the same inputs, which means that this run was forced.
     """
 
     params: Mapping[str, Any]
@@ -31,7 +31,7 @@ class Facts:
 
     Attributes:
         versions: Of Python and the packages that computed the outputs.
-        machine: Device, threads and the like; empty if no machine has an influence on the outputs.
+        machine: Device, threads and the like; empty if the outputs do not depend on the machine.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from src.core.errors import UserError
 
 
 def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
-    """Read a file with one `key: value` a line.
+    """Read a file with one `key: value` per line.
 
     Args:
         path: A small file of the project, such as params.yaml.
@@ -20,7 +20,7 @@ def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
         (content, keys given more than once). The last value of such a key wins.
 
     Raises:
-        UserError: If the file is missing or is not such YAML.
+        UserError: If the file cannot be read or is not a YAML mapping.
     """
     restore = f"restore it with `git checkout {path}`"
     reader = YAML(typ="safe", pure=True)
@@ -36,7 +36,7 @@ def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
     except (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}; {restore}") from error
     if not isinstance(node, MappingNode) or not isinstance(content, dict):
-        got = "nothing" if content is None else f"a {type(content).__name__}"
-        raise UserError(f"{path}: expected one `key: value` a line, got {got}; {restore}")
+        got = "nothing" if content is None else f"type {type(content).__name__}"
+        raise UserError(f"{path}: expected one `key: value` per line, got {got}; {restore}")
     keys = [str(key.value) for key, _ in node.value]
     return content, [key for key in dict.fromkeys(keys) if keys.count(key) > 1]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.core.png import own_style, write_png
+from src.core.png import default_style, write_png
 
 
-@own_style()
+@default_style()
 def draw_errors(images: np.ndarray, titles: list[str], caption: str, path: Path, columns: int = 10) -> None:
     """A grid of digits with a line above each, as a PNG.
 

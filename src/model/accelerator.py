@@ -14,57 +14,57 @@ LIBCUDA = "libcuda.so.1"
 # From cuda.h: results of a call, and attributes of a device.
 SUCCESS, STUB_LIBRARY, NO_DEVICE = 0, 34, 100
 CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
-# The oldest driver for each major version of CUDA; and the oldest GPU that PyTorch's packages hold kernels for.
+# The oldest driver for each major version of CUDA, and the oldest GPU that PyTorch's packages have kernels for.
 OLDEST_DRIVER = {12: "525", 13: "580"}
 OLDEST_CAPABILITY = (7, 5)
 DRIVER_VERSION = Path("/sys/module/nvidia/version")
-# Lightning takes any argument of its trainer from such a variable, the number of batches and epochs included.
+# Lightning reads any Trainer argument from such a variable, including the number of batches and epochs.
 PREFIX = "PL_TRAINER_"
 CHOICE = f"{PREFIX}ACCELERATOR"
 
 
 def chosen_accelerator(environ: Mapping[str, str]) -> str:
-    """The device that the environment asks for, `auto` where it asks for none.
+    """The device that the environment asks for; `auto` if it asks for none.
 
     Raises:
-        UserError: If the environment says more to the trainer than that: it would train something else than params.yaml
-            says, and dvc.lock would not tell.
+        UserError: If the environment sets another trainer argument: training would differ from params.yaml, and
+            dvc.lock would not show it.
     """
     others = sorted(name for name in environ if name.startswith(PREFIX) and name != CHOICE)
     if others:
-        raise UserError(f"{', '.join(others)}: expected no such variable but {CHOICE}; unset, and use params.yaml")
+        raise UserError(f"{', '.join(others)}: expected no {PREFIX} variable but {CHOICE}; unset it, use params.yaml")
     return environ.get(CHOICE, "auto")
 
 
 def check_accelerator(name: str) -> None:
-    """Check that a device that Lightning will be told to use is there and fit for the installed torch.
+    """Check that the device exists and that the installed torch can use it.
 
     Args:
-        name: Lightning's name of it; `auto` takes what there is.
+        name: Lightning's name for the device; `auto` takes what is available.
 
     Raises:
-        UserError: If it is unknown, missing or unfit.
+        UserError: If it is unknown, missing or not usable.
     """
     names = ("auto", "cpu", "cuda", "mps", "gpu")
     if name not in names:
         raise UserError(f"{CHOICE}: expected one of {', '.join(names)}, got {name!r}")
-    there = {"auto", "cpu"}
+    available = {"auto", "cpu"}
     if name in ("auto", "cuda", "gpu") and _has_cuda():
-        there |= {"cuda", "gpu"}
+        available |= {"cuda", "gpu"}
     if _has_mps():
-        there |= {"mps", "gpu"}
-    if name not in there:
+        available |= {"mps", "gpu"}
+    if name not in available:
         raise UserError(
-            f"{CHOICE} is {name!r}, but no such device is here; check the driver (`nvidia-smi`) and "
-            "CUDA_VISIBLE_DEVICES, or unset it to use what there is"
+            f"{CHOICE} is {name!r}, but there is no such device; check the driver (`nvidia-smi`) and "
+            f"CUDA_VISIBLE_DEVICES, or unset {CHOICE} to use what is available"
         )
 
 
 def _has_cuda() -> bool:
-    """Whether a CUDA device is visible, asked of the driver because importing torch takes seconds.
+    """Whether a CUDA device is visible; asks the driver, because importing torch takes seconds.
 
     Raises:
-        UserError: If there is one, but the installed torch cannot use it.
+        UserError: If there is one that the installed torch cannot use.
     """
     built_for = cuda_of_torch()
     try:
@@ -99,7 +99,7 @@ def _has_cuda() -> bool:
 
 
 def cuda_of_torch() -> int | None:
-    """Major version of CUDA that the installed torch was built for, and any driver for it will do; None: without."""
+    """Major CUDA version of the installed torch, which any driver of that version supports; None: no CUDA."""
     torch = find_spec("torch")
     assert torch is not None
     assert torch.origin is not None
@@ -109,7 +109,7 @@ def cuda_of_torch() -> int | None:
 
 
 def _ask(function: Callable[..., int], *arguments: int) -> int:
-    """The number that a function of the driver writes to its first argument; 0 if it fails."""
+    """Call a function of the driver; returns the number that it writes to its first argument, 0 if it fails."""
     answer = ctypes.c_int(0)
     function(ctypes.byref(answer), *arguments)
     return answer.value

@@ -9,7 +9,7 @@ BATCH_SIZE = 1000
 
 
 def predict_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits of a model in evaluation mode, in which it is left.
+    """Logits of a model, which is put into evaluation mode and left there.
 
     Args:
         model: Normalised images (N, 1, 28, 28) to logits (N, 10).

@@ -10,7 +10,7 @@ MEAN, STD = 0.1307, 0.3081
 
 def normalize(images: Tensor) -> Tensor:
     """Grey values (N, 28, 28), 0 to 255, of any dtype, to the networks' input: float32 (N, 1, 28, 28)."""
-    # The difference is a new tensor, of floating point, so that what was given stays as it is.
+    # `sub` returns a new tensor, so dividing in place leaves the input as it is.
     return images.unsqueeze(1).sub(255 * MEAN).float().div_(255 * STD)
 
 
@@ -26,7 +26,7 @@ class CNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images (N, 1, 28, 28) to logits (N, 10)."""
-        # Pooling before the ReLU gives the same values, since both are monotone, on a quarter of the pixels.
+        # Both are monotone, so pooling before the ReLU gives the same values and leaves it a quarter of the pixels.
         x = F.relu(F.max_pool2d(self.conv1(x), 2))
         x = F.relu(self.conv2(x))
         x = F.relu(self.linear1(x.flatten(1)))
@@ -34,7 +34,7 @@ class CNN(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions of 3 x 3 with batch normalisation, beside the identity."""
+    """Two 3 x 3 convolutions with batch normalisation, added to the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised images (N, 1, 28, 28) to logits (N, 10)."""
-        # The strongest answer anywhere; unlike adaptive pooling, this has a deterministic backward pass on CUDA.
+        # Global max pooling; unlike adaptive pooling, `amax` has a deterministic backward pass on CUDA.
         return self.linear(self.layers(x).amax((2, 3)))
 
 
 def conv_norm(channels_in: int, channels_out: int) -> tuple[nn.Module, nn.Module]:
-    """A 3 x 3 convolution that keeps height and width, and its batch normalisation."""
+    """A 3 x 3 convolution that keeps height and width, followed by batch normalisation."""
     return nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), nn.BatchNorm2d(channels_out)
 
 
@@ -84,7 +84,7 @@ class CalibratedModel(nn.Module):
         self.network, self.temperature = network, temperature
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, 1, 28, 28) to logits (N, 10), whose softmax is calibrated probabilities."""
+        """Normalised images (N, 1, 28, 28) to logits (N, 10), whose softmax gives calibrated probabilities."""
         return self.network(x) / self.temperature
 
 
@@ -92,7 +92,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {"cnn": CNN, "resnet": ResNet}
 
 
 def build_model(architecture: str, seed: int) -> nn.Module:
-    """A network with its first weights, which depend on the seed alone; global random state is untouched."""
+    """A network with initial weights, which depend only on the seed; global random state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ARCHITECTURES[architecture]()

@@ -1,4 +1,4 @@
-"""The schema of params.yaml: every hyperparameter with its type, its range and its meaning."""
+"""The schema of params.yaml: type, range and meaning of every hyperparameter."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,39 +10,41 @@ from pydantic_core import ErrorDetails
 from src.core.errors import UserError
 from src.core.yaml_file import read_mapping
 
-# Characters of a value that an error message shows.
+# Most characters of a value that an error message shows.
 SHOWN = 60
 
 
 class Params(BaseModel):
-    """The hyperparameters of one run. Where and on what it runs (device, mirror, folders) is none of them."""
+    """The hyperparameters of one run; device, mirror and folders are not among them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     dataset: Literal["mnist", "digits"] = Field(description="mnist (70,000 images) or digits (1,797, offline)")
     architecture: Literal["cnn", "resnet"] = Field(description="which network of src/model/network.py")
-    seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights and the order of batches")
+    seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights, the batches and the augmentation")
     val_fraction: float = Field(gt=0, lt=1, description="share of the training set held out for validation")
     epochs: int = Field(ge=1, le=10_000, description="passes over the training part")
     batch_size: int = Field(ge=1, le=60_000, description="images in one optimizer step")
-    # Below, float32 has no such number after a schedule has lowered it; above, the loss is NaN in the first epoch.
-    lr: float = Field(ge=1e-20, le=1e6, description="learning rate of Adam, its highest where there is a schedule")
-    schedule: Literal["constant", "one-cycle", "cosine"] = Field(description="course of the learning rate")
+    # A schedule would lower a smaller rate to zero in float32. With a larger one, the loss is NaN in the first epoch.
+    lr: float = Field(ge=1e-20, le=1e6, description="learning rate of Adam; its peak if there is a schedule")
+    schedule: Literal["constant", "one-cycle", "cosine"] = Field(description="schedule of the learning rate")
     weight_decay: float = Field(ge=0, le=1e6, description="decoupled weight decay of AdamW; 0 makes it plain Adam")
     label_smoothing: float = Field(ge=0, lt=1, description="share of the target spread evenly over all classes")
-    shift: int = Field(ge=0, le=8, description="pixels by which training images are moved at most, each way")
-    rotation: float = Field(ge=0, le=45, description="degrees by which training images are turned at most, each way")
-    scale: float = Field(ge=0, le=0.5, description="share by which training images grow or shrink at most")
-    ema: float = Field(ge=0, lt=1, description="decay a step of the moving average of the weights; 0: no average")
+    shift: int = Field(ge=0, le=8, description="most pixels by which training images are shifted, each way")
+    rotation: float = Field(ge=0, le=45, description="most degrees by which training images are rotated, each way")
+    scale: float = Field(ge=0, le=0.5, description="largest share by which training images grow or shrink")
+    ema: float = Field(ge=0, lt=1, description="decay per step of the moving average of the weights; 0: none")
     precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the network in training")
-    tta_shift: int = Field(ge=0, le=4, description="pixels; test images are scored in all positions up to this shift")
+    tta_shift: int = Field(
+        ge=0, le=4, description="most pixels by which test images are shifted; scores average over all"
+    )
 
 
 def load_params(path: Path) -> Params:
     """Read and check params.yaml.
 
     Raises:
-        UserError: Naming every problem of the file at once, by key.
+        UserError: If anything is wrong; the message names every problem by its key.
     """
     content, duplicates = read_mapping(path)
     problems = [f"{_short(key)} is given more than once" for key in duplicates]
@@ -57,7 +59,7 @@ def load_params(path: Path) -> Params:
 
 
 def _describe(problem: ErrorDetails) -> str:
-    """One problem that pydantic found, in a user's words."""
+    """Describe a problem that pydantic found in the user's terms."""
     key, limits = ".".join(map(_short, problem["loc"])), problem.get("ctx", {})
     got = _short(problem["input"], repr)
     known = ", ".join(Params.model_fields)
@@ -81,12 +83,12 @@ def _describe(problem: ErrorDetails) -> str:
 
 
 def _short(value: object, words: Callable[[object], str] = str) -> str:
-    """A value as text that leaves room for the rest of the line."""
+    """A value as text, cut to leave room for the rest of the line."""
     try:
         text = words(value)
     except (ValueError, RecursionError):
-        # Python writes no integer of more than 4300 digits.
-        return f"a {type(value).__name__} that is too large to show"
+        # Python refuses to print an integer of more than 4300 digits.
+        return f"a value of type {type(value).__name__} that is too large to show"
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 

@@ -8,7 +8,7 @@ from src.core.errors import UserError
 def split_indices(labels: np.ndarray, val_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Stratified train/validation split of the official MNIST training set.
 
-    Each class gives the share `val_fraction` of its images, rounded to the nearest whole number.
+    Each class contributes the share `val_fraction` of its images, rounded to the nearest whole number.
 
     Args:
         labels: Class of each image, shape (N,), values 0 to 9.
@@ -33,12 +33,12 @@ def held_out(count: int, val_fraction: float, label: int) -> int:
     """How many of the `count` images of a class go to the validation part.
 
     Raises:
-        UserError: If one of the parts would get none.
+        UserError: If either part would get none.
     """
     number = round(count * val_fraction)
     if number in (0, count):
         raise UserError(
             f"params.yaml: val_fraction {val_fraction} puts {number} of the {count} training images of class {label} "
-            "into the validation part; both parts need some: choose a value nearer to 0.5"
+            "into the validation part; both parts need some: choose a value closer to 0.5"
         )
     return number

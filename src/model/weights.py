@@ -1,4 +1,4 @@
-"""The model file: weights as safetensors, with what it takes to use them."""
+"""The model file: weights as safetensors, with the metadata needed to use them."""
 
 import json
 import math
@@ -18,7 +18,7 @@ METADATA_KEY = "mnist"
 def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
     """Write the weights as safetensors, atomically, with what `load_model` needs in the metadata."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
-    # One key, since safetensors does not keep the order of several and the bytes would differ from run to run.
+    # A single key: safetensors does not keep the order of several, so the bytes would differ from run to run.
     description = {"architecture": architecture, "mean": MEAN, "std": STD, "temperature": model.temperature}
     write_bytes(path, save(weights, {METADATA_KEY: json.dumps(description)}))
 
@@ -26,10 +26,10 @@ def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
 def load_model(path: Path) -> CalibratedModel:
     """Read a model that `save_model` wrote; safetensors holds numbers only, so nothing in the file can run.
 
-    Its logits are divided by the temperature already.
+    The model divides its logits by the temperature.
 
     Raises:
-        UserError: If the file is missing, cut off, or not such a model.
+        UserError: If the file is missing, truncated, or not such a model.
     """
     repair = "delete it and run `dvc checkout` or `dvc repro`"
     if not path.is_file():
@@ -39,9 +39,9 @@ def load_model(path: Path) -> CalibratedModel:
         weights = load(content)
         description = json.loads(_metadata(content)[METADATA_KEY])
         if (description["mean"], description["std"]) != (MEAN, STD):
-            raise UserError(f"{path}: was trained on images normalised in another way; {repair}")
+            raise UserError(f"{path}: was trained on images normalised differently; {repair}")
         if "temperature" not in description:
-            raise UserError(f"{path}: has no temperature, since an older version wrote it; run `dvc repro`")
+            raise UserError(f"{path}: has no temperature, because an older version wrote it; run `dvc repro`")
         temperature = description["temperature"]
         if not (isinstance(temperature, float) and 0 < temperature < math.inf):
             raise ValueError(f"temperature is {temperature!r}")

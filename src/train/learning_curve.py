@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from src.core.png import own_style, write_png
+from src.core.png import default_style, write_png
 from src.train.scores import CHARTED
 
 LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
 
 
-@own_style()
+@default_style()
 def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
     """Each charted score by epoch in a panel of its own, train and validation, as a PNG.
 

@@ -71,7 +71,7 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(data_dir: Path) -> No
 def test_unequal_numbers_are_refused(tmp_path: Path) -> None:
     write_dataset(tmp_path, Examples(random_examples(30).images, random_examples(29).labels), random_examples(20))
     with pytest.raises(
-        UserError, match=r"train-labels-idx1-ubyte: expected 30 labels, one an image, got shape \(29,\)"
+        UserError, match=r"train-labels-idx1-ubyte: expected 30 labels, one per image, got shape \(29,\)"
     ):
         load_examples(tmp_path, "train")
 

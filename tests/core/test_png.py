@@ -3,10 +3,10 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from src.core.png import own_style, write_png
+from src.core.png import default_style, write_png
 
 
-@own_style()
+@default_style()
 def draw(path: Path) -> bytes:
     figure = Figure(figsize=(2, 2))
     figure.add_subplot().plot([1, 2])

@@ -52,7 +52,10 @@ def test_each_difference_is_named(entry: dict[str, Any], named: list[str]) -> No
 
 def test_the_receipt_of_another_stage_proves_nothing() -> None:
     other = format_receipt({**RECEIPT, "stage": "evaluate"})
-    assert why_void("train", other, LOCKED) == "receipts/train.json: is not a receipt (it is that of stage evaluate)"
+    assert (
+        why_void("train", other, LOCKED)
+        == "receipts/train.json: expected the receipt of stage train, got that of stage evaluate"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "[1]", '[{"stage": "train"}]', "[[[", "1e999"])

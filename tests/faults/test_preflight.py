@@ -54,7 +54,7 @@ def test_row_33_bad_values_lose_nothing(project: Project) -> None:
         (lambda text: text + "epoch: 20\n", "epoch is not a parameter"),
         (lambda text: text.replace("lr:", "#"), "lr is missing"),
         (lambda text: text + "lr: 0.1\n", 'duplicate key "lr"'),
-        (lambda _: "", "params.yaml: expected one `key: value` a line, got nothing"),
+        (lambda _: "", "params.yaml: expected one `key: value` per line, got nothing"),
         (lambda _: "- 1\n", "expected a dictionary, got 'list' in file 'params.yaml'"),
     ],
     ids=["unknown", "missing", "duplicate", "empty", "list"],
@@ -77,9 +77,13 @@ def test_row_35_small_numbers_stay_numbers(project: Project) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("ACCELERATOR", "gpu", "no such device is here"),
+        ("ACCELERATOR", "gpu", "there is no such device"),
         ("ACCELERATOR", "abacus", "expected one of auto"),
-        ("LIMIT_TRAIN_BATCHES", "0.1", "PL_TRAINER_LIMIT_TRAIN_BATCHES: expected no such variable"),
+        (
+            "LIMIT_TRAIN_BATCHES",
+            "0.1",
+            "PL_TRAINER_LIMIT_TRAIN_BATCHES: expected no PL_TRAINER_ variable but PL_TRAINER_ACCELERATOR",
+        ),
     ],
 )
 def test_row_40_a_missing_device_loses_nothing(project: Project, name: str, value: str, said: str) -> None:

@@ -150,7 +150,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 def test_a_model_of_images_normalised_in_another_way_is_refused(tmp_path: Path) -> None:
     metadata = {METADATA_KEY: '{"architecture": "cnn", "mean": 0.5, "std": 0.5}'}
     save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", metadata)
-    with pytest.raises(UserError, match="normalised in another way"):
+    with pytest.raises(UserError, match="normalised differently"):
         load_model(tmp_path / "model")
 
 

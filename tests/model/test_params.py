@@ -145,7 +145,8 @@ def test_a_duplicate_key_is_named_even_with_equal_values(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("content", "got"), [("", "nothing"), ("# a comment\n", "nothing"), ("- 1\n- 2\n", "a list"), ("abc", "a str")]
+    ("content", "got"),
+    [("", "nothing"), ("# a comment\n", "nothing"), ("- 1\n- 2\n", "type list"), ("abc", "type str")],
 )
 def test_a_file_without_keys_is_refused(tmp_path: Path, content: str, got: str) -> None:
     path = tmp_path / "params.yaml"
