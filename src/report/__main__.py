@@ -58,7 +58,7 @@ def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Docum
     """Compare two revisions of the repository in the current directory; what cannot be read is said in the report."""
     try:
         if "" in (base, head):
-            raise UserError("expected the name of a revision, got an empty text; try `python -m src.report main`")
+            raise UserError("expected the name of a revision, got an empty string; try `python -m src.report main`")
         root = find_root()
         old, new = read_revision(root, base), read_revision(root, head)
         reasons = _accumulated(root, old, new)
@@ -69,7 +69,9 @@ def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Docum
             if begin.has_results or not old.has_results:
                 old = replace(begin, name=base, policy=old.policy, noise=old.noise)
                 behind = f"{lineage.behind} commit{'s' if lineage.behind > 1 else ''} behind "
-                reasons.append(Reason(Outcome.PASS, [behind, Data(base), ": held against where the branch began"]))
+                reasons.append(
+                    Reason(Outcome.PASS, [behind, Data(base), ": compared with the commit where the branch began"])
+                )
         return compare(old, new, reproduced, reasons)
     except UserError as error:
         print(f"report: {visible(Message(error))}", file=sys.stderr)

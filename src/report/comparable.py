@@ -6,8 +6,8 @@ from src.report.revision import MODEL, TABLES, TEST_DATA, Revision
 from src.report.verdict import Outcome, Reason
 
 ADVICE = (
-    "not comparable; to compare, score the base's model with both: on the base, take only this part of the change, run "
-    "`dvc repro`, and hold this change against that commit"
+    "not comparable; to compare, score the base's model with both: on the base, apply only this part of the change, run "
+    "`dvc repro`, and compare this change with that commit"
 )
 INCOMPARABLE = "not comparable: data or evaluator changed"
 
@@ -28,7 +28,7 @@ def gating_reasons(base: Revision, head: Revision, policy: Policy) -> list[Reaso
         if not (locked and declared and file in declared.outs and locked.outs.get(file)):
             by: Sentence = ["no stage"] if stage is None else ["the stage ", *listed([stage])]
             reasons.append(
-                Reason(Outcome.FAIL, [*listed([file]), " has metrics that gate and dvc.lock records no run of ", *by])
+                Reason(Outcome.FAIL, [*listed([file]), " has metrics that gate, but dvc.lock records no run of ", *by])
             )
     return reasons
 
@@ -55,7 +55,7 @@ def _evaluator(stage: str, base: Revision, head: Revision) -> list[Reason]:
     reasons = []
     if own and _same_results(stage, base, head):
         reasons.append(
-            Reason(Outcome.PASS, ["the evaluator changed and scores the same model as before: ", *listed(own)])
+            Reason(Outcome.PASS, ["the evaluator changed, but gives the same model the same scores: ", *listed(own)])
         )
     elif own:
         reasons.append(Reason(Outcome.UNKNOWN, ["the evaluator changed, ", *listed(own), ": ", ADVICE]))

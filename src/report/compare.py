@@ -31,7 +31,7 @@ TITLE = "What this change does to the metrics"
 REPRODUCED = {
     "yes": Reason(Outcome.PASS, ["reproduced: the pipeline ran again and gave these results"]),
     "no": Reason(Outcome.FAIL, ["not reproduced: the pipeline ran again and did not give these results, or failed"]),
-    "not-tried": Reason(Outcome.PASS, ["not tried whether it can be reproduced"]),
+    "not-tried": Reason(Outcome.PASS, ["not tried: the pipeline was not run again"]),
 }
 
 
@@ -107,11 +107,11 @@ def choose_policy(base: Revision, head: Revision) -> tuple[Policy, Sentence, str
     if policy is None:
         raise UserError(base_error or head_error or f"{POLICY}: is missing in {base.name} and in {head.name}")
     if base_policy is None:
-        return policy, [f"Judged by the head's {POLICY}: the base has none that can be read."], head_error
+        return policy, [f"Judged by the head's {POLICY}: the base has no readable one."], head_error
     if head_policy is None and head_error is None:
         head_error = f"{POLICY}: is missing in {head.name}"
     if head_policy and (absent := _absent(head_policy, head)):
-        head_error = f"{POLICY} of {head.name}: lets {', '.join(absent)} decide, which is not there"
+        head_error = f"{POLICY} of {head.name}: lets {', '.join(absent)} decide, which is missing"
     changed = head_policy != base_policy
     return policy, [f"This change edits {POLICY}; it is judged by the base's."] if changed else [], head_error
 

@@ -37,8 +37,7 @@ def _against_confusion(pairs: Counter[tuple[int, int]], counts: Counter[tuple[in
     off_diagonal = Counter({pair: count for pair, count in counts.items() if pair[0] != pair[1] and count})
     if pairs != off_diagonal:
         yield [
-            f"plots/errors.csv has {pairs.total():,} errors, plots/confusion.csv {off_diagonal.total():,}, "
-            "and not the same ones by class"
+            f"plots/errors.csv ({pairs.total():,} errors) and plots/confusion.csv ({off_diagonal.total():,}) disagree"
         ]
 
 
@@ -63,7 +62,7 @@ def _indices(indices: list[int], images: int) -> Iterator[Sentence]:
 def _metrics_against_confusion(revision: Revision, counts: Counter[tuple[int, int]]) -> Iterator[Sentence]:
     total = counts.total()
     if not total:
-        yield ["plots/confusion.csv counts no image"]
+        yield ["plots/confusion.csv counts no images"]
         return
     right = sum(count for (actual, predicted), count in counts.items() if actual == predicted)
     labels = sorted({label for pair in counts for label in pair})
@@ -80,7 +79,7 @@ def _metrics_against_confusion(revision: Revision, counts: Counter[tuple[int, in
         said = read_metric(revision, METRICS, name).number
         # What is missing or no number is judged as a metric.
         if said is not None and abs(said - value) > METRIC_ROUNDING:
-            yield [f"{METRICS} says {name} {said:.6g}, plots/confusion.csv makes it {value:.6f}"]
+            yield [f"{METRICS} has {name} {said:.6g}, but plots/confusion.csv gives {value:.6f}"]
 
 
 def _scores(counts: Counter[tuple[int, int]], label: int) -> tuple[int, float, float, float]:

@@ -60,7 +60,7 @@ def _weigh(row: Row, p_chance: float | None, noise: SeedNoise | None) -> Row:
     if not row.gates or row.standing is not Standing.BROKEN or row.rule is None or row.change is None:
         return row
     if noise is None:
-        seeds = "what another seed changes is not known"
+        seeds = "the effect of another seed is not known"
     elif (p_seeds := noise.p_value(row.change)) >= SIGNIFICANCE:
         why = f"{row.why}, but another seed changes as much (p = {p_seeds:.2g} over {noise.seeds} seeds)"
         return replace(row, standing=Standing.EXPLAINED, why=why)

@@ -42,7 +42,7 @@ class Reading:
 
 
 MISSING = "missing"
-ELSEWHERE = "git does not hold its file, and nothing is fetched"
+ELSEWHERE = "its file is not in git, and nothing is fetched"
 
 
 @dataclass(frozen=True)
@@ -138,15 +138,15 @@ def _judge(
         return Standing.UNKNOWN, new.problem
     if new.number is None:
         neither = new.missing and old.missing and has_baseline
-        return Standing.BROKEN, "the policy names it and neither revision has it" if neither else new.problem
+        return Standing.BROKEN, "the policy names it, but neither revision has it" if neither else new.problem
     if not has_baseline:
         return Standing.HOLDS, "no baseline"
     if old.missing:
-        return Standing.UNKNOWN, "the base does not have it, so any value would do"
+        return Standing.UNKNOWN, "the base lacks it, so any value would pass"
     if incomparable:
         return Standing.UNKNOWN, incomparable
     if old.number is None:
-        return Standing.UNKNOWN, f"the old value is no number: {old.problem}"
+        return Standing.UNKNOWN, f"the old value is not a number: {old.problem}"
     loss, allowed = rule.loss(old.number, new.number), rule.allowed_loss(old.number)
     if not rule.exceeds(old.number, new.number, allowed):
         return Standing.HOLDS, f"may lose {allowed:.4g}"
@@ -162,4 +162,4 @@ def _remark(old: Reading, new: Reading, has_baseline: bool) -> str:
         return "no baseline"
     if old.missing:
         return "added"
-    return "" if old.number is not None else f"the old value is no number: {old.problem}"
+    return "" if old.number is not None else f"the old value is not a number: {old.problem}"

@@ -217,5 +217,5 @@ def _check_outs(stages: dict[str, Stage], where: str) -> None:
 def _by_path(items: list[_Item], where: str) -> dict[str, str | None]:
     twice = [path for path, count in Counter(item.path for item in items).items() if count > 1]
     if twice:
-        raise UserError(f"{where}: {twice[0]} stands there twice")
+        raise UserError(f"{where}: {twice[0]} is listed twice")
     return {item.path: item.oid for item in items}

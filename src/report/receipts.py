@@ -18,7 +18,7 @@ def receipt_reasons(base: Revision, head: Revision) -> list[Reason]:
     """What the receipts of the head say against its dvc.lock and its pins."""
     if not head.receipts:
         words = "no stage leaves a receipt" if base.receipts else "neither revision has receipts"
-        return [Reason(Outcome.PASS, [f"{words}: nothing but dvc.lock says what the results were made from"])]
+        return [Reason(Outcome.PASS, [f"{words}: only dvc.lock says what the results were made from"])]
     return [reason for stage in head.receipts for reason in _of_stage(stage, head)]
 
 

@@ -175,7 +175,7 @@ def _parsed(content: bytes, path: str, name: str) -> Any:
         case ".yaml" | ".yml":
             return parse_yaml(content, f"{path} of {name}")
         case _:
-            raise UserError(f"{path} of {name}: expected a file of YAML or JSON, which is all that the report reads")
+            raise UserError(f"{path} of {name}: expected YAML or JSON, the only formats that the report reads")
 
 
 def _rules(snapshot: Snapshot) -> dict[str, str | None]:

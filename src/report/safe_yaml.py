@@ -72,7 +72,7 @@ def _check_events(text: str, where: str) -> None:
             anchor, size = event.anchor, 1
         elif isinstance(event, AliasEvent):
             if event.anchor not in sizes:
-                raise UserError(f"{where}: expected no alias of what is still open: {event.anchor}")
+                raise UserError(f"{where}: expected no alias within its own anchor: {event.anchor}")
             anchor, size = None, sizes[event.anchor]
         else:
             continue

@@ -98,7 +98,7 @@ def _seed_blocks(rows: list[Row], seeds: Seeds) -> list[Block]:
     recipes = {"base": seeds.old, "head": seeds.new}
     if unknown := [label for label, measurement in recipes.items() if measurement is None]:
         words = [
-            Strong("What another seed changes is not known"),
+            Strong("The effect of another seed is not known"),
             f" for data and recipe of {' and '.join(unknown)}: {NOISE} of the base has no measurement of them. "
             "`python -m benchmarks.recipes default` trains the recipe of params.yaml with five seeds and adds it.",
         ]
@@ -207,7 +207,7 @@ def stale_section(base: Revision, head: Revision) -> Section:
 
 def _pairs_table(behaviour: Behaviour) -> Block:
     pairs = [
-        [[f"{actual} taken for {predicted}"], [f"{change:+d}"]]
+        [[f"{actual} mistaken for {predicted}"], [f"{change:+d}"]]
         for (actual, predicted), change in behaviour.confusion.items()
     ]
     if not pairs:
@@ -267,7 +267,7 @@ def _split_sentence(recipe: str, measurement: Measurement) -> Sentence:
     """How much of the seeds' spread is luck with the test set."""
     std = measurement.metrics[ACCURACY[0]][ACCURACY[1]].std
     real = measurement.real_std
-    others = f"about {real:.3%}" if real else "too little to be told from nothing"
+    others = f"about {real:.3%}" if real else "an amount indistinguishable from zero"
     return [
         f"the accuracy of {recipe} has a standard deviation of {std:.3%} between seeds; luck with these "
         f"{sum(measurement.wrong_in):,} test images alone would make {measurement.luck_std:.3%}. On unlimited new "

@@ -114,7 +114,7 @@ class Snapshot(ABC):
         try:
             return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *text.splitlines()])
         except ValueError as error:
-            raise UserError(f"{IGNORE} of {self.name}: has a line that is no pattern: {error}") from error
+            raise UserError(f"{IGNORE} of {self.name}: has a line that is not a pattern: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -276,8 +276,8 @@ def find_commit(root: Path, name: str) -> str:
             run_git(root, "rev-parse", "--verify", "--quiet", f"{found.decode().strip()}^{{commit}}").decode().strip()
         )
     except (UserError, ValueError) as error:
-        advice = f"`git fetch` may bring it, and a branch that only the remote has is called origin/{name}"
-        raise UserError(f"{name}: is no revision of this clone; {advice}") from error
+        advice = f"try `git fetch`, or origin/{name} for a branch that only the remote has"
+        raise UserError(f"{name}: is not a revision in this clone; {advice}") from error
 
 
 def run_git(root: Path, *words: str) -> bytes:
@@ -307,7 +307,9 @@ def _list_tree(name: str, root: Path, commit: str) -> dict[str, _Entry]:
         text = listing.stdout.read(LARGEST_LISTING + 1)
         if len(text) > LARGEST_LISTING:
             listing.kill()
-            raise UserError(f"{name}: has more files than the report reads, {LARGEST_LISTING:,} bytes of their names")
+            raise UserError(
+                f"{name}: has too many files; the report reads at most {LARGEST_LISTING:,} bytes of their names"
+            )
     if listing.returncode:
         raise UserError(f"{name}: git cannot list its files; try `git fsck`")
     entries: dict[str, _Entry] = {}
@@ -318,7 +320,7 @@ def _list_tree(name: str, root: Path, commit: str) -> dict[str, _Entry]:
         if not size.isdigit() and size != "-":
             raise UserError(f"{path} of {name}: git cannot read it; try `git fsck`")
         if path in entries or {"", ".", "..", ".git"} & set(path.split("/")):
-            raise UserError(f"{path} of {name}: is no path that git could check out, or stands there twice")
+            raise UserError(f"{path} of {name}: is not a path that git can check out, or appears twice")
         entries[path] = _Entry(mode, object_name, 0 if size == "-" else int(size))
     return entries
 

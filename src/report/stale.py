@@ -47,7 +47,7 @@ def stale_stages(pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any])
         for finding in _own_findings(name, stage, pipeline, snapshot, params)
     ]
     findings += [
-        Finding(name, "the stage", "is in dvc.lock and no longer in dvc.yaml")
+        Finding(name, "the stage", "is in dvc.lock but no longer in dvc.yaml")
         for name in pipeline.locked
         if name not in pipeline.stages
     ]
@@ -104,7 +104,7 @@ def _own_findings(
             yield Finding(name, path, "is not in dvc.lock")
     for path in [*locked.deps, *locked.outs]:
         if path not in stage.deps and path not in stage.outs:
-            yield Finding(name, path, "is in dvc.lock and no longer declared")
+            yield Finding(name, path, "is in dvc.lock but no longer declared")
 
 
 def _dependency_problem(path: str, locked: Locked, pipeline: Pipeline, snapshot: Snapshot) -> str:
@@ -139,10 +139,10 @@ def _params_findings(name: str, stage: Stage, locked: Locked, params: dict[str, 
                 yield Finding(name, f"{file}:{key}", "changed")
         for key in recorded:
             if key not in wanted:
-                yield Finding(name, f"{file}:{key}", "is in dvc.lock and no longer declared")
+                yield Finding(name, f"{file}:{key}", "is in dvc.lock but no longer declared")
     for file in locked.params:
         if file not in stage.params:
-            yield Finding(name, file, "is in dvc.lock and no longer declared")
+            yield Finding(name, file, "is in dvc.lock but no longer declared")
 
 
 def _look_up(content: Any, key: str) -> Any:

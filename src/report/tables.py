@@ -1,4 +1,4 @@
-"""The stages' CSV files as typed rows. They come from the branch, so nothing in them is taken for granted."""
+"""The stages' CSV files as typed rows. They come from the branch, so nothing in them is mistaken for granted."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def read_mistakes(revision: Revision) -> dict[int, Mistake]:
         for position, row in enumerate(_whole(row, 3, "plots/errors.csv", revision) for row in rows)
     }
     if len(mistakes) < len(rows):
-        raise UserError(f"plots/errors.csv of {revision.name}: an index stands there twice")
+        raise UserError(f"plots/errors.csv of {revision.name}: an index appears twice")
     return mistakes
 
 
@@ -56,7 +56,7 @@ def read_confusion(revision: Revision) -> dict[tuple[int, int], int]:
     whole = [_whole(row, 3, "plots/confusion.csv", revision) for row in rows]
     counts = {(int(actual), int(predicted)): int(count) for actual, predicted, count in whole}
     if len(counts) < len(rows):
-        raise UserError(f"plots/confusion.csv of {revision.name}: a pair of classes stands there twice")
+        raise UserError(f"plots/confusion.csv of {revision.name}: a pair of classes appears twice")
     return counts
 
 
@@ -79,7 +79,7 @@ def read_classes(revision: Revision) -> dict[int, tuple[int, float, float, float
     whole = [_whole(row, 2, "plots/per_class.csv", revision) for row in rows]
     classes = {int(row[0]): (int(row[1]), row[2], row[3], row[4]) for row in whole}
     if len(classes) < len(rows):
-        raise UserError(f"plots/per_class.csv of {revision.name}: a class stands there twice")
+        raise UserError(f"plots/per_class.csv of {revision.name}: a class appears twice")
     return classes
 
 
@@ -100,7 +100,7 @@ def read_history(revision: Revision, columns: tuple[str, ...]) -> list[dict[str,
     """
     rows = _read(revision, "plots/history.csv", ("epoch", *columns), finite=False)
     if not all(math.isfinite(row[0]) for row in rows):
-        raise UserError(f"plots/history.csv of {revision.name}: an epoch is no number")
+        raise UserError(f"plots/history.csv of {revision.name}: an epoch is not a number")
     return sorted((dict(zip(("epoch", *columns), row, strict=True)) for row in rows), key=lambda row: row["epoch"])
 
 

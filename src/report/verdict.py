@@ -83,7 +83,7 @@ def _why_it_passes(base: Revision, rows: list[Row]) -> list[Sentence]:
 def _stale(findings: list[Finding]) -> Sentence:
     stages = list(dict.fromkeys(finding.stage for finding in findings if not finding.follows))
     after = list(dict.fromkeys(finding.stage for finding in findings if finding.follows))
-    perhaps = [", after which perhaps ", *listed(after)] if after else []
+    perhaps = [", then perhaps ", *listed(after)] if after else []
     return ["dvc.lock is stale: `dvc repro` would run ", *listed(stages), *perhaps]
 
 

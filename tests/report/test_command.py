@@ -26,12 +26,12 @@ def test_pass_and_fail(history: History, errors: int, code: int, capsys: pytest.
     [
         (
             ["nonsense"],
-            "nonsense: is no revision of this clone; `git fetch` may bring it, and a branch that only the remote",
+            "nonsense: is not a revision in this clone; try `git fetch`, or origin/nonsense for a branch",
         ),
-        (["main", "--", "-x"], "-x: is no revision of this clone"),
-        (["main", "../../etc"], "../../etc: is no revision of this clone"),
-        ([""], "expected the name of a revision, got an empty text"),
-        (["main", ""], "expected the name of a revision, got an empty text"),
+        (["main", "--", "-x"], "-x: is not a revision in this clone"),
+        (["main", "../../etc"], "../../etc: is not a revision in this clone"),
+        ([""], "expected the name of a revision, got an empty string"),
+        (["main", ""], "expected the name of a revision, got an empty string"),
     ],
 )
 def test_no_revision(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,7 @@ def test_no_revision(words: list[str], complaint: str, capsys: pytest.CaptureFix
 def test_what_is_no_commit(history: History, object_name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name in (object_name, history.git("rev-parse", object_name)):
         assert main([name]) == 2
-        assert capsys.readouterr().err.startswith(f"report: {name}: is no revision of this clone")
+        assert capsys.readouterr().err.startswith(f"report: {name}: is not a revision in this clone")
 
 
 def test_any_name_of_a_commit(history: History) -> None:

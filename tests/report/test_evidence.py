@@ -48,9 +48,9 @@ SEED_NOISE = {"within": measured(0.001), "more": measured(0.0001), "unknown": No
         ("more", 0.3, Standing.UNKNOWN, "chance on this test set gives as much"),
         ("more", 0.001, Standing.BROKEN, "more than chance on this test set gives, and more than another seed"),
         ("more", None, Standing.BROKEN, "more than another seed changes"),
-        ("unknown", 0.3, Standing.UNKNOWN, "and what another seed changes is not known"),
-        ("unknown", 0.001, Standing.BROKEN, "and what another seed changes is not known"),
-        ("unknown", None, Standing.BROKEN, "what another seed changes is not known"),
+        ("unknown", 0.3, Standing.UNKNOWN, "and the effect of another seed is not known"),
+        ("unknown", 0.001, Standing.BROKEN, "and the effect of another seed is not known"),
+        ("unknown", None, Standing.BROKEN, "the effect of another seed is not known"),
     ],
 )
 def test_a_loss_beyond_the_tolerance(seeds: str, p_chance: float | None, standing: Standing, why: str) -> None:
@@ -99,7 +99,7 @@ def test_a_change_cannot_excuse_itself_by_noise_that_it_brings(history: History)
     worse(history, 50)
     outcome, markdown = judge()
     assert outcome is Outcome.FAIL
-    assert "**What another seed changes is not known** for data and recipe of base and head" in markdown
+    assert "**The effect of another seed is not known** for data and recipe of base and head" in markdown
 
 
 def test_noise_of_another_recipe_is_not_used(history: History) -> None:
@@ -110,7 +110,7 @@ def test_noise_of_another_recipe_is_not_used(history: History) -> None:
     worse(history, 50)
     outcome, markdown = judge()
     assert outcome is Outcome.FAIL
-    assert "what another seed changes is not known" in part(markdown, "### ❌ Fail")
+    assert "the effect of another seed is not known" in part(markdown, "### ❌ Fail")
     assert "for data and recipe of head" in markdown
 
 
@@ -130,7 +130,7 @@ def test_a_branch_is_held_against_where_it_began(history: History) -> None:
     history.commit("their own change")
     outcome, markdown = run("main", "theirs")
     assert outcome is Outcome.PASS
-    assert "- 2 commits behind `main`: held against where the branch began" in markdown
+    assert "- 2 commits behind `main`: compared with the commit where the branch began" in markdown
     assert run("theirs~1", "main")[0] is Outcome.PASS, "an ancestor is no branch"
     assert "behind" not in run("main", "main~1")[1]
 
@@ -169,7 +169,7 @@ def test_a_reference_that_is_not_there_cannot_be_judged(history: History) -> Non
     history.commit("a bar")
     outcome, markdown = run("main")
     assert outcome is Outcome.UNKNOWN
-    assert "losses since the policy's reference: <code>gone&#58; is no revision of this clone" in markdown
+    assert "losses since the policy's reference: <code>gone&#58; is not a revision in this clone" in markdown
     assert "name a commit of this clone as `reference` in metrics_policy.yaml" in markdown
 
 

@@ -75,7 +75,7 @@ def test_a_changed_remote_gets_neither_a_request_nor_the_password(history: Histo
     history.git("switch", "-q", "main")
     outcome, verdict = verdict_of("main", "theirs")
     assert outcome is Outcome.UNKNOWN
-    assert "`test_acc`: git does not hold its file, and nothing is fetched" in verdict
+    assert "`test_acc`: its file is not in git, and nothing is fetched" in verdict
     assert "`.dvc/config`: changed" in verdict
 
 
@@ -109,7 +109,7 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
     before = cached(history.path)
     outcome, verdict = verdict_of("main", "theirs")
     assert outcome is not Outcome.PASS
-    assert "`test_acc`: git does not hold its file, and nothing is fetched" in verdict
+    assert "`test_acc`: its file is not in git, and nothing is fetched" in verdict
     assert "`metrics/eval.json.dvc`: is new" in verdict
     assert cached(history.path) == before
 

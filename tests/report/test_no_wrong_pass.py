@@ -146,7 +146,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "metric moved to the top level": (
         all_of(without("evaluate", "metrics", METRIC), wishful),
         FAIL,
-        "`metrics/eval.json` has metrics that gate and dvc.lock records no run of the stage `evaluate`",
+        "`metrics/eval.json` has metrics that gate, but dvc.lock records no run of the stage `evaluate`",
     ),
     "evaluate deleted, its metrics kept": (all_of(delete_stage, wishful), FAIL, "`evaluate`: was removed"),
     "table dropped and cut": (
@@ -205,17 +205,17 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "accuracy against the tables": (
         then_relock(wishful),
         FAIL,
-        "says test_acc 0.9999, plots/confusion.csv makes it 0.98",
+        "has test_acc 0.9999, but plots/confusion.csv gives 0.98",
     ),
     "F1 against the tables": (
         then_relock(swap(METRIC, '"test_f1": 0.98', '"test_f1": 0.99')),
         FAIL,
-        "metrics/eval.json says test_f1",
+        "metrics/eval.json has test_f1",
     ),
     "errors cut": (
         then_relock(cut_table("plots/errors.csv")),
         FAIL,
-        "plots/errors.csv has 100 errors, plots/confusion.csv 120",
+        "plots/errors.csv (100 errors) and plots/confusion.csv (120) disagree",
     ),
     "confusion cut": (
         then_relock(cut_table("plots/confusion.csv")),
@@ -237,7 +237,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         FAIL,
         "names images beyond the 10,000",
     ),
-    "image twice": (then_relock(swap("plots/errors.csv", "\n10,0,", "\n0,0,")), UNKNOWN, "an index stands there twice"),
+    "image twice": (then_relock(swap("plots/errors.csv", "\n10,0,", "\n0,0,")), UNKNOWN, "an index appears twice"),
     "half an image": (then_relock(swap("plots/confusion.csv", "0,1,", "0,1,0.5")), UNKNOWN, "expected whole numbers"),
     "other columns of the errors": (
         then_relock(swap("plots/errors.csv", "confidence", "sureness")),
@@ -268,7 +268,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "another evaluator, the same model and result": (
         then_relock(edit("src/evaluate/scores.py")),
         PASS,
-        "the evaluator changed and scores the same model as before: `src/evaluate`",
+        "the evaluator changed, but gives the same model the same scores: `src/evaluate`",
     ),
     "code of training and evaluation": (
         then_relock(other_hash("models/model.safetensors"), edit("src/model/network.py")),
@@ -279,7 +279,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "policy renames a metric first": (
         swap("metrics_policy.yaml", "test_acc", "test_accuracy"),
         FAIL,
-        "metrics_policy.yaml of HEAD: lets test_accuracy decide, which is not there",
+        "metrics_policy.yaml of HEAD: lets test_accuracy decide, which is missing",
     ),
     "policy loosened": (
         swap("metrics_policy.yaml", "tolerated: 0.001", "tolerated: 0.5"),
@@ -311,7 +311,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "metric kept in the cache": (
         cached_metric,
         UNKNOWN,
-        "`test_acc`: git does not hold its file, and nothing is fetched",
+        "`test_acc`: its file is not in git, and nothing is fetched",
     ),
     # receipts
     "locked by hand": (
@@ -369,7 +369,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "hash twice": (
         lambda history: edit_yaml(history, lambda s: s["train"]["outs"].append(s["train"]["outs"][0]), "dvc.lock"),
         UNKNOWN,
-        "dvc.lock of HEAD: train: models/model.safetensors stands there twice",
+        "dvc.lock of HEAD: train: models/model.safetensors is listed twice",
     ),
     "output twice": (in_stage("extra", cmd="echo", outs=["models"]), UNKNOWN, "is made by more than one stage"),
 }
@@ -406,7 +406,7 @@ def test_a_rename_that_was_prepared_in_the_policy_cannot_be_judged(history: Hist
     [
         ("yes", PASS, "- reproduced: "),
         ("no", FAIL, "- not reproduced: "),
-        ("not-tried", PASS, "- not tried whether it can be reproduced"),
+        ("not-tried", PASS, "- not tried: the pipeline was not run again"),
     ],
 )
 @pytest.mark.usefixtures("history")

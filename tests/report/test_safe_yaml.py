@@ -22,7 +22,7 @@ HOSTILE = {
     "aliases": (LAUGHS, "expected at most 10,000 values"),
     "merges": (MERGES, "expected at most 10,000 values"),
     "values": ("- a\n" * (MOST_VALUES + 1), "expected at most 10,000 values"),
-    "alias of itself": ("a: &a [*a]", "expected no alias of what is still open"),
+    "alias of itself": ("a: &a [*a]", "expected no alias within its own anchor"),
     "brackets": ("a: " + "[" * 3000, "expected at most 500 opening brackets, got 3,000"),
     "braces": ("a: " + "{" * 3000, "expected at most 500 opening brackets, got 3,000"),
     "levels": ("- " * 3000, "expected at most 50 levels"),

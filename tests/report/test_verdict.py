@@ -35,7 +35,7 @@ def test_a_better_run_passes(history: History) -> None:
     assert "40 digits fixed, 0 broken, exact McNemar p = 1.8e-12" in markdown
     assert "The change is for the better, and more than chance gives" in markdown
     assert row(markdown, "test_acc") == "| `test_acc` | 0.988 | 0.992 | +0.004 ▲ better | ✅ holds: may lose 0.001 |"
-    assert "**What another seed changes is not known** for data and recipe of base and head" in markdown
+    assert "**The effect of another seed is not known** for data and recipe of base and head" in markdown
 
 
 def test_a_worse_run_fails_and_names_the_metrics(history: History) -> None:
@@ -268,8 +268,8 @@ class TestMetrics:
         history.write_results(BASE_ERRORS)
         history.relock()
         outcome, markdown = judge("main")
-        assert outcome is Outcome.UNKNOWN, "the old value is no number, so nobody knows what was lost"
-        assert f"the old value is no number: {why}" in part(markdown, "### ❓ Could not tell")
+        assert outcome is Outcome.UNKNOWN, "the old value is not a number, so nobody knows what was lost"
+        assert f"the old value is not a number: {why}" in part(markdown, "### ❓ Could not tell")
 
     def test_added_and_removed(self, history: History) -> None:
         history.write_metrics(test_acc=0.988, test_f1=0.988, test_loss=0.048, other=1)
@@ -289,14 +289,14 @@ class TestMetrics:
         history.relock()
         outcome, markdown = judge()
         assert outcome is Outcome.UNKNOWN
-        assert "❓ could not tell: the base does not have it, so any value would do" in row(markdown, "test_acc")
+        assert "❓ could not tell: the base lacks it, so any value would pass" in row(markdown, "test_acc")
 
     def test_a_rule_for_what_nobody_has_is_a_mistake(self, history: History) -> None:
         history.write("metrics_policy.yaml", POLICY.replace("test_acc", "test_accuracy"))
         history.commit("typo")
         outcome, markdown = judge()
         assert outcome is Outcome.FAIL
-        assert "- `test_accuracy`: the policy names it and neither revision has it" in markdown
+        assert "- `test_accuracy`: the policy names it, but neither revision has it" in markdown
 
     @pytest.mark.parametrize("content", ["{", "[" * 5000, '{"test_acc": 0.98', "\x00"])
     def test_a_file_that_is_no_json(self, history: History, content: str) -> None:
