@@ -1,6 +1,6 @@
 """Compare the working tree, or HEAD, with BASE: Markdown on the terminal, Markdown and HTML in the folder report/.
 
-Whatever a branch holds, nothing of it is run, and nothing is fetched, checked out or read from DVC's cache.
+Nothing of a branch is run, and nothing is fetched, checked out or read from DVC's cache.
 """
 
 import argparse
@@ -29,13 +29,16 @@ def main(argv: list[str] | None = None) -> int:
     """Write the report.
 
     Returns:
-        0 pass, 1 fail, 2 could not tell, which is also the answer where the report itself breaks.
+        0 for pass, 1 for fail, 2 for could not tell; also 2 if the report itself breaks.
     """
     parser = argparse.ArgumentParser(prog="python -m src.report", description=__doc__)
     parser.add_argument("base", metavar="BASE", help="the revision to compare with: a branch, a tag, a commit")
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the revision to judge; the working tree by default")
     parser.add_argument(
-        "--reproduced", choices=REPRODUCED, default="not-tried", help="what came of running HEAD's pipeline again"
+        "--reproduced",
+        choices=REPRODUCED,
+        default="not-tried",
+        help="whether running HEAD's pipeline again gave its results",
     )
     arguments = parser.parse_args(argv)
     try:
@@ -55,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Document, Outcome]:
-    """Compare two revisions of the repository in the current directory; what cannot be read is said in the report."""
+    """Compare two revisions of the repository in the current directory; the report says what could not be read."""
     try:
         if "" in (base, head):
             raise UserError("expected the name of a revision, got an empty string; try `python -m src.report main`")
@@ -65,7 +68,7 @@ def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Docum
         lineage = find_lineage(root, base, head)
         if lineage.behind:
             begin = read_revision(root, lineage.commit)
-            # The rules are today's, and a branch cannot choose a commit without results to begin from.
+            # Today's rules apply, and a branch cannot escape judgement by starting from a commit without results.
             if begin.has_results or not old.has_results:
                 old = replace(begin, name=base, policy=old.policy, noise=old.noise)
                 behind = f"{lineage.behind} commit{'s' if lineage.behind > 1 else ''} behind "

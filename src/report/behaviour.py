@@ -15,12 +15,12 @@ class Behaviour:
 
     Attributes:
         images: Size of the test set.
-        old_errors: How many of them the old model gets wrong.
-        new_errors: How many of them the new model gets wrong.
+        old_errors: Number of images that the old model gets wrong.
+        new_errors: Number of images that the new model gets wrong.
         broken: Mistakes that only the new model makes, by index.
         fixed: Mistakes that only the old model makes, by index.
         p_value: Exact McNemar test of broken against fixed.
-        confusion: Change in the number of mistakes by (actual, predicted), the greatest first.
+        confusion: Change in the number of mistakes by (actual, predicted), largest change first.
         f1: (old, new) by class.
     """
 

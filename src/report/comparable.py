@@ -1,4 +1,4 @@
-"""Were both revisions scored by the same evaluator on the same data? Only then may their metrics be compared."""
+"""Were both revisions scored by the same evaluator on the same data? Only then can their metrics be compared."""
 
 from src.report.document import Sentence, listed
 from src.report.policy import Policy
@@ -6,21 +6,21 @@ from src.report.revision import MODEL, TABLES, TEST_DATA, Revision
 from src.report.verdict import Outcome, Reason
 
 ADVICE = (
-    "not comparable; to compare, score the base's model with both: on the base, apply only this part of the change, run "
-    "`dvc repro`, and compare this change with that commit"
+    "not comparable; to compare, score the base's model with both: on the base, apply only this part of the change, "
+    "run `dvc repro`, and compare this change with that commit"
 )
 INCOMPARABLE = "not comparable: data or evaluator changed"
 
 
 def scoring_stages(base: Revision, head: Revision, policy: Policy) -> dict[str, str | None]:
-    """The stage that makes each file with a metric that gates, as the base defines it, or else the head."""
+    """The stage that makes each file with a gating metric, by the base's definition or else by the head's."""
     files = [file for file, rules in policy.metrics.items() if any(rule.gates for rule in rules.values())]
     made = {**head.pipeline.producers, **base.pipeline.producers}
     return {file: made.get(file) for file in files}
 
 
 def gating_reasons(base: Revision, head: Revision, policy: Policy) -> list[Reason]:
-    """Files with metrics that gate and that no recorded run of their stage made, so that anybody could have."""
+    """Files with gating metrics that no recorded run of their stage made: anybody could have written them."""
     reasons = []
     for file, stage in scoring_stages(base, head, policy).items():
         locked = head.pipeline.locked.get(stage or "")
@@ -34,7 +34,7 @@ def gating_reasons(base: Revision, head: Revision, policy: Policy) -> list[Reaso
 
 
 def comparability(base: Revision, head: Revision, policy: Policy) -> list[Reason]:
-    """Why the metrics cannot be compared (UNKNOWN), or what a reviewer should know of the scoring (PASS)."""
+    """Why the metrics cannot be compared (UNKNOWN), or what a reviewer should know about the scoring (PASS)."""
     if not base.has_results:
         return []
     reasons = []
@@ -46,7 +46,7 @@ def comparability(base: Revision, head: Revision, policy: Policy) -> list[Reason
 
 
 def _evaluator(stage: str, base: Revision, head: Revision) -> list[Reason]:
-    """Code that this stage alone has is the evaluator; what the training has, too, is the model's."""
+    """Code that only this stage uses is the evaluator; code that training also uses belongs to the model."""
     old, new = base.code.get(stage, {}), head.code.get(stage, {})
     changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
     trained_with = base.code.get(base.pipeline.producers.get(MODEL, ""), {})

@@ -41,13 +41,13 @@ def compare(
     """Compare two revisions.
 
     Args:
-        base: What the change is held against.
+        base: What the change is compared with.
         head: The change.
-        reproduced: What came of running the head's pipeline again, a key of REPRODUCED.
-        others: What was found beyond the two revisions.
+        reproduced: Result of running the head's pipeline again, a key of REPRODUCED.
+        others: Reasons found elsewhere.
 
     Raises:
-        UserError: If neither has a usable policy, or the base's measured noise is malformed.
+        UserError: If neither revision has a usable policy, or the base's measured noise is malformed.
     """
     policy, remark, policy_error = choose_policy(base, head)
     definitions = compare_definitions(base, head)
@@ -93,13 +93,13 @@ def _self_contradictions(head: Revision) -> list[Reason]:
 
 
 def choose_policy(base: Revision, head: Revision) -> tuple[Policy, Sentence, str | None]:
-    """The policy to judge by: the base's where it has one, so that a change cannot loosen what it is judged by.
+    """The policy to judge by: the base's if it has one, so that a change cannot loosen its own rules.
 
     Returns:
-        The policy, a remark where the change touches it, and what is wrong with the head's, or None.
+        The policy, a remark if the change edits it, and what is wrong with the head's policy, or None.
 
     Raises:
-        UserError: If there is none to judge by.
+        UserError: If neither revision has a usable policy.
     """
     head_policy, head_error = _policy(head)
     base_policy, base_error = _policy(base)
@@ -117,13 +117,13 @@ def choose_policy(base: Revision, head: Revision) -> tuple[Policy, Sentence, str
 
 
 def could_not_tell(error: UserError) -> tuple[Document, Outcome]:
-    """A report that says only why there is none."""
+    """A report that only says why there is no verdict."""
     verdict = Verdict(Outcome.UNKNOWN, [[Message(error)]])
     return Document(TITLE, [verdict_section(verdict, ["?"], ["?"])]), verdict.outcome
 
 
 def _absent(policy: Policy, revision: Revision) -> list[str]:
-    """Metrics that gate and that the revision does not have: with the next change, any value of them would do."""
+    """Gating metrics that the revision lacks: in the next change, any value of them would pass."""
     return [
         name
         for file, rules in policy.metrics.items()
@@ -147,5 +147,5 @@ def _named(revision: Revision) -> Sentence:
     if revision.commit is None:
         return ["the working tree"]
     commit = Data(revision.commit[:7])  # as GitHub shows it
-    # HEAD is another commit for whoever reads the report.
+    # HEAD is a different commit for the reader of the report.
     return [commit] if revision.name in ("HEAD", revision.commit) else [Data(revision.name), " ", commit]

@@ -1,4 +1,4 @@
-"""Are the results of one revision about the same predictions? Metrics and tables say much of it twice."""
+"""Do the results of one revision describe the same predictions? Metrics and tables repeat each other."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from src.report.revision import Revision
 from src.report.tables import read_classes, read_confusion, read_history, read_mistakes
 
 METRICS = "metrics/eval.json"
-# Half of the last digit that is written, and what the sum of ten floats may add to it.
+# Half of the last written digit, plus the error of summing ten floats.
 METRIC_ROUNDING = 0.51e-6
 CLASS_ROUNDING = 0.51e-4
 HISTORY_COLUMNS = ("loss", "acc", "f1", "val_loss", "val_acc", "val_f1")
 
 
 def contradictions(revision: Revision) -> list[Sentence]:
-    """What metrics/eval.json and the three tables of the test set say against each other.
+    """Where metrics/eval.json and the three tables of the test set contradict each other.
 
     Raises:
-        UserError: If a table is missing or malformed, that of the learning curves included.
+        UserError: If a table is missing or malformed, including the history.
     """
     read_history(revision, HISTORY_COLUMNS)
     mistakes, classes = read_mistakes(revision), read_classes(revision)
@@ -77,13 +77,13 @@ def _metrics_against_confusion(revision: Revision, counts: Counter[tuple[int, in
     }
     for name, value in expected.items():
         said = read_metric(revision, METRICS, name).number
-        # What is missing or no number is judged as a metric.
+        # `compare_metrics` judges what is missing or not a number.
         if said is not None and abs(said - value) > METRIC_ROUNDING:
             yield [f"{METRICS} has {name} {said:.6g}, but plots/confusion.csv gives {value:.6f}"]
 
 
 def _scores(counts: Counter[tuple[int, int]], label: int) -> tuple[int, float, float, float]:
-    """(images, precision, recall, F1) of a class; what is a share of nothing is 0."""
+    """(images, precision, recall, F1) of a class; 0 divided by 0 is 0."""
     right = counts[label, label]
     images = sum(count for (actual, _), count in counts.items() if actual == label)
     taken = sum(count for (_, predicted), count in counts.items() if predicted == label)

@@ -1,4 +1,4 @@
-"""What a change does to the stages' definitions, from which everything else follows."""
+"""What a change does to the stages' definitions, on which all other checks rest."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Change:
     Attributes:
         subject: The stage or file.
         text: What changed, after the subject.
-        loosens: Whether something that was recorded or checked may no longer be, so that hashes alone tell nothing.
+        loosens: Whether something may no longer be recorded or checked, which hashes cannot show.
     """
 
     subject: str
@@ -27,10 +27,7 @@ class Change:
 
 
 def compare_definitions(base: Revision, head: Revision) -> list[Change]:
-    """Changes of dvc.yaml, and of the files that tell DVC or git what a path holds.
-
-    Where the base has no stages, there are none.
-    """
+    """Changes of dvc.yaml, and of the files that tell DVC or git what a path holds; none if the base has no stages."""
     old, new = base.pipeline.stages, head.pipeline.stages
     if not old:
         return []
@@ -42,7 +39,7 @@ def compare_definitions(base: Revision, head: Revision) -> list[Change]:
 
 
 def definition_reasons(changes: list[Change]) -> list[Reason]:
-    """The changes as reasons: what loosens a definition has to be read by somebody."""
+    """The changes as reasons: somebody has to read what loosens a definition."""
     return [
         Reason(
             Outcome.UNKNOWN if change.loosens else Outcome.PASS,

@@ -1,7 +1,7 @@
-"""What a report consists of, apart from how Markdown or HTML write it.
+"""The parts of a report, independent of Markdown and HTML.
 
-A sentence is a sequence of strings. A plain string is this program's own and may be trusted; `Data` was chosen by
-whoever wrote the branch and is escaped and cut by the writers; `Strong` stands out.
+A sentence is a sequence of strings. A plain string is this program's own and is trusted. `Data` was chosen by the
+author of the branch; the writers escape it and cut it short. `Strong` is emphasised.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ class Data(str):
 
 
 class Message(Data):
-    """A whole sentence that may quote the branch; as harmless as `Data`, and may be longer."""
+    """A whole sentence that may quote the branch: escaped like `Data`, but may be longer."""
 
     __slots__ = ()
 
 
 class Strong(str):
-    """Words of our own that stand out."""
+    """Our own words, emphasised."""
 
     __slots__ = ()
 
 
 class Better(str):
-    """Words of our own on a change for the better."""
+    """Our own words on a change for the better."""
 
     __slots__ = ()
 
 
 class Worse(str):
-    """Words of our own on a change for the worse."""
+    """Our own words on a change for the worse."""
 
     __slots__ = ()
 
@@ -45,7 +45,7 @@ Sentence = Sequence[str]
 
 @dataclass(frozen=True)
 class Paragraph:
-    """One sentence or more."""
+    """One or more sentences."""
 
     text: Sentence
 
@@ -79,12 +79,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Learning curves on one pair of axes; those of the validation part come in the order base, head.
+    """Learning curves on one pair of axes; the validation curves come in the order base, head.
 
     Attributes:
         title: What they show.
         curves: By revision and part.
-        last: Whether these are the last epochs again, drawn apart since the first ones flatten them.
+        last: Whether these are the last epochs only, drawn again because the first epochs flatten them.
     """
 
     title: str
@@ -94,7 +94,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Digits:
-    """Misclassified images with the picture that holds them, which may be missing."""
+    """Misclassified images, and the picture that holds them, if there is one."""
 
     label: str
     mistakes: Sequence[Mistake]
@@ -117,7 +117,7 @@ class F1Bars:
 
 @dataclass(frozen=True)
 class Fold:
-    """A table that is hidden until it is asked for."""
+    """A table that is hidden until the reader opens it."""
 
     summary: str
     table: Table
@@ -128,12 +128,12 @@ Block = Paragraph | Bullets | Table | Fold | Curves | Digits | ConfusionMap | F1
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it.
+    """A heading and its content.
 
     Attributes:
         title: The heading.
-        blocks: What stands under it.
-        tone: `pass`, `fail` or `unknown` for the verdict, empty for all else.
+        blocks: The content.
+        tone: `pass`, `fail` or `unknown` for the verdict, otherwise empty.
     """
 
     title: str
@@ -150,11 +150,11 @@ class Document:
 
 
 def cut(items: Sequence[Sentence], most: int) -> Bullets:
-    """A list of at most so many items, which says how many it leaves out."""
+    """A list of at most `most` items, which says how many it leaves out."""
     return Bullets(items[:most], max(0, len(items) - most))
 
 
 def listed(names: Sequence[str], most: int = 8) -> Sentence:
-    """Names from the branch with commas between them, at most so many, saying how many are left out."""
+    """At most `most` names from the branch, separated by commas, and how many are left out."""
     parts = [part for name in names[:most] for part in (", ", Data(name))][1:]
     return [*parts, f" and {len(names) - most} more"] if len(names) > most else parts

@@ -1,4 +1,4 @@
-"""Text from the branch, made harmless and short for whatever shows it."""
+"""Text from the branch, made harmless and short."""
 
 import html
 import re
@@ -12,7 +12,7 @@ PLAIN = re.compile(r"[\w.,:;/+\-=%()^~@#*!?'\"{}\[\]… ]+", re.ASCII)
 
 
 def visible(text: Data) -> str:
-    """One short line: spaces for white space, an escape for what does not print (controls, bidi marks, surrogates)."""
+    """One short line: white space becomes spaces, unprintable characters (controls, bidi marks, surrogates) escapes."""
     longest = LONGEST_MESSAGE if isinstance(text, Message) else LONGEST
     line = " ".join(text[: 4 * longest].split())
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
@@ -24,7 +24,7 @@ def markdown_code(text: Data) -> str:
     shown = visible(text)
     if PLAIN.fullmatch(shown):
         return f"`{shown}`"
-    # Every ASCII sign as an entity: it can neither end the element nor the cell, nor begin any Markdown.
+    # Every ASCII sign as an entity: it can neither end the element or the cell nor begin any Markdown.
     signs = "".join(
         char if char.isalnum() or char == " " or not char.isascii() else f"&#{ord(char)};" for char in shown
     )

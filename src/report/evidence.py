@@ -1,4 +1,4 @@
-"""Is a loss more than another seed or chance gives? The table of decisions in docs/review.md."""
+"""Is a loss more than another seed or chance explains? The decision table in docs/review.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from src.report.verdict import Outcome, Reason
 
 @dataclass(frozen=True)
 class Seeds:
-    """What is known of the seeds of both recipes; for data or a recipe that nobody measured, nothing.
+    """The seed measurements of both recipes.
 
     Attributes:
-        old: The measurement of the base's data and recipe, or None.
-        new: That of the head's, or None.
+        old: The measurement for the base's data and recipe, or None if nobody measured them.
+        new: The measurement for the head's, or None.
     """
 
     old: Measurement | None
     new: Measurement | None
 
     def noise(self, file: str, name: str) -> SeedNoise | None:
-        """What the seeds alone make of a metric, or None where that is not known."""
+        """How much seeds alone change a metric, or None if not known."""
         return seed_noise(self.old, self.new, file, name)
 
 
@@ -34,9 +34,9 @@ def read_seeds(old: Revision, new: Revision, measured: str | None) -> Seeds:
     """The measurements that fit the two revisions.
 
     Args:
-        old: What the change is held against.
+        old: What the change is compared with.
         new: The change.
-        measured: Content of the base's metrics_noise.json, or None: a change cannot excuse itself.
+        measured: Content of the base's metrics_noise.json, or None. Never the head's: a change cannot excuse itself.
 
     Raises:
         UserError: If it is malformed.
@@ -46,12 +46,12 @@ def read_seeds(old: Revision, new: Revision, measured: str | None) -> Seeds:
 
 
 def weigh(rows: Sequence[Row], p_chance: float | None, seeds: Seeds) -> list[Row]:
-    """Judge the losses beyond the tolerance by what explains them.
+    """Decide whether seeds or chance explain the losses beyond the tolerance.
 
     Args:
-        rows: All metrics, held against the policy.
-        p_chance: McNemar's p-value, or None where the models could not be compared image by image.
-        seeds: What is known of the seeds.
+        rows: All metrics, judged by the policy.
+        p_chance: McNemar's p-value, or None if the models could not be compared image by image.
+        seeds: The seed measurements.
     """
     return [_weigh(row, p_chance, seeds.noise(row.file, row.name)) for row in rows]
 
@@ -75,7 +75,7 @@ def _weigh(row: Row, p_chance: float | None, noise: SeedNoise | None) -> Row:
 
 
 def accumulated_reasons(reference: Revision, head: Revision, policy: Policy, measured: str | None) -> list[Reason]:
-    """Whether many small losses add up: each rule with a bar is held against the policy's reference.
+    """Whether many small losses add up: rules with `accumulated` are checked against the policy's reference.
 
     Args:
         reference: The commit that the policy names.
@@ -107,6 +107,6 @@ def accumulated_reasons(reference: Revision, head: Revision, policy: Policy, mea
 
 
 def no_reference(error: UserError) -> list[Reason]:
-    """What stands in place of the accumulated losses where there is no reference to compare with."""
+    """The reason given if there is no reference to compare with."""
     advice = "; name a commit of this clone as `reference` in metrics_policy.yaml"
     return [Reason(Outcome.UNKNOWN, ["losses since the policy's reference: ", Message(error), advice])]

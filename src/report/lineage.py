@@ -1,4 +1,4 @@
-"""Which commit a branch began from: a change is held against that, and not against what others did since."""
+"""The commit that a branch began from: a change is compared with it, not with what others did since."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,8 @@ class Lineage:
     """Where a change began.
 
     Attributes:
-        commit: Full hash of the merge-base, or of the base itself where there is none.
-        behind: How many commits the base has had since.
+        commit: Full hash of the merge base, or of the base itself if there is none.
+        behind: Number of commits on the base since then.
     """
 
     commit: str
@@ -23,7 +23,7 @@ class Lineage:
 def find_lineage(root: Path, base: str, head: str | None) -> Lineage:
     """Where a change began.
 
-    An older commit that is held against a newer one has no change of its own, so there the base stands as it is.
+    If the head is an ancestor of the base, it has no change of its own, and the base is used as it is.
 
     Args:
         root: Top folder of the repository.
@@ -31,7 +31,7 @@ def find_lineage(root: Path, base: str, head: str | None) -> Lineage:
         head: Name of a revision, or None for the working tree.
 
     Raises:
-        UserError: If either is no revision.
+        UserError: If either is not a revision.
     """
     base_commit, head_commit = find_commit(root, base), find_commit(root, head or "HEAD")
     try:

@@ -1,4 +1,4 @@
-"""The report as Markdown for a comment on GitHub: no pictures from elsewhere, and within the limit on its length."""
+"""The report as Markdown for a comment on GitHub: no external images, and within GitHub's limit on its length."""
 
 from collections.abc import Sequence
 
@@ -19,14 +19,14 @@ from src.report.document import (
 from src.report.escape import markdown_code
 from src.report.mermaid import xychart
 
-LONGEST = 60_000  # characters; GitHub takes 65,536, and whoever posts the report may add a line
+LONGEST = 60_000  # characters; GitHub accepts 65,536, and the workflow that posts the report adds a line
 MOST_INDICES = 60
 
 
 def render_markdown(document: Document) -> str:
     """The whole report, at most LONGEST characters.
 
-    Where the branch's texts make it too long, the longest parts give way to a line that says so, but never the verdict.
+    If it is too long, a line that says so replaces the longest sections, but never the verdict.
     """
     first, *others = (_section(section) for section in document.sections)
     while others and len(first) + sum(map(len, others)) > LONGEST - 200:
@@ -63,7 +63,7 @@ def _block(block: Block) -> str:
         case Digits(label, mistakes):
             return _digits(label, mistakes)
         case _:
-            return ""  # drawn in the HTML page only, where the tables beside them are shown, too
+            return ""  # drawn only on the HTML page
 
 
 def _sentence(parts: Sentence) -> str:

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from src.report.document import Curve
 
 COLOURS = {"base": "#8c8c8c", "head": "#d95f02"}
-LEAST_MARGIN = 1e-4  # above and below the lines; Mermaid reads no exponents, so numbers are written with five decimals
+LEAST_MARGIN = 1e-4  # above and below the lines; Mermaid cannot read exponents, so numbers have five decimals
 MOST_POINTS = 20  # more epochs than this would not fit under the axis
 
 
 def xychart(title: str, curves: Sequence[Curve]) -> str:
-    """Curves over their common epochs, one colour a revision.
+    """Curves over their common epochs, one colour per revision.
 
     Args:
-        title: Words of our own.
+        title: Our own words, not the branch's.
         curves: Lines by epoch, at least one of them with a point; a shorter one ends earlier.
 
     Returns:
-        The text of a chart, a few hundred characters however long the training was.
+        The text of a chart, a few hundred characters for any number of epochs.
     """
     lines = [curve for curve in curves if curve.points]
     epochs = _thinned(sorted({epoch for curve in lines for epoch, _ in curve.points}))
@@ -44,7 +44,7 @@ def _thinned(epochs: list[float]) -> list[float]:
 
 
 def _over(curve: Curve, epochs: list[float]) -> list[float]:
-    """Values of a curve at these epochs up to its end; a gap, which Mermaid cannot draw, repeats what was before it."""
+    """Values of a curve at these epochs, up to its end; a gap, which Mermaid cannot draw, repeats the value before."""
     points = dict(curve.points)
     values: list[float] = []
     for epoch in epochs:

@@ -1,4 +1,4 @@
-"""Metrics of two revisions, held against the policy."""
+"""Metrics of two revisions, judged by the policy."""
 
 import enum
 import math
@@ -12,7 +12,7 @@ from src.report.revision import Revision
 
 
 class Standing(enum.Enum):
-    """What the policy says of one metric."""
+    """What the policy says about one metric."""
 
     HOLDS = "holds"
     EXPLAINED = "broken, and explained by the seed"
@@ -27,7 +27,7 @@ class Reading:
 
     Attributes:
         number: The value, or None.
-        problem: Why there is no number, or an empty text.
+        problem: Why there is no number, or an empty string.
         found: What the file holds instead of a number, or why it cannot be read, as text; empty if there is nothing.
     """
 
@@ -37,7 +37,7 @@ class Reading:
 
     @property
     def missing(self) -> bool:
-        """Whether the revision simply does not have this metric."""
+        """Whether the revision does not have this metric."""
         return self.problem == MISSING
 
 
@@ -47,17 +47,17 @@ ELSEWHERE = "its file is not in git, and nothing is fetched"
 
 @dataclass(frozen=True)
 class Row:
-    """One metric: its two readings, and what the policy makes of them.
+    """One metric: its two readings, and the policy's judgement.
 
     Attributes:
         file: The file that holds it.
         name: Its name there, with dots between the levels.
-        label: Its name, with its file where another file has a metric of this name.
-        old: What the base has.
-        new: What the head has.
-        rule: What the policy says of it, or None.
+        label: Its name, with its file if another file has a metric of the same name.
+        old: Reading of the base.
+        new: Reading of the head.
+        rule: The policy's rule for it, or None.
         standing: Whether the rule holds.
-        why: Why it stands so, in our own words; may be empty.
+        why: The reason for `standing`, in our own words; may be empty.
     """
 
     file: str
@@ -76,7 +76,7 @@ class Row:
 
     @property
     def change(self) -> float | None:
-        """New minus old, or None where either is no number."""
+        """New minus old, or None if either is not a number."""
         if self.old.number is None or self.new.number is None:
             return None
         return self.new.number - self.old.number
@@ -86,10 +86,10 @@ def compare_metrics(base: Revision, head: Revision, policy: Policy, incomparable
     """Every metric that either revision or the policy names; those that gate come first, then those with a rule.
 
     Args:
-        base: What the change is held against.
+        base: What the change is compared with.
         head: The change.
         policy: The rules.
-        incomparable: Why two numbers cannot be held against each other; empty if they can.
+        incomparable: Why two numbers cannot be compared; empty if they can.
     """
     rows = []
     found = list(_names(base, head, policy))

@@ -1,6 +1,6 @@
-"""How much a metric differs between trainings that differ in the seed alone, as metrics_noise.json records it.
+"""How much a metric differs between trainings that differ only in the seed, as metrics_noise.json records it.
 
-A measurement holds for the data and the recipe that it was made with: for any other, none is known.
+A measurement holds only for the data and the recipe that it was made with.
 """
 
 import json
@@ -30,7 +30,7 @@ class Spread(BaseModel):
 
 
 class Measurement(BaseModel):
-    """What several trainings gave that differ in the seed alone."""
+    """Results of several trainings that differ only in the seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -40,17 +40,17 @@ class Measurement(BaseModel):
     machine: str
     metrics: dict[str, dict[str, Spread]] = Field(description="by file and name")
     wrong_in: list[Count] = Field(
-        description="test images that so many of the seeds get wrong, from none of them to all"
+        description="wrong_in[k]: number of test images that exactly k of the seeds get wrong"
     )
 
     @property
     def real_std(self) -> float:
-        """Standard deviation of the accuracy between seeds on unlimited test images; 0 where none can be told."""
+        """Standard deviation of the accuracy between seeds on unlimited test images; 0 if the estimate is negative."""
         return math.sqrt(max(0.0, self._split()[1]))
 
     @property
     def luck_std(self) -> float:
-        """The part of the accuracy's standard deviation that comes from having these test images and no others."""
+        """Standard deviation of the accuracy between seeds that comes from the choice of test images."""
         return math.sqrt(self._split()[0])
 
     def _split(self) -> tuple[float, float]:
@@ -60,12 +60,12 @@ class Measurement(BaseModel):
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Difference between two trainings, one of each of two recipes, that the seeds alone make in one metric.
+    """Difference in one metric that the seeds alone make between two trainings, one of each recipe.
 
     Attributes:
         std: Standard deviation of the difference, in the metric's unit.
         df: Degrees of freedom of that estimate.
-        seeds: How many trainings it was measured over, of both recipes if there are two.
+        seeds: Number of trainings that it was measured over, of both recipes if there are two.
     """
 
     std: float
@@ -73,12 +73,12 @@ class SeedNoise:
     seeds: int
 
     def p_value(self, change: float) -> float:
-        """Two-sided p-value of a change by Student's t: how often seeds alone make one as great."""
+        """Two-sided p-value of a change by Student's t: how often seeds alone make one as large."""
         return t_p(change / self.std if self.std else math.inf, self.df) if change else 1.0
 
     @property
     def limit(self) -> float:
-        """95% of differences that the seeds make are smaller."""
+        """95% of the differences between seeds are smaller."""
         return t_limit(self.df) * self.std
 
 
@@ -106,10 +106,10 @@ def parse_noise(text: str, where: str) -> list[Measurement]:
 
 
 def find(measurements: Sequence[Measurement], data: str | None, params: Mapping[str, Any]) -> Measurement | None:
-    """The measurement of this data and this recipe, or None where there is none.
+    """The measurement of this data and this recipe, or None.
 
     Args:
-        measurements: All that are known.
+        measurements: All measurements.
         data: Hash of data/MNIST in dvc.lock.
         params: All of params.yaml; the seed makes no difference.
     """
@@ -118,14 +118,14 @@ def find(measurements: Sequence[Measurement], data: str | None, params: Mapping[
 
 
 def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name: str) -> SeedNoise | None:
-    """What the seeds alone make of a metric between two recipes, or None where either was not measured."""
+    """How much seeds alone change a metric between two recipes, or None if either was not measured."""
     if old is None or new is None or any(name not in one.metrics.get(file, {}) for one in (old, new)):
         return None
     if old == new:
         return SeedNoise(math.sqrt(2) * old.metrics[file][name].std, len(old.seeds) - 1, len(old.seeds))
     variances = [one.metrics[file][name].std ** 2 for one in (old, new)]
     counts = [len(one.seeds) for one in (old, new)]
-    # One training each is compared, not means, so each recipe adds its whole variance (Welch and Satterthwaite).
+    # Single trainings are compared, not means, so each recipe adds its whole variance (Welch and Satterthwaite).
     doubt = sum(variance**2 / (count - 1) for variance, count in zip(variances, counts, strict=True))
     df = math.floor(sum(variances) ** 2 / doubt) if doubt else min(counts) - 1
     return SeedNoise(math.sqrt(sum(variances)), df, sum(counts))
@@ -134,15 +134,15 @@ def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name
 def measure_noise(
     data: str, params: Mapping[str, Any], machine: str, images: int, runs: Sequence[Mapping[str, Any]]
 ) -> Measurement:
-    """Summarise trainings of one recipe that differ in the seed alone.
+    """Summarise trainings of one recipe that differ only in the seed.
 
     Args:
         data: Hash of data/MNIST in dvc.lock.
         params: The recipe, with or without its seed.
-        machine: What they were made on, in words.
+        machine: What they ran on, in words.
         images: Size of the test set.
-        runs: Of each training its `seed`, `wrong` (indices of the test images that it gets wrong) and `metrics` by file
-            and name; at least 2.
+        runs: At least 2 trainings, each with its `seed`, `wrong` (indices of the test images that it gets wrong) and
+            `metrics` by file and name.
     """
     seeds_wrong = [0] * images
     for run in runs:
@@ -163,7 +163,7 @@ def measure_noise(
 
 
 def updated(measurements: Sequence[Measurement], new: Measurement) -> list[Measurement]:
-    """The measurements with a new one, which takes the place of an older one of the same data and recipe."""
+    """The measurements with a new one, which replaces an older one of the same data and recipe."""
     return [one for one in measurements if (one.data, one.params) != (new.data, new.params)] + [new]
 
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: library, data and pictures are inside."""
+"""The report as one self-contained HTML file: library, data and pictures are inside."""
 
 import base64
 import html
@@ -32,7 +32,7 @@ from src.report.tables import Mistake
 from src.report.vega import confusion_plot, curves_plot, f1_plot
 
 MOST_DIGITS = 200
-WORDS_COLUMNS = 5  # only the table of metrics has as many, and ends with a sentence
+WORDS_COLUMNS = 5  # only the table of metrics has five, the last of which holds a sentence
 MOST_TILE_BYTES = 2_000_000
 # As in src/evaluate/tiles.py, which this cannot import: the report is installed without NumPy.
 TILE_PIXELS, COLUMNS, MAX_TILES, ZOOM = 28, 20, 1000, 2
@@ -127,7 +127,7 @@ def _section(section: Section, plots: dict[str, dict[str, Any]]) -> str:
             drawn.append(f'<div id="{name}" class="plot"></div>')
         else:
             lines.append(_block(block))
-    # Plots of a section stand side by side, before the digits, which may be many.
+    # The plots of a section are side by side, before the digits, which may be many.
     pictures = [f'<div class="plots">{"".join(drawn)}</div>\n'] if drawn else []
     digits = sum(isinstance(block, Digits) for block in section.blocks)
     return "".join([*lines[: len(lines) - digits], *pictures, *lines[len(lines) - digits :], "</section>\n"])
@@ -215,7 +215,7 @@ def _figure(digits: Digits, mistake: Mistake) -> str:
 
 
 def _tile_styles(document: Document) -> str:
-    """The pictures, each once, however many digits are cut from it."""
+    """Each picture once, for any number of digits cut from it."""
     blocks = [block for section in document.sections for block in section.blocks if isinstance(block, Digits)]
     return "\n".join(
         f".tiles-{block.label} {{ background: url(data:image/png;base64,{base64.b64encode(block.tiles).decode()}); "

@@ -22,7 +22,7 @@ class Out:
 
     Attributes:
         kind: `outs`, `metrics` or `plots`.
-        options: Everything that dvc.yaml says of it; `cache: false` keeps it in git.
+        options: Everything that dvc.yaml says about it; `cache: false` keeps it in git.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Stage:
     Attributes:
         command: One command or several.
         deps: Paths.
-        params: Names by file; None stands for all that the file holds.
+        params: Names by file; None means all params in the file.
         outs: By path.
         settings: `frozen` and `always_changed`, where given.
     """
@@ -55,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Locked:
-    """A stage as dvc.lock records its last run; a hash that is no MD5 of DVC 3 is None."""
+    """A stage as dvc.lock records its last run; a hash that is not an MD5 of DVC 3 is None."""
 
     command: str | list[str]
     deps: dict[str, str | None]
@@ -98,7 +98,7 @@ _Outs = list[_Path | dict[_Path, dict[str, Any] | None]]
 
 
 class _Declared(BaseModel):
-    """A stage in dvc.yaml. Whatever else DVC understands (foreach, matrix, wdir) is beyond the report."""
+    """A stage in dvc.yaml. The report does not support DVC's other features (foreach, matrix, wdir)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -135,7 +135,7 @@ class _Item(BaseModel):
 
     @property
     def oid(self) -> str | None:
-        # Without `hash`, the number is one of DVC 2, made after line ends were changed.
+        # Without `hash`, the MD5 is DVC 2's, of the content with its line endings converted.
         return self.md5 if self.hash == "md5" else None
 
 
@@ -155,10 +155,10 @@ class _DvcLock(BaseModel):
 
 
 def read_pipeline(snapshot: Snapshot) -> Pipeline:
-    """Read both files; one that is missing declares or records nothing.
+    """Read both files; a missing one declares or records nothing.
 
     Raises:
-        UserError: If one of them is not as DVC writes it, or uses what the report does not understand.
+        UserError: If one of them is malformed, or uses what the report does not support.
     """
     declared = _validated(_DvcYaml, snapshot, "dvc.yaml")
     recorded = _validated(_DvcLock, snapshot, "dvc.lock")

@@ -10,15 +10,15 @@ from src.report.safe_yaml import parse_yaml
 
 
 class Rule(BaseModel):
-    """What one metric may do. A rule that gates can fail the report, another only informs."""
+    """How much one metric may lose. A rule that gates can fail the report; any other only informs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     better: Literal["higher", "lower"]
-    tolerated: float | str = Field(description="greatest loss: a number, or a share of the old value such as 5%")
+    tolerated: float | str = Field(description="largest loss: a number, or a share of the old value such as 5%")
     gates: bool
-    mcnemar: bool = Field(default=False, description="McNemar's test over the test images speaks for this metric")
-    accumulated: float | None = Field(default=None, ge=0, description="greatest loss against the policy's reference")
+    mcnemar: bool = Field(default=False, description="McNemar's test over the test images applies to this metric")
+    accumulated: float | None = Field(default=None, ge=0, description="largest loss since the policy's reference")
 
     @field_validator("tolerated")
     @classmethod
@@ -33,11 +33,11 @@ class Rule(BaseModel):
         return old - new if self.better == "higher" else new - old
 
     def allowed_loss(self, old: float) -> float:
-        """The greatest loss from this old value that the rule tolerates, at least 0."""
+        """The largest loss from this old value that the rule tolerates, at least 0."""
         return self.tolerated if isinstance(self.tolerated, float) else abs(old) * (_share(self.tolerated) or 0.0)
 
     def exceeds(self, old: float, new: float, allowed: float) -> bool:
-        """Whether more was lost than is allowed; exactly as much is not, however the difference of floats comes out."""
+        """Whether the loss is larger than allowed; an equal loss is not, whatever the rounding of floats."""
         loss = self.loss(old, new)
         return loss > allowed and not math.isclose(loss, allowed, rel_tol=1e-9)
 
@@ -45,7 +45,7 @@ class Rule(BaseModel):
 class Policy(BaseModel):
     """Rules by metrics file, then by the metric's name, with dots between the levels of a nested file.
 
-    Losses against the `reference`, a commit or tag, are held to the rules' `accumulated`.
+    The rules' `accumulated` bounds the losses since `reference`, a commit or tag.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -61,7 +61,7 @@ class Policy(BaseModel):
         return self
 
     def rule(self, file: str, name: str) -> Rule | None:
-        """The rule of a metric, or None where it has none and only informs."""
+        """The rule of a metric, or None if it has none and only informs."""
         return self.metrics.get(file, {}).get(name)
 
 
@@ -83,7 +83,7 @@ def parse_policy(text: str, where: str) -> Policy:
 
 
 def _share(text: str) -> float | None:
-    """5% as 0.05; None where the text is no percentage."""
+    """5% as 0.05; None if the text is not a percentage."""
     try:
         return float(text.removesuffix("%")) / 100 if text.endswith("%") else None
     except ValueError:

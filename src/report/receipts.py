@@ -1,4 +1,4 @@
-"""The receipts of the stages against dvc.lock, and what the results were made with against what the branch pins."""
+"""Checks the stages' receipts against dvc.lock, and the versions that made the results against the branch's pins."""
 
 import re
 
@@ -15,7 +15,7 @@ MOST_NAMED = 3
 
 
 def receipt_reasons(base: Revision, head: Revision) -> list[Reason]:
-    """What the receipts of the head say against its dvc.lock and its pins."""
+    """Where the receipts of the head contradict its dvc.lock or its pins."""
     if not head.receipts:
         words = "no stage leaves a receipt" if base.receipts else "neither revision has receipts"
         return [Reason(Outcome.PASS, [f"{words}: only dvc.lock says what the results were made from"])]
@@ -25,7 +25,7 @@ def receipt_reasons(base: Revision, head: Revision) -> list[Reason]:
 def _of_stage(stage: str, head: Revision) -> list[Reason]:
     text, locked = head.receipts[stage], head.pipeline.locked.get(stage)
     if locked is None:
-        return []  # the stage is stale, which says it all
+        return []  # the stage is stale, which is reported already
     try:
         if text is not None:
             parse_json(text.encode(), f"{receipt_path(stage)} of {head.name}")
@@ -40,7 +40,7 @@ def _of_stage(stage: str, head: Revision) -> list[Reason]:
 def _against_pins(stage: str, versions: dict[str, object], path: str, pins: str) -> list[Reason]:
     pinned: dict[str, list[str]] = {}
     for name, version in PIN.findall(pins):
-        # A lock file has several of one package where they differ by platform.
+        # A lock file has several versions of a package if they differ by platform.
         pinned.setdefault(_canonical(name), []).append(version.split("+")[0])
     others = [
         (name, str(version), pinned[_canonical(name)][0])

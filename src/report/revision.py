@@ -1,4 +1,4 @@
-"""Everything that the report needs of one revision. Reading it runs, fetches and checks out nothing."""
+"""Everything that the report needs from one revision. Reading it runs, fetches and checks out nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,31 +21,31 @@ TILES = "plots/error_tiles.png"
 TABLES = ("plots/errors.csv", "plots/confusion.csv", "plots/per_class.csv", "plots/history.csv")
 LARGEST_TABLE = 20_000_000  # bytes
 LARGEST_PICTURE = 10_000_000  # bytes
-# Beside dvc.yaml, these say which files DVC takes for what: a change of them may hide a change of something else.
+# Besides dvc.yaml, these decide how DVC treats a file: a change of them may hide another change.
 RULES = (IGNORE, ".gitattributes", ".dvc/config")
 
 
 @dataclass(frozen=True)
 class Revision:
-    """A commit, or the working tree. Every text and number in it was chosen by whoever wrote the branch.
+    """A commit, or the working tree. The author of the branch chose every text and number in it.
 
     Attributes:
         name: As the user named it.
         commit: Hash, or None for the working tree.
         pipeline: What dvc.yaml declares and dvc.lock records.
-        metrics: By file, then by name with dots between the levels: whatever the file holds.
+        metrics: By file, then by name with dots between the levels; the values are unchecked.
         unreadable: Metrics files that exist and cannot be read, with the reason.
-        elsewhere: Metrics files that DVC has and git does not hold.
+        elsewhere: Metrics files that DVC keeps outside git.
         params: As `metrics`.
         stale: Where dvc.lock does not match what is declared.
         edited: Outputs whose content does not match dvc.lock.
-        rules: MD5 of each file, beside dvc.yaml, that tells DVC or git what a path holds.
-        receipts: Text of the receipt of each stage that declares one, or None where it is missing.
-        tables: Text of each of TABLES, or None where it is missing.
+        rules: MD5 of each file, besides dvc.yaml, that tells DVC or git what a path holds.
+        receipts: Text of the receipt of each stage that declares one, or None if it is missing.
+        tables: Text of each of TABLES, or None if it is missing.
         tiles: PNG of the misclassified digits in the order of plots/errors.csv, or None.
         policy: Text of the policy, or None.
         noise: Text of the measured noise, or None.
-        pins: Text of each of PINS, or None where it is missing.
+        pins: Text of each of PINS, or None if it is missing.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Revision:
 
     @property
     def has_results(self) -> bool:
-        """Whether a pipeline ran here: stages in dvc.lock, and metrics, readable or not."""
+        """Whether a pipeline ran here: there are stages in dvc.lock, and metrics, readable or not."""
         return bool(self.code) and bool(any(self.metrics.values()) or self.unreadable)
 
     @property
@@ -95,7 +95,7 @@ def read_revision(root: Path, name: str | None) -> Revision:
 
     Args:
         root: Top folder of the repository.
-        name: Anything that git understands as a revision, or an experiment of DVC; None is the working tree.
+        name: Anything that git accepts as a revision, or a DVC experiment; None is the working tree.
 
     Raises:
         UserError: If there is no such revision, or a file in it cannot be read within the limits.
@@ -137,7 +137,7 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
 def _metrics(
     snapshot: Snapshot, pipeline: Pipeline
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str], frozenset[str]]:
-    """The metrics files that dvc.yaml names: values, why a file has none, and which of them git does not hold."""
+    """The metrics files that dvc.yaml names: their values, why some are unreadable, and which are not in git."""
     outs = {path: out for stage in pipeline.stages.values() for path, out in stage.outs.items()}
     receipts = set(map(receipt_path, pipeline.stages))
     declared = [*(path for path, out in outs.items() if out.kind == "metrics"), *pipeline.metrics]
@@ -158,7 +158,7 @@ def _metrics(
 
 
 def _params(snapshot: Snapshot, pipeline: Pipeline) -> dict[str, Any]:
-    """Content of each params file that is there.
+    """Content of each params file that exists.
 
     Raises:
         UserError: If one cannot be read.
@@ -179,7 +179,7 @@ def _parsed(content: bytes, path: str, name: str) -> Any:
 
 
 def _rules(snapshot: Snapshot) -> dict[str, str | None]:
-    """Hashes of RULES, wherever in the repository they lie, and of every further file of DVC's."""
+    """Hashes of RULES and of DVC's other files, in any folder of the repository."""
     found: dict[str, str | None] = {}
     for path in sorted(snapshot.everything()):
         name = PurePosixPath(path).name
@@ -192,7 +192,7 @@ def _rules(snapshot: Snapshot) -> dict[str, str | None]:
 
 
 def flatten(content: Any) -> dict[str, Any]:
-    """Values by path, with dots between the levels; without recursion, since the depth is the branch's choice."""
+    """Values by path, with dots between the levels; not recursive, since the branch chooses the depth."""
     flat: dict[str, Any] = {}
     left = [("", content)]
     while left:
@@ -205,6 +205,6 @@ def flatten(content: Any) -> dict[str, Any]:
 
 
 def _text(snapshot: Snapshot, path: str, largest: int) -> str | None:
-    """Text of a file; what is no UTF-8 in it shows as such and is rejected by whoever parses it."""
+    """Text of a file; bytes that are not UTF-8 become replacement characters."""
     content = snapshot.read(path, largest)
     return None if content is None else content.decode(errors="replace")

@@ -1,6 +1,6 @@
-"""YAML and JSON of a branch, read under limits: whatever is in it, reading takes little time and memory.
+"""YAML and JSON from a branch, read under limits: no content takes much time or memory.
 
-YAML is read as DVC reads it (YAML 1.2), so that 1e-05, yes and 010 mean here what they mean to DVC.
+YAML is read as DVC reads it (YAML 1.2), so 1e-05, yes and 010 mean the same here as in DVC.
 """
 
 import json
@@ -15,10 +15,10 @@ from src.core.errors import UserError
 LARGEST_YAML = 100_000  # bytes
 LARGEST_JSON = 5_000_000  # bytes
 DEEPEST = 50
-MOST_BRACKETS = 500  # the scanner reads ahead within brackets, in time that grows with the square of their depth
-MOST_VALUES = 10_000  # with each alias counted as what it stands for
+MOST_BRACKETS = 500  # the scanner looks ahead within brackets, which takes time quadratic in their depth
+MOST_VALUES = 10_000  # with aliases expanded
 LONGEST_PLAIN = 1_000  # characters of a value without quotes, such as a number
-# What int(), date() and recursion raise on values such as 2026-02-30 passes through ruamel.yaml as it is.
+# ruamel.yaml does not wrap what int(), date() and recursion raise on values such as 2026-02-30.
 BAD_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
@@ -45,7 +45,7 @@ def parse_yaml(content: bytes, where: str) -> Any:
 
 
 def parse_json(content: bytes, where: str) -> Any:
-    """What a JSON file holds; NaN and infinities are read as such, for whoever judges them.
+    """Content of a JSON file; NaN and infinities are read as such, for the caller to judge.
 
     Raises:
         UserError: If it is not JSON, or gives a key twice.
@@ -57,8 +57,8 @@ def parse_json(content: bytes, where: str) -> Any:
 
 
 def _check_events(text: str, where: str) -> None:
-    """Count values and depth before anything is built from them."""
-    # (anchor, values so far) of each collection that is open.
+    """Count values and depth before the content is built in memory."""
+    # (anchor, values so far) of each open collection.
     open_collections: list[tuple[str | None, int]] = [(None, 0)]
     sizes: dict[str, int] = {}
     for event in YAML(typ="safe", pure=True).parse(text):

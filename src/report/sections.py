@@ -1,4 +1,4 @@
-"""The seven parts of the report, in the order in which a reviewer asks."""
+"""The sections of the report, in the order of a reviewer's questions."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def verdict_section(verdict: Verdict, base: Sentence, head: Sentence) -> Section
 
 
 def metrics_section(rows: list[Row], remark: Sentence) -> Section:
-    """2. Every metric: old, new, change, and whether the policy holds; the ones that gate or changed come first."""
+    """2. Every metric: old, new, change, and whether the policy holds; those that gate or changed come first."""
     news = [row for row in rows if row.gates or row.change != 0][:MAX_NEWS]
     rest = [row for row in rows if row not in news]
     changed = sum(row.change != 0 for row in rest)
@@ -71,7 +71,7 @@ def metrics_section(rows: list[Row], remark: Sentence) -> Section:
 
 
 def noise_section(behaviour: Behaviour, rows: list[Row], seeds: Seeds) -> Section:
-    """3. Whether the difference is more than chance or another seed gives."""
+    """3. Whether the difference is more than chance or another seed explains."""
     fixed, broken = len(behaviour.fixed), len(behaviour.broken)
     if behaviour.p_value >= SIGNIFICANCE:
         words = "The change is within what chance gives on this test set"
@@ -94,7 +94,7 @@ def noise_section(behaviour: Behaviour, rows: list[Row], seeds: Seeds) -> Sectio
 
 
 def _seed_blocks(rows: list[Row], seeds: Seeds) -> list[Block]:
-    """What another seed changes, in words, or that nobody measured it and how to."""
+    """The effect of another seed, in words, or how to measure it."""
     recipes = {"base": seeds.old, "head": seeds.new}
     if unknown := [label for label, measurement in recipes.items() if measurement is None]:
         words = [
@@ -118,7 +118,7 @@ def _seed_blocks(rows: list[Row], seeds: Seeds) -> list[Block]:
 
 
 def behaviour_section(behaviour: Behaviour, base: Revision, head: Revision) -> Section:
-    """4. Which classes are confused, which digits were lost and won."""
+    """4. Which classes are confused, and which digits were broken and fixed."""
     classes = [
         [[f"{label}"], [f"{old:.4f}"], [f"{new:.4f}"], _with_direction(new - old, ".4f", loss=old - new)]
         for label, (old, new) in behaviour.f1.items()
@@ -145,12 +145,12 @@ def behaviour_section(behaviour: Behaviour, base: Revision, head: Revision) -> S
 
 
 def unknown_section(title: str, error: UserError) -> Section:
-    """What stands in place of a part that could not be made."""
+    """Replaces a section that could not be made."""
     return Section(title, [Paragraph(["Could not be compared: ", Message(error)])])
 
 
 def curves_section(base: Revision, head: Revision) -> Section:
-    """5. The learning curves of both revisions, as far as they are there."""
+    """5. The learning curves of both revisions, if there are any."""
     blocks: list[Block] = []
     curves: dict[str, list[Curve]] = {title: [] for title in MEASURES}
     for label, revision in ("base", base), ("head", head):
@@ -187,7 +187,7 @@ def changes_section(base: Revision, head: Revision) -> Section:
 
 
 def stale_section(base: Revision, head: Revision) -> Section:
-    """7. Whether the results are those of the declared code, params and data."""
+    """7. Whether the results belong to the declared code, params and data."""
     findings = [*head.stale, *head.edited]
     blocks: list[Block] = [
         cut([_finding(finding) for finding in findings], MAX_ROWS)
@@ -242,7 +242,7 @@ def _change(row: Row) -> Sentence:
 
 
 def _with_direction(change: float, digits: str, loss: float) -> Sentence:
-    """A change, and whether it is for the better; nobody knows where there is no rule, hence neither gain nor loss."""
+    """A change, and whether it is for the better; without a rule, `loss` is 0 and the change is neither."""
     if change == 0:
         return ["0"]
     number = f"{change:+{digits}}"
@@ -252,7 +252,7 @@ def _with_direction(change: float, digits: str, loss: float) -> Sentence:
 
 
 def _seed_sentence(row: Row, change: float, noise: SeedNoise) -> Sentence:
-    """A change beside what two trainings with other seeds differ by."""
+    """A change, compared with the difference between two trainings with different seeds."""
     p_value = noise.p_value(change)
     return [
         Data(row.label),
@@ -276,7 +276,7 @@ def _split_sentence(recipe: str, measurement: Measurement) -> Sentence:
 
 
 def _curves(label: str, revision: Revision, measure: str) -> list[Curve]:
-    """Train and validation; a value that is no number, or no sensible one, leaves a gap."""
+    """Train and validation; a value that is not a number, or is absurdly large, leaves a gap."""
     columns = {"train": measure, "validation": f"val_{measure}"}
     rows = read_history(revision, tuple(columns.values()))
     return [
@@ -286,7 +286,7 @@ def _curves(label: str, revision: Revision, measure: str) -> list[Curve]:
 
 
 def _last(curves: list[Curve]) -> list[Curve]:
-    """The last half of the epochs, or nothing where they are few."""
+    """The last half of the epochs, or nothing if there are few."""
     end = max((curve.points[-1][0] for curve in curves if curve.points), default=0.0)
     if end < FEW_EPOCHS:
         return []
@@ -298,7 +298,7 @@ def _value(value: object) -> Sentence:
 
 
 def _differ(old: object, new: object) -> bool:
-    """Whether two values differ, also in type: 1 and True, 1 and 1.0 are not the same text in params.yaml."""
+    """Whether two values differ, even only in type: 1, True and 1.0 are different texts in params.yaml."""
     return repr(old) != repr(new)
 
 

@@ -1,6 +1,6 @@
-"""Files of one revision as bytes: of a commit from git's objects, of the working tree from the disk.
+"""Files of one revision as bytes: a commit's from git's objects, the working tree's from the disk.
 
-Nothing else is read: no configuration and no cache of DVC, no remote, no checkout. Git may not use the network either.
+Nothing else is read: no DVC configuration or cache, no remote, no checkout. Git may not use the network.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from src.core.receipt import folder_md5
 IGNORE = ".dvcignore"
 # What DVC ignores in every repository.
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
-# A pattern becomes a regular expression, whose time grows with the length of a path to the power of its stars.
+# A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
 MOST_STARS = 3
 LARGEST_IGNORE = 20_000  # bytes
 LARGEST_BLOB = 100_000_000  # bytes
 LARGEST_LISTING = 16_000_000  # bytes of `git ls-tree`, about 200,000 files
-# A clone that lacks objects would fetch them, and a replaced object is not what the hash promises.
+# A partial clone would fetch missing objects, and a replaced object does not match its hash.
 GIT_ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_NO_LAZY_FETCH": "1",
@@ -42,14 +42,14 @@ class LinkError(UserError):
 
 
 class Snapshot(ABC):
-    """Files by their paths, which are relative to the root of the repository and have slashes."""
+    """Files by path, relative to the root of the repository and with forward slashes."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @abstractmethod
     def _size(self, path: str) -> int | None:
-        """Bytes of a file, or None where there is no file.
+        """Size of a file in bytes, or None if there is no such file.
 
         Raises:
             LinkError: If the path leads through a symbolic link.
@@ -57,26 +57,26 @@ class Snapshot(ABC):
 
     @abstractmethod
     def _content(self, path: str) -> bytes:
-        """Content of a file that is there."""
+        """Content of an existing file."""
 
     @abstractmethod
     def _files_under(self, folder: str) -> list[str]:
-        """Paths of all files under a folder; none if there is no such folder.
+        """Paths of all files under a folder; empty if there is no such folder.
 
         Raises:
-            LinkError: If one of them is a symbolic link, or a repository of its own.
+            LinkError: If one of them is a symbolic link or a nested repository.
         """
 
     @abstractmethod
     def everything(self) -> list[str]:
-        """Paths of all files; of the working tree, those that git does not ignore."""
+        """Paths of all files; in the working tree, only those that git does not ignore."""
 
     def has(self, path: str) -> bool:
         """Whether there is such a file."""
         return self._size(path) is not None
 
     def read(self, path: str, largest: int) -> bytes | None:
-        """Content of a file, or None where there is none.
+        """Content of a file, or None if there is no such file.
 
         Raises:
             UserError: If it has more bytes than `largest`, or is a symbolic link.
@@ -89,10 +89,10 @@ class Snapshot(ABC):
         return self._content(path)
 
     def md5(self, path: str) -> str | None:
-        """Hash of a file or folder as DVC makes it, or None where there is neither.
+        """Hash of a file or folder as DVC computes it, or None if there is neither.
 
         Raises:
-            UserError: If a symbolic link is part of it.
+            UserError: If it is or contains a symbolic link.
         """
         if self._size(path) is not None:
             return self._md5(path)
@@ -213,7 +213,7 @@ class WorkingTree(Snapshot):
         return [path for path in os.fsdecode(listing).split("\0") if path and self._state(path, strict=False)]
 
     def _state(self, path: str, strict: bool = True) -> os.stat_result | None:
-        """State of a path whose every part is looked at, since any of them may be a link."""
+        """State of a path; checks every part of it, since any of them may be a link."""
         current, state = self._root, None
         for part in path.split("/"):
             current /= part
@@ -249,10 +249,10 @@ def open_snapshot(root: Path, name: str, commit: str | None) -> Iterator[Snapsho
 
 
 def find_root() -> Path:
-    """Top folder of the repository that the current directory lies in.
+    """Top folder of the repository that contains the current directory.
 
     Raises:
-        UserError: If it lies in none.
+        UserError: If there is none.
     """
     try:
         return Path(os.fsdecode(run_git(Path(), "rev-parse", "--show-toplevel")).rstrip("\n"))
@@ -261,7 +261,7 @@ def find_root() -> Path:
 
 
 def find_commit(root: Path, name: str) -> str:
-    """Full hash of the commit that a revision's name means: anything of git, or the name of a DVC experiment.
+    """Full hash of the commit with this name: anything that git accepts, or the name of a DVC experiment.
 
     Raises:
         UserError: If there is none.
@@ -271,7 +271,7 @@ def find_commit(root: Path, name: str) -> str:
             found = run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name)
         except UserError:
             found = _find_experiment(root, name)
-        # Twice, since the first may find a file or a folder.
+        # Twice, since the first call may find a file or a folder.
         return (
             run_git(root, "rev-parse", "--verify", "--quiet", f"{found.decode().strip()}^{{commit}}").decode().strip()
         )
@@ -281,7 +281,7 @@ def find_commit(root: Path, name: str) -> str:
 
 
 def run_git(root: Path, *words: str) -> bytes:
-    """What a git command prints.
+    """Output of a git command.
 
     Raises:
         UserError: If it fails.

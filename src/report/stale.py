@@ -1,4 +1,4 @@
-"""Does dvc.lock match what is declared? Answered from hashes alone: nothing is run, fetched or checked out."""
+"""Does dvc.lock match dvc.yaml and the files? Decided by hashes: nothing is run, fetched or checked out."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ MISSING = object()
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason why a stage's results are not what the declared inputs give.
+    """One reason why a stage's results may not belong to its declared inputs.
 
     Attributes:
         stage: Its name.
-        subject: What is wrong: a path, a param, another stage.
-        problem: What is wrong with it, in our own words.
-        follows: Whether only a stage before it is stale: it runs again if that one then gives something else.
+        subject: A path, a param or another stage.
+        problem: What is wrong with the subject, in our own words.
+        follows: Whether the only problem is a stale stage before it, which may or may not change this stage's inputs.
     """
 
     stage: str
@@ -30,13 +30,12 @@ class Finding:
 def stale_stages(pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any]) -> list[Finding]:
     """Where dvc.lock does not match commands, code, params and data.
 
-    A stage that reads the output of a stale stage is stale as well. Data that git does not hold is judged by the hashes
-    in dvc.lock alone.
+    A stage that reads the output of a stale stage is stale, too. Data outside git is judged only by the hashes in dvc.lock.
 
     Args:
         pipeline: What is declared and recorded.
         snapshot: The files of that revision.
-        params: Content of each params file that is there.
+        params: Content of each params file that exists.
 
     Raises:
         UserError: If a dependency cannot be hashed.
@@ -61,7 +60,7 @@ def stale_stages(pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any])
 
 
 def edited_outputs(pipeline: Pipeline, snapshot: Snapshot) -> list[Finding]:
-    """Outputs whose content is not what dvc.lock records, and metrics and plots that should be in git and are not.
+    """Outputs whose content differs from dvc.lock, and metrics and plots that should be in git but are not.
 
     Raises:
         UserError: If an output that should be in git cannot be hashed.
@@ -72,13 +71,13 @@ def edited_outputs(pipeline: Pipeline, snapshot: Snapshot) -> list[Finding]:
         for path, out in stage.outs.items():
             expected = recorded.get(path)
             if expected is None:
-                continue  # the stage is stale, which says it all
+                continue  # the stage is stale, which is reported already
             try:
                 found = snapshot.md5(path)
             except LinkError:
                 if not out.cached:
                     raise
-                continue  # a link into the cache, which DVC can be told to make
+                continue  # a link into the cache, which DVC makes if so configured
             if found is None and not out.cached:
                 findings.append(Finding(name, path, "is missing"))
             elif found not in (None, expected):
@@ -108,7 +107,7 @@ def _own_findings(
 
 
 def _dependency_problem(path: str, locked: Locked, pipeline: Pipeline, snapshot: Snapshot) -> str:
-    """What is wrong with a dependency, or an empty text."""
+    """What is wrong with a dependency, or an empty string."""
     recorded = locked.deps.get(path)
     if recorded is None:
         return "is not in dvc.lock"
@@ -146,7 +145,7 @@ def _params_findings(name: str, stage: Stage, locked: Locked, params: dict[str, 
 
 
 def _look_up(content: Any, key: str) -> Any:
-    """The value of a param, whose name has dots between the levels."""
+    """The value of a param; its name has dots between the levels."""
     if isinstance(content, dict) and key in content:
         return content[key]
     for part in key.split("."):

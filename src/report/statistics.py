@@ -1,4 +1,4 @@
-"""Whether the difference between two models is more than chance or another seed gives."""
+"""Whether the difference between two models is more than chance or another seed explains."""
 
 import math
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ SIGNIFICANCE = 0.05
 def mcnemar_p(broken: int, fixed: int) -> float:
     """Exact two-sided p-value of McNemar's test (Q. McNemar, Psychometrika 12, 1947), in [0, 1].
 
-    If neither model were better, each digit that only one of them gets right would be a fair coin's toss. The sum runs
-    over whole numbers, so that it is exact up to its one division.
+    If neither model were better, each digit that only one of them gets right would be a fair coin toss. The sum is over
+    integers, so it is exact except for one division.
 
     Args:
         broken: Digits that only the old model gets right, at least 0.
@@ -21,12 +21,12 @@ def mcnemar_p(broken: int, fixed: int) -> float:
     for heads in range(1, fewer + 1):
         term = term * (tosses - heads + 1) // heads
         ways += term
-    # Both tails are the same by symmetry; where they meet in the middle, they count it twice.
+    # Both tails are equal by symmetry; if they overlap in the middle, it is counted twice.
     return min(1.0, 2 * ways / 2**tosses)
 
 
 def t_p(t: float, df: int) -> float:
-    """Two-sided p-value of Student's t, in [0, 1], by the finite series for whole degrees of freedom.
+    """Two-sided p-value of Student's t, in [0, 1], by the finite series for integer degrees of freedom.
 
     Formulas 26.7.3 and 26.7.4 of M. Abramowitz and I. Stegun, Handbook of Mathematical Functions, 1964.
 
@@ -37,7 +37,7 @@ def t_p(t: float, df: int) -> float:
     angle = math.atan(abs(t) / math.sqrt(df))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = df % 2
-    # The series' terms end with cosine to the power of df - 2; each is made from the one before it.
+    # The last term of the series has cosine ** (df - 2); each term is computed from the one before.
     term, total = (cosine, 0.0) if odd else (1.0, 0.0)
     for power in range(odd, df - 1, 2):
         total += term
@@ -47,7 +47,7 @@ def t_p(t: float, df: int) -> float:
 
 
 def t_limit(df: int) -> float:
-    """The value that |t| exceeds with probability SIGNIFICANCE: its 97.5% quantile, to about twelve digits."""
+    """The value that |t| exceeds with probability SIGNIFICANCE: the 97.5% quantile of t, to about twelve digits."""
     low, high = 0.0, 1.0
     while t_p(high, df) > SIGNIFICANCE:
         high *= 2
@@ -61,17 +61,17 @@ def split_variance(variance: float, wrong_in: Sequence[int]) -> tuple[float, flo
     """Split the variance of the accuracy between trainings into luck with this test set and real differences.
 
     Each image that some trainings get right and others wrong adds to the first part as if it were drawn anew each time.
-    What is left over is how much trainings differ on unlimited test images. Both are unbiased where the test images are
+    The rest is how much trainings differ on unlimited test images. Both estimates are unbiased if the test images are
     an independent sample (K. Jordan, On the Variance of Neural Network Training with respect to Test Sets and
     Distributions, arXiv 2304.01910, the estimator of distribution-wise variance): the expected variance on a sample of
     n images is that of one image's outcome divided by n, plus (n - 1) / n times the variance on the distribution.
 
     Args:
         variance: Sample variance of the accuracy over the trainings.
-        wrong_in: How many images so many of the trainings get wrong, from none of them to all; at least 3 numbers.
+        wrong_in: wrong_in[k] is the number of images that exactly k of the trainings get wrong; at least 3 numbers.
 
     Returns:
-        (luck, real): the second may come out negative, since it is an estimate of something near 0.
+        (luck, real): the second may be negative, since it estimates a value near 0.
     """
     trainings, images = len(wrong_in) - 1, sum(wrong_in)
     outcomes = sum(

@@ -16,11 +16,11 @@ class Mistake:
     """One misclassified test image.
 
     Attributes:
-        position: Its row in plots/errors.csv, from 0, which is its place in the picture of all mistakes.
+        position: Its row in plots/errors.csv, from 0, and its place in the picture of all mistakes.
         index: Its place in the test set, from 0.
         actual: Its class.
-        predicted: What the model took it for.
-        confidence: Probability that the model gave to its answer, in [0, 1].
+        predicted: The class that the model predicted.
+        confidence: Probability that the model gave to `predicted`, in [0, 1].
     """
 
     position: int
@@ -93,7 +93,7 @@ def read_number_of_images(revision: Revision) -> int:
 
 
 def read_history(revision: Revision, columns: tuple[str, ...]) -> list[dict[str, float]]:
-    """The named columns of the training's history, one dictionary an epoch, sorted by epoch; values may be NaN.
+    """The named columns of the training history, one dictionary per epoch, sorted by epoch; values may be NaN.
 
     Raises:
         UserError: If the table is missing or malformed.
@@ -113,14 +113,14 @@ def _read(revision: Revision, path: str, columns: tuple[str, ...], finite: bool 
         rows = [tuple(float(row[column]) for column in columns) for row in csv.DictReader(io.StringIO(text))]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{where}: expected numbers in the columns {', '.join(columns)}") from error
-    # No class, count or score comes near the bound, which keeps the report's own sentences short.
+    # No real class, count or score is near the bound. It keeps the report's own sentences short.
     if finite and not all(abs(value) < LARGEST for row in rows for value in row):
         raise UserError(f"{where}: expected numbers below {LARGEST:g} in the columns {', '.join(columns)}")
     return rows
 
 
 def _whole(row: tuple[float, ...], columns: int, path: str, revision: Revision) -> tuple[float, ...]:
-    """The row, whose first columns hold whole numbers of at least 0."""
+    """The row, after checking that its first columns hold whole numbers of at least 0."""
     if not all(value == int(value) >= 0 for value in row[:columns]):
         raise UserError(f"{path} of {revision.name}: expected whole numbers of at least 0 for classes and images")
     return row

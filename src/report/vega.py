@@ -6,9 +6,9 @@ from typing import Any
 from src.report.document import Curve
 from src.report.mermaid import COLOURS
 
-MOST_POINTS = 200  # of one curve: more would not be told apart, and a page of 100,000 epochs would not open
+MOST_POINTS = 200  # of one curve: more cannot be told apart, and a page with 100,000 epochs would not open
 MOST_DOTS = 60
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; the library that is embedded reads it as a version
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # never fetched; tells the embedded library the version
 
 
 # Everything that is not data takes the page's own colour, dark or light.
@@ -32,7 +32,7 @@ CONFIG = {
 
 
 def curves_plot(title: str, curves: Sequence[Curve], last: bool) -> dict[str, Any]:
-    """Lines by epoch, the validation part in front of the training part, which is faint and may leave the picture.
+    """Lines by epoch: validation in front, training behind it, faint and perhaps partly outside the plot.
 
     Args:
         title: What they show.
@@ -52,7 +52,7 @@ def curves_plot(title: str, curves: Sequence[Curve], last: bool) -> dict[str, An
     values = [row["value"] for row in validation or train]
     y_scale: dict[str, Any] = {"zero": False}
     if values and min(values) < max(values):
-        # By the validation part alone: augmented training images are often far harder.
+        # From validation alone: augmented training images are often far harder.
         y_scale |= {"domain": [min(values), max(values)], "nice": True}
     few = len(validation) <= MOST_DOTS
     return {
@@ -94,7 +94,7 @@ def curves_plot(title: str, curves: Sequence[Curve], last: bool) -> dict[str, An
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most MOST_POINTS of a curve: the lowest and the highest of each stretch of epochs, so that peaks stay."""
+    """At most MOST_POINTS of a curve: the lowest and the highest of each stretch of epochs, so peaks remain."""
     if len(points) <= MOST_POINTS:
         return list(points)
     stretches = MOST_POINTS // 2

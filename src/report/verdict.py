@@ -20,7 +20,7 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True)
 class Reason:
-    """What one check says, apart from the metrics: FAIL or UNKNOWN stand against a pass, PASS is a remark."""
+    """What one check says, apart from the metrics: FAIL and UNKNOWN prevent a pass, PASS is a remark."""
 
     outcome: Outcome
     text: Sentence
@@ -28,7 +28,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer and why: failures, then what could not be told, then remarks."""
+    """The answer and its reasons: failures, then what could not be told, then remarks."""
 
     outcome: Outcome
     reasons: Sequence[Sentence]
@@ -40,9 +40,9 @@ def decide(
     """Judge a change.
 
     Args:
-        base: What it is held against.
+        base: What it is compared with.
         head: The change.
-        rows: All metrics, held against the policy.
+        rows: All metrics, judged by the policy.
         policy_error: What is wrong with the head's policy, or None.
         others: What the other checks say.
     """
