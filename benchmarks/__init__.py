@@ -1,1 +1,1 @@
-"""Speed of the pipeline against the conventional program, as ratios within one run."""
+"""Speed of the pipeline compared with the conventional program, as ratios within one run."""

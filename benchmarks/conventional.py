@@ -1,4 +1,4 @@
-"""The conventional program for this job, as tutorials write it: per-sample transforms, DataLoader workers, lists.
+"""The conventional program for this task, as in tutorials: per-sample transforms, DataLoader workers, lists.
 
 Prints the seconds that `fit` took. The network, the optimizer, the batch size and the split are the pipeline's.
 """
@@ -22,7 +22,7 @@ from src.model.split import split_indices
 
 
 class Network(nn.Module):
-    """The pipeline's first architecture, with the activation before the pooling as it is usually written."""
+    """The pipeline's `cnn`, with the activation before the pooling, as is usual."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ConventionalModule(pl.LightningModule):
         return loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """One step of the optimizer, which Lightning takes."""
+        """Loss of a batch; Lightning takes the optimizer step."""
         return self.model_step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -70,7 +70,7 @@ class ConventionalModule(pl.LightningModule):
         self.model_step(batch, "val")
 
     def epoch_scores(self, part: str) -> None:
-        """Log the epoch's scores and forget what was seen."""
+        """Log the epoch's scores and clear the predictions."""
         preds, labels = self.seen[part]
         self.log(f"{part}_acc", float(accuracy_score(labels, preds)))
         for name, score in ("precision", precision_score), ("recall", recall_score), ("f1", f1_score):

@@ -1,7 +1,7 @@
-"""How often the report's gate on the test accuracy alarms at a change of the seed alone, and what loss it catches.
+"""How often the report's gate on the test accuracy raises an alarm if only the seed changes, and what loss it catches.
 
-From the runs in recipes.json: every ordered pair of seeds stands for a change that changes nothing but the seed. An
-alarm is whatever is no pass.
+Uses the runs in recipes.json: every ordered pair of seeds is a change of the seed alone. Any verdict but a pass is an
+alarm.
 """
 
 import json
@@ -16,18 +16,18 @@ from src.report.policy import parse_policy
 from src.report.revision import POLICY
 from src.report.statistics import t_limit
 
-FEWEST_SEEDS = 5  # that make ten pairs
+FEWEST_SEEDS = 5  # which make 20 ordered pairs
 STEP = 0.0001  # one image of 10,000
 POWER = 0.8
 
 
 def alarm_rate(accuracies: Sequence[float], tolerated: float, loss: float = 0.0) -> float:
-    """Share of ordered pairs of seeds that are no pass if the second training also loses so much, in [0, 1].
+    """Share of ordered pairs of seeds that do not pass if the second training also loses `loss`, in [0, 1].
 
     Args:
         accuracies: One for each seed.
         tolerated: What the policy lets the metric lose.
-        loss: True loss of the change, beside what the seeds do.
+        loss: True loss of the change, in addition to the effect of the seeds.
     """
     limit = t_limit(len(accuracies) - 1) * 2**0.5 * statistics.stdev(accuracies)
     bar = max(tolerated, limit) + 1e-9
@@ -36,7 +36,7 @@ def alarm_rate(accuracies: Sequence[float], tolerated: float, loss: float = 0.0)
 
 
 def caught_loss(accuracies: Sequence[float], tolerated: float) -> float:
-    """The least true loss that alarms for POWER of the pairs, in steps of one image."""
+    """The smallest true loss that raises an alarm for a share POWER of the pairs, in steps of one image."""
     images = 0
     while alarm_rate(accuracies, tolerated, images * STEP) < POWER:
         images += 1
@@ -44,7 +44,7 @@ def caught_loss(accuracies: Sequence[float], tolerated: float) -> float:
 
 
 def rates() -> dict[str, tuple[int, float, float]]:
-    """(seeds, false alarms, loss that is caught) of each recipe with enough seeds."""
+    """(seeds, false alarms, caught loss) of each recipe with enough seeds."""
     file, name = ACCURACY
     tolerated = parse_policy(Path(POLICY).read_text(), POLICY).metrics[file][name].allowed_loss(1.0)
     found = {}

@@ -1,4 +1,4 @@
-"""The bare PyTorch loop over tensors in memory: what is left when the trainer, callbacks and files are taken away.
+"""The bare PyTorch loop over tensors in memory, without trainer, callbacks and files.
 
 Prints the seconds of all epochs. It does the pipeline's work (the same network, optimizer, batches and scores) and
 nothing else.

@@ -1,7 +1,7 @@
-"""The recipes of the README over several seeds: mean and standard deviation of the test accuracy, last epoch.
+"""The README's recipes over several seeds: mean and standard deviation of the test accuracy after the last epoch.
 
-Each run is added to recipes.json, from which recipes.md and metrics_noise.json are written; seeds that are there
-already, of the same recipe on the same kind of machine, are not run again.
+Each run is added to recipes.json, from which recipes.md and metrics_noise.json are written. Seeds that recipes.json
+already has for the same recipe on the same kind of machine are not run again.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def command(recipe: str) -> str:
 
 
 def measure(recipe: str, seed: int) -> dict[str, Any]:
-    """Train once and evaluate twice, with test-time shifts and without, outside the workspace's outputs."""
+    """Train once and evaluate twice, with and without test-time shifts; leaves the workspace's outputs alone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         params = recipe_params(recipe, seed=seed)
@@ -108,7 +108,7 @@ def measure(recipe: str, seed: int) -> dict[str, Any]:
 
 
 def spread(runs: list[dict[str, Any]], metric: str, form: str = ".3%") -> str:
-    """Mean and sample standard deviation of a metric over the seeds; runs of before it was measured have none."""
+    """Mean and sample standard deviation of a metric over the seeds, without old runs that did not measure it."""
     values = [run[metric] for run in runs if metric in run]
     if not values:
         return "-"
@@ -117,7 +117,7 @@ def spread(runs: list[dict[str, Any]], metric: str, form: str = ".3%") -> str:
 
 
 def table(measured: dict[str, dict]) -> list[str]:
-    """One row a recipe."""
+    """One row per recipe."""
     shifted = f"with `tta_shift={TTA_SHIFT}`"
     lines = [
         f"| recipe | seeds | test accuracy | {shifted} | test loss | ECE | val: mean | fit, s: median | command |",
@@ -156,7 +156,7 @@ def main() -> None:
 
 
 def save_noise(entries: list[dict[str, Any]]) -> None:
-    """Put what another seed changes into metrics_noise.json, which the report reads; one seed tells nothing."""
+    """Write the spread between seeds to metrics_noise.json, which the report reads; one seed has none."""
     file = Path(NOISE)
     known = parse_noise(file.read_text(), NOISE) if file.exists() else []
     images = len(load_examples(DATA_DIR, "test").labels)

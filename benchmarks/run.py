@@ -1,6 +1,6 @@
-"""`make bench`: every program in turn, several rounds, medians and ratios, written to benchmarks/results.md.
+"""`make bench`: runs every program in turn, for several rounds, and writes medians and ratios to benchmarks/results.md.
 
-Ratios are what counts: machines are shared and noisy, and both sides of a ratio saw the same noise.
+The ratios count: machines are shared and noisy, and both sides of a ratio see the same noise.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from stages.train import DATA_DIR
 
 RESULTS = Path("benchmarks/results.md")
 EPOCHS = 2
-# 54,000 images forward and backward, 6,000 forward: 2.66 MFLOP an image forward, 7.69 both ways (the first layer needs
-# no gradient of its input). All 60,000 both ways are 461 GFLOP.
+# 54,000 images forward and backward, 6,000 only forward. An image takes 2.66 MFLOP forward, 7.69 both ways (the first
+# layer needs no gradient of its input). All 60,000 both ways take 461 GFLOP.
 EPOCH_GFLOP = 54.0 * 7.69 + 6.0 * 2.66
 
 
 def program(module: str, *arguments: str) -> Callable[[], float]:
-    """A program of this folder in a process of its own; its last line is what it measured."""
+    """A program of this folder in its own process; its last line of output is what it measured."""
 
     def run() -> float:
         command = [sys.executable, "-m", f"benchmarks.{module}", "--data-dir", str(DATA_DIR), "--epochs", str(EPOCHS)]
@@ -53,7 +53,7 @@ def command(*words: str, cwd: Path | None = None) -> Callable[[], float]:
 
 
 def matrix_rate(dtype: torch.dtype) -> Callable[[], float]:
-    """GFLOP a second of a square matrix product, the best of ten."""
+    """GFLOP/s of a square matrix product, the best of ten."""
 
     def run() -> float:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -71,7 +71,7 @@ def matrix_rate(dtype: torch.dtype) -> Callable[[], float]:
 
 
 def interleaved(cases: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Run every case once a round, so that all see the same noise."""
+    """Run every case once per round, so that all see the same noise."""
     measured: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(1, rounds + 1):
         for name, run in cases.items():
@@ -86,11 +86,9 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 
 def fit_table(fits: dict[str, list[float]], rates: dict[str, list[float]]) -> list[str]:
-    """Seconds an epoch and ratios to the conventional program and to the raw loop."""
+    """Seconds per epoch, and ratios to the conventional program and to the raw loop."""
     reference = statistics.median(fits["conventional, 4 workers"])
-    lines = [
-        "| fit | s an epoch: median (range) | times faster than conventional, 4 workers | of the raw loop's time |"
-    ]
+    lines = ["| fit | s per epoch: median (range) | times faster than conventional, 4 workers | raw loop's time = 1 |"]
     lines.append("|---|---|---|---|")
     for name, values in fits.items():
         median = statistics.median(values)
@@ -104,9 +102,9 @@ def fit_table(fits: dict[str, list[float]], rates: dict[str, list[float]]) -> li
 
 
 def fast_recipe(clone: Path) -> Callable[[], float]:
-    """The fast recipe as a whole experiment, with a seed never used before: DVC would bring back what it has seen."""
+    """The fast recipe as a whole experiment, with a new seed each time: DVC would restore a result it already has."""
     settings = [word for name, value in FAST.items() for word in ("-S", f"{name}={value}")]
-    # Earlier benchmarks count, too, since the clone shares the repository's cache.
+    # Seeds of earlier benchmarks are taken, too, since the clone shares the repository's cache.
     seeds = itertools.count(int(time.time()))
 
     def run() -> float:
@@ -151,7 +149,7 @@ def main() -> None:
                     for name in ("check", "fetch", "train", "evaluate")
                 },
                 "`dvc repro` with nothing to do": command("dvc", "repro", "--quiet", cwd=clone),
-                "`dvc exp run` of the fast recipe, data at hand": fast_recipe(clone),
+                "`dvc exp run` of the fast recipe, data fetched": fast_recipe(clone),
             },
             rounds,
         )
@@ -159,11 +157,11 @@ def main() -> None:
         "# Benchmark",
         "",
         f"Written by `make bench`. {machine()}; {rounds} interleaved rounds, {EPOCHS} epochs of the plain recipe "
-        "(batches of 128, Adam at 0.001, constant rate, no augmentation), each in a process of its own.",
+        "(batches of 128, Adam at a constant rate of 0.001, no augmentation), each in its own process.",
         "",
         *fit_table(fits, rates),
         "",
-        f"The floor is {EPOCH_GFLOP:.0f} GFLOP an epoch over the measured rate of a matrix product: "
+        f"The floor is {EPOCH_GFLOP:.0f} GFLOP per epoch divided by the measured rate of a matrix product: "
         + ", ".join(f"{statistics.median(values):.0f} GFLOP/s in {name}" for name, values in rates.items())
         + ".",
         "",

@@ -30,7 +30,8 @@ class Finding:
 def stale_stages(pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any]) -> list[Finding]:
     """Where dvc.lock does not match commands, code, params and data.
 
-    A stage that reads the output of a stale stage is stale, too. Data outside git is judged only by the hashes in dvc.lock.
+    A stage that reads the output of a stale stage is stale, too. Data outside git is judged only by its hashes in
+    dvc.lock.
 
     Args:
         pipeline: What is declared and recorded.

@@ -1,4 +1,4 @@
-"""The stages' CSV files as typed rows. They come from the branch, so nothing in them is mistaken for granted."""
+"""The stages' CSV files as typed rows. They come from the branch, so everything in them is checked."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The promise of the layout: the folder that a file lies in tells which stages run again when it is edited."""
+"""The promise of the layout: a file's folder decides which stages run again when the file is edited."""
 
 import pytest
 from dvc.repo import Repo
@@ -6,7 +6,7 @@ from dvc.repo import Repo
 from tests.faults.project import Project
 
 ALL = {"check", "fetch", "train", "evaluate"}
-# The README's table. `check` alone never makes another stage run, since what it writes is always the same.
+# The table in docs/layout.md. `check` alone never makes another stage run, since its output never changes.
 PROMISED = {
     "src/core": ALL,
     "src/model": {"check", "train", "evaluate"},

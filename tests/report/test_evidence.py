@@ -174,7 +174,7 @@ def test_a_reference_that_is_not_there_cannot_be_judged(history: History) -> Non
 
 
 def test_a_change_of_the_seed_alone_seldom_alarms_and_losses_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For every recipe with at least ten pairs of seeds; docs/review.md has the table."""
+    """For every recipe with at least five seeds; docs/review.md has the table."""
     monkeypatch.chdir(REPOSITORY)
     found = rates()
     assert {"plain", "default", "fast"} <= found.keys()
