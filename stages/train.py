@@ -36,7 +36,7 @@ from src.train.summary import summary
 
 DATA_DIR = Path("data/MNIST")
 RECORD_PATH = Path("logs/train.json")
-# What computes the outputs.
+# The packages that compute the outputs.
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas", "matplotlib", "pillow", "safetensors")
 
 
@@ -52,7 +52,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Result:
-    """What a training was like; it depends on the machine."""
+    """Device and time of a training run; not the same on every machine."""
 
     device: str
     threads: int
@@ -85,14 +85,14 @@ def train(
         data_dir: What the fetch stage wrote.
         outputs: Where to write.
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
-        checkpoints: Where to save the state after every epoch and to look for one to go on from; None: nowhere.
+        checkpoints: Where to save a checkpoint after every epoch and to find one to resume from; None: nowhere.
         before_epoch: Called at the start of every epoch; what it raises ends training.
 
     Returns:
         Device and time.
 
     Raises:
-        UserError: If the data is missing or damaged, the params do not fit it, or the loss is no number.
+        UserError: If the data is missing or damaged, the params do not fit it, or a score is not finite.
     """
     _quiet_lightning()
     configure_determinism()
@@ -137,9 +137,9 @@ def train(
     started = time.perf_counter()
     trainer.fit(classifier, datamodule=data, ckpt_path=_resume(checkpoints, params.epochs), weights_only=True)
     seconds = time.perf_counter() - started
-    # Where all epochs were done before, Lightning restores the state and calls no callback.
+    # If all epochs were already done, Lightning restores the state and calls no callback.
     history.write()
-    # In the precision, on the kind of device and with the weights of the evaluate stage.
+    # With the precision, the device and the weights that the evaluate stage will use.
     network, (images, labels) = classifier.deployed.cpu(), data.validation_set()
     model = CalibratedModel(network, fit_temperature(predict_logits(network, images), labels))
     save_model(outputs.model, model, params.architecture)
@@ -149,7 +149,7 @@ def train(
 
 
 def _identity(origin: Mapping[str, str], schedule: str, accelerator: str) -> dict[str, str]:
-    """Everything that decides the weights after an epoch: inputs, versions and machine."""
+    """Everything that determines the weights after an epoch: inputs, versions and machine."""
     # With a constant rate, no epoch depends on how many there will be.
     ignored = {"params.yaml: epochs"} if schedule == "constant" else set()
     counting = {name: value for name, value in origin.items() if name not in ignored}
@@ -158,7 +158,7 @@ def _identity(origin: Mapping[str, str], schedule: str, accelerator: str) -> dic
 
 
 def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
-    """Where to go on from; says so on the terminal."""
+    """The checkpoint to resume from, or None; says so on the terminal."""
     try:
         done = checkpoints.find(epochs) if checkpoints else 0
     except DamagedError as error:
@@ -166,19 +166,19 @@ def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
         return None
     if not checkpoints or not done:
         return None
-    print(f"Going on after epoch {done} of {epochs}, from {checkpoints.path}")
+    print(f"Resuming after epoch {done} of {epochs}, from {checkpoints.path}")
     return checkpoints.path
 
 
 def _quiet_lightning() -> None:
     """Leave the terminal to the progress table."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # Lightning 2.6 calls what torch 2.15 deprecates, at every epoch.
+    # In every epoch, Lightning 2.6 uses what torch 2.15 has deprecated.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
 
 
 def _draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
-    # Imported here because matplotlib takes a third of a second, which is better spent once training is whole.
+    # Imported here because matplotlib takes a third of a second, which is better spent after training.
     from src.train.learning_curve import draw_learning_curve
 
     draw_learning_curve(rows, path)

@@ -1,1 +1,1 @@
-"""The evaluate stage: scores on the test set, and pictures of the errors."""
+"""The evaluate stage: scores on the test set, and images of the errors."""

@@ -1,4 +1,4 @@
-"""The picture of the worst errors."""
+"""The plot of the worst errors."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from src.core.png import default_style, write_png
 
 @default_style()
 def draw_errors(images: np.ndarray, titles: list[str], caption: str, path: Path, columns: int = 10) -> None:
-    """A grid of digits with a line above each, as a PNG.
+    """Write a grid of digits, each with a title, as a PNG.
 
     Args:
         images: uint8 of shape (N, 28, 28); N may be 0.
-        titles: N lines.
-        caption: What the picture shows.
-        path: Where the picture goes.
+        titles: N titles of one line.
+        caption: Heading of the grid.
+        path: Where to write the PNG.
         columns: Digits in a row.
     """
     lines = max(1, -(-len(images) // columns))

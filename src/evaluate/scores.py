@@ -15,7 +15,7 @@ def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]
 
     Args:
         y_true: True classes, shape (N,), values 0 to 9, N at least 1.
-        probs: Probability of each class, shape (N, 10), rows sum to 1.
+        probs: Probability of each class, shape (N, 10); each row sums to 1.
 
     Returns:
         `test_acc` with its 95% interval `test_acc_low`, `test_acc_high`; `test_loss` (mean cross-entropy, natural
@@ -52,7 +52,7 @@ def expected_calibration_error(y_true: np.ndarray, probs: np.ndarray, bins: int 
         Σ over bins of (images in the bin / N) · |accuracy − mean confidence|, in [0, 1].
     """
     confidence, right = probs.max(1), probs.argmax(1) == y_true
-    # Bins are open below and closed above, as in the paper; a confidence is above 0 always.
+    # Bins are open below and closed above, as in the paper; a confidence is always above 0.
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(bin_of, weights=right - confidence.astype(float), minlength=bins)
     return float(np.abs(gaps).sum() / len(y_true))

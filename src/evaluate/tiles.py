@@ -1,4 +1,4 @@
-"""Small digits side by side in one picture, so that a table's rows can be seen from git alone."""
+"""The digits of a table's rows in one small image, so that git alone is enough to see them."""
 
 import io
 from pathlib import Path
@@ -10,15 +10,15 @@ from src.core.files import write_bytes
 
 TILE_PIXELS = 28  # width and height of one digit
 COLUMNS = 20
-MAX_TILES = 1000  # about 250 KB; a network that learned nothing would otherwise put megabytes into git
+MAX_TILES = 1000  # about 250 KB; without a limit, a network that learned nothing would add megabytes to git
 
 
 def draw_tiles(images: np.ndarray, path: Path) -> None:
-    """Write digits as dark ink on white, 20 in a row, row after row, without a border, as a grey PNG.
+    """Write digits as dark ink on white, 20 per row, without borders, as a greyscale PNG.
 
     Args:
-        images: uint8 of shape (N, 28, 28); N may be 0. Those after the first 1000 are left out.
-        path: Where the picture goes. Its bytes depend on the images and on Pillow's version alone.
+        images: uint8 of shape (N, 28, 28); N may be 0. Only the first 1000 are drawn.
+        path: Where to write the PNG. Its bytes depend only on the images and on Pillow's version.
     """
     shown = images[:MAX_TILES]
     rows = max(1, -(-len(shown) // COLUMNS))  # a PNG cannot be empty

@@ -1,4 +1,4 @@
-"""scikit-learn's embedded handwritten digits in the shape of MNIST, for runs without network that take seconds."""
+"""scikit-learn's embedded handwritten digits in MNIST's format, for offline runs that take seconds."""
 
 import numpy as np
 from PIL import Image
@@ -11,11 +11,11 @@ BOX, MARGIN = 20, 4
 
 
 def digits_as_mnist() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The 1,797 digits, 8 x 8 pixels of 0 to 16, scaled to MNIST's format and split once and for all.
+    """The 1,797 digits, 8 x 8 pixels of 0 to 16, scaled to MNIST's format, with a fixed split.
 
     Returns:
         `train` (1,437) and `test` (360), each (images, labels): uint8 of shape (N, 28, 28), values 0 to 255, and uint8
-        of shape (N,), values 0 to 9. Stratified by class; the same split always.
+        of shape (N,), values 0 to 9. Stratified by class.
     """
     digits = load_digits()
     images = np.stack([_scale(image) for image in digits.images])

@@ -12,7 +12,7 @@ import requests
 
 from src.core.errors import UserError
 
-# The first two are what torchvision and TensorFlow use, the last is the data's first home and often refuses.
+# torchvision and TensorFlow use the first two; the last is the original site, which often refuses requests.
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -35,19 +35,19 @@ def download(
     timeout_seconds: float = TIMEOUT_SECONDS,
     retries: int = RETRIES,
 ) -> None:
-    """Bring every file into the folder, each from the first mirror that delivers it with the right hash.
+    """Download every file, each from the first mirror that delivers it with the right hash.
 
-    A mirror that fails once is given up for the files that are still missing; what it delivered stays.
+    A mirror that fails is not asked for the remaining files; what it delivered stays.
 
     Args:
-        folder: Where the files go; files of the right hash that are there already are kept.
+        folder: Where the files go; files already there with the right hash are kept.
         mirrors: URLs (http, https, file) or folders, tried in order.
         sha256: Hash of each file, by name.
         timeout_seconds: Longest wait for a connection and between two packets.
-        retries: Further attempts at a file before its mirror is given up.
+        retries: Further attempts at a file before giving up on its mirror.
 
     Raises:
-        UserError: If no mirror delivered some file; it names each mirror with its cause and the ways without network.
+        UserError: If some file could not be had; the message gives each mirror's cause and the offline alternatives.
     """
     # pooch reports every retry at INFO; the progress bar and the final error say what matters.
     pooch.get_logger().setLevel(logging.WARNING)
@@ -65,7 +65,7 @@ def download(
 
 
 def _download_from(mirror: str, folder: Path, sha256: Mapping[str, str], timeout_seconds: float, retries: int) -> None:
-    """Bring every file from one mirror; pooch skips those that are there with the right hash and checks the others."""
+    """Download from one mirror; pooch skips files already there with the right hash and checks the others."""
     store = pooch.create(path=folder, base_url=mirror.rstrip("/") + "/", registry=sha256, retry_if_failed=retries)
     over_http = urlsplit(mirror).scheme in {"http", "https"}
     over_network = pooch.HTTPDownloader(timeout=timeout_seconds, progressbar=sys.stderr.isatty())
@@ -74,19 +74,19 @@ def _download_from(mirror: str, folder: Path, sha256: Mapping[str, str], timeout
 
 
 def _copy(url: str, output_file: str, _: pooch.Pooch) -> None:
-    """A downloader in pooch's sense for mirrors that are folders."""
+    """A pooch downloader for mirrors that are folders."""
     parts = urlsplit(url)
     shutil.copyfile(unquote(parts.path) if parts.scheme == "file" else url, output_file)
 
 
 def _cause(error: Exception) -> str:
-    """The cause in a few words; requests wraps what happened in several layers of representation."""
+    """The cause in a few words; requests buries it under several layers."""
     match error:
         case requests.HTTPError(response=requests.Response() as response):
             return f"HTTP status {response.status_code}"
         case requests.Timeout():
             return "timed out"
-        # requests tells a body that stalls from a broken connection by its text alone.
+        # In requests, only the text tells a stalled body from a broken connection.
         case requests.ConnectionError() if "Read timed out" in str(error):
             return "timed out"
         case requests.TooManyRedirects():

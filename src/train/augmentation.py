@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device; what is drawn is a function of (seed, epoch) alone."""
+"""Augmentation of whole batches on the device, drawn from a generator that the caller seeds."""
 
 from dataclasses import dataclass
 
@@ -24,11 +24,11 @@ class Augmentation:
 
     @property
     def warps(self) -> bool:
-        """Whether images are resampled, beyond being moved by whole pixels."""
+        """Whether images are resampled, not just shifted by whole pixels."""
         return self.rotation > 0 or self.scale > 0
 
     def draw(self, generator: np.random.Generator, size: int) -> tuple[Tensor, Tensor | None]:
-        """Draw one movement an image.
+        """Draw one movement per image.
 
         Args:
             generator: Advanced by the draw.
@@ -37,7 +37,7 @@ class Augmentation:
         Returns:
             offsets: Corner of each image's window in `windows`, int64 of shape (size, 2), values 0 to 2 * shift.
             matrices: Rotation and scale about the centre, float32 of shape (size, 2, 3) as `F.affine_grid` takes them;
-                None where nothing is resampled.
+                None if nothing is resampled.
         """
         offsets = torch.from_numpy(generator.integers(0, 2 * self.shift + 1, (size, 2)))
         if not self.warps:
@@ -52,7 +52,7 @@ class Augmentation:
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Resample images, bilinearly, with background beyond their edge.
+    """Resample images bilinearly, with background beyond their edges.
 
     Args:
         images: Grey values, any dtype, shape (N, 28, 28).

@@ -1,4 +1,4 @@
-"""Batches as selections from images that lie on the device; a function of (seed, epoch) alone."""
+"""Batches as selections from images on the device; they depend only on (seed, epoch)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Selection:
     """Which images are used, in which order, and how each is moved; on the device.
 
     Attributes:
-        indices: Of images, int64; shape (size,) for a whole epoch, (steps, batch_size) in `Batches`.
-        offsets: Corner of each image's window, int64, shape of `indices` and 2.
-        matrices: Rotation and scale of each image, float32, shape of `indices` and (2, 3); None: no resampling.
+        indices: Indices of images, int64; shape (size,) for a whole epoch, (steps, batch_size) in `Batches`.
+        offsets: Corner of each image's window, int64, shape (*indices.shape, 2).
+        matrices: Rotation and scale of each image, float32, shape (*indices.shape, 2, 3); None: no resampling.
     """
 
     indices: Tensor
@@ -53,7 +53,7 @@ class DeviceExamples:
 
 @dataclass(frozen=True)
 class Batches:
-    """Consecutive batches of one size, which Lightning hands over in one call.
+    """Consecutive batches of one size, which Lightning passes in one call.
 
     Attributes:
         examples: What is selected from.
@@ -67,7 +67,7 @@ class Batches:
 
 
 class BatchLoader:
-    """One pass over a selection: an iterable of `Batches` with a length, as Lightning wants it."""
+    """One pass over a selection: an iterable of `Batches` with a length, as Lightning expects."""
 
     def __init__(
         self, examples: DeviceExamples, selection: Selection, batch_size: int, most: int, first_step: int = 0
@@ -78,7 +78,7 @@ class BatchLoader:
             examples: What is selected from.
             selection: Indices of shape (size,).
             batch_size: Images in a batch; the last batch holds the remainder and comes alone.
-            most: Batches in one `Batches` at most.
+            most: Most batches in one `Batches`.
             first_step: Number of the pass's first batch, counted over all epochs.
         """
         self.examples, self.selection, self.batch_size, self.first_step = examples, selection, batch_size, first_step
@@ -103,12 +103,12 @@ class BatchLoader:
 
 
 def shuffled(size: int, seed: int, epoch: int, augmentation: Augmentation) -> Selection:
-    """`size` images in random order, randomly moved; a function of (seed, epoch) alone."""
+    """`size` images in random order, randomly moved; depends only on (seed, epoch)."""
     generator = np.random.default_rng([seed, epoch])
     indices = torch.from_numpy(generator.permutation(size))
     return Selection(indices, *augmentation.draw(generator, size))
 
 
 def in_order(size: int) -> Selection:
-    """`size` images in their own order, unmoved, where the windows have no shifts."""
+    """`size` images in their own order, unmoved; for windows without shifts."""
     return Selection(torch.arange(size), torch.zeros(size, 2, dtype=torch.int64))

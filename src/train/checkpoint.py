@@ -1,4 +1,4 @@
-"""The state of training on disk after every epoch, so that a training that broke off goes on where it was.
+"""Checkpoints after every epoch, so that interrupted training resumes where it was.
 
 A file is the SHA-256 of the rest, then what `torch.save` writes. It is read with `weights_only=True`, so that nothing
 in it runs.
@@ -27,11 +27,11 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 
 class DamagedError(Exception):
-    """A checkpoint that is not what was written."""
+    """A checkpoint that cannot be used."""
 
 
 class SealedFiles(CheckpointIO):
-    """How Lightning reads and writes a checkpoint here: whole or not at all, and never unnoticed what was changed."""
+    """Makes Lightning write checkpoints atomically, and refuse those that have changed since."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint atomically."""
@@ -44,7 +44,7 @@ class SealedFiles(CheckpointIO):
         """Read a checkpoint to the CPU.
 
         Raises:
-            DamagedError: If it is not whole or holds more than numbers and names.
+            DamagedError: If its hash is wrong or it holds more than numbers and names.
         """
         content = Path(path).read_bytes()
         if hashlib.sha256(content[HASH_BYTES:]).digest() != content[:HASH_BYTES]:
@@ -52,7 +52,7 @@ class SealedFiles(CheckpointIO):
         try:
             return torch.load(io.BytesIO(content[HASH_BYTES:]), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise DamagedError(f"{path}: is damaged (it is no checkpoint of this pipeline)") from error
+            raise DamagedError(f"{path}: is damaged (it is not a checkpoint of this pipeline)") from error
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint."""
@@ -60,9 +60,9 @@ class SealedFiles(CheckpointIO):
 
 
 def shared_folder(copy: Path) -> Path:
-    """Where checkpoints lie for all copies of a repository: `logs/checkpoints` of the repository itself.
+    """The folder of checkpoints that all copies of a repository share: `logs/checkpoints` of the repository itself.
 
-    DVC runs queued and `--temp` experiments in copies below `.dvc/tmp/exps` and deletes such a copy when its experiment
+    DVC runs queued and `--temp` experiments in copies below `.dvc/tmp/exps`, and deletes the copy if the experiment
     fails.
 
     Args:
@@ -75,31 +75,31 @@ def shared_folder(copy: Path) -> Path:
 
 
 class Checkpoints(Checkpoint):
-    """Writes one file for a training, anew after every epoch, and finds it again.
+    """Writes one file per training run, replaces it after every epoch, and finds it again.
 
-    Trainings that would go through other states write other files, so that many may run at once. Whoever writes one
-    deletes the oldest where there are too many. The file of a finished training stays, too: its results may not have
-    been stored, and where the learning rate is constant a training with more epochs may go on from it.
+    Runs that differ in anything that determines their state write different files, so that many may run at once.
+    Each write deletes the oldest files if there are too many. The file of a finished run stays: DVC may not have
+    stored its results, and with a constant learning rate, a run with more epochs may resume from it.
 
-    Lightning calls a `Checkpoint` after all other callbacks, so that their state includes the epoch.
+    Lightning calls a `Checkpoint` after all other callbacks, so their saved state includes the epoch.
     """
 
     def __init__(self, folder: Path, identity: dict[str, str], is_stored: Callable[[], bool] = lambda: False) -> None:
-        """Use a folder, which is made if missing.
+        """Use a folder, which is created if missing.
 
         Args:
-            folder: Where the files lie; nothing else should.
-            identity: Everything that determines the state after an epoch; only a file with the same is gone on from.
-            is_stored: Whether the results are safe, so that a finished training is asked for again on purpose.
+            folder: Where the files are; it should hold nothing else.
+            identity: Everything that determines the state after an epoch; training resumes only from the same.
+            is_stored: Whether the results are stored, so that repeating a finished run is deliberate.
         """
         self.is_stored = is_stored
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self.path = folder / f"{fingerprint}.ckpt"
 
     def find(self, epochs: int) -> int:
-        """Number of epochs after which a training of so many may go on from the file; 0: it starts over.
+        """Number of epochs in the file, if a run of `epochs` may resume from it; 0: it starts over.
 
-        If all epochs are done, only their results are left to write.
+        If all epochs are done, only the results remain to be written.
 
         Raises:
             DamagedError: If the file cannot be used.
@@ -109,12 +109,12 @@ class Checkpoints(Checkpoint):
         except FileNotFoundError:
             return 0
         if checkpoint.get("fingerprint") != self.path.stem:
-            raise DamagedError(f"{self.path}: is damaged (it is of another training)")
+            raise DamagedError(f"{self.path}: is damaged (it belongs to another training run)")
         done = checkpoint["epochs_done"]
         return 0 if done > epochs or (done == epochs and self.is_stored()) else done
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what `find` asks for."""
+        """Add what `find` needs."""
         checkpoint |= {"fingerprint": self.path.stem, "epochs_done": trainer.current_epoch + 1}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -124,10 +124,10 @@ class Checkpoints(Checkpoint):
 
 
 def delete_oldest(folder: Path, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> None:
-    """Delete the files of a folder that were written longest ago, until no more than so many and so much are left."""
+    """Delete the oldest files of a folder until both limits are met."""
     found = []
     for path in folder.iterdir():
-        # Another training may delete or rename it meanwhile.
+        # Another run may delete or rename it in the meantime.
         with suppress(FileNotFoundError):
             found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
     total = 0

@@ -16,8 +16,8 @@ from src.train.steps import StepRunner, compute_logits
 class Classifier(LightningModule):
     """Trains a network; logs each of `scores.SCORES`, `val_` of each, and `lr`.
 
-    Optimization is manual because Lightning hands over several batches per call: its own cost is paid once per call,
-    and nothing in a step waits for the device.
+    Optimization is manual because Lightning passes several batches per call: its overhead is paid once per call, and
+    nothing in a step waits for the device.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Classifier(LightningModule):
 
     @property
     def deployed(self) -> nn.Module:
-        """The network that is validated and saved: the one with averaged weights, where there is an average."""
+        """The network that is validated and saved: the one with averaged weights, if there is one."""
         return self.model if self.average is None else self.average
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Fused Adam, with decoupled weight decay where there is any."""
+        """Fused AdamW; without weight decay, it is Adam."""
         return torch.optim.AdamW(
             self.model.parameters(),
             # One tensor on the device for all steps, so that a captured step can change it.

@@ -1,4 +1,4 @@
-"""The training set as Lightning wants it: split, on the device, cut into batches."""
+"""The training set as Lightning needs it: split, on the device, cut into batches."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from src.model.split import split_indices
 from src.train.augmentation import Augmentation
 from src.train.batches import BatchLoader, DeviceExamples, in_order, shuffled
 
-# How many batches Lightning hands over per call. Its call costs about half a millisecond: little beside sixteen batches
-# on a CPU, as much as several batches on a GPU. The progress bar moves once per call. Results do not depend on it.
+# How many batches Lightning passes per call. A call costs about half a millisecond: little beside sixteen batches on a
+# CPU, as much as several batches on a GPU. The progress bar moves once per call. Results do not depend on the number.
 BATCHES_PER_CALL = {"cpu": 16, "cuda": 128}
 VAL_BATCH_SIZE = 1000
 
 
 class TrainingData(LightningDataModule):
-    """The official training set, split into train and validation; both lie on the device as uint8."""
+    """The official training set, split into train and validation; both are on the device as uint8."""
 
     def __init__(
         self, examples: Examples, val_fraction: float, batch_size: int, seed: int, augmentation: Augmentation
@@ -32,7 +32,7 @@ class TrainingData(LightningDataModule):
             examples: Images and labels of the official training set.
             val_fraction: Share held out, in (0, 1).
             batch_size: Images in one optimizer step; the last step of an epoch takes what remains.
-            seed: Seeds the split and, with the epoch, order and augmentation.
+            seed: Seeds the split and, together with the epoch, order and augmentation.
             augmentation: How training images are moved; validation images never are.
 
         Raises:
@@ -68,7 +68,7 @@ class TrainingData(LightningDataModule):
         self.val = on_device(self.val_indices, shift=0)
 
     def train_dataloader(self) -> BatchLoader:
-        """The running epoch's batches; the trainer asks anew for each epoch."""
+        """The current epoch's batches; the trainer asks again for each epoch."""
         assert self.trainer is not None
         epoch, most = self.trainer.current_epoch, BATCHES_PER_CALL.get(self.device.type, BATCHES_PER_CALL["cpu"])
         selection = shuffled(len(self.train_indices), self.seed, epoch, self.augmentation).map(self._to_device)

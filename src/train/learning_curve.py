@@ -1,4 +1,4 @@
-"""The picture of the training history."""
+"""The plot of the training history."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
 def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
     """Each charted score by epoch in a panel of its own, train and validation, as a PNG.
 
-    A panel shows the values of the later half of the epochs in full. Lines of earlier epochs enter from outside.
+    A panel's limits fit the second half of the epochs; earlier values may lie outside.
 
     Args:
-        rows: One dictionary per epoch with `epoch` and the scores; a score that is missing leaves its line out.
-        path: Where the picture goes.
+        rows: One dictionary per epoch with `epoch` and the scores; a missing score has no line.
+        path: Where to write the PNG.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     late = rows[len(rows) // 2 :]
@@ -35,13 +35,13 @@ def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        # A fixed place: looking for the best one takes matplotlib long on a busy machine, and it then warns.
+        # A fixed place: on a busy machine, matplotlib takes long to find the best one and warns about it.
         axes.legend(loc="upper right" if score.best is min else "lower right")
     write_png(figure, path)
 
 
 def _limit(axes: Axes, values: list[float]) -> None:
-    """Limit a panel to these values and half as much again on either side, within what it shows now."""
+    """Limit a panel to these values with half their range as margin, within the current limits."""
     spread = max(values, default=0) - min(values, default=0)
     if spread > 0:
         low, high = axes.get_ylim()

@@ -1,8 +1,8 @@
-"""The learning rate of every optimizer step of a training, as one table."""
+"""The learning rate of every optimizer step, as one array."""
 
 import numpy as np
 
-# One-cycle: the share of steps in which the rate rises, and what share of the peak it starts and ends at; PyTorch's
+# One-cycle: the share of steps in which the rate rises, and the shares of the peak where it starts and ends; PyTorch's
 # defaults.
 RISE, START, END = 0.3, 1 / 25, 1 / 25e4
 

@@ -16,9 +16,9 @@ class Score:
     """A score and how it is reported.
 
     Attributes:
-        name: Under which it is logged; of the validation part with `val_` before it.
-        title: In the learning curve.
-        heading: In the progress table, at most six characters.
+        name: Name in the log; the validation score has the prefix `val_`.
+        title: Title in the learning curve.
+        heading: Heading in the progress table, at most six characters.
         best: Picks the best of several values.
         charted: Whether it has columns in the history, a panel in the learning curve and a best value in the metrics.
     """
@@ -51,7 +51,7 @@ class EpochScores(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.confusion = MulticlassConfusionMatrix(NUM_CLASSES, validate_args=False)
-        # Not MeanMetric: without its check for NaN, which waits for the device, torchmetrics 1.9 forgets the weights.
+        # Not MeanMetric: its NaN check waits for the device, and without it torchmetrics 1.9 ignores the weights.
         self.summed_loss = SumMetric(nan_strategy="disable")
 
     def update(self, logits: Tensor, target: Tensor) -> None:
@@ -62,7 +62,7 @@ class EpochScores(nn.Module):
             target: True classes, int64 of shape (N,).
         """
         self.confusion.update(logits.argmax(1), target)
-        # Without label smoothing, whatever training minimises, so that it can be compared with the validation loss.
+        # Without label smoothing, even if training uses it, so that it is comparable with the validation loss.
         self.summed_loss.update(F.cross_entropy(logits, target, reduction="sum"))
 
     def compute(self) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
         confusion: Number of images by (actual, predicted) class, shape (10, 10).
 
     Returns:
-        Scalars `acc`, `precision`, `recall` and `f1`; a ratio of nothing to nothing is 0.
+        Scalars `acc`, `precision`, `recall` and `f1`; 0 / 0 counts as 0.
     """
     counts = confusion.float()
     right, actual, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)

@@ -1,4 +1,4 @@
-"""Optimizer steps over several batches, without a word to the host; on CUDA as replays of one captured graph."""
+"""Optimizer steps over several batches without waiting for the device; on CUDA, replays of one captured graph."""
 
 import warnings
 
@@ -23,9 +23,9 @@ def compute_logits(model: nn.Module, images: Tensor, precision: str) -> Tensor:
 class StepRunner:
     """Trains a network on `Batches` of one batch size.
 
-    The inputs of all steps of a call lie in buffers on the device, and so does the number of the step that comes next.
-    A step reads and writes the buffers at that number, so that every step is the same sequence of operations on the
-    same memory: what a CUDA graph replays. On a CPU the same code runs as it is.
+    Buffers on the device hold the inputs of all steps of a call and the number of the next step. A step reads and
+    writes the buffers at that number, so every step is the same sequence of operations on the same memory, which a CUDA
+    graph can replay. On a CPU, the same code runs directly.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class StepRunner:
 
         Args:
             model: Normalised images (N, 1, 28, 28) to logits (N, 10).
-            optimizer: Of the model's weights, its learning rate a tensor.
-            batches: As many as ever come in one call.
-            average: Where the moving average of the weights is kept; None: nowhere.
+            optimizer: Optimizer of the model's weights; its learning rate must be a tensor.
+            batches: The first call's batches; no later call may have more.
+            average: Network that holds the moving average of the weights; None: no average.
             ema: Decay per step of that average.
             label_smoothing: Share of each target spread evenly over all classes.
             precision: `fp32` or `bf16`.
@@ -56,7 +56,7 @@ class StepRunner:
         self.examples, self.selection = batches.examples, batches.selection.map(Tensor.clone)
         steps, batch_size = self.selection.indices.shape
         device = self.selection.indices.device
-        # Lightning brings a checkpoint's moments to the device, but not its rate.
+        # Lightning moves a checkpoint's moments to the device, but not its learning rate.
         self.lr = optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"].to(device)
         self.rates = torch.zeros(steps, device=device)
         self.logits = torch.zeros(steps, batch_size, NUM_CLASSES, device=device)
@@ -69,7 +69,7 @@ class StepRunner:
         """Take one optimizer step per batch.
 
         Args:
-            batches: At most as many as at first.
+            batches: At most as many as in the first call.
             rates: Learning rate of each step, float32 of shape (steps,).
 
         Returns:
@@ -104,7 +104,7 @@ class StepRunner:
         self.position.add_(1)
 
     def _state(self) -> list[Tensor]:
-        """Every tensor that a step changes; the optimizer's moments, which its first step adds, come last."""
+        """Every tensor that a step changes; the optimizer's moments come last, since its first step creates them."""
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         averaged = [] if self.average is None else float_tensors(self.average)
         return [*self.model.state_dict().values(), *averaged, *moments]
@@ -116,7 +116,7 @@ class StepRunner:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         try:
-            # Libraries choose and allocate in the first calls, which a graph cannot record.
+            # In their first calls, libraries choose kernels and allocate memory, which a graph cannot record.
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS):
                     self.position.zero_()
@@ -130,7 +130,7 @@ class StepRunner:
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:
             for number, tensor in enumerate(self._state()):
-                # Moments that were not there before the first step are zero at its start.
+                # Moments that did not exist before the first step start at zero.
                 tensor.copy_(before[number]) if number < len(before) else tensor.zero_()
 
 

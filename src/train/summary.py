@@ -1,4 +1,4 @@
-"""Final and best scores of a training, as metrics that DVC compares."""
+"""A training run's final and best scores, as metrics that DVC compares."""
 
 from src.train.scores import CHARTED, SCORES
 
@@ -11,7 +11,7 @@ def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
     Returns:
         `final`: the last epoch's values; `best`: the best value of each charted validation score, and the epoch of the
-        best accuracy (the first of several). Rounded to six decimals.
+        best accuracy (the first in a tie). Rounded to six decimals.
     """
     last = rows[-1]
     names = [prefix + score.name for prefix in ("", "val_") for score in SCORES]

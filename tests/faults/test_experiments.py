@@ -17,7 +17,7 @@ from src.core.files import md5
 from tests.faults.project import Project, is_gone, run_stage, wait_for
 
 EPOCHS = 10
-GOING_ON = re.compile(r"Going on after epoch (\d+) of 10")
+GOING_ON = re.compile(r"Resuming after epoch (\d+) of 10")
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_rows_1_2_3_7_a_killed_training_goes_on(to_train: Project, reproduced: P
     assert any(f"exited with {code}" in done.stderr + done.stdout for code in codes)
     assert to_train.lock() == lock
     said = to_train.repro()
-    assert ("Going on after epoch" in said) == (place != "before-the-first-epoch")
+    assert ("Resuming after epoch" in said) == (place != "before-the-first-epoch")
     assert_same_results(to_train, reproduced)
 
 
@@ -193,7 +193,7 @@ def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     assert train_here(project, monkeypatch, epochs=4) == 0
     said = capsys.readouterr()
-    assert "Going on" not in said.out
+    assert "Resuming" not in said.out
     assert said.err.count("is damaged") == 1
     assert project.results() == four_epochs.results()
 
@@ -203,7 +203,7 @@ def test_row_11_other_params_start_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: dict[str, object]
 ) -> None:
     assert train_here(project, monkeypatch, epochs=4, **change) == 0
-    assert "Going on" not in capsys.readouterr().out
+    assert "Resuming" not in capsys.readouterr().out
     results = project.results()
     assert results == fresh_results(project, monkeypatch)
 
@@ -214,7 +214,7 @@ def test_row_12_other_code_starts_over(
     source = project.path / "src/model/network.py"
     source.write_text(source.read_text() + "# edited\n")
     assert train_here(project, monkeypatch, epochs=4) == 0
-    assert "Going on" not in capsys.readouterr().out
+    assert "Resuming" not in capsys.readouterr().out
 
 
 def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
@@ -247,7 +247,7 @@ def test_row_13_more_epochs_go_on(
 ) -> None:
     assert train_here(project, monkeypatch, schedule="constant", **extra) == 0
     assert train_here(project, monkeypatch, epochs=4) == 0
-    assert "Going on after epoch 3 of 4" in capsys.readouterr().out
+    assert "Resuming after epoch 3 of 4" in capsys.readouterr().out
     results = project.results()
     assert results == fresh_results(project, monkeypatch)
 
@@ -257,14 +257,14 @@ def test_row_13_more_epochs_start_over_where_the_schedule_depends_on_them(
 ) -> None:
     assert train_here(project, monkeypatch, schedule="one-cycle") == 0
     assert train_here(project, monkeypatch, epochs=4) == 0
-    assert "Going on" not in capsys.readouterr().out
+    assert "Resuming" not in capsys.readouterr().out
 
 
 def test_row_14_fewer_epochs_start_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(project, monkeypatch, epochs=1) == 0
-    assert "Going on" not in capsys.readouterr().out
+    assert "Resuming" not in capsys.readouterr().out
     results = project.results()
     assert results == fresh_results(project, monkeypatch)
 
@@ -274,7 +274,7 @@ def test_a_finished_training_is_not_gone_on_from_when_it_is_forced(
 ) -> None:
     before = project.results()
     assert train_here(project, monkeypatch) == 0
-    assert "Going on" not in capsys.readouterr().out
+    assert "Resuming" not in capsys.readouterr().out
     assert project.results() == before
 
 
@@ -298,7 +298,7 @@ def test_row_37_a_malicious_checkpoint_does_not_run(
     for path in (project.path / "logs/checkpoints").iterdir():
         SealedFiles().save_checkpoint({"evil": Evil(marker)}, path)
     assert train_here(project, monkeypatch, epochs=3) == 0
-    assert "is no checkpoint of this pipeline" in capsys.readouterr().err
+    assert "is not a checkpoint of this pipeline" in capsys.readouterr().err
     assert not marker.exists()
     pickle.loads(pickle.dumps(Evil(marker)))
     assert marker.exists()
@@ -346,7 +346,7 @@ def test_row_53_a_finished_training_whose_results_were_lost_does_not_train_again
     lose_results(project)
     monkeypatch.setattr(Classifier, "training_step", lambda *_: pytest.fail("it trains"))
     assert train_here(project, monkeypatch) == 0
-    assert "Going on after epoch " in capsys.readouterr().out
+    assert "Resuming after epoch " in capsys.readouterr().out
     assert [path.read_bytes() for path in made_here] == before
 
 
@@ -367,7 +367,7 @@ def test_row_53_drift_ends_a_training_before_its_next_epoch(
     assert "src/model/network.py changed during the run" in capsys.readouterr().err
     source.write_text(original)
     assert train_here(project, monkeypatch, epochs=3) == 0
-    assert "Going on after epoch 1 of 3" in capsys.readouterr().out
+    assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
 
 
 def test_row_52_all_copies_of_a_repository_share_a_folder(tmp_path: Path) -> None:
@@ -431,5 +431,5 @@ def test_row_45_a_signal_of_a_batch_system_ends_the_stage_and_its_own_checkpoint
     done = to_train.dvc("repro", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill_at, **SLURM)
     assert f"exited with {128 + signal.Signals[name]}" in done.stderr + done.stdout
     assert not list(to_train.path.rglob("hpc_ckpt*"))
-    assert "Going on after epoch" in to_train.repro(**SLURM)
+    assert "Resuming after epoch" in to_train.repro(**SLURM)
     assert_same_results(to_train, reproduced)

@@ -1,1 +1,1 @@
-"""Lightning callbacks that report on training; each works with any module that logs the same names."""
+"""Lightning callbacks that report on training; they work with any module that logs the same names."""

@@ -13,10 +13,10 @@ COLUMNS = ("epoch", *(prefix + score.name for prefix in ("", "val_") for score i
 
 
 class HistoryCSV(EpochRecorder):
-    """Writes `epoch, loss, acc, f1, val_loss, val_acc, val_f1, lr`, one row an epoch, whole after each epoch."""
+    """Writes `epoch, loss, acc, f1, val_loss, val_acc, val_f1, lr`, one row per epoch, atomically after each epoch."""
 
     def __init__(self, path: Path) -> None:
-        """Write to this path; its folder is made if missing."""
+        """Write to this path; its folder is created if missing."""
         super().__init__()
         self.path = path
 

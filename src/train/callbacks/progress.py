@@ -12,7 +12,7 @@ from src.train.scores import SCORES
 
 
 class ProgressTable(EpochRecorder):
-    """Prints one aligned row an epoch and, in a terminal, a live bar with the percentage of the running epoch."""
+    """Prints one aligned row per epoch and, in a terminal, a live bar with the current epoch's percentage."""
 
     def __init__(self, console: Console | None = None) -> None:
         """Print to this console, standard output by default."""
@@ -30,7 +30,7 @@ class ProgressTable(EpochRecorder):
         self.epoch_started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the header and, after a resume, the rows of the epochs that are done."""
+        """Print the header and, after a resume, the rows of finished epochs."""
         for line in header():
             self.console.print(line, style="bold")
         for row in self.rows:
@@ -38,7 +38,7 @@ class ProgressTable(EpochRecorder):
         self.bar.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the bar anew."""
+        """Reset the bar."""
         self.epoch_started = time.perf_counter()
         description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.bar.reset(self.task, total=trainer.num_training_batches, description=description)
@@ -55,11 +55,11 @@ class ProgressTable(EpochRecorder):
         self.console.print(format_row(self.rows[-1], time.perf_counter() - self.epoch_started))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the bar away, so that the error stands on lines of its own."""
+        """Remove the bar, so that the error has lines of its own."""
         self.bar.stop()
 
 
@@ -78,6 +78,6 @@ def format_row(row: dict[str, float], seconds: float | None = None) -> str:
     """
     values = [row.get(prefix + score.name) for prefix in ("", "val_") for score in SCORES]
     cells = "".join(f"{'-':>7}" if value is None else f"{value:7.4f}" for value in values)
-    # Without the decimal from 100 seconds on, where it would fill the column and touch the epoch.
+    # From 100 seconds on, a decimal would fill the column and touch the epoch.
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"
     return f"{row['epoch']:5d}{took:>5}{cells}"

@@ -6,13 +6,13 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class EpochRecorder(Callback):
-    """Collects one row of logged values an epoch.
+    """Collects one row of logged values per epoch.
 
     The module logs in its steps or in `on_validation_epoch_end`; Lightning calls callbacks before the module's own
     `on_train_epoch_end`, so what is logged there comes too late for the row.
 
     Attributes:
-        rows: One dictionary a finished epoch: `epoch`, from 1, and every logged name with its value.
+        rows: One dictionary per finished epoch: `epoch`, from 1, and every logged name with its value.
     """
 
     def __init__(self) -> None:
@@ -24,9 +24,9 @@ class EpochRecorder(Callback):
         self.rows.append({"epoch": trainer.current_epoch + 1, **values})
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, so that a resumed training goes on with them."""
+        """The rows, so that a resumed run continues them."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the rows of the training that is resumed."""
+        """Restore the rows of the resumed run."""
         self.rows = list(state_dict["rows"])

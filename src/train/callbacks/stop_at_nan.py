@@ -1,4 +1,4 @@
-"""Training that has gone astray ends at once, with a reason."""
+"""Stops training that has diverged, and says why."""
 
 import math
 
@@ -11,7 +11,7 @@ class StopAtNaN(Callback):
     """Raises UserError after the first epoch in which a logged value is not a finite number; put it first."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at every logged value of the epoch."""
+        """Check every logged value of the epoch."""
         for name, value in trainer.callback_metrics.items():
             if not math.isfinite(value):
                 epoch = trainer.current_epoch + 1
