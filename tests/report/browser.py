@@ -1,4 +1,4 @@
-"""A page in a headless browser: what it became, what it complained of, what it asked of the network."""
+"""A page in a headless browser: its final document, its console and its network requests."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def find_browser() -> str | None:
 
 @dataclass(frozen=True)
 class Visit:
-    """What a page did: its document after all scripts ran, lines of its console, addresses that it asked for."""
+    """What a visit gave: document after all scripts ran, lines of the console, addresses that the page requested."""
 
     dom: str
     console: list[str]
@@ -49,7 +49,7 @@ def visit(page: Path) -> Visit:
 
 
 def _page_requests(log: str) -> list[str]:
-    """Addresses asked for by the page; the browser's own errands have "not an origin" for their initiator."""
+    """Addresses that the page requested; the browser's own requests have the initiator "not an origin"."""
     try:
         events = json.loads(log)["events"]
     except json.JSONDecodeError:  # the browser ended before it closed the list

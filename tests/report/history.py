@@ -1,4 +1,4 @@
-"""A repository whose results were never computed: every revision is forged, with a dvc.lock that agrees with it."""
+"""A repository whose results were never computed: every revision is forged, with a matching dvc.lock."""
 
 import csv
 import hashlib
@@ -34,11 +34,11 @@ def predicted(index: int) -> int:
 
 
 class History:
-    """A git repository with this project's pipeline, to be given one revision after another."""
+    """A git repository with this project's pipeline, to which tests add revisions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Hashes of what git does not hold, in place of made-up ones.
+        # Hashes of files outside git, which replace made-up ones.
         self.hashes: dict[str, str] = {}
 
     @classmethod

@@ -34,7 +34,7 @@ def test_pass_and_fail(history: History, errors: int, code: int, capsys: pytest.
         (["main", ""], "expected the name of a revision, got an empty string"),
     ],
 )
-def test_no_revision(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_is_not_a_revision(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith(f"report: {complaint}")
@@ -43,7 +43,7 @@ def test_no_revision(words: list[str], complaint: str, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("object_name", ["main:params.yaml", "main:src", "main^{tree}"])
-def test_what_is_no_commit(history: History, object_name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_object_that_is_not_a_commit(history: History, object_name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name in (object_name, history.git("rev-parse", object_name)):
         assert main([name]) == 2
         assert capsys.readouterr().err.startswith(f"report: {name}: is not a revision in this clone")
@@ -96,7 +96,7 @@ def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch)
     assert main(["main"]) == 2
 
 
-def test_as_a_command_it_needs_nothing_that_trains(history: History) -> None:
+def test_the_command_imports_no_training_package(history: History) -> None:
     """Run as users do, from the root of the repository; the heavy packages may not even be imported."""
     heavy = ["torch", "numpy", "pandas", "sklearn", "matplotlib", "PIL", "pytorch_lightning", "scipy", "dvc"]
     code = (

@@ -1,4 +1,4 @@
-"""The table of decisions in docs/review.md, and what follows from where a change began."""
+"""The decision table in docs/review.md, and the commit that a change is compared with."""
 
 from itertools import permutations
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_a_loss_beyond_the_tolerance(seeds: str, p_chance: float | None, standin
     assert why in row.why
 
 
-def test_mcnemars_test_speaks_for_what_counts_right_answers_alone() -> None:
+def test_mcnemars_test_applies_only_to_metrics_that_count_right_answers() -> None:
     (row,) = weigh([lost(0.004, RULE.model_copy(update={"mcnemar": False}))], 0.3, Seeds(None, None))
     assert row.standing is Standing.BROKEN
 
@@ -82,7 +82,7 @@ def worse(history: History, lost: int) -> None:
     history.relock()
 
 
-def test_a_loss_that_another_seed_gives_passes_with_a_word(history: History) -> None:
+def test_a_loss_that_another_seed_explains_passes_and_says_so(history: History) -> None:
     record_noise(history, 0.001)
     history.commit("measured")
     worse(history, 50)

@@ -125,7 +125,7 @@ def test_git_fetches_no_object_that_the_clone_lacks(history: History, server: Se
     assert "git cannot" in verdict
 
 
-def test_a_repository_within_is_not_fetched(history: History, server: Server) -> None:
+def test_a_nested_repository_is_not_fetched(history: History, server: Server) -> None:
     history.write(".gitmodules", f'[submodule "src/core/x"]\n\tpath = src/core/x\n\turl = {server.url}/x.git\n')
     history.git("update-index", "--add", "--cacheinfo", f"160000,{history.git('rev-parse', 'HEAD')},src/core/x")
     history.git("add", ".gitmodules")
@@ -135,7 +135,7 @@ def test_a_repository_within_is_not_fetched(history: History, server: Server) ->
     assert "src/core/x of HEAD: is a repository of its own" in verdict
 
 
-def test_the_server_does_notice_who_contacts_it(server: Server) -> None:
+def test_the_server_notices_requests(server: Server) -> None:
     urllib.request.urlopen(f"{server.url}/x").read()
     assert server.contacts.pop() == "GET /x None"
 

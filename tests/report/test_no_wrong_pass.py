@@ -1,4 +1,4 @@
-"""Every known way to a false pass: what the branch does, the answer, and what the verdict has to say."""
+"""Every known way to a false pass: what the branch does, the answer, and what the verdict must say."""
 
 import re
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def delete_stage(history: History) -> None:
 
 
 def receipt(change: Callable[[dict[str, Any]], Any]) -> Attack:
-    """Edit what the training says of itself, and lock it."""
+    """Edit what the training recorded about itself, and lock it."""
 
     def write(history: History) -> None:
         content = parse_receipt((history.path / receipt_path("train")).read_text())
@@ -410,7 +410,7 @@ def test_a_rename_that_was_prepared_in_the_policy_cannot_be_judged(history: Hist
     ],
 )
 @pytest.mark.usefixtures("history")
-def test_what_running_it_again_gave(given: str, outcome: Outcome, words: str) -> None:
+def test_the_result_of_running_it_again(given: str, outcome: Outcome, words: str) -> None:
     answer, verdict = verdict_of("main", "HEAD", given)
     assert answer is outcome
     assert words in verdict

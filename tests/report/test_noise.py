@@ -107,7 +107,7 @@ def test_every_problem_is_named(change: dict[str, object], problem: str) -> None
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[" * 5000, "[1]"])
-def test_what_is_no_list_of_measurements(text: str) -> None:
+def test_what_is_not_a_list_of_measurements(text: str) -> None:
     with pytest.raises(UserError, match="metrics_noise"):
         parse_noise(text, "metrics_noise.json")
 

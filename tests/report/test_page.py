@@ -49,8 +49,8 @@ def test_the_page_draws_every_plot_offline_and_silently(history: History) -> Non
 
 @needs_browser
 @pytest.mark.parametrize(("style", "width"), [("", 375), ("<style>h1 { width: 500px; }</style>", 515)])
-def test_a_telephone_scrolls_down_alone(history: History, style: str, width: int) -> None:
-    """A bar of 15 pixels takes its part of 390; a heading that is too wide shows that the measure sees it."""
+def test_on_a_phone_the_page_scrolls_only_vertically(history: History, style: str, width: int) -> None:
+    """A scroll bar takes 15 of the 390 pixels; a heading that is too wide proves that the test would notice."""
     worse_and_hostile(history)
     content = json.dumps(style + render_page(build()[0])).replace("<", "\\u003c")
     frame = history.path / "frame.html"  # a window cannot be narrower than 500 pixels
@@ -66,7 +66,7 @@ def test_a_telephone_scrolls_down_alone(history: History, style: str, width: int
 
 
 @needs_browser
-def test_the_browser_does_tell_of_requests_and_errors(tmp_path: Path) -> None:
+def test_the_browser_reports_requests_and_errors(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text('<meta charset="utf-8"><script>console.error("seen"); fetch("http://127.0.0.1:9/x")</script>')
     seen = visit(page)
@@ -85,7 +85,7 @@ def test_texts_of_the_branch_end_up_as_texts(history: History) -> None:
     assert "| <code>a&#124;b&#96;c&#96;&#42;&#42;d" in markdown
 
 
-def test_no_size_of_theirs_makes_the_comment_too_long(history: History) -> None:
+def test_a_large_branch_does_not_make_the_comment_too_long(history: History) -> None:
     names = {f"<{'🎉|' * 40}{number}>": "|" * 1000 for number in range(3000)}
     history.write_results(range(5000), epochs=2000)
     history.write_metrics(test_acc=0.5, test_f1=0.5, **names)
@@ -99,7 +99,7 @@ def test_no_size_of_theirs_makes_the_comment_too_long(history: History) -> None:
     assert "and 4820 more" in markdown
 
 
-def test_where_even_that_is_too_long_parts_give_way_but_never_the_verdict(
+def test_the_longest_sections_are_replaced_but_never_the_verdict(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history.write_results(range(2000))

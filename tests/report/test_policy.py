@@ -25,7 +25,7 @@ def test_tolerance_in_the_metrics_unit_or_as_a_share() -> None:
 
 
 @pytest.mark.parametrize("tolerated", ["5", "-1%", "%", "nan%", "inf%", "five", -0.1, float("nan"), None, True])
-def test_no_amount(tolerated: object) -> None:
+def test_bad_tolerances_are_refused(tolerated: object) -> None:
     with pytest.raises(ValueError, match="tolerated"):
         Rule.model_validate({"better": "higher", "tolerated": tolerated, "gates": True})
 

@@ -1,4 +1,4 @@
-"""YAML and JSON that is made to break whoever reads it."""
+"""YAML and JSON made to break their readers."""
 
 from contextlib import suppress
 
@@ -55,7 +55,7 @@ def test_in_any_file_it_is_exit_code_2(history: History, path: str, capsys: pyte
     assert f"{path} of HEAD: expected at most 10,000 values" in capsys.readouterr().err
 
 
-def test_no_utf8() -> None:
+def test_bytes_that_are_not_utf8() -> None:
     with pytest.raises(UserError, match="is not YAML"):
         parse_yaml(b"\xff", "the file")
 

@@ -120,7 +120,7 @@ def test_a_stage_that_never_ran_is_stale(history: History) -> None:
 
 
 def test_a_lock_that_disagrees_with_itself_is_stale(history: History) -> None:
-    """As a merge of two branches leaves it that each trained a model."""
+    """As after a merge of two branches that each trained a model."""
     lock = (history.path / "dvc.lock").read_text()
     train, evaluate = lock.split("\n  evaluate:\n")
     model = locked(lock, "models/model.safetensors")
@@ -194,7 +194,7 @@ def test_other_test_images_are_not_compared_one_by_one(history: History) -> None
     assert "the data changed, so the two models were not scored on the same test images" in markdown
 
 
-def test_a_table_that_is_no_table_is_said_so(history: History) -> None:
+def test_a_malformed_table_is_reported(history: History) -> None:
     history.write("plots/errors.csv", "index,actual,predicted,confidence\n1,2,three,0.5\n")
     history.relock()
     outcome, markdown = judge()
@@ -233,7 +233,7 @@ class TestPolicy:
 
 
 class TestMetrics:
-    """What a metric may be besides a number."""
+    """What a metric can be besides a number."""
 
     def test_missing(self, history: History) -> None:
         history.write_metrics(test_f1=0.988, test_loss=0.048)
@@ -255,7 +255,7 @@ class TestMetrics:
             ([0.99], "not a number: `[0.99]`", "not a number"),
         ],
     )
-    def test_no_number(self, history: History, value: object, shown: str, why: str) -> None:
+    def test_a_value_that_is_not_a_number(self, history: History, value: object, shown: str, why: str) -> None:
         history.write_metrics(test_acc=value, test_f1=0.988, test_loss=0.048, other=value)
         history.relock()
         history.commit("no number")
@@ -299,7 +299,7 @@ class TestMetrics:
         assert "- `test_accuracy`: the policy names it, but neither revision has it" in markdown
 
     @pytest.mark.parametrize("content", ["{", "[" * 5000, '{"test_acc": 0.98', "\x00"])
-    def test_a_file_that_is_no_json(self, history: History, content: str) -> None:
+    def test_a_file_that_is_not_json(self, history: History, content: str) -> None:
         history.write("metrics/eval.json", content)
         history.relock()
         history.commit("broken")
@@ -318,7 +318,7 @@ class TestMetrics:
         assert outcome is Outcome.FAIL
         assert "- `test_acc`: missing" in markdown
 
-    def test_a_file_that_is_only_informing_and_broken_shows(self, history: History) -> None:
+    def test_a_broken_file_that_only_informs_is_shown(self, history: History) -> None:
         history.write("metrics/train.json", "{")
         history.relock()
         outcome, markdown = judge()
@@ -337,7 +337,7 @@ class TestMetrics:
             "| `metrics/train.json:test_acc` | missing | 0.1 |"
         )
 
-    def test_a_nest_of_names(self, history: History) -> None:
+    def test_nested_names(self, history: History) -> None:
         history.write(
             "metrics/eval.json", json.dumps({"test_acc": 0.988, "test_f1": 0.988, "a": {"b": {"c": 1}, "d": {}}})
         )
