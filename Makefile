@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Stages run as `python -m ...`, so the environment's python has to come first.
+# Stages run `python`, so the environment's must come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ reproduce: $(VENV)/installed ## run the last commit again in a clone with an emp
 	python -m src.audit.reproduce
 
 BASE ?= main
-# As it was given: neither make nor the shell expands what is in the name of a revision.
+# Taken literally: neither make nor the shell expands anything in the name of a revision.
 override BASE := $(value BASE)
 export BASE
 report: $(VENV)/installed-report ## compare the working tree with another revision: make report BASE=main
@@ -42,26 +42,26 @@ lint: $(VENV)/installed-dev ## check format, style, types and workflows
 	zizmor --offline --quiet .github/workflows
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-format: $(VENV)/installed-dev ## format the code and mend what ruff can mend
+format: $(VENV)/installed-dev ## format the code and fix what ruff can fix
 	ruff format .
 	ruff check --fix .
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
   --custom-compile-command "make lock"
-lock: $(VENV)/installed-report ## write the lock files from requirements*.txt; newer versions of the rest: UPGRADE=--upgrade
+lock: $(VENV)/installed-report ## write the lock files from requirements*.txt; UPGRADE=--upgrade takes newer versions
 	$(COMPILE) $(UPGRADE) requirements-dev.txt --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements.txt --output-file requirements.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements-report.txt --output-file requirements-report.lock
 
-audit: $(VENV)/installed-report ## look the locked packages up among the known vulnerabilities
+audit: $(VENV)/installed-report ## check the locked packages for known vulnerabilities
 	uv tool run pip-audit@2.10.1 --strict --requirement requirements-dev.lock --no-deps --disable-pip
 
 bench: $(VENV)/installed ## time the pipeline against the conventional program, write benchmarks/results.md
 	python -m benchmarks.run
 
-clean: ## remove the environment and what tools left behind, not data, models, checkpoints or DVC's cache
+clean: ## remove the environment and tool caches, but not data, models, checkpoints or DVC's cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis report
-	@if [ -d logs/checkpoints ]; then echo "kept: logs/checkpoints, from which an interrupted training goes on"; fi
+	@if [ -d logs/checkpoints ]; then echo "kept: logs/checkpoints, from which interrupted training resumes"; fi
 
 $(VENV)/installed: requirements.lock
 # Light, and enough for the report alone; beside the whole environment it adds one package.

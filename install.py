@@ -1,7 +1,7 @@
 """Install a lock file into .venv, as the Makefile does: `python3 install.py requirements.lock`.
 
-Every file has to have a hash that the lock file lists. uv installs several times as fast as pip; pip does it where uv
-cannot run, or where pip is told of an index that uv would not ask.
+Every file must match a hash in the lock file. uv is several times as fast as pip; pip takes over if uv fails, or if pip
+is configured with an index that uv would not use.
 """
 
 import fcntl
@@ -17,24 +17,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
-# There while something is made or installed: whoever finds it knows that the last installation was killed.
+# Exists while something is being installed; found at the start, it means that the last installation was killed.
 UNFINISHED = ENVIRONMENT / "unfinished"
-# uv itself, and what builds the packages that come as source only.
+# uv itself, and what builds the packages that have no wheels.
 TOOLS = ("setuptools", "uv")
 
 
 def say(message: str) -> None:
-    """Print to the standard error, where uv and pip show their progress."""
+    """Print to standard error, where uv and pip show their progress."""
     print(f"install: {message}", file=sys.stderr, flush=True)
 
 
 def runs(*command: str | Path) -> bool:
-    """Run a command that may print what it likes; true if it succeeds."""
+    """Run a command with its output shown; true if it succeeds."""
     return subprocess.run(command).returncode == 0
 
 
 def is_whole() -> bool:
-    """Whether .venv was made to the end: a kill leaves the mark, or no pip."""
+    """Whether .venv is complete: a killed installation leaves the mark, or no pip."""
     if UNFINISHED.exists() or not PYTHON.exists():
         return False
     return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
@@ -46,7 +46,7 @@ def make_environment() -> None:
     ENVIRONMENT.mkdir()
     UNFINISHED.touch()
     try:
-        # In this process: the Python that runs it may be that of the .venv that was just removed.
+        # In this process: its Python may be that of the .venv just removed, which cannot start another.
         venv.create(ENVIRONMENT, with_pip=True)
     except subprocess.CalledProcessError as error:
         sys.exit(f"install: this Python cannot make a virtual environment ({error}); on Debian install python3-venv")
@@ -58,7 +58,7 @@ def locked(name: str) -> str:
 
 
 def is_unchanged() -> bool:
-    """Whether nothing was installed or removed since the mark was left: a download failed, not half an installation."""
+    """Whether nothing was installed or removed since the mark: then a download failed, and .venv is still whole."""
     folders = ENVIRONMENT.glob("lib/python*/site-packages")
     return all(folder.stat().st_mtime <= UNFINISHED.stat().st_mtime for folder in folders)
 
@@ -71,7 +71,7 @@ def install_tools() -> bool:
 
 
 def pip_has_its_own_index() -> bool:
-    """Whether pip was told to ask another index than the public one, and uv was not."""
+    """Whether pip is configured with an index of its own, and uv is not."""
     if {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & os.environ.keys():
         return False
     settings = subprocess.check_output([PYTHON, "-m", "pip", "config", "list"], text=True)
@@ -79,8 +79,8 @@ def pip_has_its_own_index() -> bool:
 
 
 def install_with_uv(lock: Path) -> bool:
-    """Install with uv, which shows bars in a terminal; elsewhere the few lines that are not about small packages."""
-    # Without bytecode the first import would take two to three times as long.
+    """Install with uv, which shows bars in a terminal; elsewhere, drop its lines about small packages."""
+    # Without bytecode, the first import would take two to three times as long.
     command: list[str | Path] = [ENVIRONMENT / "bin" / "uv", "pip", "install", "--python", PYTHON, "--compile-bytecode"]
     command += ["--require-hashes", "--no-build-isolation", "-r", lock]
     if sys.stderr.isatty():
@@ -101,11 +101,11 @@ def install_with_pip(lock: Path) -> bool:
 
 
 def install(lock: Path) -> bool:
-    """Bring .venv to what the lock file lists; makes it if it is missing or was left half made."""
+    """Install what the lock file lists into .venv, which is created again if it is missing or broken."""
     if ENVIRONMENT.is_symlink() and not ENVIRONMENT.exists():
         ENVIRONMENT.unlink()
     if ENVIRONMENT.exists() and not is_whole():
-        say(".venv is half made or broken: making it anew")
+        say(".venv is incomplete or broken: creating it again")
         if ENVIRONMENT.is_symlink():
             ENVIRONMENT.unlink()
         else:
@@ -119,12 +119,12 @@ def install(lock: Path) -> bool:
         return False
     UNFINISHED.touch()
     if pip_has_its_own_index():
-        say("pip is told of an index of its own: installing with pip, which takes minutes")
+        say("pip has an index of its own: installing with pip, which takes minutes")
         done = install_with_pip(lock)
     else:
         done = install_with_uv(lock)
         if not done:
-            say("uv could not: trying pip, which takes minutes")
+            say("uv failed: trying pip, which takes minutes")
             done = install_with_pip(lock)
     if done:
         say(f"done in {time.monotonic() - began:.0f} s")

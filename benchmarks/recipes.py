@@ -66,15 +66,15 @@ ACCURATE = PLAIN | {
 }
 # The default recipe is whatever params.yaml says.
 RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
-# Pixels of `tta_shift` under which every model is scored a second time.
+# Pixels of `tta_shift` with which every model is scored a second time.
 TTA_SHIFT = 1
-# Metrics of the test set that are kept of each run, beside the indices of the images that it gets wrong.
+# Test metrics that are kept for each run, in addition to the indices of the images it gets wrong.
 EVAL, _ = ACCURACY
 SCORES = ("test_acc", "test_f1", "test_loss", "test_ece", "test_precision", "test_recall")
 
 
 def recipe_params(recipe: str, **changes: object) -> Params:
-    """The params of a recipe, with further changes; the seed is 0 unless it is among them."""
+    """The params of a recipe, with changes; the seed is 0 unless they include it."""
     params = RECIPES[recipe] or load_params(Path("params.yaml")).model_dump()
     return Params.model_validate(params | {"seed": 0} | changes)
 

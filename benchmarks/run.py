@@ -114,7 +114,7 @@ def fast_recipe(clone: Path) -> Callable[[], float]:
 
 
 def dvc_clone(folder: Path) -> Path:
-    """A clone with data and model checked out from this repository's cache, in which DVC can be timed."""
+    """A clone for timing DVC, with data and model checked out from this repository's cache."""
     clone = folder / "clone"
     subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
     cache = Path(".dvc/cache").resolve()

@@ -1,1 +1,1 @@
-"""Entry points of the pipeline, one module a stage."""
+"""Entry points of the pipeline, one module per stage."""

@@ -1,8 +1,7 @@
 """Runs one stage under its guard: `python -m stages train`.
 
-DVC calls this file as a script. Python takes a script from its source, never from a bytecode cache, and here `src` and
-`stages` are imported the same way: Python would take a cached file for up to date if the source was edited within the
-second to the same size.
+DVC runs this file as a script. Python compiles a script from source, never from a bytecode cache, and this file imports
+`src` and `stages` the same way: an edit within the same second to the same size would leave a stale cache in use.
 """
 
 import gc
@@ -17,12 +16,12 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
-# Neither PYTHON* variables nor the current directory decide what is imported: a torch.py here would be torch.
+# Keep PYTHON* variables and the current directory out of imports: a torch.py here would be imported as torch.
 ISOLATED = "-EP"
 
 
 class ProjectFinder(MetaPathFinder):
-    """Finds `src` and `stages` here and nowhere else."""
+    """Finds `src` and `stages` only here."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The module's file, to be loaded from its source."""
@@ -44,21 +43,21 @@ class SourceLoader(SourceFileLoader):
     sources: dict[str, bytes] = {}  # noqa: RUF012 - one for the process, as sys.modules is
 
     def get_code(self, fullname: str) -> CodeType:
-        """Code of the source as it is now."""
+        """Compile the source as it is now."""
         self.sources[self.path] = self.get_data(self.path)
         return self.source_to_code(self.sources[self.path], self.path)
 
 
 def main(stage: str) -> int:
     """Run a stage of the pipeline in the current directory; returns the exit code."""
-    # Not at the top: the finder has to be there before anything of the project is imported. What is imported here runs
-    # every stage and is a dependency of stage check.
+    # Not at the top: the finder must be installed before anything of the project is imported. These imports are part of
+    # every stage and are dependencies of stage check.
     import stages  # noqa: F401
     from src.core.run import Facts, Run
     from src.guard.guard import guarded
 
     def load() -> Callable[[Run], Facts]:
-        # An import leaves no garbage. Looking for some takes almost a second of the trainer's start.
+        # Imports leave no garbage, and looking for it takes almost a second of the trainer's start.
         gc.disable()
         try:
             return import_module(f"stages.{stage}").main
@@ -75,9 +74,9 @@ if __name__ == "__main__":
         os.execv(sys.executable, [sys.executable, ISOLATED, __file__, sys.argv[1]])
     sys.meta_path.insert(0, ProjectFinder())
     code = main(sys.argv[1])
-    # Where the terminal is closed, there is nothing left to say.
+    # The terminal may be closed.
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    # At once: the interpreter takes a second or two to end, and an edit in that time would be locked as if it had run.
+    # At once: the interpreter takes a second or two to end, and DVC would lock an edit in that time as if it had run.
     os._exit(code)

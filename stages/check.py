@@ -1,4 +1,4 @@
-"""Stage check: finds what would make the other stages fail while the last results are still in place."""
+"""Stage check: finds what would make the other stages fail, while the last results still exist."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ def main(run: Run) -> Facts:
 
 
 def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Path) -> None:
-    """Write a marker, always the same, if nothing speaks against running the other stages.
+    """Write a marker, always the same, if nothing prevents the other stages from running.
 
     Args:
         params: Hyperparameters.
@@ -35,7 +35,7 @@ def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Pat
         marker: A file that the other stages depend on. It never changes, so it never makes them run.
 
     Raises:
-        UserError: If something does; the marker is left as it was.
+        UserError: If something does; the marker stays as it was.
     """
     check_sizes(params)
     check_accelerator(accelerator)

@@ -1,4 +1,4 @@
-"""Stage evaluate: scores the model on the test set, which no other stage reads."""
+"""Stage evaluate: scores the model on the test set, which no other stage uses."""
 
 import csv
 import io
@@ -50,10 +50,10 @@ def main(run: Run) -> Facts:
 
 
 def evaluate(tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs) -> dict[str, float]:
-    """Score a model on the test set and write metrics, tables and the picture of its worst errors.
+    """Score a model on the test set and write metrics, tables and images of its errors.
 
     Args:
-        tta_shift: Pixels; probabilities are averaged over all shifts of an image up to this one.
+        tta_shift: Pixels; probabilities are averaged over all shifts of an image up to this many.
         data_dir: What the fetch stage wrote.
         model_path: What the train stage wrote.
         outputs: Where to write.
@@ -70,7 +70,7 @@ def evaluate(tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs)
     metrics = score_predictions(test.labels, probs)
     y_pred, errors = probs.argmax(1), error_rows(test.labels, probs)
     _draw_worst(test, errors, outputs.errors_picture)
-    # In the order of the table of errors, so that the report of a pull request can show any of them without the data.
+    # In the order of the error table, so that the pull-request report can show any of them without the data.
     draw_tiles(test.images[[int(row["index"]) for row in errors]], outputs.error_tiles)
     _write_table(outputs.confusion, CONFUSION_COLUMNS, confusion_rows(test.labels, y_pred))
     _write_table(outputs.per_class, PER_CLASS_COLUMNS, per_class_rows(test.labels, y_pred))
@@ -83,12 +83,12 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
     """Probabilities of the ten classes.
 
     Args:
-        model: Normalised images to logits, calibrated where the probabilities should be.
+        model: Normalised images to logits; probabilities are calibrated if the logits are.
         images: uint8 of shape (N, 28, 28).
         shift: Pixels; the mean is taken over all (2 * shift + 1)² positions of each image.
 
     Returns:
-        float64 of shape (N, 10), rows sum to 1.
+        float64 of shape (N, 10); each row sums to 1.
     """
     shifted = windows(torch.tensor(images), shift)
     positions = itertools.product(range(2 * shift + 1), repeat=2)
@@ -97,7 +97,7 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
 
 
 def _draw_worst(test: Examples, errors: list[dict[str, float]], path: Path) -> None:
-    """Draw the errors of which the model was surest."""
+    """Draw the errors with the highest confidence."""
     worst = sorted(errors, key=lambda row: (-row["confidence"], row["index"]))[:WORST]
     draw_errors(
         test.images[[int(row["index"]) for row in worst]],
@@ -108,7 +108,7 @@ def _draw_worst(test: Examples, errors: list[dict[str, float]], path: Path) -> N
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, float]]) -> None:
-    # Not with pandas, whose import would be a tenth of this stage's start.
+    # Not pandas: importing it would add a tenth to this stage's start.
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

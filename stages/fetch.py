@@ -28,7 +28,7 @@ def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256
 
     Args:
         dataset: `mnist`, which is downloaded, or `digits`, which comes with scikit-learn.
-        data_dir: A folder named MNIST; made if missing.
+        data_dir: A folder named MNIST; created if missing.
         mirrors: Where to look for MNIST, in order.
         sha256: Hash of each of its four files, by name.
 

@@ -28,8 +28,8 @@ class Results:
     """What a repository holds.
 
     Attributes:
-        outputs: Hash of every output but the receipts by its path, as dvc.lock has it.
-        fixed: Paths of those that no machine has an influence on.
+        outputs: Hash of every output except the receipts, by path, as in dvc.lock.
+        fixed: Paths of the outputs that do not depend on the machine.
         made_with: Versions and machine of every stage, from its receipt, by `stage: name`.
         metrics: Values by name, with dots between the levels, of each metrics file by its path.
     """
@@ -41,14 +41,14 @@ class Results:
 
 
 def main() -> int:
-    """Print a table of all outputs; 0 if they are the same, or as good on a machine that is known to differ."""
+    """Print a table of all outputs; 0 if they are identical, or as good on a machine that is known to differ."""
     console = Console(highlight=False, soft_wrap=True)
     try:
         with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
             clone = Path(folder) / "clone"
             _run("git", "clone", "--quiet", str(Path().resolve()), str(clone), folder=Path())
             committed = read_results(clone)
-            # By force, since metrics and plots came with the clone and DVC would believe them.
+            # Forced, because metrics and plots came with the clone and DVC would trust them.
             _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone)
             again = read_results(clone)
             console.print(_table(committed.outputs, again.outputs))
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _run(*command: str, folder: Path) -> None:
-    # The interpreter of this process is the clone's, too; DVC runs `python` from PATH.
+    # The clone uses this process's interpreter; DVC runs `python` from PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode:
         raise UserError(f"`{' '.join(command)}` failed in {folder.resolve()}; see above")
@@ -72,7 +72,7 @@ def read_results(repository: Path) -> Results:
     """The results in a working tree.
 
     Raises:
-        UserError: If there are none, or a file of them is not what dvc.lock says.
+        UserError: If there are none, or if a file does not match dvc.lock.
     """
     lock = repository / "dvc.lock"
     if not lock.exists():
@@ -81,7 +81,9 @@ def read_results(repository: Path) -> Results:
     outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
     for path, oid in outputs.items():
         if (repository / path).is_file() and md5(repository / path) != oid:
-            raise UserError(f"{path}: was committed with other content than dvc.lock has; run `dvc repro`, commit both")
+            raise UserError(
+                f"{path}: was committed with content that dvc.lock does not have; run `dvc repro`, commit both"
+            )
     receipts = {stage: _read_receipt(repository, stage, stages[stage]) for stage in stages if stage != "check"}
     fixed = {path for receipt in receipts.values() if not receipt["machine"] for path in receipt["outs"]}
     made_with = {
@@ -103,7 +105,7 @@ def _read_receipt(repository: Path, stage: str, locked: dict[str, Any]) -> dict[
 
 
 def differences(committed: Results, again: Results) -> Iterator[str]:
-    """What is known to differ between here and where the results were made, one line each."""
+    """Known differences between this machine and the one that made the results, one line each."""
     for name, before in committed.made_with.items():
         now = again.made_with.get(name)
         if before != now:
@@ -119,7 +121,7 @@ def compare_metrics(
         committed: Results of the commit.
         again: Results made from it here.
         policy: Which metrics gate.
-        measured: The seeds of this data and recipe, or None if nobody measured them.
+        measured: The seeds measured for this data and recipe, or None.
     """
     for path, rules in policy.metrics.items():
         for name in (name for name, rule in rules.items() if rule.gates and name in committed.metrics.get(path, {})):
@@ -144,9 +146,9 @@ def _compare_in(clone: Path, committed: Results, again: Results) -> list[tuple[s
 
 
 def _explain(console: Console, committed: Results, again: Results, clone: Path) -> int:
-    """Say why outputs may differ, and whether the metrics are as good; exit code."""
+    """Print why outputs may differ and whether the metrics are as good; returns the exit code."""
     if wrong := [path for path in sorted(committed.fixed) if committed.outputs[path] != again.outputs.get(path)]:
-        console.print(f"{', '.join(wrong)}: differs, though no machine has an influence on it.", markup=False)
+        console.print(f"{', '.join(wrong)}: differs, though it does not depend on the machine.", markup=False)
         return 1
     reasons = list(differences(committed, again))
     if not reasons:

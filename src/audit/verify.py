@@ -1,6 +1,6 @@
-"""Holds dvc.lock against the receipts, and every output and its cache objects against dvc.lock: `make verify`.
+"""Checks dvc.lock against the receipts, and every output and its cache objects against dvc.lock: `make verify`.
 
-DVC itself trusts a cache object that is write-protected, and a file whose size and time have not changed.
+DVC itself trusts a write-protected cache object, and a file whose size and time have not changed.
 """
 
 import json
@@ -36,14 +36,14 @@ def main() -> int:
 
 
 def verify(root: Path) -> tuple[int, list[str]]:
-    """Hash everything that the pipeline of a repository recorded as its outputs.
+    """Hash every output that a repository's pipeline recorded.
 
     Args:
         root: Folder of dvc.yaml and dvc.lock.
 
     Returns:
         (number of checks, one line with the repair for each receipt that contradicts dvc.lock and each file that is
-        missing or not what dvc.lock says).
+        missing or does not match dvc.lock).
     """
     lock = read_mapping(root / "dvc.lock")[0]["stages"] if (root / "dvc.lock").exists() else {}
     with Repo(str(root)) as repo:
@@ -54,7 +54,7 @@ def verify(root: Path) -> tuple[int, list[str]]:
 
 
 def _check_out(out: Output) -> Iterator[str]:
-    """One string for each file of an output and each of its cache objects, empty where all is well."""
+    """One string for each file of an output and each of its cache objects; empty if it is intact."""
     path, name = Path(out.fs_path), str(out)
     if not out.hash_info:
         yield f"{name}: dvc.lock does not know it; run `dvc repro`"
@@ -66,7 +66,7 @@ def _check_out(out: Output) -> Iterator[str]:
     remake = "delete it and run `dvc pull` or `dvc repro`"
     listing = Path(out.cache.oid_to_path(oid))
     yield _check(listing, oid.removesuffix(".dir"), f"{listing} (cache of {name})", remake)
-    # Deleted first, because DVC and git believe a file whose size and time are as they were.
+    # Delete it first, because DVC and git trust a file whose size and time have not changed.
     restore = f"delete it and run `dvc checkout {name}`"
     if not out.is_dir_checksum:
         yield _check(path, oid, name, restore)
@@ -90,7 +90,7 @@ def _check_receipt(root: Path, stage: str, lock: dict[str, Any]) -> str:
 
 
 def _entries(listing: Path) -> list[dict[str, str]]:
-    """Files of a folder in the cache; none if the listing is unreadable, which is reported by its hash."""
+    """Files of a folder in the cache; none if the listing is unreadable, which the check of its hash reports."""
     try:
         return json.loads(listing.read_text(encoding="utf-8"))
     except (OSError, ValueError):

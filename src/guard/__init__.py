@@ -1,1 +1,1 @@
-"""What stands around a stage so that dvc.lock records what really ran."""
+"""Wraps a stage so that dvc.lock records what actually ran."""

@@ -1,4 +1,4 @@
-"""Errors of the machine in one line; everything else is a defect of the program and keeps its traceback."""
+"""Errors of the machine in one line; any other error is a bug and keeps its traceback."""
 
 import errno
 
@@ -10,11 +10,11 @@ ADVICE = {
     errno.EACCES: "make it writable and try again",
     errno.EPERM: "make it writable and try again",
     errno.EFBIG: "raise the limit (`ulimit -f unlimited`) and try again",
-    # Whoever read the output of the stage is gone: a pipe's other end, or a terminal.
+    # The reader of the stage's output is gone: the other end of a pipe, or a terminal.
     errno.EPIPE: "send the output to a file and try again",
     errno.EIO: "check the disk and the terminal and try again",
 }
-# PyTorch's allocators and the dynamic linker say it in a RuntimeError and an ImportError.
+# PyTorch's allocators raise RuntimeError, and the dynamic linker raises ImportError.
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
 
 

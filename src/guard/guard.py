@@ -1,7 +1,7 @@
-"""What stands around a stage, so that dvc.lock records what really ran.
+"""Runs a stage so that dvc.lock records what actually ran.
 
-One process at a time runs a stage; it ends with the `dvc` that started it, and never successfully after a signal; and
-it fails if its inputs changed while it ran, because DVC hashes them only when the command has ended.
+Only one process at a time runs a stage. It ends when the `dvc` that started it ends, and never succeeds after a signal.
+It fails if its inputs changed while it ran, because DVC hashes them only after the command has ended.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from src.guard.signals import ending_on_signals
 from src.guard.surroundings import settle
 
 LOCKS = Path("logs")
-# How long a process that is about to end may keep its lock before the next one gives up waiting for it.
+# How long to wait for the lock of a process that is about to end.
 LOCK_SECONDS = 5.0
 POLL_SECONDS = 0.5
 
@@ -37,11 +37,11 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
 
     Args:
         stage: Its name in dvc.yaml.
-        load: Imports the stage and returns what does the work. It is called once the inputs are noted.
-        sources: Content of every file of the project that was imported, by absolute path; grows meanwhile.
+        load: Imports the stage and returns its main function. Called after the inputs are recorded.
+        sources: Content of every project file imported so far, by absolute path; grows during the run.
 
     Returns:
-        Exit code: 0 if all went well; 128 + number after a signal; 1 after one line on stderr.
+        Exit code: 0 on success; 128 + number after a signal; 1 after one line on stderr.
     """
     settle(os.environ)
     stopped = f"{stage}: stopped before it was done"
@@ -54,10 +54,10 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
         except UserError as error:
             code = _fail(f"{stage}: {error}")
         except SystemExit as stop:
-            # Whatever stops a stage from inside, Lightning's exit code 0 after a signal included, is no success.
+            # An exit from inside a stage is never a success, not even Lightning's exit code 0 after a signal.
             code = _fail(stopped, stop.code)
         except Exception as error:
-            # What goes wrong while a signal ends the stage, such as a word to a closed terminal, is no defect.
+            # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
             advice = stopped if received else advice_on(error)
             if advice is None:
                 raise
@@ -66,10 +66,10 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
 
 
 def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> None:
-    """Run the stage between two looks at its inputs, and leave its receipt.
+    """Run the stage between two checks of its inputs, and write its receipt.
 
     Raises:
-        UserError: If an input is missing or changed meanwhile, or dvc.yaml or dvc.lock do not tell the truth.
+        UserError: If an input is missing or changed during the run, or if dvc.yaml or dvc.lock is wrong.
     """
     stages = declared_stages()
     if stage not in stages:
@@ -93,36 +93,36 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
         _check_sources(sources)
     check_imports(declaration, imported_files(sources) - runner)
     write_receipt(declaration, before, facts, surroundings)
-    # Last of all: what is edited from here on until DVC hashes it, the receipt contradicts.
+    # Last: any edit between here and DVC's hashing contradicts the receipt.
     check_unchanged(declaration, before)
 
 
 def _check_sources(sources: Mapping[str, bytes]) -> None:
-    """Hold the code that was compiled against the noted inputs: it may have been edited and edited back."""
+    """Check the code that was compiled against the recorded inputs: it may have been edited and edited back."""
     for path, content in sources.items():
         check_read(os.path.relpath(path), content)
 
 
 def _end_with_dvc() -> None:
-    """Watch the `dvc` that started this process, if one did; without it, nobody would take the results."""
+    """End this process when the `dvc` that started it ends: without it, nothing would store the results."""
     if "DVC_STAGE" not in os.environ:
         return
     started_by = _ancestors()
-    # Children are in the process group of their parent unless that is gone and something else adopted them.
+    # A child is in its parent's process group, unless the parent has died and another process adopted the child.
     if os.getpgid(started_by[-1]) != os.getpgrp():
         raise UserError("dvc ended before the stage began; run `dvc repro` again")
 
     def watch() -> None:
         while _ancestors() == started_by:
             time.sleep(POLL_SECONDS)
-        # At once, whatever the process is doing; what it has done so far is safe in a checkpoint.
+        # Immediately; the checkpoint keeps what was done so far.
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def _ancestors() -> list[int]:
-    """Ids of this process's parents up to `dvc`: it runs commands through a shell, and some shells stay in between."""
+    """Ids of this process's ancestors up to `dvc`, which runs commands through a shell; some shells stay in between."""
     parent = os.getppid()
     try:
         shell = psutil.Process(parent)
@@ -133,7 +133,7 @@ def _ancestors() -> list[int]:
 
 @contextmanager
 def _alone(stage: str) -> Iterator[None]:
-    """Hold the stage's lock; the kernel lets go of it with the process, however that ends."""
+    """Hold the stage's lock; the kernel releases it when the process ends, however it ends."""
     LOCKS.mkdir(exist_ok=True)
     with (LOCKS / f"{stage}.lock").open("a+") as file:
         deadline = time.monotonic() + LOCK_SECONDS
@@ -155,8 +155,8 @@ def _alone(stage: str) -> Iterator[None]:
 
 
 def _fail(line: str, code: object = 1) -> int:
-    """Say why; returns the exit code, which is never 0."""
-    # Nobody is left to read it where the terminal is closed.
+    """Print why; returns the exit code, which is never 0."""
+    # If the terminal is closed, nobody can read it.
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
     return code if isinstance(code, int) and code else 1

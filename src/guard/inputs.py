@@ -1,4 +1,4 @@
-"""What DVC records as a stage's inputs, read from the same place."""
+"""A stage's inputs as DVC will record them: declared in dvc.yaml, hashed like DVC."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ class Declaration:
     Attributes:
         stage: Its name.
         deps: Paths of its dependencies.
-        params: Names of its params; empty where `all_params` is true.
+        params: Names of its params; empty if `all_params` is true.
         all_params: Whether it declares params.yaml as a whole.
         outs: Paths of its outputs, metrics and plots.
     """
@@ -50,7 +50,7 @@ def _declaration(name: str, stage: Mapping[str, Any]) -> Declaration:
         name,
         tuple(stage.get("deps", [])),
         tuple(param for param in params if isinstance(param, str)),
-        # So DVC writes it: `params.yaml:` in place of a name.
+        # DVC's syntax for the whole file: `params.yaml:` in place of a name.
         {PARAMS_FILE: None} in params,
         tuple(next(iter(out)) if isinstance(out, dict) else out for out in outs),
     )
@@ -91,7 +91,7 @@ def read_inputs(declaration: Declaration) -> Inputs:
     """Read and hash the inputs of a stage.
 
     Raises:
-        UserError: If params.yaml is not sound, or a dependency is missing or hidden from DVC.
+        UserError: If params.yaml is invalid, or a dependency is missing or hidden from DVC.
     """
     values = load_params(Path(PARAMS_FILE)).model_dump()
     params = {name: values[name] for name in values if declaration.all_params or name in declaration.params}
@@ -110,7 +110,7 @@ def look_at_files(deps: tuple[str, ...]) -> dict[str, dict[str, tuple[int, ...]]
     ignored = GitIgnoreSpec.from_lines(Path(IGNORE).read_text(encoding="utf-8").splitlines())
     looks = {}
     for dep in deps:
-        # What no other stage makes comes from git.
+        # Code comes from git, everything else from other stages.
         repair = f"git checkout {dep}" if dep.startswith(("src", "stages")) else "dvc repro"
         try:
             looks[dep] = {path: _look(path) for path in _files(dep, ignored)}
@@ -148,7 +148,7 @@ def check_unchanged(declaration: Declaration, before: Inputs) -> None:
     values = load_params(Path(PARAMS_FILE)).model_dump()
     if looks == before.looks and {name: values[name] for name in before.params} == before.params:
         return
-    # Somebody touched a file. Only what is in it counts.
+    # A file was touched. Only its content counts.
     then, now = before.by_name(), read_inputs(declaration).by_name()
     changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
     if changed:

@@ -14,30 +14,30 @@ from src.core.errors import UserError
 from src.model.params import Params
 from src.model.split import held_out
 
-# Training images of each class. MNIST's numbers are fixed by the hashes of its files. Of a data set that is not listed
-# here, nothing is known before it is fetched; the train stage checks the same.
+# Training images of each class. The hashes of MNIST's files fix its numbers. Nothing is known about an unlisted data
+# set before it is fetched; the train stage repeats the checks.
 CLASS_COUNTS = {
     "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "digits": (142, 146, 142, 146, 145, 145, 145, 143, 139, 144),
 }
-# The learning rate of each step is computed beforehand: 40 MB, and some 400 MB meanwhile.
+# The learning rates of all steps are computed beforehand: 40 MB, and about 400 MB while computing.
 MOST_STEPS = 10_000_000
 # MNIST unpacked and its copy in the cache take 110 MB; checkpoints, model and their copies 40 MB.
 NEEDED_BYTES = 200_000_000
-# Training MNIST on a CPU was seen to take 1.0 GB of memory and 4.1 GB of addresses.
+# Measured when training MNIST on a CPU: 1.0 GB of memory and 4.1 GB of address space.
 MEMORY_BYTES = 1_200_000_000
 ADDRESS_SPACE_BYTES = 4_500_000_000
-# The images of MNIST, unpacked; a checkpoint of a large recipe.
+# Enough for MNIST's unpacked images and for the checkpoint of a large recipe.
 FILE_BYTES = 50_000_000
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def check_sizes(params: Params) -> None:
-    """Check what only the number of images can tell about val_fraction, batch_size and epochs.
+    """Check val_fraction, batch_size and epochs against the number of images.
 
     Raises:
-        UserError: If a class would be missing from a part, a batch be larger than the training part, or training have
-            too many steps.
+        UserError: If a class would be missing from a part, a batch would be larger than the training part, or training
+            would have too many steps.
     """
     if params.dataset not in CLASS_COUNTS:
         return
@@ -56,7 +56,7 @@ def check_sizes(params: Params) -> None:
 
 
 def check_room(folder: Path) -> None:
-    """Check that files can be written to a folder, which is made if missing, and that there is room for a whole run.
+    """Check that a folder, created if missing, is writable and that there is room for a whole run.
 
     Raises:
         UserError: If it is read-only or too full.
@@ -73,7 +73,7 @@ def check_room(folder: Path) -> None:
 
 
 def check_not_linked(folders: Iterable[Path]) -> None:
-    """Check that folders of outputs are real: through a link, DVC deletes and writes what git does not see.
+    """Check that output folders are not links: through one, DVC would delete and write files that git does not see.
 
     Raises:
         UserError: If one is a symbolic link.
@@ -87,7 +87,7 @@ def check_not_linked(folders: Iterable[Path]) -> None:
 
 
 def check_limits() -> None:
-    """Check that memory and limits are enough: without memory, training would end inside a library, in any words.
+    """Check that memory and limits suffice: out of memory, training would end inside a library with any message.
 
     Raises:
         UserError: If a limit or the free memory is below what is needed.

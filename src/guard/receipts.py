@@ -1,4 +1,4 @@
-"""Writes the receipt of a stage, and holds dvc.lock against those of the stages before it."""
+"""Writes a stage's receipt, and checks dvc.lock against the receipts of the stages before it."""
 
 import os
 import sys
@@ -40,7 +40,7 @@ def _out_md5(out: str) -> str:
 
 
 def check_receipts_before(declaration: Declaration, stages: Mapping[str, Declaration]) -> None:
-    """Refuse to build on a result that dvc.lock records wrongly.
+    """Refuse to build on a result that dvc.lock records incorrectly.
 
     Raises:
         UserError: If the receipt of a stage whose outputs this one reads contradicts dvc.lock, or is missing.
@@ -57,7 +57,7 @@ def check_receipts_before(declaration: Declaration, stages: Mapping[str, Declara
 
 
 def is_locked(declaration: Declaration, inputs: Inputs) -> bool:
-    """Whether dvc.lock holds a result of the stage from these inputs."""
+    """Whether dvc.lock holds a result of the stage for these inputs."""
     path = Path("dvc.lock")
     locked = read_mapping(path)[0]["stages"].get(declaration.stage) if path.exists() else None
     if locked is None:
@@ -67,7 +67,7 @@ def is_locked(declaration: Declaration, inputs: Inputs) -> bool:
 
 
 def imported_files(sources: Mapping[str, bytes]) -> set[Path]:
-    """Files below the current directory, but not of the environment, that were imported so far.
+    """Files below the current directory that were imported so far, except those of the virtual environment.
 
     Args:
         sources: Content of the files of `src` and `stages` as they were compiled, by absolute path.
@@ -79,7 +79,7 @@ def imported_files(sources: Mapping[str, bytes]) -> set[Path]:
 
 
 def check_imports(declaration: Declaration, imported: set[Path]) -> None:
-    """Hold the files that a stage imported against what dvc.yaml declares for it.
+    """Check the files that a stage imported against the dependencies that dvc.yaml declares.
 
     Raises:
         UserError: If one is not declared.
@@ -87,4 +87,4 @@ def check_imports(declaration: Declaration, imported: set[Path]) -> None:
     root = Path.cwd()
     for path in sorted(imported):
         if not any(path.is_relative_to(root / dep) for dep in declaration.deps):
-            raise UserError(f"{path.relative_to(root)}: was imported but is no dependency in dvc.yaml; declare it")
+            raise UserError(f"{path.relative_to(root)}: was imported but is not a dependency in dvc.yaml; declare it")

@@ -1,4 +1,4 @@
-"""A signal ends a stage, never successfully, and whatever its main thread is doing."""
+"""A signal ends a stage, whatever its main thread is doing, and never with success."""
 
 import os
 import signal
@@ -16,17 +16,16 @@ GRACE_SECONDS = 3.0
 
 @contextmanager
 def ending_on_signals(last_words: str) -> Iterator[list[int]]:
-    """Meanwhile, turn signals into SystemExit with code 128 + number.
+    """While active, turn signals into SystemExit with code 128 + number.
 
-    Python runs handlers in the main thread, between two of its instructions. That never comes while a library spins, so
-    a thread ends the process if the main thread has not done so in time. Nothing is lost: files appear whole or not at
-    all.
+    Python runs handlers in the main thread, between two of its instructions. While a library spins, no handler runs, so
+    a thread ends the process if the main thread has not done so in time. Nothing is lost: file writes are atomic.
 
     Args:
         last_words: What that thread prints.
 
     Yields:
-        The signals that have come so far; grows meanwhile.
+        The signals received so far; the list grows.
     """
     received: list[int] = []
     unwound = threading.Event()
@@ -46,7 +45,7 @@ def ending_on_signals(last_words: str) -> Iterator[list[int]]:
             os.write(2, f"{last_words}\n".encode())
             os._exit(128 + wakeup[0])
 
-    # A program started in the background of a script ignores Ctrl-C, one started by nohup a closed terminal.
+    # A program started in the background of a script ignores Ctrl-C; one started by nohup ignores a closed terminal.
     caught = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in caught:

@@ -4,14 +4,14 @@ from collections.abc import MutableMapping
 
 from src.model.accelerator import CHOICE
 
-# oneDNN waits forever for the second of two threads where OpenMP was told to start fewer than it is asked for.
+# oneDNN waits forever for the second of two threads if OpenMP was told to start fewer than requested.
 FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT")
 
 
 def settle(environ: MutableMapping[str, str]) -> None:
-    """Put an environment right before torch is imported."""
+    """Correct an environment; call it before torch is imported."""
     for name in FEWER_THREADS:
         environ.pop(name, None)
     if environ.get(CHOICE) == "cpu":
-        # A driver that is too old for CUDA must not matter where no GPU is wanted.
+        # If no GPU is wanted, a driver that is too old for CUDA must not matter.
         environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture of one digit: PNG, JPEG")
     parser.add_argument("--model", type=Path, default=MODEL, help="what the train stage wrote (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a picture")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
     arguments = parser.parse_args(argv)
     digits, errors = {}, []
     for path in arguments.images:

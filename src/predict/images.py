@@ -1,4 +1,4 @@
-"""Pictures of a digit, brought into the form of MNIST's images."""
+"""Pictures of a digit, converted to the form of MNIST's images."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from PIL import Image, ImageOps
 from src.core.dataset import IMAGE_SHAPE
 from src.core.errors import UserError
 
-# MNIST's digits were scaled into a box of 20 x 20 pixels, and their centre of mass put into the middle of 28 x 28
-# (LeCun, Cortes and Burges, the MNIST page).
+# MNIST's digits were scaled to fit 20 x 20 pixels, with their centre of mass in the middle of 28 x 28 (LeCun, Cortes
+# and Burges, the MNIST page).
 BOX = 20
-# Share of the strongest contrast below which a pixel is paper: the noise of a camera or of JPEG.
+# Share of the strongest contrast below which a pixel counts as paper: noise of a camera or of JPEG.
 PAPER = 0.2
-# Grey levels of 255 between paper and ink without which there is no digit.
+# Least contrast between paper and ink, in grey levels of 255, for a picture to show a digit.
 LEAST_CONTRAST = 32
 
 
@@ -21,10 +21,10 @@ def read_digit(path: Path) -> np.ndarray:
     """Read a picture of one digit.
 
     Args:
-        path: PNG, JPEG or what else Pillow reads; any size, dark on light or light on dark.
+        path: PNG, JPEG or any other format that Pillow reads; any size, dark on light or light on dark.
 
     Returns:
-        uint8 of shape (28, 28), light ink on 0, as MNIST's images.
+        uint8 of shape (28, 28), light ink on 0, like MNIST's images.
 
     Raises:
         UserError: If the file cannot be read or shows nothing.
@@ -40,7 +40,7 @@ def read_digit(path: Path) -> np.ndarray:
 
 
 def _grey(image: Image.Image) -> np.ndarray:
-    """Grey values, float64 of shape (H, W), 0 to 255; what is transparent takes the colour opposite to the rest's."""
+    """Grey values, float64 of shape (H, W), 0 to 255; transparency becomes white if the rest is dark, else black."""
     grey, alpha = (np.asarray(band, float) for band in image.convert("LA").split())
     share = alpha / 255
     light = (grey * share).sum() > 127 * share.sum()
@@ -52,7 +52,7 @@ def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         pixels: Grey values, shape (H, W), 0 to 255. The border shows the colour of the paper.
-        name: What to call the picture in errors.
+        name: Name of the picture in error messages.
 
     Returns:
         uint8 of shape (28, 28).
@@ -76,7 +76,7 @@ def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 def _centred(digit: np.ndarray) -> np.ndarray:
-    """Put a digit's centre of mass into the middle, as far as the digit stays whole."""
+    """Put a digit's centre of mass in the middle, as far as the digit still fits."""
     canvas = np.zeros(IMAGE_SHAPE, np.uint8)
     corner = []
     for axis, (side, room) in enumerate(zip(digit.shape, IMAGE_SHAPE, strict=True)):

@@ -95,7 +95,7 @@ def test_row_49_a_file_that_is_imported_and_not_declared_is_named(project: Proje
     replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\nimport {module}\n\nDATA_DIR")
     done = project.stage("fetch")
     assert done.returncode == 1
-    assert f"fetch: {path}: was imported but is no dependency in dvc.yaml" in done.stderr
+    assert f"fetch: {path}: was imported but is not a dependency in dvc.yaml" in done.stderr
 
 
 def test_row_50_nothing_shadows_what_a_stage_imports(project: Project) -> None:

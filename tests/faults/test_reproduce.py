@@ -58,7 +58,7 @@ def test_a_lock_that_contradicts_a_receipt_is_no_result(project: Project) -> Non
 def test_committed_metrics_that_were_edited_are_refused(project: Project) -> None:
     metrics = project.path / METRICS
     metrics.write_text(metrics.read_text().replace('"test_loss": 0.', '"test_loss": 0.0'))
-    with pytest.raises(UserError, match=f"^{METRICS}: was committed with other content than dvc.lock has"):
+    with pytest.raises(UserError, match=f"^{METRICS}: was committed with content that dvc.lock does not have"):
         read_results(project.path)
 
 
@@ -130,7 +130,7 @@ def test_other_data_passes_on_no_machine(project: Project) -> None:
     project.commit()
     done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 1
-    assert "data/MNIST: differs, though no machine has an influence on it" in done.stdout
+    assert "data/MNIST: differs, though it does not depend on the machine" in done.stdout
 
 
 @pytest.mark.slow
