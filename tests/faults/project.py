@@ -38,6 +38,12 @@ CODE = (
     "Makefile",
     "requirements.txt",
 )
+# As it is before any test: torch and Lightning set variables, with which a stage would leave another receipt.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
+}
 # Seconds after which something that does not happen counts as not happening.
 DEADLINE = 60.0
 
@@ -51,11 +57,7 @@ class Project:
         self.path = path
         self.started: list[subprocess.Popen[str]] = []
         self.env = {
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
-            },
+            **ENVIRONMENT,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DVC_SITE_CACHE_DIR": str(path.parent / "site"),
             "DVC_NO_ANALYTICS": "1",
