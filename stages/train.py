@@ -28,7 +28,7 @@ from src.train.calibration import fit_temperature
 from src.train.callbacks.history import HistoryCSV
 from src.train.callbacks.progress import ProgressTable
 from src.train.callbacks.stop_at_nan import StopAtNaN
-from src.train.checkpoint import Checkpoints, DamagedError, SealedFiles, shared_folder
+from src.train.checkpoint import CheckpointFiles, Checkpoints, DamagedError, shared_folder
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
 from src.train.schedule import learning_rates
@@ -125,7 +125,7 @@ def train(
             *([checkpoints] if checkpoints else []),
         ],
         # In a batch system, Lightning would requeue the job and resume from any `hpc_ckpt_*` in its root folder.
-        plugins=[SealedFiles(), LightningEnvironment()],
+        plugins=[CheckpointFiles(), LightningEnvironment()],
         default_root_dir=os.devnull,
         reload_dataloaders_every_n_epochs=1,
         logger=False,

@@ -30,7 +30,7 @@ class DamagedError(Exception):
     """A checkpoint that cannot be used."""
 
 
-class SealedFiles(CheckpointIO):
+class CheckpointFiles(CheckpointIO):
     """Makes Lightning write checkpoints atomically, and refuse those that have changed since."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -105,7 +105,7 @@ class Checkpoints(Checkpoint):
             DamagedError: If the file cannot be used.
         """
         try:
-            checkpoint = SealedFiles().load_checkpoint(self.path)
+            checkpoint = CheckpointFiles().load_checkpoint(self.path)
         except FileNotFoundError:
             return 0
         if checkpoint.get("fingerprint") != self.path.stem:

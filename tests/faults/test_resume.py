@@ -21,7 +21,7 @@ from pytorch_lightning import LightningModule, Trainer
 from ruamel.yaml import YAML
 
 import stages.__main__
-from src.train.checkpoint import Checkpoints, SealedFiles, delete_oldest, shared_folder
+from src.train.checkpoint import CheckpointFiles, Checkpoints, delete_oldest, shared_folder
 from src.train.classifier import Classifier
 from tests.faults.project import Project, run_stage, shared, wait_for
 
@@ -296,7 +296,7 @@ def test_row_37_a_malicious_checkpoint_does_not_run(
     # The variable is one of those by which kernels may be chosen, so this training has another file.
     assert train_here(project, monkeypatch) == 0
     for path in (project.path / "logs/checkpoints").iterdir():
-        SealedFiles().save_checkpoint({"evil": Evil(marker)}, path)
+        CheckpointFiles().save_checkpoint({"evil": Evil(marker)}, path)
     assert train_here(project, monkeypatch, epochs=3) == 0
     assert "is not a checkpoint of this pipeline" in capsys.readouterr().err
     assert not marker.exists()
@@ -306,7 +306,7 @@ def test_row_37_a_malicious_checkpoint_does_not_run(
 
 def write_checkpoints(path: Path) -> None:
     for number in range(sys.maxsize):
-        SealedFiles().save_checkpoint({"number": number, "weights": torch.full((1000,), float(number))}, path)
+        CheckpointFiles().save_checkpoint({"number": number, "weights": torch.full((1000,), float(number))}, path)
 
 
 def test_row_7_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_row_7_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one
         time.sleep(generator.uniform(0, 0.05))
         writer.kill()
         writer.join()
-        loaded = SealedFiles().load_checkpoint(path)
+        loaded = CheckpointFiles().load_checkpoint(path)
         assert (loaded["weights"] == loaded["number"]).all()
     assert writer.exitcode == -signal.SIGKILL
 
@@ -332,7 +332,7 @@ def test_scratch_files_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_pa
     dead.start()
     dead.join()
     (tmp_path / f".a.ckpt.{here}.{dead.pid}.tmp").touch()
-    SealedFiles().save_checkpoint({}, tmp_path / "a.ckpt")
+    CheckpointFiles().save_checkpoint({}, tmp_path / "a.ckpt")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [f".a.ckpt.{here}.1.tmp", ".a.ckpt.elsewhere.2.tmp", "a.ckpt"]
     )
