@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro report verify reproduce test test-slow lint format bench lock audit clean
+.PHONY: help repro experiments report verify reproduce test test-slow lint format bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ verify: $(VENV)/installed ## hash every output, and its objects in the cache, an
 
 reproduce: $(VENV)/installed ## run the last commit again in a clone with an empty cache and compare with dvc.lock
 	python -m src.audit.reproduce
+
+# DVC shows every metric, param and dependency of an experiment. These are what does not fit a terminal.
+UNSHOWN := (final|temperature|best\.(epoch|val_loss|val_f1)|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
+experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
+	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by best.val_acc --sort-order desc
 
 BASE ?= main
 # Taken literally: neither make nor the shell expands anything in the name of a revision.
