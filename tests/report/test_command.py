@@ -119,9 +119,11 @@ def test_make_expands_nothing_in_the_name_of_a_base(tmp_path: Path, base: str) -
     makefile = (REPOSITORY / "Makefile").read_text()
     recipe = "\n".join(line for line in makefile.splitlines() if "BASE" in line)
     (tmp_path / "Makefile").write_text(recipe.replace(": $(VENV)/installed-report", ":").replace("python -m", "echo"))
+    # The suite may itself be run by make, which tells a make within of it.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     for command, environment in ((["make", "report", f"BASE={base}"], {}), (["make", "report"], {"BASE": base})):
         done = subprocess.run(
-            command, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+            command, cwd=tmp_path, env={**outside, **environment}, capture_output=True, text=True, check=True
         )
         assert done.stdout == f"src.report {base}\n"
     assert not (tmp_path / "pwned").exists()
