@@ -66,7 +66,7 @@ import src.report
 for module in pkgutil.iter_modules(src.report.__path__, "src.report."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-import src.report.__main__
+import src.report.command
 found = packages_distributions()
 print(*{name for module in sys.modules.keys() - at_start for name in found.get(module.partition(".")[0], [])})
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.report.__main__ import main
+from src.report.command import main
 from tests.report.history import REPOSITORY, History
 
 
@@ -81,11 +81,11 @@ def test_a_report_that_breaks_leaves_no_old_verdict(
     def broken(*_: object) -> str:
         raise RecursionError("a defect of the report")
 
-    monkeypatch.setattr("src.report.__main__.compare", broken)
+    monkeypatch.setattr("src.report.command.compare", broken)
     assert main(["main"]) == 2
     assert "### ❓ Could not tell" in (history.path / "report/report.md").read_text()
     assert "a defect of the report" in capsys.readouterr().err
-    monkeypatch.setattr("src.report.__main__.render_markdown", broken)
+    monkeypatch.setattr("src.report.command.render_markdown", broken)
     assert main(["main"]) == 2
     assert not (history.path / "report/report.md").exists()
     assert not (history.path / "report/report.html").exists()
@@ -127,3 +127,17 @@ def test_make_expands_nothing_in_the_name_of_a_base(tmp_path: Path, base: str) -
         )
         assert done.stdout == f"src.report {base}\n"
     assert not (tmp_path / "pwned").exists()
+
+
+def test_a_report_whose_packages_are_missing_leaves_no_old_verdict(history: History) -> None:
+    old = history.path / "report/report.md"
+    old.parent.mkdir(exist_ok=True)
+    old.write_text("### ✅ Pass")
+    code = (
+        "import runpy, sys; sys.modules['pydantic'] = None; "
+        f"sys.path.insert(0, {str(REPOSITORY)!r}); runpy.run_module('src.report', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=history.path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "ModuleNotFoundError" in done.stderr
+    assert not old.exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gate import alarm_rate, rates
-from src.report.__main__ import judge_revisions
+from src.report.command import judge_revisions
 from src.report.evidence import Seeds, weigh
 from src.report.markdown import render_markdown
 from src.report.metrics import Reading, Row, Standing

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path
-from src.report.__main__ import judge_revisions
+from src.report.command import judge_revisions
 from src.report.markdown import render_markdown
 from src.report.verdict import Outcome
 from tests.report.history import POLICY, History

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from src.core.errors import UserError
-from src.report.__main__ import main
+from src.report.command import main
 from src.report.safe_yaml import MOST_VALUES, parse_json, parse_yaml
 from tests.report.history import REPOSITORY, History
 
