@@ -98,7 +98,7 @@ def read_results(repository: Path) -> Results:
 
 def _read_receipt(repository: Path, stage: str, locked: dict[str, Any]) -> dict[str, Any]:
     path = repository / receipt_path(stage)
-    text = path.read_text(encoding="utf-8") if path.exists() else None
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
     if wrong := why_void(stage, text, locked):
         raise UserError(f"{wrong}; run `dvc repro --single-item --force {stage}`, commit its results")
     return parse_receipt(text or "")

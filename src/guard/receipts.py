@@ -51,7 +51,7 @@ def check_receipts_before(declaration: Declaration, stages: Mapping[str, Declara
             continue
         lock = lock or read_mapping(Path("dvc.lock"))[0]["stages"]
         receipt = Path(receipt_path(stage.stage))
-        text = receipt.read_text(encoding="utf-8") if receipt.exists() else None
+        text = receipt.read_text(encoding="utf-8", errors="replace") if receipt.exists() else None
         if wrong := why_void(stage.stage, text, lock.get(stage.stage, {})):
             raise UserError(f"{wrong}; run `dvc repro --single-item --force {stage.stage}`")
 

@@ -78,11 +78,11 @@ def test_row_48_what_dvc_commit_locks_by_hand_is_void(
     assert "evaluate: dvc.lock contradicts receipts/train.json in src/model" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["", "[1]", "[{}]"])
+@pytest.mark.parametrize("damage", [b"", b"[1]", b"[{}]", b"[\xff]"])
 def test_a_receipt_that_is_none_proves_nothing(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: bytes
 ) -> None:
-    (project.path / "receipts/train.json").write_text(damage)
+    (project.path / "receipts/train.json").write_bytes(damage)
     monkeypatch.chdir(project.path)
     assert run_stage("evaluate") == 1
     assert "evaluate: receipts/train.json: is not a receipt" in capsys.readouterr().err
