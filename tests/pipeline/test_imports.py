@@ -16,6 +16,14 @@ def test_fetching_imports_neither_torch_nor_what_it_needs_for_digits_alone() -> 
     assert modules_imported_by("stages.fetch").isdisjoint({"torch", "sklearn", "pandas", "matplotlib"})
 
 
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_a_started_stage_imports_nothing_that_it_does_not_use(stage: str) -> None:
+    program = f"import sys; from stages.__main__ import import_stage; import_stage({stage!r}); print(*sys.modules)"
+    imported = set(subprocess.check_output([sys.executable, "-c", program], cwd=REPOSITORY, text=True).split())
+    assert "torch" in imported
+    assert imported.isdisjoint({"train": {"scipy", "torchvision", "sklearn"}, "evaluate": {"pandas"}}[stage])
+
+
 def test_evaluating_imports_no_trainer() -> None:
     imported = modules_imported_by("stages.evaluate")
     assert imported.isdisjoint({"pytorch_lightning", "torchmetrics", "torchvision"})
