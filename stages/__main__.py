@@ -7,7 +7,7 @@ DVC runs this file as a script. Python compiles a script from source, never from
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.abc import MetaPathFinder
@@ -53,22 +53,20 @@ def main(stage: str) -> int:
     # Not at the top: the finder must be installed before anything of the project is imported. These imports are part of
     # every stage and are dependencies of stage check.
     import stages  # noqa: F401
+    from src.core.run import Facts, Run
     from src.guard.guard import guarded
-
-    return guarded(stage, lambda: import_stage(stage).main, SourceLoader.sources)
-
-
-def import_stage(stage: str) -> ModuleType:
-    """Import a stage's module and what it uses, without what costs time and serves nothing."""
     from src.guard.unused import UNUSED, hiding
 
-    # Imports leave no garbage, and looking for it takes almost a second of the trainer's start.
-    gc.disable()
-    try:
-        with hiding(UNUSED.get(stage, ())):
-            return import_module(f"stages.{stage}")
-    finally:
-        gc.enable()
+    def load() -> Callable[[Run], Facts]:
+        # Imports leave no garbage, and looking for it takes almost a second of the trainer's start.
+        gc.disable()
+        try:
+            with hiding(UNUSED.get(stage, ())):
+                return import_module(f"stages.{stage}").main
+        finally:
+            gc.enable()
+
+    return guarded(stage, load, SourceLoader.sources)
 
 
 if __name__ == "__main__":
