@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from src.model.network import normalize
 from src.train.batches import Batches, Selection
 from src.train.scores import EpochScores
 from src.train.steps import StepRunner, compute_logits
@@ -48,7 +49,7 @@ class Classifier(LightningModule):
         self.weight_decay, self.label_smoothing = weight_decay, label_smoothing
         self.ema, self.precision = ema, precision
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
-        self.runners: dict[int, StepRunner] = {}
+        self.runners: dict[torch.Size, StepRunner] = {}
 
     @property
     def deployed(self) -> nn.Module:
@@ -69,9 +70,8 @@ class Classifier(LightningModule):
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """One optimizer step per batch."""
         indices = batches.selection.indices
-        steps, batch_size = indices.shape
-        if batch_size not in self.runners:
-            self.runners[batch_size] = StepRunner(
+        if indices.shape not in self.runners:
+            self.runners[indices.shape] = StepRunner(
                 self.model,
                 cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)),
                 batches,
@@ -80,8 +80,8 @@ class Classifier(LightningModule):
                 label_smoothing=self.label_smoothing,
                 precision=self.precision,
             )
-        rates = self.rates[batches.first_step : batches.first_step + steps]
-        logits = self.runners[batch_size].run(batches, rates)
+        rates = self.rates[batches.first_step : batches.first_step + len(indices)]
+        logits = self.runners[indices.shape].run(batches, rates)
         self.train_scores.update(logits.flatten(0, 1), batches.examples.labels[indices].flatten())
         if self.trainer.is_last_batch:
             self._log_scores(self.train_scores, "")
@@ -91,7 +91,7 @@ class Classifier(LightningModule):
         """Score the batches."""
         for indices, offsets in zip(batches.selection.indices, batches.selection.offsets, strict=True):
             images = batches.examples.images(Selection(indices, offsets))
-            logits = compute_logits(self.deployed, images, self.precision)
+            logits = compute_logits(self.deployed, normalize(images), self.precision)
             self.val_scores.update(logits, batches.examples.labels[indices])
 
     def on_validation_epoch_end(self) -> None:

@@ -173,7 +173,7 @@ def test_the_same_weights_come_again_whatever_the_global_random_state(split: Exa
 
 def test_the_weights_do_not_depend_on_the_batches_per_call(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = fit(split)
-    monkeypatch.setitem(datamodule.BATCHES_PER_CALL, "cpu", 3)
+    monkeypatch.setattr(datamodule, "BATCHES_PER_CALL", 3)
     other, _ = fit(split)
     for a, b in zip(usual.deployed.parameters(), other.deployed.parameters(), strict=True):
         assert torch.equal(a, b)

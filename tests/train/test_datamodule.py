@@ -114,7 +114,7 @@ def test_the_order_is_a_function_of_the_seed_and_the_epoch() -> None:
 
 def test_the_order_does_not_depend_on_the_batches_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = collect(epochs=2, batch_size=8)
-    monkeypatch.setitem(datamodule.BATCHES_PER_CALL, "cpu", 3)
+    monkeypatch.setattr(datamodule, "BATCHES_PER_CALL", 3)
     other = collect(epochs=2, batch_size=8)
     assert [joined(batches) for batches in usual.train_batches] == [joined(batches) for batches in other.train_batches]
     assert len(other.first_steps) > len(usual.first_steps)

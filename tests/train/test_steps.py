@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from src.train.batches import Batches, DeviceExamples, Selection
 from src.train.steps import StepRunner
 from tests.conftest import random_examples
 
-CALLS = ((4, 0), (2, 30), (4, 7))  # steps and first image
+CALLS = ((4, 0), (4, 30), (4, 7))  # steps and first image
 BATCH_SIZE = 3
 
 
@@ -24,9 +26,10 @@ def rates(steps: int) -> Tensor:
     return 0.001 * torch.arange(1.0, steps + 1)
 
 
-def run_calls(device: str) -> tuple[list[Tensor], nn.Module]:
+def run_calls(device: str, first_layer: nn.Module | None = None) -> tuple[list[Tensor], nn.Module]:
     """Logits of each call, and the averaged network."""
-    model, average, split = network().to(device), network().to(device), random_examples(50)
+    average, split = network().to(device), random_examples(50)
+    model = nn.Sequential(first_layer or nn.Identity(), copy.deepcopy(average))
     images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
     examples = DeviceExamples(windows(images, 0), labels.long())
     optimizer = torch.optim.AdamW(model.parameters(), lr=torch.zeros(()), fused=True, capturable=device == "cuda")
@@ -63,3 +66,18 @@ def test_each_batch_is_stepped_once_in_order_with_its_rate(device: str) -> None:
     torch.testing.assert_close(torch.cat(logits), torch.stack(expected), rtol=1e-3, atol=1e-4)
     for own, other in zip(average.parameters(), expected_average.parameters(), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
+
+
+class Reading(nn.Module):
+    """Passes its input on, and reads it on the host, which CUDA cannot capture."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.isfinite().all().item()
+        return x
+
+
+@pytest.mark.gpu
+def test_steps_that_cuda_cannot_capture_run_one_by_one() -> None:
+    with pytest.warns(UserWarning, match="one by one"):
+        logits, _ = run_calls("cuda", Reading())
+    torch.testing.assert_close(torch.cat(logits), torch.stack(run_plainly()[0]), rtol=1e-3, atol=1e-4)

@@ -1,0 +1,81 @@
+"""What a CUDA graph does, on a CPU: the operators of a call are recorded and run again on the very same memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# Operators that wait for the device: they need a value, or the shape of their result depends on values.
+READS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique_consecutive", "_unique2"}
+# On a CPU these do nothing, or nothing that an operator shows.
+READING_METHODS = {"cpu", "item", "numpy", "tolist", "__array__", "__bool__", "__float__", "__int__", "__index__"}
+
+
+class HostReadError(Exception):
+    """A step reads a tensor on the host, which a graph cannot record."""
+
+
+class _NoMethodReads(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in READING_METHODS:
+            raise HostReadError(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+class Recorder(TorchDispatchMode):
+    """Records every operator with the very tensors that it is given and returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[OpOverload, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in READS or (func is torch.ops.aten.index.Tensor and _has_mask(args[1])):
+            raise HostReadError(func)
+        output = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, output))
+        return output
+
+    def names(self) -> list[str]:
+        """Operators in their order, without views, which launch nothing."""
+        return [func.overloadpacket.__name__ for func, *_ in self.calls if not func.is_view]
+
+    def replay(self) -> None:
+        """Run the operators again; what they returned is overwritten."""
+        for func, args, kwargs, output in self.calls:
+            if func.is_view or "empty" in func.overloadpacket.__name__:
+                continue
+            again = func(*args, **kwargs)
+            if not func._schema.is_mutable:
+                for old, new in zip(tree_leaves(output), tree_leaves(again), strict=True):
+                    if isinstance(old, Tensor):
+                        old.copy_(new)
+
+
+def _has_mask(indices: Any) -> bool:
+    """Whether an index selects by truth values, so that the size of the result depends on them."""
+    return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
+
+
+def recorded(function: Callable[[], Tensor]) -> tuple[Recorder, Tensor]:
+    """Run a function; returns its operators and its output."""
+    with _NoMethodReads(), Recorder() as recorder:
+        output = function()
+    return recorder, output
+
+
+def emulated_cuda_graph(function: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """What `capture_cuda_graph` does, on a CPU."""
+    function()
+    recorder, output = recorded(function)
+
+    def replay() -> None:
+        with torch.no_grad():
+            recorder.replay()
+
+    return replay, output
