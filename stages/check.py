@@ -7,8 +7,9 @@ from pathlib import Path
 
 from src.core.files import write_text
 from src.core.run import Facts, Run
+from src.guard.driver import check_accelerator
 from src.guard.preflight import cache_folder, check_limits, check_not_linked, check_room, check_sizes
-from src.model.accelerator import check_accelerator, chosen_accelerator
+from src.model.accelerator import chosen_accelerator
 from src.model.params import Params
 
 MARKER = Path("data/checked")
@@ -38,7 +39,7 @@ def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Pat
         UserError: If something does; the marker stays as it was.
     """
     check_sizes(params)
-    check_accelerator(accelerator)
+    check_accelerator(accelerator, os.environ)
     for folder in folders:
         check_room(folder)
     write_text(marker, "params.yaml is sound, and this machine can run it\n")

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from src.core.run import Facts, Run, versions
 from src.evaluate.error_grid import draw_errors
 from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.evaluate.tiles import draw_tiles
+from src.model.accelerator import chosen_accelerator
 from src.model.determinism import configure_determinism
+from src.model.device import device_facts, torch_device
 from src.model.logits import predict_logits
 from src.model.shifts import windows
 from src.model.weights import load_model
@@ -43,13 +46,16 @@ class Outputs:
 
 
 def main(run: Run) -> Facts:
-    """Evaluate the model of the train stage."""
-    evaluate(run.params["tta_shift"], DATA_DIR, MODEL_PATH, Outputs())
+    """Evaluate the model of the train stage on the device that the environment asks for."""
+    accelerator = chosen_accelerator(os.environ)
+    evaluate(run.params["tta_shift"], DATA_DIR, MODEL_PATH, Outputs(), accelerator)
     packages = ("torch", "numpy", "scikit-learn", "matplotlib", "pillow", "safetensors")
-    return Facts(versions(*packages), {"device": "cpu", "threads": torch.get_num_threads()})
+    return Facts(versions(*packages), device_facts(torch_device(accelerator)) | {"threads": torch.get_num_threads()})
 
 
-def evaluate(tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs) -> dict[str, float]:
+def evaluate(
+    tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs, accelerator: str = "auto"
+) -> dict[str, float]:
     """Score a model on the test set and write metrics, tables and images of its errors.
 
     Args:
@@ -57,16 +63,18 @@ def evaluate(tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs)
         data_dir: What the fetch stage wrote.
         model_path: What the train stage wrote.
         outputs: Where to write.
+        accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
 
     Returns:
         The metrics as written.
 
     Raises:
-        UserError: If the data or the model is missing or damaged.
+        UserError: If the data, the model or the device is missing, or the data or the model is damaged.
     """
     configure_determinism()
+    device = torch_device(accelerator)
     test = load_examples(data_dir, "test")
-    probs = predict(load_model(model_path), test.images, tta_shift)
+    probs = predict(load_model(model_path).to(device), test.images, tta_shift)
     metrics = score_predictions(test.labels, probs)
     y_pred, errors = probs.argmax(1), error_rows(test.labels, probs)
     _draw_worst(test, errors, outputs.errors_picture)
@@ -80,7 +88,7 @@ def evaluate(tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs)
 
 
 def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.ndarray:
-    """Probabilities of the ten classes.
+    """Probabilities of the ten classes, computed on the model's device.
 
     Args:
         model: Normalised images to logits; probabilities are calibrated if the logits are.
@@ -90,7 +98,8 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
     Returns:
         float64 of shape (N, 10); each row sums to 1.
     """
-    shifted = windows(torch.tensor(images), shift)
+    device = next(model.parameters()).device
+    shifted = windows(torch.tensor(images, device=device), shift)
     positions = itertools.product(range(2 * shift + 1), repeat=2)
     probs = [predict_logits(model, shifted[:, down, right]).softmax(1) for down, right in positions]
     return torch.stack(probs).mean(0).numpy()

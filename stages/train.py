@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
@@ -19,6 +20,7 @@ from src.core.files import write_json
 from src.core.run import Facts, Run, versions
 from src.model.accelerator import chosen_accelerator
 from src.model.determinism import configure_determinism
+from src.model.device import device_facts, torch_device
 from src.model.logits import predict_logits
 from src.model.network import CalibratedModel, build_model
 from src.model.params import Params
@@ -52,10 +54,14 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Result:
-    """Device and time of a training run; not the same on every machine."""
+    """Device and time of a training run; not the same on every machine.
 
-    device: str
-    threads: int
+    Attributes:
+        machine: What the receipt says about the device.
+        fit_seconds: How long training took.
+    """
+
+    machine: dict[str, Any]
     fit_seconds: float
 
 
@@ -63,11 +69,11 @@ def main(run: Run) -> Facts:
     """Train as params.yaml says, on the device that the environment asks for."""
     params = Params.model_construct(**run.params)
     accelerator = chosen_accelerator(os.environ)
-    identity = _identity(run.origin, params.schedule, accelerator)
+    identity = _identity(run.origin, params.schedule, torch_device(accelerator))
     checkpoints = Checkpoints(shared_folder(Path.cwd()), identity, run.is_locked)
     result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints, run.check_unchanged)
-    write_json(RECORD_PATH, {"device": result.device, "fit_seconds": result.fit_seconds})
-    return Facts(versions(*PACKAGES), {"device": result.device, "threads": result.threads})
+    write_json(RECORD_PATH, {"device": result.machine["device"], "fit_seconds": result.fit_seconds})
+    return Facts(versions(*PACKAGES), result.machine)
 
 
 def train(
@@ -95,7 +101,8 @@ def train(
         UserError: If the data is missing or damaged, the params do not fit it, or a score is not finite.
     """
     _quiet_lightning()
-    configure_determinism()
+    tf32 = params.precision == "tf32"
+    configure_determinism(tf32=tf32)
     data = TrainingData(
         load_examples(data_dir, "train"),
         val_fraction=params.val_fraction,
@@ -140,21 +147,23 @@ def train(
     # If all epochs were already done, Lightning restores the state and calls no callback.
     history.write()
     # With the precision, the device and the weights that the evaluate stage will use.
-    network, (images, labels) = classifier.deployed.cpu(), data.validation_set()
-    model = CalibratedModel(network, fit_temperature(predict_logits(network, images), labels))
+    configure_determinism()
+    device = trainer.strategy.root_device
+    network, (images, labels) = classifier.deployed.to(device), data.validation_set()
+    model = CalibratedModel(network, fit_temperature(predict_logits(network, images.to(device)), labels))
     save_model(outputs.model, model, params.architecture)
     write_json(outputs.metrics, {**summary(history.rows), "temperature": round(model.temperature, 6)})
     _draw_learning_curve(history.rows, outputs.learning_curve)
-    return Result(_device_name(trainer.strategy.root_device), torch.get_num_threads(), round(seconds, 3))
+    machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
+    return Result(machine, round(seconds, 3))
 
 
-def _identity(origin: Mapping[str, str], schedule: str, accelerator: str) -> dict[str, str]:
+def _identity(origin: Mapping[str, str], schedule: str, device: torch.device) -> dict[str, str]:
     """Everything that determines the weights after an epoch: inputs, versions and machine."""
     # With a constant rate, no epoch depends on how many there will be.
     ignored = {"params.yaml: epochs"} if schedule == "constant" else set()
     counting = {name: value for name, value in origin.items() if name not in ignored}
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return {**counting, **versions(*PACKAGES), "accelerator": accelerator, "cuda": cuda}
+    return {**counting, **versions(*PACKAGES), **{name: str(fact) for name, fact in device_facts(device).items()}}
 
 
 def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
@@ -172,7 +181,8 @@ def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
 
 def _quiet_lightning() -> None:
     """Leave the terminal to the progress table."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # In every epoch, Lightning 2.6 uses what torch 2.15 has deprecated.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
 
@@ -182,10 +192,6 @@ def _draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
     from src.train.learning_curve import draw_learning_curve
 
     draw_learning_curve(rows, path)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@ import os
 # Before torch is imported: threads of test processes side by side would else wait for each other by spinning.
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from hypothesis import settings
 from benchmarks.recipes import recipe_params
 from src.core.dataset import FILES, Examples, raw_folder, write_manifest
 from src.core.idx import write_idx
+from src.guard.driver import LIBCUDA
+from src.guard.gpus import LIBNVML
 from src.model.params import Params
 from stages.fetch import fetch
 from tests.faults.project import Project, shared
@@ -56,6 +60,24 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
         project.commit()
 
     return shared(tmp_path_factory, "reproduced", build)
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the two libraries of a driver that say what the environment tells them to."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("needs a C compiler")
+    folder = tmp_path_factory.mktemp("driver")
+    source = REPOSITORY / "tests/guard/driver.c"
+    for name in (LIBCUDA, LIBNVML):
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / name, source], check=True)
+    return folder
+
+
+def said(*devices: str, init: int = 0, version: int = 99000) -> dict[str, str]:
+    """What to tell the libraries; tests/guard/driver.c says how a device is described."""
+    return {"STAND_IN_INIT": str(init), "STAND_IN_VERSION": str(version), "STAND_IN_GPUS": "\n".join(devices)}
 
 
 def write_params(folder: Path, params: Params) -> None:

@@ -24,7 +24,7 @@ from src.guard.inputs import check_unchanged, declared_stages, read_inputs
 from src.guard.machine import machine
 from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
-from src.guard.surroundings import settle
+from src.guard.surroundings import settle, take_gpu
 
 LOCKS = Path("logs")
 # How long to wait for the lock of a process that is about to end.
@@ -79,6 +79,7 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
     before, surroundings = read_inputs(declaration), machine()
     runner = imported_files(sources)
     origin = before.by_name() | {f"machine: {name}": str(value) for name, value in surroundings.items()}
+    take_gpu(stage, os.environ)
     with expecting(before.md5_by_path):
         main = load()
         _check_sources(sources)

@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 from src.model.network import normalize
 
-BATCH_SIZE = 1000
+# Images by device. On a CPU, 100 take half the time of 1000 for the resnet, and three quarters for the cnn; the logits
+# are the same to the last bit.
+BATCH_SIZE = {"cpu": 100, "cuda": 1000}
 
 
 def predict_logits(model: nn.Module, images: Tensor) -> Tensor:
@@ -16,8 +18,11 @@ def predict_logits(model: nn.Module, images: Tensor) -> Tensor:
         images: Grey values, uint8 of shape (N, 28, 28), on the model's device.
 
     Returns:
-        float64 of shape (N, 10).
+        float64 of shape (N, 10), on the CPU.
     """
     model.eval()
+    size = BATCH_SIZE.get(images.device.type, BATCH_SIZE["cuda"])
     with torch.inference_mode():
-        return torch.cat([model(normalize(batch)).double() for batch in images.split(BATCH_SIZE)])
+        logits = torch.cat([model(normalize(batch)) for batch in images.split(size)])
+    # On the CPU first: Apple's GPUs have no float64.
+    return logits.cpu().double()

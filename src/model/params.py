@@ -34,7 +34,9 @@ class Params(BaseModel):
     rotation: float = Field(ge=0, le=45, description="most degrees by which training images are rotated, each way")
     scale: float = Field(ge=0, le=0.5, description="largest share by which training images grow or shrink")
     ema: float = Field(ge=0, lt=1, description="decay per step of the moving average of the weights; 0: none")
-    precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the network in training")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        description="arithmetic of the network in training; tf32 differs from fp32 only on NVIDIA GPUs from Ampere on"
+    )
     tta_shift: int = Field(
         ge=0, le=4, description="most pixels by which test images are shifted; scores average over all"
     )

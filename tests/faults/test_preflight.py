@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from src.fetch.digits import digits_as_mnist
 from src.guard.preflight import CLASS_COUNTS
 from src.model.params import load_params
+from tests.conftest import said
 from tests.faults.project import Project, run_stage
 
 
@@ -170,6 +172,28 @@ def test_row_55_limits_that_are_too_low_lose_nothing(project: Project, option: s
     assert_refused(project, before, lock, done)
     assert f"check: ulimit {option}: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def old_driver(folder: Path) -> dict[str, str]:
+    """Environment of a machine whose GPU has a driver that is too old."""
+    return {**said("GPU-a 90 80000 0 0 0", version=12040), "LD_LIBRARY_PATH": str(folder)}
+
+
+def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, stand_in: Path) -> None:
+    before, lock = project.results(), project.lock()
+    project.set(epochs=1)
+    done = project.stage("check", **old_driver(stand_in))
+    assert_refused(project, before, lock, done)
+    assert re.search(r"supports CUDA 12\.4, the installed torch needs 13\.0; install driver 580 or newer", done.stderr)
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_row_57_beside_a_driver_that_is_too_old_the_cpu_computes_the_same(project: Project, stand_in: Path) -> None:
+    before, lock = project.results(), project.lock()
+    assert_refused(project, before, lock, project.dvc("repro", "--force", **old_driver(stand_in)))
+    project.repro("--force", PL_TRAINER_ACCELERATOR="cpu", **old_driver(stand_in))
+    assert project.results() == before
 
 
 @pytest.mark.parametrize("name", ["data", "metrics", "models", "plots", "receipts"])

@@ -146,3 +146,24 @@ def test_main_reports_changed_data(workspace: Path) -> None:
 def test_main_reports_missing_data(workspace: Path) -> None:
     shutil.rmtree(workspace / "data")
     assert "SHA256SUMS: is missing; run `dvc repro -f fetch`" in error_of_main()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_gpu_scores_the_same(trained: Trained, digits_dir: Path, tmp_path: Path, shift: int) -> None:
+    on_cpu, on_gpu = (
+        evaluate(shift, digits_dir, trained.model, outputs_in(tmp_path / name), name) for name in ("cpu", "gpu")
+    )
+    # Metrics have five digits. One more or less in the last is what float32 may do.
+    assert on_gpu == pytest.approx(on_cpu, abs=1.5e-5)
+    assert outputs_in(tmp_path / "gpu").confusion.read_bytes() == outputs_in(tmp_path / "cpu").confusion.read_bytes()
+
+
+@pytest.mark.gpu
+def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it(workspace: Path) -> None:
+    facts = main(Run({"tta_shift": 1}))
+    first = [path.read_bytes() for path in astuple(Outputs())]
+    main(Run({"tta_shift": 1}))
+    assert [path.read_bytes() for path in astuple(Outputs())] == first
+    assert facts.machine["device"] == torch.cuda.get_device_name()
+    assert facts.machine["fp32"] == "ieee"

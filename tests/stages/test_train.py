@@ -1,4 +1,5 @@
 import json
+import logging
 import shutil
 from dataclasses import astuple
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_module
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
@@ -24,7 +26,7 @@ from src.train.checkpoint import Checkpoints
 from src.train.classifier import Classifier
 from src.train.schedule import learning_rates
 from stages.evaluate import predict
-from stages.train import Outputs, main, train
+from stages.train import Outputs, _quiet_lightning, main, train
 from tests.stages.conftest import outputs_in
 
 
@@ -159,10 +161,23 @@ def test_main_reports_missing_data_in_one_line(workspace: Path, params: Params) 
         main(run(params))
 
 
+def test_tf32_is_fp32_on_a_cpu(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    train(params.model_copy(update={"precision": "tf32"}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert read_all(outputs_in(tmp_path)) == read_all(trained)
+
+
+def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table() -> None:
+    _quiet_lightning()
+    assert not rank_zero_module.log.isEnabledFor(logging.INFO)
+
+
 @pytest.mark.gpu
-def test_a_gpu_learns_the_same(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
-    result = train(params, digits_dir, outputs_in(tmp_path), accelerator="gpu")
-    assert result.device == torch.cuda.get_device_name()
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_gpu_learns_the_same(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path, precision: str) -> None:
+    changed = params.model_copy(update={"precision": precision})
+    result = train(changed, digits_dir, outputs_in(tmp_path), accelerator="gpu")
+    assert result.machine["device"] == torch.cuda.get_device_name()
+    assert result.machine["fp32"] == ("tf32" if precision == "tf32" else "ieee")
     on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (outputs_in(tmp_path), trained))
     np.testing.assert_allclose(on_gpu["loss"], on_cpu["loss"], rtol=0.05)
     assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
@@ -183,7 +198,9 @@ def test_a_resumed_training_gives_the_same_bytes(
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_same_bytes_twice(params: Params, digits_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{}, {"precision": "tf32"}, {"architecture": "resnet", "precision": "bf16",
+                                    "rotation": 10.0, "ema": 0.9}], ids=["cnn", "tf32", "resnet"])  # fmt: skip
+def test_a_gpu_gives_the_same_bytes_twice(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
     for name in ("a", "b"):
-        train(params, digits_dir, outputs_in(tmp_path / name), accelerator="gpu")
+        train(params.model_copy(update=change), digits_dir, outputs_in(tmp_path / name), accelerator="gpu")
     assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
