@@ -135,7 +135,7 @@ def main() -> None:
             "raw loop": program("raw_loop"),
             "raw loop, bf16": program("raw_loop", "--bf16"),
             "this pipeline": program("ours"),
-            "this pipeline, bf16": program("ours", "--bf16"),
+            "this pipeline, bf16": program("ours", "--precision", "bf16"),
         },
         rounds,
     )

@@ -155,6 +155,8 @@ def train(
     write_json(outputs.metrics, {**summary(history.rows), "temperature": round(model.temperature, 6)})
     _draw_learning_curve(history.rows, outputs.learning_curve)
     machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        machine["captured"] = classifier.captured
     return Result(machine, round(seconds, 3))
 
 

@@ -1,7 +1,7 @@
 """The LightningModule: training steps, validation, and the names under which scores are logged."""
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class Classifier(LightningModule):
         self.ema, self.precision = ema, precision
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         self.runners: dict[torch.Size, StepRunner] = {}
+        # Whether steps ran as CUDA graphs; a resumed training has it from its checkpoint.
+        self.captured = False
 
     @property
     def deployed(self) -> nn.Module:
@@ -82,6 +84,7 @@ class Classifier(LightningModule):
             )
         rates = self.rates[batches.first_step : batches.first_step + len(indices)]
         logits = self.runners[indices.shape].run(batches, rates)
+        self.captured |= self.runners[indices.shape].replay is not None
         self.train_scores.update(logits.flatten(0, 1), batches.examples.labels[indices].flatten())
         if self.trainer.is_last_batch:
             self._log_scores(self.train_scores, "")
@@ -97,6 +100,14 @@ class Classifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's validation scores."""
         self._log_scores(self.val_scores, "val_")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is no weight."""
+        checkpoint["captured"] = self.captured
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore it."""
+        self.captured = checkpoint["captured"]
 
     def _log_scores(self, scores: EpochScores, prefix: str) -> None:
         for name, value in scores.compute().items():

@@ -14,11 +14,11 @@ def test_the_number_of_threads_is_the_same_on_every_machine() -> None:
 @pytest.mark.parametrize("tf32", [True, False])
 def test_float32_is_rounded_to_tf32_only_if_asked_for(tf32: bool) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not tf32
-    on_cpu = torch.backends.mkldnn.matmul.fp32_precision
+    on_cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
     configure_determinism(tf32=tf32)
     try:
         assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
-        assert torch.backends.mkldnn.matmul.fp32_precision == on_cpu
+        assert torch.backends.mkldnn.matmul.fp32_precision == on_cpu  # type: ignore[attr-defined]
         # Lightning calls it; it raises where the two ways to choose are mixed.
         assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
     finally:

@@ -173,10 +173,13 @@ def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table()
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_a_gpu_learns_the_same(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path, precision: str) -> None:
+def test_a_gpu_learns_the_same(
+    trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path, precision: str
+) -> None:
     changed = params.model_copy(update={"precision": precision})
     result = train(changed, digits_dir, outputs_in(tmp_path), accelerator="gpu")
     assert result.machine["device"] == torch.cuda.get_device_name()
+    assert result.machine["captured"] is True
     assert result.machine["fp32"] == ("tf32" if precision == "tf32" else "ieee")
     on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (outputs_in(tmp_path), trained))
     np.testing.assert_allclose(on_gpu["loss"], on_cpu["loss"], rtol=0.05)
@@ -192,7 +195,9 @@ def test_a_resumed_training_gives_the_same_bytes(
     for epochs, outputs in (1, first), (2, resumed):
         checkpoints = Checkpoints(tmp_path / "checkpoints", {})
         train(constant.model_copy(update={"epochs": epochs}), digits_dir, outputs, accelerator, checkpoints)
-    train(constant.model_copy(update={"epochs": 2}), digits_dir, whole, accelerator)
+    again = train(constant.model_copy(update={"epochs": 2}), digits_dir, resumed, accelerator, checkpoints)
+    at_once = train(constant.model_copy(update={"epochs": 2}), digits_dir, whole, accelerator)
+    assert again.machine == at_once.machine
     assert read_all(resumed) == read_all(whole)
     assert read_all(first) != read_all(whole)
 
