@@ -6,6 +6,7 @@ DVC runs this file as a script. Python compiles a script from source, never from
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,9 +16,12 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+if sys.version_info < (3, 11):  # noqa: UP036 - DVC runs whichever `python` is first on PATH
+    sys.exit(f"stages: Python 3.11 or newer is needed, {sys.executable} is older; activate the environment")
 ROOT = Path(__file__).resolve().parents[1]
-# Keep PYTHON* variables and the current directory out of imports: a torch.py here would be imported as torch.
-ISOLATED = "-EP"
+# Keep PYTHON* variables, the current directory and the user's own packages out of imports: a torch.py here would be
+# imported as torch.
+ISOLATED = "-I"
 
 
 class ProjectFinder(MetaPathFinder):
@@ -53,9 +57,16 @@ def main(stage: str) -> int:
     # Not at the top: the finder must be installed before anything of the project is imported. These imports are part of
     # every stage and are dependencies of stage check.
     import stages  # noqa: F401
-    from src.core.run import Facts, Run
-    from src.guard.guard import guarded
-    from src.guard.unused import UNUSED, hiding
+    from src.guard.advice import advice_on
+
+    try:
+        from src.core.run import Facts, Run
+        from src.guard.guard import guarded
+        from src.guard.unused import UNUSED, hiding
+    except ModuleNotFoundError as error:
+        if advice := advice_on(error):
+            sys.exit(f"{stage}: {advice}")
+        raise
 
     def load() -> Callable[[Run], Facts]:
         # Imports leave no garbage, and looking for it takes almost a second of the trainer's start.
@@ -70,9 +81,15 @@ def main(stage: str) -> int:
 
 
 if __name__ == "__main__":
+    # Until the guard listens, Ctrl-C ends this process as any other signal does, without a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if len(sys.argv) != 2:
         sys.exit("expected the name of one stage: python -m stages train")
-    if not (sys.flags.ignore_environment and sys.flags.safe_path):
+    # Inputs are hashed here, and code comes from there.
+    if not ROOT.samefile(Path.cwd()):
+        sys.exit(f"{sys.argv[1]}: run it in {ROOT}, where its code is; here, in {Path.cwd()}, other files are hashed")
+    if not sys.flags.isolated:
         os.execv(sys.executable, [sys.executable, ISOLATED, __file__, sys.argv[1]])
     sys.meta_path.insert(0, ProjectFinder())
     code = main(sys.argv[1])

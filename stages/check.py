@@ -8,18 +8,20 @@ from pathlib import Path
 from src.core.files import write_text
 from src.core.run import Facts, Run
 from src.guard.driver import check_accelerator
-from src.guard.preflight import cache_folder, check_limits, check_not_linked, check_room, check_sizes
+from src.guard.preflight import cache_folder, check_limits, check_not_linked, check_packages, check_room, check_sizes
 from src.model.accelerator import chosen_accelerator
 from src.model.params import Params
 
 MARKER = Path("data/checked")
 OUTPUTS = tuple(Path(name) for name in ("data", "models", "metrics", "plots", "receipts"))
 LOGS = Path("logs")
+REQUIREMENTS = Path("requirements.txt")
 
 
 def main(run: Run) -> Facts:
     """Check params.yaml and this machine."""
     check_not_linked(OUTPUTS)
+    check_packages(REQUIREMENTS)
     check_limits()
     params = Params.model_validate(run.params)
     check(params, chosen_accelerator(os.environ), [*OUTPUTS, LOGS, cache_folder()], MARKER)

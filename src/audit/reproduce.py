@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.core.files import md5
-from src.core.receipt import parse_receipt, receipt_path, why_void
+from src.core.receipt import parse_receipt, receipt_path, why_void_in
 from src.report.noise import NOISE, Measurement, find, parse_noise, seed_noise
 from src.report.pipeline import PARAMS
 from src.report.policy import Policy, parse_policy
@@ -97,11 +97,9 @@ def read_results(repository: Path) -> Results:
 
 
 def _read_receipt(repository: Path, stage: str, locked: dict[str, Any]) -> dict[str, Any]:
-    path = repository / receipt_path(stage)
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-    if wrong := why_void(stage, text, locked):
-        raise UserError(f"{wrong}; run `dvc repro --single-item --force {stage}`, commit its results")
-    return parse_receipt(text or "")
+    if wrong := why_void_in(repository, stage, locked):
+        raise UserError(f"{wrong}, commit its results")
+    return parse_receipt((repository / receipt_path(stage)).read_text(encoding="utf-8"))
 
 
 def differences(committed: Results, again: Results) -> Iterator[str]:

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.output import Output
@@ -15,7 +14,7 @@ from dvc.repo import Repo
 from rich.console import Console
 
 from src.core.files import md5
-from src.core.receipt import receipt_path, why_void
+from src.core.receipt import receipt_path, why_void_in
 from src.core.yaml_file import read_mapping
 
 
@@ -49,7 +48,11 @@ def verify(root: Path) -> tuple[int, list[str]]:
     with Repo(str(root)) as repo:
         results = [problem for out in repo.index.outs for problem in _check_out(out)]
         declared = {str(out): out.stage.name for out in repo.index.outs}
-        results += [_check_receipt(root, stage, lock) for out, stage in declared.items() if out == receipt_path(stage)]
+        results += [
+            why_void_in(root, stage, lock.get(stage, {}))
+            for out, stage in declared.items()
+            if out == receipt_path(stage)
+        ]
     return len(results), [problem for problem in results if problem]
 
 
@@ -79,14 +82,6 @@ def _check_out(out: Output) -> Iterator[str]:
         file, cached = entry["relpath"], Path(out.cache.oid_to_path(entry["md5"]))
         yield _check(cached, entry["md5"], f"{cached} (cache of {name}/{file})", remake)
         yield _check(path / file, entry["md5"], f"{name}/{file}", restore)
-
-
-def _check_receipt(root: Path, stage: str, lock: dict[str, Any]) -> str:
-    """Empty if the receipt of a stage confirms dvc.lock, otherwise what is wrong and how to repair it."""
-    path = root / receipt_path(stage)
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-    wrong = why_void(stage, text, lock.get(stage, {}))
-    return f"{wrong}; run `dvc repro --single-item --force {stage}`" if wrong else ""
 
 
 def _entries(listing: Path) -> list[dict[str, str]]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import psutil
 
+from src.core.writing import note_write
+
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write beside the target, flush to disk, rename: a reader sees the old file or the new one, never a partial one.
@@ -29,6 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        note_write(path, content)
         scratch.replace(path)
     except OSError as error:
         # When the disk is full, the system's error does not name the file.

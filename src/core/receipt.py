@@ -19,6 +19,7 @@ JSON list, because DVC does not look for metrics in lists.
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 PARAMS_FILE = "params.yaml"
@@ -112,3 +113,17 @@ def why_void(stage: str, text: str | None, locked: Mapping[str, Any]) -> str:
         return f"{path}: expected the receipt of stage {stage}, got that of stage {receipt['stage']}"
     wrong = contradictions(receipt, locked)
     return f"dvc.lock contradicts {path} in {', '.join(wrong)}: stage {stage} was not run like that" if wrong else ""
+
+
+def why_void_in(folder: Path, stage: str, locked: Mapping[str, Any]) -> str:
+    """Same for the receipt in a working tree, with the command that repairs it.
+
+    Args:
+        folder: Root of the working tree.
+        stage: A stage that writes a receipt.
+        locked: The stage's entry in dvc.lock.
+    """
+    path = folder / receipt_path(stage)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    wrong = why_void(stage, text, locked)
+    return f"{wrong}; run `dvc repro --single-item --force {stage}`" if wrong else ""

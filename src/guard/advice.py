@@ -1,6 +1,7 @@
 """Errors of the machine in one line; any other error is a bug and keeps its traceback."""
 
 import errno
+import sys
 
 MEMORY = "out of memory; end other programs, or give the job more memory (`ulimit -v`, the limits of the batch system)"
 ADVICE = {
@@ -22,6 +23,16 @@ def advice_on(error: Exception) -> str | None:
     """What happened and what to do about it; None if it is not the machine's fault."""
     if isinstance(error, OSError) and error.errno in ADVICE:
         return f"{error.filename or 'its output'}: {error.strerror}; {ADVICE[error.errno]}"
+    if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):
+        return None if (error.name or "").startswith(("src", "stages")) else missing(f"package {error.name}")
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
         return MEMORY
     return None
+
+
+def missing(what: str) -> str:
+    """What a Python lacks, and how DVC comes to run another one."""
+    return (
+        f"{sys.executable} has no {what}; DVC runs the `python` that is first on PATH: activate the environment "
+        "(`. .venv/bin/activate`) and try again, or run `make repro`"
+    )

@@ -19,11 +19,13 @@ import psutil
 from src.core.errors import UserError
 from src.core.reading import check_read, expecting
 from src.core.run import Facts, Run
+from src.core.writing import noting_writes
 from src.guard.advice import advice_on
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
 from src.guard.machine import machine
 from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
+from src.guard.streams import open_streams
 from src.guard.surroundings import settle, take_gpu
 
 LOCKS = Path("logs")
@@ -43,6 +45,7 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
     Returns:
         Exit code: 0 on success; 128 + number after a signal; 1 after one line on stderr.
     """
+    open_streams()
     settle(os.environ)
     stopped = f"{stage}: stopped before it was done"
     with ending_on_signals(stopped) as received:
@@ -80,7 +83,7 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
     runner = imported_files(sources)
     origin = before.by_name() | {f"machine: {name}": str(value) for name, value in surroundings.items()}
     take_gpu(stage, os.environ)
-    with expecting(before.md5_by_path):
+    with expecting(before.md5_by_path), noting_writes(declaration.outs) as written:
         main = load()
         _check_sources(sources)
         check_unchanged(declaration, before)
@@ -92,8 +95,8 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
         )
         facts = main(run)
         _check_sources(sources)
-    check_imports(declaration, imported_files(sources) - runner)
-    write_receipt(declaration, before, facts, surroundings)
+    check_imports(declaration, before, imported_files(sources) - runner)
+    write_receipt(declaration, before, facts, surroundings, written)
     # Last: any edit between here and DVC's hashing contradicts the receipt.
     check_unchanged(declaration, before)
 

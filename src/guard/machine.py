@@ -8,8 +8,9 @@ CPUINFO = Path("/proc/cpuinfo")
 MODEL_FIELDS = ("vendor_id", "cpu family", "model")
 # oneDNN, MKL and PyTorch choose kernels by CPU instructions with these prefixes.
 INSTRUCTIONS = ("amx", "avx", "bmi", "f16c", "fma", "sse", "ssse")
-# Environment variables with these prefixes also choose kernels.
-VARIABLES = ("ATEN_", "CUBLAS", "CUDNN", "DNNL_", "LD_PRELOAD", "MKL_", "NVIDIA_TF32", "ONEDNN_", "TORCH_")
+# Environment variables with these prefixes also choose kernels, or the libraries that they are in.
+VARIABLES = ("ATEN_", "CUBLAS", "CUDNN", "DNNL_", "GLIBC_TUNABLES", "LD_", "MKL_", "NPY_", "NVIDIA_TF32", "ONEDNN_",
+             "OPENBLAS_", "PYTORCH_", "TORCH_")  # fmt: skip
 
 
 def machine() -> dict[str, str | dict[str, str]]:

@@ -1,16 +1,19 @@
 """What would make a run fail, found before it starts, without torch: DVC deletes the last results before each stage."""
 
 import os
+import re
 import resource
 import shutil
 import tempfile
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 from dvc.config import Config
 
 from src.core.errors import UserError
+from src.guard.advice import missing
 from src.model.params import Params
 from src.model.split import held_out
 
@@ -84,6 +87,19 @@ def check_not_linked(folders: Iterable[Path]) -> None:
                 f"{folder}: is a symbolic link to {folder.readlink()}; make it a folder "
                 "(`dvc cache dir` moves the large files to another disk)"
             )
+
+
+def check_packages(requirements: Path) -> None:
+    """Check that every pinned package is installed, in whichever version; receipts record the versions.
+
+    Raises:
+        UserError: If one is not.
+    """
+    for name in re.findall(r"^([\w.-]+)==", requirements.read_text(encoding="utf-8"), re.MULTILINE):
+        try:
+            version(name)
+        except PackageNotFoundError as error:
+            raise UserError(missing(f"package {name}")) from error
 
 
 def check_limits() -> None:

@@ -6,8 +6,9 @@ from src.guard.gpu_lease import lease_gpus
 from src.guard.gpus import VISIBLE
 from src.model.accelerator import CHOICE
 
-# oneDNN waits forever for the second of two threads if OpenMP was told to start fewer than requested.
-FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT")
+# oneDNN waits forever for the second of two threads if OpenMP was told to start fewer than requested. A stack that is
+# too large for the machine ends the process when the first thread starts.
+FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE")
 # The stages that compute with torch.
 COMPUTING = ("train", "evaluate")
 

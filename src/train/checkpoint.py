@@ -120,19 +120,24 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
         trainer.save_checkpoint(self.path, weights_only=False)
-        delete_oldest(self.path.parent)
+        delete_oldest(self.path)
 
 
-def delete_oldest(folder: Path, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> None:
-    """Delete the oldest files of a folder until both limits are met."""
+def delete_oldest(own: Path, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> None:
+    """Delete the oldest files beside one's own until both limits are met.
+
+    Args:
+        own: This file stays, however large it is, and however old if the clock was set back.
+        most_files: Limit to the number of files, at least 1.
+        most_bytes: Limit to the size of all files together.
+    """
     found = []
-    for path in folder.iterdir():
+    for path in own.parent.iterdir():
         # Another run may delete or rename it in the meantime.
         with suppress(FileNotFoundError):
-            found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+            found.append((path == own, path.stat().st_mtime_ns, path.stat().st_size, path))
     total = 0
-    for number, (_, size, path) in enumerate(sorted(found, reverse=True), start=1):
+    for number, (*_, size, path) in enumerate(sorted(found, reverse=True), start=1):
         total += size
-        # The newest stays, however large.
-        if number > 1 and (number > most_files or total > most_bytes):
+        if path != own and (number > most_files or total > most_bytes):
             path.unlink(missing_ok=True)

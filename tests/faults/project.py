@@ -124,7 +124,7 @@ class Project:
         return done.stdout + done.stderr
 
     def stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-EP", "stages/__main__.py", name, **env)
+        return self.run(sys.executable, "-I", "stages/__main__.py", name, **env)
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
         """A process group of its own; stdout and stderr go to files, since nobody reads them meanwhile."""

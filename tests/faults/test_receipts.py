@@ -1,8 +1,9 @@
-"""Rows 46 to 50: what dvc.lock records is what ran, or a receipt says that it is not."""
+"""Rows 46 to 50, 59 and 60: what dvc.lock records is what ran, or a receipt says that it is not."""
 
 import os
 import py_compile
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import stages.__main__
 import stages.evaluate
 from src.audit.verify import verify
+from src.guard.receipts import imported_files
 from tests.faults.project import Project, run_stage
 
 
@@ -134,3 +136,89 @@ def test_a_model_that_is_swapped_and_put_back_is_noticed(
     assert run_stage("evaluate") == 1
     assert "evaluate: models/model.safetensors changed during the run" in capsys.readouterr().err
     assert project.results() == before
+
+
+def restore_metrics(project: Project) -> None:
+    """What `git checkout metrics` does."""
+    (project.path / "metrics/eval.json").write_text('{"test_acc": 1.0}\n')
+
+
+def delete_table(project: Project) -> None:
+    (project.path / "plots/confusion.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (restore_metrics, "metrics/eval.json: is not what the stage wrote, so the result is void"),
+        (delete_table, "plots/confusion.csv: is missing"),
+    ],
+)
+def test_row_59_an_output_that_changes_before_the_receipt_is_written_is_named(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    act: Callable[[Project], None],
+    said: str,
+) -> None:
+    class Disturbed:
+        """Stage evaluate, whose outputs change while it still runs."""
+
+        @staticmethod
+        def main(run: object) -> object:
+            facts = stages.evaluate.main(run)  # type: ignore[arg-type]
+            act(project)
+            return facts
+
+    monkeypatch.setattr(stages.__main__, "import_module", lambda _: Disturbed)
+    monkeypatch.chdir(project.path)
+    receipt = (project.path / "receipts/evaluate.json").read_bytes()
+    assert run_stage("evaluate") == 1
+    assert f"evaluate: {said}" in capsys.readouterr().err
+    assert (project.path / "receipts/evaluate.json").read_bytes() == receipt
+
+
+def test_row_59_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(project: Project) -> None:
+    (project.path / "data/MNIST/raw/notes.txt").touch()
+    done = project.stage("fetch")
+    assert done.returncode == 1
+    assert "fetch: data/MNIST/raw/notes.txt: is not what the stage wrote" in done.stderr
+
+
+def add_and_remove(project: Project) -> str:
+    """A module that exists only while the stage imports it."""
+    code = 'Path("src/fetch/brief.py").touch()\nimport src.fetch.brief\nPath("src/fetch/brief.py").unlink()\n'
+    replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\n{code}\nDATA_DIR")
+    return "src/fetch/brief.py"
+
+
+def shadow(project: Project) -> str:
+    """The same with a package that Python prefers to a declared module of the same name."""
+    package = "src/fetch/digits/__init__.py"
+    move = f'Path("{package}").parent.mkdir()\nPath("src/fetch/digits.py").replace("{package}")\n'
+    back = f'Path("{package}").replace("src/fetch/digits.py")\n'
+    code = f"{move}import src.fetch.digits\n{back}"
+    replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\n{code}\nDATA_DIR")
+    return package
+
+
+def hide(project: Project) -> str:
+    """A module that DVC never hashes."""
+    project.append(".dvcignore", "/src/fetch/digits.py\n")
+    return "src/fetch/digits.py"
+
+
+@pytest.mark.parametrize("act", [add_and_remove, shadow, hide])
+def test_row_60_code_that_was_not_hashed_is_named(project: Project, act: Callable[[Project], str]) -> None:
+    path = act(project)
+    done = project.stage("fetch")
+    assert done.returncode == 1
+    assert f"fetch: {path}: was imported but is not among the hashed inputs" in done.stderr
+
+
+def test_row_60_code_of_the_project_counts_inside_a_virtual_environment_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path.parent))
+    assert imported_files({f"{tmp_path}/src/model.py": b""}) == {tmp_path / "src/model.py"}

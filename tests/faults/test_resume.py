@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 import stages.__main__
 from src.train.checkpoint import CheckpointFiles, Checkpoints, delete_oldest, shared_folder
 from src.train.classifier import Classifier
-from tests.faults.project import Project, run_stage, shared, wait_for
+from tests.faults.project import Project, restore_ctrl_c, run_stage, shared, wait_for
 
 INJECT = str(Path(__file__).parent / "inject")
 # Audit event, part of a path, how many such events pass first, seconds later.
@@ -99,6 +99,8 @@ def test_rows_1_2_3_7_a_killed_training_goes_on(to_train: Project, reproduced: P
 def guarded_training(path: Path) -> None:
     """The train stage as `python -m stages train` runs it, for a process that has imported everything already."""
     os.chdir(path)
+    # As the script does, for a signal that comes before the guard listens.
+    restore_ctrl_c()
     sys.exit(run_stage("train"))
 
 
@@ -380,18 +382,28 @@ def test_row_52_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / str(number)).write_bytes(bytes(10))
         os.utime(tmp_path / str(number), (number, number))
-    delete_oldest(tmp_path, most_files=5, most_bytes=1000)
+    own = tmp_path / "5"
+    delete_oldest(own, most_files=5, most_bytes=1000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3", "4", "5"]
-    delete_oldest(tmp_path, most_files=5, most_bytes=25)
+    delete_oldest(own, most_files=5, most_bytes=25)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "5"]
-    delete_oldest(tmp_path, most_files=5, most_bytes=1)
+    delete_oldest(own, most_files=5, most_bytes=1)
     assert [path.name for path in tmp_path.iterdir()] == ["5"]
+
+
+def test_row_64_a_clock_that_was_set_back_costs_a_training_no_checkpoint_of_its_own(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).touch()
+        os.utime(tmp_path / str(number), (number, number))
+    delete_oldest(tmp_path / "0", most_files=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "2"]
 
 
 def delete_often(folder: Path) -> None:
     for number in range(200):
-        (folder / f"{os.getpid()}-{number}").touch()
-        delete_oldest(folder, most_files=3)
+        own = folder / f"{os.getpid()}-{number}"
+        own.touch()
+        delete_oldest(own, most_files=3)
 
 
 def test_row_52_many_writers_may_delete_at_once(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_check_comes_before_the_three_stages_of_the_work() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_its_module(stage: str) -> None:
-    assert STAGES[stage]["cmd"] == f"python -EP stages/__main__.py {stage}"
+    assert STAGES[stage]["cmd"] == f"python -I stages/__main__.py {stage}"
 
 
 def code_deps(stage: str) -> list[str]:
@@ -196,6 +196,12 @@ def test_metrics_and_plots_live_in_git_and_everything_else_in_the_cache() -> Non
         assert all(isinstance(out, str) for out in stage.get("outs", []))
         for entry in [*stage.get("metrics", []), *stage.get("plots", [])]:
             assert next(iter(entry.values()))["cache"] is False
+
+
+@pytest.mark.parametrize("package", ["src", "stages"])
+def test_what_every_stage_imports_and_only_check_declares_does_nothing(package: str) -> None:
+    (docstring,) = ast.parse((REPOSITORY / package / "__init__.py").read_text()).body
+    assert isinstance(docstring, ast.Expr)
 
 
 def test_no_value_is_templated_into_a_command() -> None:

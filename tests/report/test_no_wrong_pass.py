@@ -199,7 +199,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "command changed": (
         then_relock(swap("dvc.yaml", "__main__.py evaluate", "__main__.py evaluate --kindly")),
         UNKNOWN,
-        "`evaluate`: its command is now `python -EP stages/__main__.py evaluate --kindly`",
+        "`evaluate`: its command is now `python -I stages/__main__.py evaluate --kindly`",
     ),
     "stage frozen": (then_relock(in_stage("train", frozen=True)), UNKNOWN, "`train`: its settings changed"),
     "accuracy against the tables": (

@@ -28,7 +28,7 @@ def arm(name: str, event: str, part: str, skip: str, delay: str) -> None:
     sys.addaudithook(watch)
 
 
-# As the real one would be called: python -EP SCRIPT STAGE
+# As the real one would be called: python -I SCRIPT STAGE
 sys.argv = sys.argv[2:]
 wanted, *where = os.environ["KILL_AT"].split(",")
 if sys.argv[-1] == wanted:

@@ -1,0 +1,90 @@
+"""Rows 61 to 63, 65 and 66: where, by which Python and with which streams a stage is run."""
+
+import os
+import signal
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import UserError
+from src.guard.preflight import check_packages
+from tests.faults.project import ROOT, Project
+
+INJECT = Path(__file__).parent / "inject"
+
+
+def test_row_61_code_of_another_folder_is_refused(project: Project) -> None:
+    other = project.copy(project.path.with_name("other"))
+    (project.path / "stages").rename(project.path / "unused")
+    (project.path / "stages").symlink_to(other.path / "stages")
+    done = project.stage("check")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"check: run it in {other.path}, where its code is")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_row_62_packages_in_the_home_of_a_user_are_not_imported(project: Project, tmp_path: Path) -> None:
+    # A Python that would import them, as those outside of virtual environments do.
+    venv.create(tmp_path / "python", system_site_packages=True, symlinks=True)
+    python = tmp_path / "python/bin/python"
+    own = tmp_path / "python" / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    (own / "packages.pth").write_text(sysconfig.get_path("purelib"))
+    home = tmp_path / "home/.local" / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    home.mkdir(parents=True)
+    (home / "usercustomize.py").write_text("import os\nos._exit(99)\n")
+    assert project.run(str(python), "-c", "", HOME=str(tmp_path / "home")).returncode == 99
+    command = project.read_yaml("dvc.yaml")["stages"]["check"]["cmd"].split()
+    assert command.pop(0) == "python"
+    done = project.run(str(python), *command, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+
+
+def python_without_packages(folder: Path) -> str:
+    """A PATH whose `python` has none, as where no environment is active."""
+    folder.mkdir()
+    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    (folder / "python").chmod(0o755)
+    return f"{folder}{os.pathsep}{os.defpath}"
+
+
+def test_row_63_a_python_without_packages_loses_nothing_and_is_named(project: Project, tmp_path: Path) -> None:
+    before, lock = project.results(), project.lock()
+    project.set(epochs=1)
+    done = project.dvc("repro", PATH=python_without_packages(tmp_path / "bin"))
+    assert done.returncode != 0
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("check:")]
+    assert "has no package " in line
+    assert "`. .venv/bin/activate`" in line
+    assert "Traceback" not in done.stderr
+    assert (project.results(), project.lock()) == (before, lock)
+
+
+def test_row_63_a_missing_package_is_named(tmp_path: Path) -> None:
+    check_packages(ROOT / "requirements.txt")
+    (tmp_path / "requirements.txt").write_text("numpy==0\nno-such-package==1\n")
+    with pytest.raises(UserError, match=r"has no package no-such-package; DVC runs the `python` that is first on PATH"):
+        check_packages(tmp_path / "requirements.txt")
+
+
+def test_row_65_closed_streams_hinder_no_stage(project: Project) -> None:
+    done = project.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
+    assert done.returncode == 0
+    assert (project.path / "logs/fetch.lock").read_text().isdecimal()
+
+
+def test_row_65_what_a_terminal_cannot_show_is_printed_nevertheless(project: Project) -> None:
+    code = r"import sys; sys.path[:0] = '.'; from src.guard.streams import *; open_streams(); print('\u2026\udcff')"
+    done = project.run("python", "-c", code, PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stdout) == (0, "\\u2026\\udcff\n")
+
+
+def test_row_66_ctrl_c_before_the_guard_listens_gives_no_traceback(project: Project) -> None:
+    path = f"{INJECT}{os.pathsep}{project.env['PATH']}"
+    kill = "fetch,SIGINT,open,src/guard/signals.py,0,0"
+    done = project.run(
+        "python", "-I", "stages/__main__.py", "fetch", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
