@@ -6,7 +6,7 @@ from src.core.errors import UserError
 from src.core.interval import wilson_interval
 from src.report.revision import Revision
 from src.report.statistics import mcnemar_p
-from src.report.tables import Mistake, read_confusion, read_f1, read_mistakes, read_number_of_images
+from src.report.tables import Mistake, read_classes, read_confusion, read_f1, read_mistakes
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,15 @@ def compare_behaviour(base: Revision, head: Revision) -> Behaviour:
     """
     if base.data is None or base.data != head.data:
         raise UserError("the data changed, so the two models were not scored on the same test images")
-    images = read_number_of_images(head)
-    if images != read_number_of_images(base):
-        raise UserError("the two test sets differ in size")
+    classes = _images(head)
+    if classes != _images(base):
+        raise UserError("the data is the same, but plots/per_class.csv has other numbers of images")
+    images = sum(classes.values())
     old, new = read_mistakes(base), read_mistakes(head)
     if images < 1 or any(not 0 <= index < images for index in {*old, *new}):
         raise UserError("plots/errors.csv names images beyond those that plots/per_class.csv counts")
+    if any(old[index].actual != new[index].actual for index in old.keys() & new.keys()):
+        raise UserError("the data is the same, but plots/errors.csv has other labels for it")
     broken = [new[index] for index in sorted(new.keys() - old.keys())]
     fixed = [old[index] for index in sorted(old.keys() - new.keys())]
     return Behaviour(
@@ -76,6 +79,11 @@ def _confusion_changes(old: dict[tuple[int, int], int], new: dict[tuple[int, int
     changes = {pair: new.get(pair, 0) - old.get(pair, 0) for pair in {*old, *new} if pair[0] != pair[1]}
     changed = [(pair, change) for pair, change in changes.items() if change]
     return dict(sorted(changed, key=lambda item: (-abs(item[1]), item[0])))
+
+
+def _images(revision: Revision) -> dict[int, int]:
+    """Number of test images by class."""
+    return {label: images for label, (images, *_) in read_classes(revision).items()}
 
 
 def _pairs(old: dict[int, float], new: dict[int, float]) -> dict[int, tuple[float, float]]:

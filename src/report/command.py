@@ -4,6 +4,7 @@ Nothing of a branch is run, and nothing is fetched, checked out or read from DVC
 """
 
 import argparse
+import signal
 import sys
 import traceback
 from dataclasses import replace
@@ -15,14 +16,15 @@ from src.report.compare import REPRODUCED, choose_policy, compare, could_not_tel
 from src.report.document import Data, Document, Message
 from src.report.escape import visible
 from src.report.evidence import accumulated_reasons, no_reference
+from src.report.git import find_commit, find_root
 from src.report.lineage import find_lineage
 from src.report.markdown import render_markdown
 from src.report.page import render_page
 from src.report.revision import Revision, read_revision
-from src.report.snapshot import find_commit, find_root
 from src.report.verdict import Outcome, Reason
 
 FOLDER = Path("report")
+LONGEST_SECONDS = 120  # a report takes two
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         help="whether running HEAD's pipeline again gave its results",
     )
     arguments = parser.parse_args(argv)
+    # No branch may keep a reviewer, or the workflow that comments, waiting.
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(LONGEST_SECONDS)
     try:
         # An old verdict must not outlive a report that breaks.
         for name in ("report.md", "report.html"):
@@ -55,6 +60,12 @@ def main(argv: list[str] | None = None) -> int:
         except Exception:
             traceback.print_exc()
             return Outcome.UNKNOWN.value
+    finally:
+        signal.alarm(0)
+
+
+def _give_up(*_: object) -> None:
+    raise UserError(f"took more than {LONGEST_SECONDS} seconds, which the report allows no branch")
 
 
 def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Document, Outcome]:
@@ -66,6 +77,10 @@ def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Docum
         old, new = read_revision(root, base), read_revision(root, head)
         reasons = _accumulated(root, old, new)
         lineage = find_lineage(root, base, head)
+        if lineage.begins != 1:
+            began = "began more than once from " if lineage.begins else "has no commit in common with "
+            text = ["the branch ", began, Data(base), ": compared with that revision itself"]
+            reasons.append(Reason(Outcome.PASS, text))
         if lineage.behind:
             begin = read_revision(root, lineage.commit)
             # Today's rules apply, and a branch cannot escape judgement by starting from a commit without results.

@@ -59,15 +59,27 @@ def _evaluator(stage: str, base: Revision, head: Revision) -> list[Reason]:
         )
     elif own:
         reasons.append(Reason(Outcome.UNKNOWN, ["the evaluator changed, ", *listed(own), ": ", ADVICE]))
-    if shared:
+    if shared and not own and _same_model(stage, base, head) and not _same_results(stage, base, head):
+        reasons.append(
+            Reason(Outcome.UNKNOWN, ["the same model got other scores from ", *listed(shared), ": ", ADVICE])
+        )
+    elif shared:
         reasons.append(Reason(Outcome.PASS, ["the evaluation uses code that changed: ", *listed(shared)]))
     return reasons
 
 
+def _same_model(stage: str, base: Revision, head: Revision) -> bool:
+    """Whether both scored the same model in the same way, by the hashes in dvc.lock and the evaluator's params."""
+    old, new = base.pipeline.locked.get(stage), head.pipeline.locked.get(stage)
+    if old is None or new is None or old.deps.get(MODEL) is None:
+        return False
+    return (old.deps.get(MODEL), old.params) == (new.deps.get(MODEL), new.params)
+
+
 def _same_results(stage: str, base: Revision, head: Revision) -> bool:
     """Whether both scored the same model, and every metric and table came out the same."""
-    old, new = base.pipeline.locked[stage], head.pipeline.locked.get(stage)
-    if new is None or old.deps.get(MODEL) is None or old.deps.get(MODEL) != new.deps.get(MODEL):
+    if not _same_model(stage, base, head):
         return False
+    old, new = base.pipeline.locked[stage], head.pipeline.locked[stage]
     scored = [path for path in old.outs if path in TABLES or path in base.metrics]
     return bool(scored) and all(old.outs[path] == new.outs.get(path) for path in scored)

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from src.report.document import Data, Message, Paragraph, Section, Sentence, cut
-from src.report.pipeline import Stage
+from src.report.document import Data, Message, Paragraph, Section, Sentence, cut, listed
+from src.report.pipeline import Out, Stage
 from src.report.revision import Revision
 from src.report.verdict import Outcome, Reason
 
 MOST_SHOWN = 40
+MOST_NAMED = 3  # changes of one stage in the verdict
+# Options of an output that decide only how it is shown.
+SHOWN = {"desc", "type", "labels", "meta", "template", "x", "y", "x_label", "y_label", "title", "header"}
 
 
 @dataclass(frozen=True)
@@ -31,57 +34,101 @@ def compare_definitions(base: Revision, head: Revision) -> list[Change]:
     old, new = base.pipeline.stages, head.pipeline.stages
     if not old:
         return []
+    sources = _Sources.of(base)
     changes = [Change(name, ["was removed"], True) for name in old if name not in new]
-    changes += [Change(name, ["is new"], False) for name in new if name not in old]
-    changes += [change for name in old if name in new for change in _stage_changes(name, old[name], new[name])]
+    changes += [change for name in new if name not in old for change in _new_stage(name, new[name], sources)]
+    changes += [change for name in old if name in new for change in _stage_changes(name, old[name], new[name], sources)]
     changed = [path for path in {**base.rules, **head.rules} if base.rules.get(path) != head.rules.get(path)]
     return [*changes, *(Change(path, [_became(path, base, head)], True) for path in changed)]
 
 
 def definition_reasons(changes: list[Change]) -> list[Reason]:
-    """The changes as reasons: somebody has to read what loosens a definition."""
+    """One reason for each stage or file: somebody has to read what loosens a definition."""
     return [
-        Reason(
-            Outcome.UNKNOWN if change.loosens else Outcome.PASS,
-            [
-                "definition changed: ",
-                *_sentence(change),
-                "; read it, hashes cannot tell whether it is right" if change.loosens else "",
-            ],
-        )
-        for change in changes
+        _reason(subject, [change for change in changes if change.subject == subject])
+        for subject in dict.fromkeys(change.subject for change in changes)
     ]
 
 
 def definition_section(changes: list[Change]) -> Section:
     """The changes as a part of the report."""
-    return Section(
-        "Stage definitions",
-        [cut([_sentence(change) for change in changes], MOST_SHOWN) if changes else Paragraph(["No stage changed."])],
-    )
+    sentences: list[Sentence] = [[Data(change.subject), ": ", *change.text] for change in changes]
+    return Section("Stage definitions", [cut(sentences, MOST_SHOWN) if changes else Paragraph(["No stage changed."])])
 
 
-def _stage_changes(name: str, old: Stage, new: Stage) -> Iterator[Change]:
+def _reason(subject: str, changes: list[Change]) -> Reason:
+    loosening = [change for change in changes if change.loosens]
+    named = [*loosening, *(change for change in changes if not change.loosens)]
+    words = [part for change in named[:MOST_NAMED] for part in (", ", *change.text)][1:]
+    more = f" and {len(named) - MOST_NAMED} more changes" if len(named) > MOST_NAMED else ""
+    advice = "; read it, hashes cannot tell whether it is right" if loosening else ""
+    outcome = Outcome.UNKNOWN if loosening else Outcome.PASS
+    return Reason(outcome, ["definition changed: ", Data(subject), ": ", *words, more, advice])
+
+
+def _new_stage(name: str, stage: Stage, sources: "_Sources") -> Iterator[Change]:
+    yield Change(name, ["is new and runs ", Message(stage.command)], False)
+    yield from _made_sources(name, stage.outs, sources)
+
+
+def _stage_changes(name: str, old: Stage, new: Stage, sources: "_Sources") -> Iterator[Change]:
     if old.command != new.command:
         yield Change(name, ["its command is now ", Message(new.command)], True)
     if old.settings != new.settings:
         yield Change(name, ["its settings changed: ", Data({**old.settings, **new.settings})], True)
-    for what, before, after in (
-        ("dependency", old.deps, new.deps),
-        ("param", _params(old), _params(new)),
-        ("output", list(old.outs), list(new.outs)),
-    ):
-        yield from _differences(name, what, before, after)
+    yield from _differences(name, "dependency", old.deps, new.deps)
+    yield from _differences(name, "param", _params(old), _params(new))
+    yield from _differences(name, "output", list(old.outs), list(new.outs))
+    yield from _made_sources(name, [path for path in new.outs if path not in old.outs], sources)
     for path in old.outs:
         if path in new.outs and old.outs[path] != new.outs[path]:
-            moved = (old.outs[path].kind, old.outs[path].cached) != (new.outs[path].kind, new.outs[path].cached)
-            yield Change(name, ["output ", Data(path), " has other options"], moved)
+            loosens = _decisive(old.outs[path]) != _decisive(new.outs[path])
+            yield Change(name, ["output ", Data(path), " has other options"], loosens)
 
 
-def _differences(name: str, what: str, old: Iterable[str], new: Iterable[str]) -> Iterator[Change]:
-    before, after = list(old), list(new)
-    yield from (Change(name, [f"{what} ", Data(item), " was removed"], True) for item in before if item not in after)
-    yield from (Change(name, [f"{what} ", Data(item), " is new"], False) for item in after if item not in before)
+def _differences(name: str, what: str, old: list[str], new: list[str]) -> Iterator[Change]:
+    if removed := [item for item in old if item not in new]:
+        yield Change(name, [f"{what} removed: ", *listed(removed)], True)
+    if added := [item for item in new if item not in old]:
+        yield Change(name, [f"{what} new: ", *listed(added)], False)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """What the base has in git and no stage of it makes.
+
+    Attributes:
+        held: Files, and the folders that hold one.
+        deps: Dependencies of stages.
+    """
+
+    held: frozenset[str]
+    deps: frozenset[str]
+
+    @classmethod
+    def of(cls, base: Revision) -> "_Sources":
+        made = base.pipeline.producers
+        files = [file for file in base.files if not any(part in made for part in _up(file))]
+        deps = {path for stage in base.pipeline.stages.values() for path in stage.deps if path not in made}
+        return cls(frozenset(part for file in files for part in _up(file)), frozenset(deps))
+
+
+def _made_sources(name: str, outs: Iterable[str], sources: _Sources) -> Iterator[Change]:
+    """Outputs that take the place of a source: git would no longer have what other stages run."""
+    made = [path for path in outs if path in sources.held or any(part in sources.deps for part in _up(path))]
+    if made:
+        yield Change(name, ["makes what was a source: ", *listed(made)], True)
+
+
+def _up(path: str) -> Iterator[str]:
+    """The path, and every folder that it lies in."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _decisive(out: Out) -> dict[str, object]:
+    return {"kind": out.kind, **{name: value for name, value in out.options.items() if name not in SHOWN}}
 
 
 def _params(stage: Stage) -> list[str]:
@@ -94,7 +141,3 @@ def _became(path: str, base: Revision, head: Revision) -> str:
     if path not in base.rules:
         return "is new"
     return "was removed" if path not in head.rules else "changed"
-
-
-def _sentence(change: Change) -> Sentence:
-    return [Data(change.subject), ": ", *change.text]

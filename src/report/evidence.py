@@ -45,6 +45,17 @@ def read_seeds(old: Revision, new: Revision, measured: str | None) -> Seeds:
     return Seeds(*(find(known, revision.data, revision.params.get(PARAMS, {})) for revision in (old, new)))
 
 
+def noise_reasons(base: Revision, head: Revision) -> list[Reason]:
+    """A word on measurements that the change brings or edits: from then on, they excuse losses."""
+    if head.noise == base.noise:
+        return []
+    try:
+        parse_noise(head.noise or "[]", f"{NOISE} of {head.name}")
+    except UserError as error:
+        return [Reason(Outcome.FAIL, [Message(error)])]
+    return [Reason(Outcome.PASS, [f"This change edits {NOISE}; it is judged by the base's."])]
+
+
 def weigh(rows: Sequence[Row], p_chance: float | None, seeds: Seeds) -> list[Row]:
     """Decide whether seeds or chance explain the losses beyond the tolerance.
 

@@ -17,6 +17,7 @@ from src.report.statistics import split_variance, t_limit, t_p
 
 NOISE = "metrics_noise.json"
 ACCURACY = ("metrics/eval.json", "test_acc")
+ROUNDING = 1e-6
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -98,11 +99,25 @@ def parse_noise(text: str, where: str) -> list[Measurement]:
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise UserError(f"{where}: {'; '.join(problems)}") from error
     for number, found in enumerate(measurements):
-        if len(found.wrong_in) != len(found.seeds) + 1 or ACCURACY[1] not in found.metrics.get(ACCURACY[0], {}):
-            raise UserError(f"{where}: {number}: expected {ACCURACY[1]} and one more wrong_in than there are seeds")
-        if sum(found.wrong_in) < 2:
-            raise UserError(f"{where}: {number}: wrong_in: expected the counts of at least 2 test images")
+        if problem := _impossible(found):
+            raise UserError(f"{where}: {number}: {problem}")
     return measurements
+
+
+def _impossible(found: Measurement) -> str:
+    """What no trainings can have given, or an empty string."""
+    file, name = ACCURACY
+    seeds, images = len(found.seeds), sum(found.wrong_in)
+    if len(found.wrong_in) != seeds + 1 or name not in found.metrics.get(file, {}):
+        return f"expected {name} and one more wrong_in than there are seeds"
+    if images < 2:
+        return "wrong_in: expected the counts of at least 2 test images"
+    # The accuracies of the seeds differ most if the same seeds are wrong wherever any is.
+    errors = [sum(found.wrong_in[wrong:]) / images for wrong in range(1, seeds + 1)]
+    spread = found.metrics[file][name]
+    if abs(1 - statistics.mean(errors) - spread.mean) > ROUNDING or spread.std > statistics.stdev(errors) + ROUNDING:
+        return f"{name}: no accuracies that fit wrong_in have a mean of {spread.mean} and a std of {spread.std}"
+    return ""
 
 
 def find(measurements: Sequence[Measurement], data: str | None, params: Mapping[str, Any]) -> Measurement | None:

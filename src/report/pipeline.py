@@ -3,8 +3,7 @@
 import posixpath
 from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -151,6 +150,8 @@ class _Recorded(BaseModel):
 class _DvcLock(BaseModel):
     model_config = ConfigDict(strict=True)
 
+    # Without it, DVC reads the whole file in another format.
+    version: Literal["2.0"] = Field(default="2.0", alias="schema")
     stages: dict[str, _Recorded] = {}
 
 
@@ -162,7 +163,7 @@ def read_pipeline(snapshot: Snapshot) -> Pipeline:
     """
     declared = _validated(_DvcYaml, snapshot, "dvc.yaml")
     recorded = _validated(_DvcLock, snapshot, "dvc.lock")
-    stages = {name: _stage(stage) for name, stage in declared.stages.items()}
+    stages = {name: _stage(stage, f"dvc.yaml of {snapshot.name}: {name}") for name, stage in declared.stages.items()}
     _check_outs(stages, f"dvc.yaml of {snapshot.name}")
     locked = {
         name: Locked(
@@ -191,7 +192,7 @@ def _validated(schema: type[_Schema], snapshot: Snapshot, path: str) -> _Schema:
         raise UserError(f"{where}: {'; '.join(problems[:MOST_PROBLEMS])}") from error
 
 
-def _stage(declared: _Declared) -> Stage:
+def _stage(declared: _Declared, where: str) -> Stage:
     params: dict[str, list[str] | None] = {}
     for entry in declared.params:
         for file, names in ({PARAMS: [entry]} if isinstance(entry, str) else entry).items():
@@ -201,6 +202,8 @@ def _stage(declared: _Declared) -> Stage:
     for kind in ("outs", "metrics", "plots"):
         for entry in getattr(declared, kind):
             for path, options in ({entry: None} if isinstance(entry, str) else entry).items():
+                if path in outs:
+                    raise UserError(f"{where}: {path} is listed twice")
                 outs[path] = Out(kind, options or {})
     given = {"frozen": declared.frozen, "always_changed": declared.always_changed}
     settings = {name: value for name, value in given.items() if value is not None}
@@ -208,10 +211,11 @@ def _stage(declared: _Declared) -> Stage:
 
 
 def _check_outs(stages: dict[str, Stage], where: str) -> None:
-    outs = sorted(path for stage in stages.values() for path in stage.outs)
-    for path, after in pairwise(outs):
-        if path == after or after.startswith(f"{path}/"):
-            raise UserError(f"{where}: {after} is made by more than one stage")
+    outs = Counter(path for stage in stages.values() for path in stage.outs)
+    for path, count in outs.items():
+        inside = any(path[:end] in outs for end, char in enumerate(path) if char == "/")
+        if count > 1 or inside:
+            raise UserError(f"{where}: {path} is made by more than one stage, or is in a folder that is an output")
 
 
 def _by_path(items: list[_Item], where: str) -> dict[str, str | None]:

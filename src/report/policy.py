@@ -1,6 +1,7 @@
 """The schema of metrics_policy.yaml: what a change may do to each metric."""
 
 import math
+import re
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -52,6 +53,14 @@ class Policy(BaseModel):
 
     metrics: dict[str, dict[str, Rule]]
     reference: str | None = Field(default=None, min_length=1)
+
+    @field_validator("reference")
+    @classmethod
+    def _is_whole(cls, value: str | None) -> str | None:
+        # Whoever may push can make a tag, or another commit, of the same few digits.
+        if value and re.fullmatch(r"[0-9a-f]{4,39}", value):
+            raise ValueError("expected a tag or a whole hash of 40 digits")
+        return value
 
     @model_validator(mode="after")
     def _has_a_reference(self) -> Self:

@@ -6,10 +6,11 @@ from typing import Any
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
+from src.report.git import find_commit
 from src.report.noise import NOISE
 from src.report.pipeline import PARAMS, Pipeline, read_pipeline
 from src.report.safe_yaml import LARGEST_JSON, LARGEST_YAML, parse_json, parse_yaml
-from src.report.snapshot import IGNORE, Snapshot, find_commit, open_snapshot
+from src.report.snapshot import IGNORE, Snapshot, open_snapshot
 from src.report.stale import Finding, edited_outputs, stale_stages
 
 POLICY = "metrics_policy.yaml"
@@ -21,8 +22,9 @@ TILES = "plots/error_tiles.png"
 TABLES = ("plots/errors.csv", "plots/confusion.csv", "plots/per_class.csv", "plots/history.csv")
 LARGEST_TABLE = 20_000_000  # bytes
 LARGEST_PICTURE = 10_000_000  # bytes
-# Besides dvc.yaml, these decide how DVC treats a file: a change of them may hide another change.
-RULES = (IGNORE, ".gitattributes", ".dvc/config")
+DVC_FOLDER, DVC_TEMPLATES = ".dvc/", ".dvc/plots/"
+# What runs the checks of a branch: where a branch edits it, its checks prove little.
+CHECKS = (".github/", "Makefile", "install.py", "src/audit/", "src/report/")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Revision:
         params: As `metrics`.
         stale: Where dvc.lock does not match what is declared.
         edited: Outputs whose content does not match dvc.lock.
+        files: Paths of all files in git; of the working tree, of those that git does not ignore.
         rules: MD5 of each file, besides dvc.yaml, that tells DVC or git what a path holds.
+        checks: MD5 of each file in CHECKS.
         receipts: Text of the receipt of each stage that declares one, or None if it is missing.
         tables: Text of each of TABLES, or None if it is missing.
         tiles: PNG of the misclassified digits in the order of plots/errors.csv, or None.
@@ -57,7 +61,9 @@ class Revision:
     params: dict[str, dict[str, Any]]
     stale: list[Finding]
     edited: list[Finding]
+    files: frozenset[str]
     rules: dict[str, str | None]
+    checks: dict[str, str | None]
     receipts: dict[str, str | None]
     tables: dict[str, str | None]
     tiles: bytes | None
@@ -110,6 +116,7 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
     pipeline = read_pipeline(snapshot)
     metrics, unreadable, elsewhere = _metrics(snapshot, pipeline)
     params = _params(snapshot, pipeline)
+    files = sorted(snapshot.everything())
     return Revision(
         name=name,
         commit=commit,
@@ -120,7 +127,9 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
         params={path: flatten(content) for path, content in params.items()},
         stale=stale_stages(pipeline, snapshot, params),
         edited=edited_outputs(pipeline, snapshot),
-        rules=_rules(snapshot),
+        files=frozenset(files),
+        rules=_rules(snapshot, files),
+        checks={path: snapshot.md5(path) for path in files if path.startswith(CHECKS)},
         receipts={
             stage: _text(snapshot, receipt_path(stage), LARGEST_JSON)
             for stage, declared in pipeline.stages.items()
@@ -178,15 +187,17 @@ def _parsed(content: bytes, path: str, name: str) -> Any:
             raise UserError(f"{path} of {name}: expected YAML or JSON, the only formats that the report reads")
 
 
-def _rules(snapshot: Snapshot) -> dict[str, str | None]:
-    """Hashes of RULES and of DVC's other files, in any folder of the repository."""
+def _rules(snapshot: Snapshot, files: list[str]) -> dict[str, str | None]:
+    """Hashes of the files that tell DVC or git what a path holds; a change of one may hide another change."""
     found: dict[str, str | None] = {}
-    for path in sorted(snapshot.everything()):
+    for path in files:
         name = PurePosixPath(path).name
         if name == IGNORE and path != IGNORE:
             raise UserError(f"{path} of {snapshot.name}: hides files from DVC; move its lines to {IGNORE}")
         nested = name in ("dvc.yaml", "dvc.lock") and path != name
-        if path in RULES or name == ".gitattributes" or name.endswith(".dvc") or nested:
+        # DVC's settings, and objects of its cache, which it may trust.
+        own = path.startswith(DVC_FOLDER) and not path.startswith(DVC_TEMPLATES)
+        if name in (IGNORE, ".gitattributes") or name.endswith(".dvc") or nested or own:
             found[path] = snapshot.md5(path)
     return found
 

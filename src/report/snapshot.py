@@ -18,6 +18,7 @@ from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
 from src.core.receipt import folder_md5
+from src.report.git import git_environment, run_git
 
 IGNORE = ".dvcignore"
 # What DVC ignores in every repository.
@@ -25,16 +26,8 @@ ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 # A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
 MOST_STARS = 3
 LARGEST_IGNORE = 20_000  # bytes
-LARGEST_BLOB = 100_000_000  # bytes
+LARGEST_TOTAL = 100_000_000  # bytes of all files that are read from a commit; one object may be many files
 LARGEST_LISTING = 16_000_000  # bytes of `git ls-tree`, about 200,000 files
-# A partial clone would fetch missing objects, and a replaced object does not match its hash.
-GIT_ENVIRONMENT = {
-    "GIT_ALLOW_PROTOCOL": "none",
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-}
 
 
 class LinkError(UserError):
@@ -133,6 +126,7 @@ class Commit(Snapshot):
         super().__init__(name)
         self._entries = _list_tree(name, root, commit)
         self._blobs = blobs
+        self._left = LARGEST_TOTAL
 
     def _size(self, path: str) -> int | None:
         entry = self._entries.get(path)
@@ -147,8 +141,9 @@ class Commit(Snapshot):
     def _content(self, path: str) -> bytes:
         self._check_kind(path)
         entry = self._entries[path]
-        if entry.size > LARGEST_BLOB:
-            raise UserError(f"{path} of {self.name}: expected at most {LARGEST_BLOB:,} bytes, got {entry.size:,}")
+        self._left -= entry.size
+        if self._left < 0:
+            raise UserError(f"{path} of {self.name}: the report reads at most {LARGEST_TOTAL:,} bytes of a commit")
         requests, answers = self._blobs.stdin, self._blobs.stdout
         assert requests is not None
         assert answers is not None
@@ -156,7 +151,9 @@ class Commit(Snapshot):
         requests.flush()
         if answers.readline() != f"{entry.object_name} blob {entry.size}\n".encode():
             raise UserError(f"{path} of {self.name}: git cannot read it; try `git fsck`")
-        return answers.read(entry.size + 1)[:-1]
+        content = answers.read(entry.size)
+        answers.read(1)
+        return content
 
     def _files_under(self, folder: str) -> list[str]:
         files = [path for path in self._entries if path.startswith(f"{folder}/")]
@@ -240,7 +237,7 @@ def open_snapshot(root: Path, name: str, commit: str | None) -> Iterator[Snapsho
         return
     command = ["git", "cat-file", "--batch"]
     with subprocess.Popen(
-        command, cwd=root, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command, cwd=root, env=git_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as blobs:
         try:
             yield Commit(name, root, commit, blobs)
@@ -248,61 +245,9 @@ def open_snapshot(root: Path, name: str, commit: str | None) -> Iterator[Snapsho
             blobs.kill()
 
 
-def find_root() -> Path:
-    """Top folder of the repository that contains the current directory.
-
-    Raises:
-        UserError: If there is none.
-    """
-    try:
-        return Path(os.fsdecode(run_git(Path(), "rev-parse", "--show-toplevel")).rstrip("\n"))
-    except UserError as error:
-        raise UserError(f"{Path().resolve()}: expected a folder of a git repository; {error}") from error
-
-
-def find_commit(root: Path, name: str) -> str:
-    """Full hash of the commit with this name: anything that git accepts, or the name of a DVC experiment.
-
-    Raises:
-        UserError: If there is none.
-    """
-    try:
-        try:
-            found = run_git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name)
-        except UserError:
-            found = _find_experiment(root, name)
-        # Twice, since the first call may find a file or a folder.
-        return (
-            run_git(root, "rev-parse", "--verify", "--quiet", f"{found.decode().strip()}^{{commit}}").decode().strip()
-        )
-    except (UserError, ValueError) as error:
-        advice = f"try `git fetch`, or origin/{name} for a branch that only the remote has"
-        raise UserError(f"{name}: is not a revision in this clone; {advice}") from error
-
-
-def run_git(root: Path, *words: str) -> bytes:
-    """Output of a git command.
-
-    Raises:
-        UserError: If it fails.
-    """
-    done = subprocess.run(["git", *words], cwd=root, env=_environment(), capture_output=True, check=False)
-    if done.returncode:
-        raise UserError(f"git {words[0]}: {' '.join(done.stderr.decode(errors='replace').split()) or 'failed'}")
-    return done.stdout
-
-
-def _find_experiment(root: Path, name: str) -> bytes:
-    references = run_git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").decode().splitlines()
-    found = {line.split()[0] for line in references if line.split("/")[-1] == name}
-    if len(found) != 1:
-        raise UserError(f"{name}: expected the name of one experiment, got that of {len(found)}")
-    return found.pop().encode()
-
-
 def _list_tree(name: str, root: Path, commit: str) -> dict[str, _Entry]:
     command = ["git", "ls-tree", "-r", "-z", "-l", "--full-tree", commit]
-    with subprocess.Popen(command, cwd=root, env=_environment(), stdout=subprocess.PIPE) as listing:
+    with subprocess.Popen(command, cwd=root, env=git_environment(), stdout=subprocess.PIPE) as listing:
         assert listing.stdout
         text = listing.stdout.read(LARGEST_LISTING + 1)
         if len(text) > LARGEST_LISTING:
@@ -322,8 +267,7 @@ def _list_tree(name: str, root: Path, commit: str) -> dict[str, _Entry]:
         if path in entries or {"", ".", "..", ".git"} & set(path.split("/")):
             raise UserError(f"{path} of {name}: is not a path that git can check out, or appears twice")
         entries[path] = _Entry(mode, object_name, 0 if size == "-" else int(size))
+    for path in entries:
+        if any(path[:end] in entries for end, char in enumerate(path) if char == "/"):
+            raise UserError(f"{path} of {name}: is in a folder that is a file, too")
     return entries
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, **GIT_ENVIRONMENT}

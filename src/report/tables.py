@@ -4,11 +4,13 @@ import csv
 import io
 import math
 from dataclasses import dataclass
+from itertools import islice
 
 from src.core.errors import UserError
 from src.report.revision import Revision
 
 LARGEST = 1e9
+MOST_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,6 @@ def read_classes(revision: Revision) -> dict[int, tuple[int, float, float, float
     return classes
 
 
-def read_number_of_images(revision: Revision) -> int:
-    """Size of the test set.
-
-    Raises:
-        UserError: If the table of classes is missing or malformed.
-    """
-    return sum(int(images) for (images,) in _read(revision, "plots/per_class.csv", ("images",)))
-
-
 def read_history(revision: Revision, columns: tuple[str, ...]) -> list[dict[str, float]]:
     """The named columns of the training history, one dictionary per epoch, sorted by epoch; values may be NaN.
 
@@ -110,9 +103,12 @@ def _read(revision: Revision, path: str, columns: tuple[str, ...], finite: bool 
     if text is None:
         raise UserError(f"{where}: is missing")
     try:
-        rows = [tuple(float(row[column]) for column in columns) for row in csv.DictReader(io.StringIO(text))]
+        reader = islice(csv.DictReader(io.StringIO(text)), MOST_ROWS + 1)
+        rows = [tuple(float(row[column]) for column in columns) for row in reader]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{where}: expected numbers in the columns {', '.join(columns)}") from error
+    if len(rows) > MOST_ROWS:
+        raise UserError(f"{where}: expected at most {MOST_ROWS:,} rows")
     # No real class, count or score is near the bound. It keeps the report's own sentences short.
     if finite and not all(abs(value) < LARGEST for row in rows for value in row):
         raise UserError(f"{where}: expected numbers below {LARGEST:g} in the columns {', '.join(columns)}")

@@ -1,15 +1,18 @@
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from src.report.compare import compare
 from src.report.document import Document
+from src.report.git import find_root
 from src.report.markdown import render_markdown
 from src.report.revision import read_revision
-from src.report.snapshot import find_root
 from src.report.verdict import Outcome
 from tests.report.history import History
+from tests.report.server import Server
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +26,19 @@ def history(_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> His
     shutil.copytree(_base, tmp_path / "clone", symlinks=True)
     monkeypatch.chdir(tmp_path / "clone")
     return History(tmp_path / "clone")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    contacts = list(server.contacts)
+    server.http.shutdown()
+    thread.join()
+    server.http.server_close()
+    assert contacts == [], "somebody was contacted"
 
 
 def judge(base: str = "main", head: str | None = None) -> tuple[Outcome, str]:

@@ -91,6 +91,20 @@ def test_a_report_that_breaks_leaves_no_old_verdict(
     assert not (history.path / "report/report.html").exists()
 
 
+def test_a_branch_that_takes_too_long_is_given_up(
+    history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def endless(*_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("src.report.command.LONGEST_SECONDS", 1)
+    monkeypatch.setattr("src.report.command.compare", endless)
+    assert main(["main"]) == 2
+    assert "report: took more than 1 seconds" in capsys.readouterr().err
+    assert "### ❓ Could not tell" in (history.path / "report/report.md").read_text()
+
+
 def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(str(tmp_path))
     assert main(["main"]) == 2

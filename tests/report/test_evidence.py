@@ -24,7 +24,11 @@ RULE = Rule(better="higher", tolerated=0.001, gates=True, mcnemar=True)
 def measured(std: float, data: str = "abc.dir", params: dict[str, object] | None = None) -> Measurement:
     """Three seeds with this standard deviation of the accuracy."""
     runs = [
-        {"seed": seed, "metrics": {FILE: {"test_acc": 0.988 + seed * std, "test_f1": 0.988 + seed * std}}, "wrong": []}
+        {
+            "seed": seed,
+            "metrics": {FILE: {"test_acc": 0.988 - seed * std, "test_f1": 0.988 - seed * std}},
+            "wrong": range(min(IMAGES, round((0.012 + seed * std) * IMAGES))),
+        }
         for seed in range(3)
     ]
     return measure_noise(data, params or {}, "a machine", IMAGES, runs)
@@ -147,6 +151,33 @@ def test_a_branch_cannot_begin_where_the_rules_were_lax(history: History) -> Non
     history.commit("strict again")
     assert history.git("merge-base", "main", "theirs") == lax
     assert run("main", "theirs")[0] is Outcome.FAIL
+
+
+def test_a_branch_cannot_choose_where_it_began(history: History) -> None:
+    """After main has merged a bad commit, a branch that merges it and an older main has two merge bases."""
+    start = history.git("rev-parse", "main")
+    history.git("switch", "-q", "-c", "side")
+    history.write_results(range(0, 3000, 10))
+    history.relock()
+    bad = history.commit("bad")
+    history.git("switch", "-q", "main")
+    history.write("README.md", "more")
+    good = history.commit("good")
+    merge = ("commit-tree", "-m", "merged", "-p", good, "-p", bad)
+    history.git("reset", "-q", "--hard", history.git(*merge, f"{good}^{{tree}}"))
+    history.git("switch", "-q", "-c", "theirs", history.git(*merge, f"{bad}^{{tree}}"))
+    history.write("README.md", "theirs")
+    history.commit("as bad")
+    assert set(history.git("merge-base", "--all", "main", "theirs").split()) == {good, bad}
+    outcome, markdown = run("main", "theirs")
+    assert outcome is Outcome.FAIL
+    assert "the branch began more than once from `main`: compared with that revision itself" in markdown
+    history.git("switch", "-q", "--orphan", "unrelated")
+    history.git("checkout", "-q", start, "--", ".")
+    history.commit("no history")
+    outcome, markdown = run("main", "unrelated")
+    assert outcome is Outcome.PASS
+    assert "the branch has no commit in common with `main`: compared with that revision itself" in markdown
 
 
 def test_small_losses_add_up(history: History) -> None:

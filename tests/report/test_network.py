@@ -1,57 +1,17 @@
 """A branch cannot make the report contact anybody, use the reviewer's credentials or fill the reviewer's cache."""
 
 import subprocess
-import threading
 import urllib.request
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from src.core.errors import UserError
-from src.report.snapshot import run_git
+from src.report.git import run_git
 from src.report.verdict import Outcome
 from tests.report.history import History
+from tests.report.server import Server
 from tests.report.test_no_wrong_pass import METRIC, substitute, verdict_of
-
-
-class Server:
-    """Listens on the loopback interface and notes every request."""
-
-    def __init__(self) -> None:
-        contacts: list[str] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                contacts.append(f"{self.command} {self.path} {self.headers.get('Authorization')}")
-                body = b'{"test_acc": 0.9999, "test_f1": 0.9999}'
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_HEAD = do_POST = do_PROPFIND = do_GET  # noqa: N815 - names that http.server calls
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.contacts = contacts
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    contacts = list(server.contacts)
-    server.http.shutdown()
-    thread.join()
-    server.http.server_close()
-    assert contacts == [], "somebody was contacted"
 
 
 def cached(path: Path) -> list[Path]:
@@ -117,9 +77,7 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
 def test_git_fetches_no_object_that_the_clone_lacks(history: History, server: Server) -> None:
     blob = history.git("rev-parse", f"HEAD:{METRIC}")
     (history.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    history.git("remote", "add", "origin", f"{server.url}/their.git")
-    history.git("config", "remote.origin.promisor", "true")
-    history.git("config", "extensions.partialClone", "origin")
+    server.is_remote_of(history)
     outcome, verdict = verdict_of("HEAD", "HEAD")
     assert outcome is Outcome.UNKNOWN
     assert "git cannot" in verdict

@@ -11,8 +11,10 @@ from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path
 from src.report.command import judge_revisions
 from src.report.markdown import render_markdown
+from src.report.noise import NOISE
 from src.report.verdict import Outcome
-from tests.report.history import POLICY, History
+from tests.report.history import POLICY, TRAINS, History
+from tests.report.server import Server
 
 BASE_ERRORS = set(range(0, 1200, 10))
 PASS, FAIL, UNKNOWN = Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN
@@ -88,8 +90,17 @@ def edit(path: str) -> Attack:
     return lambda history: append(history, path)
 
 
+def edit_text(path: str, text: str) -> Attack:
+    return lambda history: append(history, path, text)
+
+
 def put(path: str, text: str) -> Attack:
     return lambda history: history.write(path, text)
+
+
+def force(path: str, text: str) -> Attack:
+    """A file that git is told to ignore."""
+    return all_of(put(path, text), lambda history: history.git("add", "--force", path))
 
 
 def swap(path: str, old: str, new: str) -> Attack:
@@ -141,6 +152,43 @@ def cached_metric(history: History) -> None:
     (history.path / METRIC).unlink()
 
 
+def better(history: History) -> None:
+    """Other results from the inputs that the base has, the code of the training included."""
+    code = (history.path / TRAINS).read_text()
+    history.write_results(BASE_ERRORS - set(range(0, 600, 10)))
+    history.write(TRAINS, code)
+
+
+def fewer_images(history: History) -> None:
+    """Results that fit each other, of the 100 images that are easiest."""
+    history.train_anew("other")
+    wishful(history)
+    history.write_metrics(test_acc=1.0, test_f1=1.0, test_loss=0.001)
+    cut_table("plots/errors.csv", 120)(history)
+    rows = [f"{actual},{pred},{10 if actual == pred else 0}\n" for actual in range(10) for pred in range(10)]
+    history.write("plots/confusion.csv", "actual,predicted,count\n" + "".join(rows))
+    classes = [f"{label},1,1,1,10\n" for label in range(10)]
+    history.write("plots/per_class.csv", "class,precision,recall,f1,images\n" + "".join(classes))
+
+
+def other_labels(history: History) -> None:
+    """The same counts, but image 0 has the label of image 1 and the other way round."""
+    history.write_results((BASE_ERRORS | {1, 3}) - {10, 20})
+    lines = (history.path / "plots/errors.csv").read_text().splitlines()
+    first, second = (line.split(",") for line in lines[1:3])
+    first[0], second[0] = second[0], first[0]
+    history.write("plots/errors.csv", "\n".join([lines[0], ",".join(first), ",".join(second), *lines[3:], ""]))
+
+
+def pins(requirements: str, lock: str = "") -> Attack:
+    """Other words for torch==2.15.0 in the two files of pins."""
+    both = (("requirements.txt", requirements), ("requirements.lock", lock or requirements))
+    return all_of(*(swap(path, "torch==2.15.0", words) for path, words in both))
+
+
+NOT_PINNED = "`train` was made with `torch 2.15.0`, which requirements.txt does not pin"
+
+
 CASES: dict[str, tuple[Attack, Outcome, str]] = {
     # dvc.lock untouched
     "metric moved to the top level": (
@@ -152,17 +200,17 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "table dropped and cut": (
         all_of(without("evaluate", "plots", "plots/errors.csv"), cut_table("plots/errors.csv")),
         FAIL,
-        "output `plots/errors.csv` was removed",
+        "output removed: `plots/errors.csv`",
     ),
     "dependency dropped and edited": (
         all_of(without("train", "deps", "src/model"), edit("src/model/network.py")),
         FAIL,
-        "dependency `src/model` was removed",
+        "dependency removed: `src/model`",
     ),
     "param dropped and changed": (
         all_of(without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")),
         FAIL,
-        "param `params.yaml:lr` was removed",
+        "param removed: `params.yaml:lr`",
     ),
     "code edited": (edit("src/train/classifier.py"), FAIL, "dvc.lock is stale"),
     "metric edited": (wishful, FAIL, "`metrics/eval.json` differs from what dvc.lock records"),
@@ -184,17 +232,17 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "table dropped and unlocked": (
         then_relock(without("evaluate", "plots", "plots/errors.png")),
         UNKNOWN,
-        "output `plots/errors.png` was removed",
+        "output removed: `plots/errors.png`",
     ),
     "dependency dropped and unlocked": (
         then_relock(without("train", "deps", "src/model"), edit("src/model/network.py")),
         UNKNOWN,
-        "dependency `src/model` was removed",
+        "dependency removed: `src/model`",
     ),
     "param dropped and unlocked": (
         then_relock(without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")),
         UNKNOWN,
-        "param `params.yaml:lr` was removed",
+        "param removed: `params.yaml:lr`",
     ),
     "command changed": (
         then_relock(swap("dvc.yaml", "__main__.py evaluate", "__main__.py evaluate --kindly")),
@@ -249,6 +297,46 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         UNKNOWN,
         "plots/history.csv of HEAD: expected numbers in the columns",
     ),
+    "fewer images": (
+        then_relock(fewer_images),
+        UNKNOWN,
+        "the data is the same, but plots/per_class.csv has other numbers of images",
+    ),
+    "other labels": (
+        then_relock(other_labels),
+        UNKNOWN,
+        "the data is the same, but plots/errors.csv has other labels for it",
+    ),
+    "other results from the same inputs": (
+        then_relock(better),
+        UNKNOWN,
+        "`evaluate`: the same inputs gave another `metrics/eval.json`",
+    ),
+    "another model from the same inputs": (
+        then_relock(better, other_hash("models/model.safetensors")),
+        UNKNOWN,
+        "`train`: the same inputs gave another `models/model.safetensors`",
+    ),
+    "minus zero": (then_relock(swap(METRIC, '"test_acc": 0.98', '"test_acc": -0.0, "x": 0.98')), FAIL, "test_acc -0,"),
+    "beyond the largest number": (
+        then_relock(swap(METRIC, '"test_acc": 0.98', '"test_acc": 1e999, "x": 0.98')),
+        FAIL,
+        "`test_acc`: infinite",
+    ),
+    "metric twice": (
+        then_relock(swap(METRIC, '"test_acc"', '"test_acc": 0.9999, "test_acc"')),
+        FAIL,
+        "`test_acc`: its file cannot be read",
+    ),
+    "metric renamed": (then_relock(swap(METRIC, "test_acc", "test_acc​")), FAIL, "`test_acc`: missing"),
+    "metrics file renamed": (
+        then_relock(
+            swap("dvc.yaml", METRIC, "metrics/evaI.json"),
+            lambda history: (history.path / METRIC).rename(history.path / "metrics/evaI.json"),
+        ),
+        FAIL,
+        "dvc.lock records no run of the stage `evaluate`",
+    ),
     # not comparable
     "another dataset": (
         then_relock(other_hash("data/MNIST"), swap("params.yaml", "dataset: mnist", "dataset: digits")),
@@ -275,6 +363,16 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         PASS,
         "the evaluation uses code that changed: `src/model`",
     ),
+    "the same model, other scores": (
+        then_relock(edit("src/core/dataset.py"), better, other_hash("models/model.safetensors")),
+        PASS,
+        "the evaluation uses code that changed: `src/core`",
+    ),
+    "the same model, other scores from shared code": (
+        then_relock(edit("src/core/dataset.py"), better),
+        UNKNOWN,
+        "the same model got other scores from `src/core`: not comparable",
+    ),
     # rules and definitions
     "policy renames a metric first": (
         swap("metrics_policy.yaml", "test_acc", "test_accuracy"),
@@ -286,6 +384,48 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         PASS,
         "This change edits metrics_policy.yaml; it is judged by the base's.",
     ),
+    "policy deleted": (
+        lambda history: (history.path / "metrics_policy.yaml").unlink(),
+        FAIL,
+        "metrics_policy.yaml: is missing in HEAD",
+    ),
+    "noise planted": (
+        put(NOISE, "[]"),
+        PASS,
+        "This change edits metrics_noise.json; it is judged by the base's.",
+    ),
+    "noise that is none": (put(NOISE, "nonsense"), FAIL, "metrics_noise.json of HEAD: "),
+    "checks edited": (
+        put(".github/workflows/checks.yml", "jobs: {}\n"),
+        PASS,
+        "this change edits its own checks, which then prove little: `.github/workflows/checks.yml`",
+    ),
+    "source made by a stage": (
+        then_relock(in_stage("make", cmd="python make.py", outs=["src/train"])),
+        UNKNOWN,
+        "`make`: makes what was a source: `src/train`",
+    ),
+    "source made within a folder": (
+        then_relock(in_stage("make", cmd="python make.py", outs=["src/train/made.py"])),
+        UNKNOWN,
+        "`make`: makes what was a source: `src/train/made.py`",
+    ),
+    "pins made by a stage of old": (
+        then_relock(lambda h: edit_yaml(h, lambda stages: stages["fetch"]["outs"].append("requirements.txt"))),
+        UNKNOWN,
+        "`fetch`: makes what was a source: `requirements.txt`",
+    ),
+    "output kept from run to run": (
+        then_relock(swap("dvc.yaml", f"{METRIC}: {{cache: false}}", f"{METRIC}: {{cache: false, persist: true}}")),
+        UNKNOWN,
+        "`evaluate`: output `metrics/eval.json` has other options",
+    ),
+    "plot shown otherwise": (
+        then_relock(swap("dvc.yaml", "title: Learning rate", "title: Rate")),
+        PASS,
+        "`train`: output `plots/history.csv` has other options",
+    ),
+    "stage always run": (then_relock(in_stage("train", always_changed=True)), UNKNOWN, "`train`: its settings changed"),
     "files hidden from DVC": (
         then_relock(lambda h: append(h, ".dvcignore", "network.py\n")),
         UNKNOWN,
@@ -302,11 +442,26 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         UNKNOWN,
         "`.dvc/config`: changed",
     ),
+    "another remote for this clone": (
+        force(".dvc/config.local", "['remote \"x\"']\n    url = http://127.0.0.1:9\n"),
+        UNKNOWN,
+        "`.dvc/config.local`: is new",
+    ),
+    "object for the cache": (
+        force(".dvc/cache/files/md5/00/11", "model"),
+        UNKNOWN,
+        "`.dvc/cache/files/md5/00/11`: is new",
+    ),
+    "folder of code that DVC tracks": (
+        put("src/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
+        UNKNOWN,
+        "`src/model.dvc`: is new",
+    ),
     "another pipeline below": (put("more/dvc.yaml", "stages: {}\n"), UNKNOWN, "`more/dvc.yaml`: is new"),
     "stage added": (
         then_relock(in_stage("extra", cmd="echo", deps=["params.yaml"], outs=["extra"])),
         PASS,
-        "definition changed: `extra`: is new",
+        "definition changed: `extra`: is new and runs `echo`",
     ),
     "metric kept in the cache": (
         cached_metric,
@@ -342,7 +497,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "receipt no longer declared": (
         then_relock(without("train", "metrics", receipt_path("train"))),
         UNKNOWN,
-        "output `receipts/train.json` was removed",
+        "output removed: `receipts/train.json`",
     ),
     "made with other versions": (
         swap("requirements.txt", "torch==2.15.0", "torch==2.16.0"),
@@ -353,6 +508,21 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         swap("requirements.lock", "torch==2.15.0", "torch==2.16.0"),
         UNKNOWN,
         "`train` was made with `torch 2.15.0`, requirements.lock pins `2.16.0`",
+    ),
+    "pin with spaces": (pins("torch == 2.16.0"), UNKNOWN, "`torch 2.15.0`, requirements.txt pins `2.16.0`"),
+    "pin with extras": (pins("torch[opt]==2.16.0"), UNKNOWN, "`torch 2.15.0`, requirements.txt pins `2.16.0`"),
+    "pin for another platform": (
+        pins("torch==2.16.0\ntorch==2.15.0; sys_platform == 'none'"),
+        UNKNOWN,
+        "`torch 2.15.0`, requirements.txt pins `2.16.0`",
+    ),
+    "pin loosened": (pins("torch>=2.15.0"), UNKNOWN, NOT_PINNED),
+    "pin removed": (pins("# torch"), UNKNOWN, NOT_PINNED),
+    "pins deleted": (lambda history: (history.path / "requirements.txt").unlink(), UNKNOWN, NOT_PINNED),
+    "versions removed from a receipt": (
+        receipt(lambda content: content["versions"].clear()),
+        UNKNOWN,
+        "`receipts/train.json` no longer has the version of `torch`",
     ),
     # beyond what the report reads
     "metric is a link": (link(METRIC, "train.json"), UNKNOWN, "metrics/eval.json of HEAD: is a symbolic link"),
@@ -371,13 +541,30 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         UNKNOWN,
         "dvc.lock of HEAD: train: models/model.safetensors is listed twice",
     ),
+    "lock file in another format": (swap("dvc.lock", "'2.0'", "'1.0'"), UNKNOWN, "dvc.lock of HEAD: schema: "),
+    "variables": (edit_text("dvc.yaml", "vars: [{lr: 1}]\n"), UNKNOWN, "dvc.yaml of HEAD: vars: Extra inputs"),
+    "another folder to run in": (in_stage("evaluate", wdir="src"), UNKNOWN, "stages.evaluate.wdir: Extra inputs"),
     "output twice": (in_stage("extra", cmd="echo", outs=["models"]), UNKNOWN, "is made by more than one stage"),
+    "output twice in other words": (in_stage("evaluate", outs=["./metrics//eval.json"]), UNKNOWN, "is listed twice"),
+    # In alphabetical order, another output stands between a folder and what lies in it.
+    "output in an output": (
+        in_stage("extra", cmd="echo", outs=["metrics", "metrics-2"]),
+        UNKNOWN,
+        "is made by more than one stage, or is in a folder that is an output",
+    ),
+    "table of a million rows": (
+        put("plots/history.csv", "epoch,loss,acc,f1,val_loss,val_acc,val_f1\n" + "1,1,1,1,1,1,1\n" * 200_001),
+        FAIL,
+        "plots/history.csv of HEAD: expected at most 200,000 rows",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_case(history: History, case: str) -> None:
+def test_case(history: History, case: str, server: Server) -> None:
+    """The answer, whose value is the exit code, and no contact of the server that git and DVC would fetch from."""
     attack, outcome, words = CASES[case]
+    server.is_remote_of(history)
     attack(history)
     history.commit(case)
     answer, verdict = verdict_of("main~1", "HEAD")

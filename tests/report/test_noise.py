@@ -96,6 +96,8 @@ def test_seeds_that_all_agree_explain_no_change() -> None:
         ({"metrics": {FILE: {"test_acc": {"mean": 1.0, "std": -1.0}}}}, "std: Input should be greater"),
         ({"wrong_in": [1, 0, 0]}, "of at least 2 test images"),
         ({"wrong_in": [9, -4, 0]}, "wrong_in.1: Input should be greater"),
+        ({"metrics": {FILE: {"test_acc": {"mean": 0.985, "std": 0.5}}}}, "no accuracies that fit wrong_in have"),
+        ({"metrics": {FILE: {"test_acc": {"mean": 0.9, "std": 0.005}}}}, "no accuracies that fit wrong_in have"),
         ({"extra": 1}, "extra: Extra inputs"),
     ],
 )

@@ -39,6 +39,7 @@ def test_bad_tolerances_are_refused(tolerated: object) -> None:
         ("metrics: {a.json: {acc: {better: higher, tolerated: 0}}}", "metrics.a.json.acc.gates"),
         ("metrics: {a.json: {acc: {better: higher, tolerated: 0, gates: true, accumulated: -1}}}", "acc.accumulated"),
         ("metrics: {a.json: {acc: {better: higher, tolerated: 0, gates: true, accumulated: 0}}}", "has an accumulated"),
+        ("metrics: {}\nreference: 5ce859d", "reference: .*expected a tag or a whole hash"),
         ("metric: {}", "metric: Extra inputs"),
         ("metrics: {a.json: 7}\nnews: 1", "metrics.a.json: .*; news: "),
     ],

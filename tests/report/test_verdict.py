@@ -273,6 +273,7 @@ class TestMetrics:
 
     def test_added_and_removed(self, history: History) -> None:
         history.write_metrics(test_acc=0.988, test_f1=0.988, test_loss=0.048, other=1)
+        history.train_anew("one more")
         history.relock()
         history.commit("one more")
         _, markdown = judge("main~1", "main")
@@ -320,6 +321,7 @@ class TestMetrics:
 
     def test_a_broken_file_that_only_informs_is_shown(self, history: History) -> None:
         history.write("metrics/train.json", "{")
+        history.train_anew("broken")
         history.relock()
         outcome, markdown = judge()
         assert outcome is Outcome.PASS
