@@ -1,3 +1,4 @@
+import gc
 import os
 
 # Before torch is imported: threads of test processes side by side would else wait for each other by spinning.
@@ -6,22 +7,25 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
-from benchmarks.recipes import recipe_params
 from src.core.dataset import FILES, Examples, raw_folder, write_manifest
 from src.core.idx import write_idx
 from src.guard.driver import LIBCUDA
 from src.guard.gpus import LIBNVML
 from src.model.params import Params
-from stages.fetch import fetch
-from tests.faults.project import Project, shared
+
+if TYPE_CHECKING:
+    from tests.faults.project import Project
 
 REPOSITORY = Path(__file__).parents[1]
+
+# Imports leave no garbage to look for.
+gc.disable()
 
 # The same examples each time; no deadline, since a busy machine is no defect.
 settings.register_profile("reproducible", derandomize=True, deadline=None)
@@ -29,27 +33,48 @@ settings.load_profile("reproducible")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device; this machine has none")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device; this machine has none")
+
+
+def pytest_collection_finish() -> None:
+    # What is imported by now stays: the collector need not look at it again.
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
+
+
+# Heavy imports stand inside: the process that only distributes tests imports this file, too.
 
 
 @pytest.fixture(scope="session")
 def params() -> Params:
     # Not the committed ones, so that a change of a default breaks no test.
+    from benchmarks.recipes import recipe_params
+
     changes = {"lr": 0.006, "schedule": "one-cycle", "label_smoothing": 0.1, "shift": 2}
     return recipe_params("plain", dataset="digits", epochs=2, batch_size=64, **changes)
 
 
 @pytest.fixture(scope="session")
 def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from stages.fetch import fetch
+
     data_dir = tmp_path_factory.mktemp("digits") / "MNIST"
     fetch("digits", data_dir)
     return data_dir
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
     """The pipeline after `dvc repro` on digits, committed; made once for all test processes, changed by no test."""
+    from tests.faults.project import Project, shared
 
     def build(path: Path) -> None:
         # The recipe does not matter here, but it must be quick, and no epoch may depend on how many there will be.

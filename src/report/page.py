@@ -5,6 +5,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import vl_convert
@@ -110,10 +111,16 @@ def render_page(document: Document) -> str:
     title = html.escape(document.title)
     parts = [HEAD.format(title=title, tiles=_tile_styles(document)), f"<h1>{title}</h1>\n", body]
     if plots:
-        library = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        library = _library()
         specs = json.dumps(plots, allow_nan=False).replace("<", "\\u003c")
         parts += [f"<script>{library}</script>\n<script>const PLOTS = {specs};</script>\n", DRAW]
     return "".join([*parts, "</body>\n</html>\n"])
+
+
+@cache
+def _library() -> str:
+    """Vega-Embed with all that it needs, as one script; to bundle it takes most of a second."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
 def _section(section: Section, plots: dict[str, dict[str, Any]]) -> str:

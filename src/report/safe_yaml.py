@@ -4,6 +4,8 @@ YAML is read as DVC reads it (YAML 1.2), so 1e-05, yes and 010 mean the same her
 """
 
 import json
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -35,13 +37,21 @@ def parse_yaml(content: bytes, where: str) -> Any:
     if len(content) > LARGEST_YAML:
         raise UserError(f"{where}: expected at most {LARGEST_YAML:,} bytes, got {len(content):,}")
     try:
-        text = content.decode()
-        if (brackets := text.count("[") + text.count("{")) > MOST_BRACKETS:
-            raise UserError(f"{where}: expected at most {MOST_BRACKETS} opening brackets, got {brackets:,}")
-        _check_events(text, where)
-        return YAML(typ="safe", pure=True).load(text)
+        return deepcopy(_parse(content))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     except (YAMLError, *BAD_VALUES) as error:
         raise UserError(f"{where}: is not YAML: {_one_line(error)}") from error
+
+
+# Most files of the two revisions of a report are the same.
+@lru_cache(maxsize=16)
+def _parse(content: bytes) -> Any:
+    text = content.decode()
+    if (brackets := text.count("[") + text.count("{")) > MOST_BRACKETS:
+        raise UserError(f"expected at most {MOST_BRACKETS} opening brackets, got {brackets:,}")
+    _check_events(text)
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def parse_json(content: bytes, where: str) -> Any:
@@ -56,13 +66,13 @@ def parse_json(content: bytes, where: str) -> Any:
         raise UserError(f"{where}: is not JSON: {_one_line(error)}") from error
 
 
-def _check_events(text: str, where: str) -> None:
+def _check_events(text: str) -> None:
     """Count values and depth before the content is built in memory."""
     # (anchor, values so far) of each open collection.
     open_collections: list[tuple[str | None, int]] = [(None, 0)]
     sizes: dict[str, int] = {}
     for event in YAML(typ="safe", pure=True).parse(text):
-        _check_event(event, where)
+        _check_event(event)
         if isinstance(event, CollectionStartEvent):
             open_collections.append((event.anchor, 1))
             continue
@@ -72,7 +82,7 @@ def _check_events(text: str, where: str) -> None:
             anchor, size = event.anchor, 1
         elif isinstance(event, AliasEvent):
             if event.anchor not in sizes:
-                raise UserError(f"{where}: expected no alias within its own anchor: {event.anchor}")
+                raise UserError(f"expected no alias within its own anchor: {event.anchor}")
             anchor, size = None, sizes[event.anchor]
         else:
             continue
@@ -81,17 +91,17 @@ def _check_events(text: str, where: str) -> None:
         outer, before = open_collections[-1]
         open_collections[-1] = (outer, before + size)
         if before + size > MOST_VALUES:
-            raise UserError(f"{where}: expected at most {MOST_VALUES:,} values, with those that aliases repeat")
+            raise UserError(f"expected at most {MOST_VALUES:,} values, with those that aliases repeat")
         if len(open_collections) > DEEPEST:
-            raise UserError(f"{where}: expected at most {DEEPEST} levels")
+            raise UserError(f"expected at most {DEEPEST} levels")
 
 
-def _check_event(event: Event, where: str) -> None:
+def _check_event(event: Event) -> None:
     if tag := getattr(event, "tag", None):
-        raise UserError(f"{where}: expected no tags, got {tag}")
+        raise UserError(f"expected no tags, got {tag}")
     if isinstance(event, ScalarEvent) and event.style is None and len(event.value) > LONGEST_PLAIN:
         length = len(event.value)
-        raise UserError(f"{where}: expected at most {LONGEST_PLAIN:,} characters without quotes, got {length:,}")
+        raise UserError(f"expected at most {LONGEST_PLAIN:,} characters without quotes, got {length:,}")
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

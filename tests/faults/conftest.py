@@ -10,7 +10,6 @@
 The project is built once for all test processes, here and in tests/pipeline.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +27,5 @@ def project(reproduced: Project, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def toy(project: Project) -> Project:
-    for stage in ("train", "evaluate"):
-        shutil.copy(Path(__file__).parent / "toy_stage.py", project.path / f"stages/{stage}.py")
-    project.commit()
+    project.make_toy()
     return project

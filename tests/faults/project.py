@@ -91,6 +91,12 @@ class Project:
         shutil.copytree(self.path, path, symlinks=True)
         return Project(path)
 
+    def make_toy(self) -> None:
+        """Replace training and evaluation by a stage that only writes its outputs, committed."""
+        for stage in ("train", "evaluate"):
+            shutil.copy(Path(__file__).parent / "toy_stage.py", self.path / f"stages/{stage}.py")
+        self.commit()
+
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command, cwd=self.path, env={**self.env, **env}, text=True, capture_output=True, timeout=300, check=False

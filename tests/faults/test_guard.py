@@ -120,6 +120,7 @@ def test_row_4_a_trainer_whose_dvc_is_gone_before_it_looks_ends(project: Project
 
 
 def test_row_6_no_trainer_beside_a_living_one(held: Project) -> None:
+    held.edit("src/guard/guard.py", "LOCK_SECONDS = 5.0", "LOCK_SECONDS = 0.5")
     by_hand = held.start(sys.executable, "-m", "stages", "train")
     holder = held.path / "logs/train.lock"
     wait_for(lambda: holder.read_text() == str(by_hand.pid), "the trainer to hold its lock")

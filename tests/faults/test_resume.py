@@ -36,12 +36,6 @@ PLACES = {
     "after-the-model-is-written": ("os.rename", "model.safetensors", 0, 0.02),
 }
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
-QUICK = ("SIGKILL", "in-the-middle-of-an-epoch")
-KILLS = [
-    pytest.param(name, place, id=f"{name}-{place}", marks=[] if (name, place) == QUICK else [pytest.mark.slow])
-    for place in PLACES
-    for name in SIGNALS
-]
 
 
 @pytest.fixture
@@ -79,18 +73,39 @@ def assert_same_results(project: Project, reproduced: Project) -> None:
     assert not list(project.path.glob("[!.]*/**/.*.tmp"))
 
 
-@pytest.mark.parametrize(("name", "place"), KILLS)
-def test_rows_1_2_3_7_a_killed_training_goes_on(to_train: Project, reproduced: Project, name: str, place: str) -> None:
-    lock = to_train.lock()
+def assert_same_training(project: Project, reproduced: Project) -> None:
+    for out in reproduced.lock()["train"]["outs"]:
+        assert (project.path / out["path"]).read_bytes() == (reproduced.path / out["path"]).read_bytes()
+
+
+def kill_training(project: Project, name: str, place: str) -> None:
+    """A `dvc repro` whose train stage gets a signal at a place; nothing may be locked."""
+    lock = project.lock()
     kill_at = ",".join(map(str, ("train", name, *PLACES[place])))
     # Checkpoints must not depend on where temporary files go.
-    path = f"{INJECT}{os.pathsep}{to_train.env['PATH']}"
-    done = to_train.dvc("repro", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill_at, TMPDIR="/dev/shm")
+    path = f"{INJECT}{os.pathsep}{project.env['PATH']}"
+    done = project.dvc("repro", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill_at, TMPDIR="/dev/shm")
     assert done.returncode != 0
     # A shell that waits for its command reports SIGKILL as 137, one that became the command as -9: DVC takes $SHELL.
     codes = {"SIGKILL": (-9, 137), "SIGTERM": (143,), "SIGINT": (130,)}[name]
     assert any(f"exited with {code}" in done.stderr + done.stdout for code in codes)
-    assert to_train.lock() == lock
+    assert project.lock() == lock
+
+
+def test_row_1_a_training_killed_in_the_middle_of_an_epoch_goes_on(
+    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kill_training(to_train, "SIGKILL", "in-the-middle-of-an-epoch")
+    assert train_here(to_train, monkeypatch) == 0
+    assert "Resuming after epoch 2 of 3" in capsys.readouterr().out
+    assert_same_training(to_train, reproduced)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", SIGNALS)
+def test_rows_1_2_3_7_a_killed_training_goes_on(to_train: Project, reproduced: Project, name: str, place: str) -> None:
+    kill_training(to_train, name, place)
     said = to_train.repro()
     assert ("Resuming after epoch" in said) == (place != "before-the-first-epoch")
     assert_same_results(to_train, reproduced)
@@ -434,7 +449,27 @@ def test_row_45_lightnings_own_checkpoints_are_ignored_in_a_batch_system(
     assert results == fresh_results(project, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["SIGUSR1", pytest.param("SIGTERM", marks=pytest.mark.slow)])
+def test_row_45_a_signal_of_a_batch_system_ends_a_training_and_its_own_checkpoint_resumes_it(
+    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write_and_signal(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
+        write(self, trainer, pl_module)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    write = Checkpoints.on_train_epoch_end
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_epoch_end", write_and_signal)
+        assert train_here(to_train, patch) == 128 + signal.SIGUSR1
+    assert not list(to_train.path.rglob("hpc_ckpt*"))
+    assert train_here(to_train, monkeypatch) == 0
+    assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
+    assert_same_training(to_train, reproduced)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
 def test_row_45_a_signal_of_a_batch_system_ends_the_stage_and_its_own_checkpoint_resumes_it(
     to_train: Project, reproduced: Project, name: str
 ) -> None:
