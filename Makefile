@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro experiments report verify reproduce test test-slow lint format bench lock audit clean
+.PHONY: help repro experiments push remotes report verify reproduce test test-slow lint format bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,11 @@ reproduce: $(VENV)/installed ## run the last commit again in a clone with an emp
 UNSHOWN := (final|temperature|best\.(epoch|val_loss|val_f1)|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
 experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
 	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by best.val_acc --sort-order desc
+
+push: $(VENV)/installed ## push data, models and all runs to the default DVC remote; others restore them (docs/sharing.md)
+	python -m src.share
+
+remotes: $(VENV)/installed-remotes ## install what DVC takes for remotes over SSH and on S3
 
 BASE ?= main
 # Taken literally: neither make nor the shell expands anything in the name of a revision.
@@ -57,6 +62,8 @@ lock: $(VENV)/installed-report ## write the lock files from requirements*.txt; U
 	$(COMPILE) $(UPGRADE) requirements-dev.txt --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements.txt --output-file requirements.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements-report.txt --output-file requirements-report.lock
+	$(COMPILE) --constraint requirements-dev.lock requirements-onnx.txt --output-file requirements-onnx.lock
+	$(COMPILE) --constraint requirements-dev.lock requirements-remotes.txt --output-file requirements-remotes.lock
 
 audit: $(VENV)/installed-report ## check the locked packages for known vulnerabilities
 	uv tool run pip-audit@2.10.1 --strict --requirement requirements-dev.lock --no-deps --disable-pip
@@ -71,8 +78,10 @@ clean: ## remove the environment and tool caches, but not data, models, checkpoi
 $(VENV)/installed: requirements.lock
 # Light, and enough for the report alone; beside the whole environment it adds one package.
 $(VENV)/installed-report: requirements-report.lock
+$(VENV)/installed-onnx: requirements-onnx.lock
+$(VENV)/installed-remotes: requirements-remotes.lock
 $(VENV)/installed-dev: requirements-dev.lock
-$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev:
+$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-onnx $(VENV)/installed-remotes $(VENV)/installed-dev:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); use: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) install.py $<

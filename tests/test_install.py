@@ -11,7 +11,7 @@ import pytest
 import install
 from tests.conftest import REPOSITORY
 
-LISTS = ["requirements", "requirements-report", "requirements-dev"]
+LISTS = ["requirements", "requirements-report", "requirements-onnx", "requirements-remotes", "requirements-dev"]
 
 
 def pins(text: str) -> dict[str, str]:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.project import Project
+from tests.faults.project import Project, shared
 
 STAGES = ("fetch", "train", "evaluate")
 
@@ -16,3 +16,15 @@ def paths(entries: list) -> list[str]:
 def project(reproduced: Project, tmp_path: Path) -> Project:
     """A copy of its own for one test."""
     return reproduced.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def one_epoch(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A second commit with the results of an experiment; made once for all test processes."""
+
+    def build(path: Path) -> None:
+        project = reproduced.copy(path)
+        project.dvc_ok("exp", "run", "-S", "epochs=1", "--name", "shorter")
+        project.commit()
+
+    return shared(tmp_path_factory, "one-epoch", build)

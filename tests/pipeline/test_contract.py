@@ -23,6 +23,7 @@ WORK = ["fetch", "train", "evaluate"]
 COMMANDS = [
     Path("src/predict/__main__.py"),
     Path("src/report/__main__.py"),
+    Path("src/share/__main__.py"),
     Path("src/audit/reproduce.py"),
     Path("src/audit/verify.py"),
 ]
@@ -36,6 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "guard": {"core", "model"},
     "predict": {"core", "model"},
     "report": {"core"},
+    "share": {"core"},
     "audit": {"core", "report"},
 }
 

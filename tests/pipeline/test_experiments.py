@@ -3,23 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.project import Project, shared
+from tests.faults.project import Project
 
 HISTORY_PLOTS = {"Loss": ["loss", "val_loss"], "Accuracy": ["acc", "val_acc"], "F1": ["f1", "val_f1"]}
 PICTURES = {"plots/learning_curve.png", "plots/errors.png", "plots/error_tiles.png"}
 TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots/per_class.csv"}
-
-
-@pytest.fixture(scope="session")
-def one_epoch(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A second commit with the results of an experiment; made once for all test processes."""
-
-    def build(path: Path) -> None:
-        project = reproduced.copy(path)
-        project.dvc_ok("exp", "run", "-S", "epochs=1", "--name", "shorter")
-        project.commit()
-
-    return shared(tmp_path_factory, "one-epoch", build)
 
 
 @pytest.fixture(scope="module")

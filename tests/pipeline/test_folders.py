@@ -18,6 +18,7 @@ PROMISED = {
     "src/audit": set[str](),
     "src/predict": set[str](),
     "src/report": set[str](),
+    "src/share": set[str](),
     "stages/fetch.py": {"check", "fetch"},
     "stages/train.py": {"check", "train"},
     "stages/evaluate.py": {"check", "evaluate"},

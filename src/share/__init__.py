@@ -1,0 +1,1 @@
+"""Shares results through a DVC remote."""

@@ -1,0 +1,171 @@
+"""Results that someone has pushed, used in another clone: the remotes and the registry of docs/sharing.md."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from src.core.errors import UserError
+from src.share.__main__ import share
+from tests.faults.project import Project, wait_for
+
+REMOTES = ["folder", pytest.param("ssh", marks=pytest.mark.slow), pytest.param("s3", marks=pytest.mark.slow)]
+Options = dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def server(port: int, *command: str | Path) -> Iterator[None]:
+    """A server on the loopback interface, until the end of the block."""
+
+    def answers() -> bool:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return False
+
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
+    try:
+        wait_for(answers, f"an answer of {command[0]}")
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+@contextmanager
+def ssh_remote(folder: Path) -> Iterator[tuple[Options, Options]]:
+    """An OpenSSH server that lets one key in."""
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if sshd is None:
+        pytest.skip("needs the package openssh-server")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    port, config = free_port(), folder / "sshd_config"
+    config.write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
+        f"PidFile none\nStrictModes no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+    )
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    with server(port, sshd, "-D", "-f", config):
+        yield {"url": f"ssh://{user}@127.0.0.1:{port}{folder}/storage"}, {"keyfile": str(folder / "user")}
+
+
+@contextmanager
+def s3_remote(folder: Path) -> Iterator[tuple[Options, Options]]:
+    """An S3 server with one bucket and one key."""
+    (folder / "buckets/bucket").mkdir(parents=True)
+    port = free_port()
+    rclone = Path(sys.executable).parent / "rclone"
+    options = ["--config", os.devnull, "--addr", f"127.0.0.1:{port}", "--auth-key", "the-id,the-secret"]
+    with server(port, rclone, "serve", "s3", folder / "buckets", *options):
+        yield (
+            {"url": "s3://bucket/mnist", "endpointurl": f"http://127.0.0.1:{port}"},
+            {"access_key_id": "the-id", "secret_access_key": "the-secret"},
+        )
+
+
+@contextmanager
+def folder_remote(folder: Path) -> Iterator[tuple[Options, Options]]:
+    """A folder, such as a mounted share."""
+    yield {"url": str(folder / "storage")}, {}
+
+
+def add_remote(project: Project, options: Options, secrets: Options) -> None:
+    """As docs/sharing.md says: what all use in git, secrets beside it."""
+    url, *others = options.values()
+    project.dvc_ok("remote", "add", "--default", "storage", url)
+    for name, value in zip([*options][1:], others, strict=True):
+        project.dvc_ok("remote", "modify", "storage", name, value)
+    for name, value in secrets.items():
+        project.dvc_ok("remote", "modify", "--local", "storage", name, value)
+
+
+def push(project: Project) -> tuple[int, int]:
+    """What `make push` does in a project."""
+    with chdir(project.path):
+        return share()
+
+
+def clone(project: Project, folder: Path, revision: str) -> Project:
+    project.git("clone", "--quiet", ".", str(folder))
+    cloned = Project(folder)
+    cloned.git("checkout", "--quiet", revision)
+    return cloned
+
+
+@pytest.mark.parametrize("kind", REMOTES)
+def test_an_experiment_that_someone_has_pushed_is_restored(kind: str, one_epoch: Project, tmp_path: Path) -> None:
+    remote = {"folder": folder_remote, "ssh": ssh_remote, "s3": s3_remote}[kind]
+    with remote(tmp_path) as (options, secrets):
+        pushed = one_epoch.copy(tmp_path / "pushed")
+        add_remote(pushed, options, secrets)
+        assert all(value not in pushed.git("diff") for value in secrets.values())
+        push(pushed)
+        # The commit that the experiment was made from: nothing but the run cache knows its results.
+        other = clone(one_epoch, tmp_path / "other", "HEAD~1")
+        add_remote(other, options, secrets)
+        output = other.dvc_ok("exp", "run", "--pull", "-S", "epochs=1")
+    assert [line for line in output.splitlines() if line.startswith("Running")] == ["Running stage 'check':"]
+    assert other.results() == one_epoch.results()
+
+
+def test_pushing_again_pushes_nothing(one_epoch: Project, tmp_path: Path) -> None:
+    project = one_epoch.copy(tmp_path / "project")
+    add_remote(project, {"url": str(tmp_path / "storage")}, {})
+    files, runs = push(project)
+    assert files > 0
+    assert push(project) == (0, runs)
+
+
+@pytest.mark.parametrize(
+    ("remote", "message"),
+    [
+        ([], "no remote"),
+        (["/proc/none"], r"^remote by default: .*/proc/none.*; see `dvc remote list`$"),
+        ([f"ssh://127.0.0.1:{free_port()}/a"], r"^remote by default: .*Connect call failed.*; see `dvc remote list`$"),
+    ],
+)
+def test_a_remote_that_cannot_be_reached_is_one_line(
+    remote: Sequence[str], message: str, one_epoch: Project, tmp_path: Path
+) -> None:
+    project = one_epoch.copy(tmp_path / "project")
+    for url in remote:
+        project.dvc_ok("remote", "add", "--default", "storage", url)
+    with pytest.raises(UserError, match=message) as raised:
+        push(project)
+    assert "\n" not in str(raised.value)
+    # What needs no remote works as before.
+    with Repo(str(project.path)) as repo:
+        assert repo.status() == {}
+
+
+def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_path: Path) -> None:
+    project = one_epoch.copy(tmp_path / "project")
+    add_remote(project, {"url": str(tmp_path / "storage")}, {})
+    project.commit()
+    push(project)
+    for command in (["register", "mnist-classifier"], ["assign", "mnist-classifier", "--stage", "prod"]):
+        done = project.run("gto", *command)
+        assert done.returncode == 0, done.stderr
+    project.git("clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
+    elsewhere = Project(tmp_path)
+    elsewhere.dvc_ok("artifacts", "get", "origin.git", "mnist-classifier", "--stage", "prod", "--out", "of-stage")
+    elsewhere.dvc_ok("artifacts", "get", "origin.git", "mnist-classifier", "--rev", "v0.0.1", "--out", "of-version")
+    model = (project.path / "models/model.safetensors").read_bytes()
+    assert (tmp_path / "of-stage").read_bytes() == (tmp_path / "of-version").read_bytes() == model
