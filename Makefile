@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro experiments push remotes report verify reproduce test test-slow lint format bench lock audit clean
+.PHONY: help repro experiments push remotes onnx report verify reproduce test test-slow lint format bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ push: $(VENV)/installed ## push data, models and all runs to the default DVC rem
 	python -m src.share
 
 remotes: $(VENV)/installed-remotes ## install what DVC takes for remotes over SSH and on S3
+
+onnx: $(VENV)/installed-onnx ## export the model to models/model.onnx and compare it with PyTorch on the test set
+	python -m src.export
 
 BASE ?= main
 # Taken literally: neither make nor the shell expands anything in the name of a revision.

@@ -21,6 +21,7 @@ STAGES = DVC["stages"]
 WORK = ["fetch", "train", "evaluate"]
 # Entry points of the library that are no stages.
 COMMANDS = [
+    Path("src/export/__main__.py"),
     Path("src/predict/__main__.py"),
     Path("src/report/__main__.py"),
     Path("src/share/__main__.py"),
@@ -35,6 +36,7 @@ ARROWS: dict[str, set[str]] = {
     "train": {"core", "model"},
     "evaluate": {"core", "model"},
     "guard": {"core", "model"},
+    "export": {"core", "model"},
     "predict": {"core", "model"},
     "report": {"core"},
     "share": {"core"},
