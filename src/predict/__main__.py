@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -13,16 +14,21 @@ from rich.table import Column, Table
 from src.core.errors import UserError
 from src.model.logits import predict_logits
 from src.model.weights import load_model
-from src.predict.images import read_digit
+from src.predict.images import FORMATS, read_digit
+from src.predict.registry import fetch_version
 
 MODEL = Path("models/model.safetensors")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a table or JSON; 1 if a picture or the model could not be read."""
+    """Print a table or JSON; 1 if a picture or the model could not be read, 2 if the command is wrong."""
     parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__)
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture of one digit: PNG, JPEG")
-    parser.add_argument("--model", type=Path, default=MODEL, help="what the train stage wrote (default: %(default)s)")
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help=f"picture of one digit: {', '.join(FORMATS)}"
+    )
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument("--model", type=Path, default=MODEL, help="what the train stage wrote (default: %(default)s)")
+    model.add_argument("--version", help="a registered version of the model, such as v1.0.0, instead (docs/sharing.md)")
     parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
     arguments = parser.parse_args(argv)
     digits, errors = {}, []
@@ -32,13 +38,22 @@ def main(argv: list[str] | None = None) -> int:
         except UserError as error:
             errors.append(str(error))
     try:
-        answers = predict(list(digits.values()), arguments.model) if digits else []
+        answers = _answers(list(digits.values()), arguments.model, arguments.version) if digits else []
     except UserError as error:
         errors, answers = [*errors, str(error)], []
     _show(list(zip(digits, answers, strict=False)), arguments.json)
     for line in errors:
         print(f"predict: {line}", file=sys.stderr)  # noqa: T201
     return 1 if errors else 0
+
+
+def _answers(digits: list[np.ndarray], model_path: Path, version: str | None) -> list[tuple[int, float]]:
+    if version is None:
+        return predict(digits, model_path)
+    with TemporaryDirectory() as folder:
+        fetched = Path(folder) / MODEL.name
+        fetch_version(version, fetched)
+        return predict(digits, fetched)
 
 
 def predict(digits: list[np.ndarray], model_path: Path) -> list[tuple[int, float]]:

@@ -1,9 +1,10 @@
 """Pictures of a digit, converted to the form of MNIST's images."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src.core.dataset import IMAGE_SHAPE
 from src.core.errors import UserError
@@ -15,33 +16,63 @@ BOX = 20
 PAPER = 0.2
 # Least contrast between paper and ink, in grey levels of 255, for a picture to show a digit.
 LEAST_CONTRAST = 32
+# Larger pictures are reduced first, so that none takes gigabytes of memory.
+LONGEST_SIDE = 4096
+# No others: Pillow has some rarely used readers, and starts Ghostscript for EPS.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+# What Pillow's readers raise on damaged files.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 def read_digit(path: Path) -> np.ndarray:
     """Read a picture of one digit.
 
     Args:
-        path: PNG, JPEG or any other format that Pillow reads; any size, dark on light or light on dark.
+        path: A file in one of FORMATS, of any size, dark on light or light on dark; of an animation, the first frame.
 
     Returns:
         uint8 of shape (28, 28), light ink on 0, like MNIST's images.
 
     Raises:
-        UserError: If the file cannot be read or shows nothing.
+        UserError: If the file cannot be read, is damaged, or shows nothing.
     """
     try:
-        with Image.open(path) as image:
-            pixels = _grey(ImageOps.exif_transpose(image))
+        with path.open("rb") as file, warnings.catch_warnings():
+            # Pillow warns from 89 million pixels on, and refuses twice as many.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Only this looks at the checksums of a PNG.
+            Image.open(file, formats=FORMATS).verify()
+            file.seek(0)
+            with Image.open(file, formats=FORMATS) as image:
+                pixels = _grey(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: is not a picture that can be read ({' '.join(str(error).split())})") from error
+    except UNREADABLE as error:
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"expected {', '.join(FORMATS)}"
+        else:
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise UserError(f"{path}: is not a picture that can be read ({reason})") from error
     return like_mnist(pixels, str(path))
 
 
 def _grey(image: Image.Image) -> np.ndarray:
     """Grey values, float64 of shape (H, W), 0 to 255; transparency becomes white if the rest is dark, else black."""
-    grey, alpha = (np.asarray(band, float) for band in image.convert("LA").split())
+    if image.mode.startswith("I;16"):
+        # Pillow would cut off everything above 255.
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError("its grey values have 32 bits; save it with 8 or 16")
+    image = image.convert("LA")
+    image = image.reduce(-(-max(image.size) // LONGEST_SIDE))
+    grey, alpha = (np.asarray(band, float) for band in image.split())
     share = alpha / 255
     light = (grey * share).sum() > 127 * share.sum()
     return grey * share + (0 if light else 255) * (1 - share)

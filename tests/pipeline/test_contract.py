@@ -11,6 +11,7 @@ import stages.fetch
 import stages.train
 from src.core.receipt import receipt_path, why_void
 from src.model.params import Params
+from src.predict.registry import NAME
 from src.train.callbacks.history import COLUMNS
 from tests.conftest import REPOSITORY
 from tests.pipeline.conftest import paths
@@ -222,7 +223,9 @@ def test_the_plots_at_the_top_draw_columns_of_the_history() -> None:
 
 
 def test_the_registered_model_is_what_train_writes() -> None:
-    assert [artifact["path"] for artifact in DVC["artifacts"].values()] == [str(stages.train.Outputs().model)]
+    assert {name: artifact["path"] for name, artifact in DVC["artifacts"].items()} == {
+        NAME: str(stages.train.Outputs().model)
+    }
 
 
 def test_the_library_imports_nothing_of_the_stages() -> None:

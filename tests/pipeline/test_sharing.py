@@ -15,6 +15,7 @@ import pytest
 from dvc.repo import Repo
 
 from src.core.errors import UserError
+from src.predict.registry import fetch_version
 from src.share.__main__ import share
 from tests.faults.project import Project, wait_for
 
@@ -169,3 +170,8 @@ def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_p
     elsewhere.dvc_ok("artifacts", "get", "origin.git", "mnist-classifier", "--rev", "v0.0.1", "--out", "of-version")
     model = (project.path / "models/model.safetensors").read_bytes()
     assert (tmp_path / "of-stage").read_bytes() == (tmp_path / "of-version").read_bytes() == model
+    with chdir(project.path):
+        fetch_version("v0.0.1", tmp_path / "of-predict")
+        with pytest.raises(UserError, match=r"^mnist-classifier: version v9 cannot be had"):
+            fetch_version("v9", tmp_path / "none")
+    assert (tmp_path / "of-predict").read_bytes() == model
