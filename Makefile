@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro experiments push remotes onnx report verify reproduce test test-slow lint format bench lock audit clean
+.PHONY: help repro experiments push remotes onnx card report verify reproduce test test-slow lint format bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ remotes: $(VENV)/installed-remotes ## install what DVC takes for remotes over SS
 
 onnx: $(VENV)/installed-onnx ## export the model to models/model.onnx and compare it with PyTorch on the test set
 	python -m src.export
+
+card: $(VENV)/installed ## write docs/model_card.md from the results in the working tree
+	python -m src.card
 
 BASE ?= main
 # Taken literally: neither make nor the shell expands anything in the name of a revision.

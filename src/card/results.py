@@ -68,7 +68,7 @@ def read_results(root: Path) -> Results:
         UserError: If a file is missing or damaged, or is not the one that its stage wrote.
     """
     receipts = {stage: _receipt(root, stage) for stage in ("fetch", "train", "evaluate")}
-    outs = {path: md5 for receipt in receipts.values() for path, md5 in receipt["outs"].items()}
+    outs = {path: oid for receipt in receipts.values() for path, oid in receipt["outs"].items()}
     for stage in receipts.values():
         for path in (MODEL, DATA):
             if path in stage["deps"] and stage["deps"][path] != outs[path]:

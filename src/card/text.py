@@ -13,7 +13,7 @@ ARCHITECTURES = {
 }
 DATA_SETS = {
     "mnist": "MNIST: 70,000 grey images of 28 x 28 pixels, digits written by employees of the US Census Bureau and by "
-    "high school students, collected before 1995 (LeCun, Cortes and Burges)",
+    "high school students (LeCun, Cortes and Burges)",
     "digits": "scikit-learn's digits: 1,797 images of 8 x 8 pixels, enlarged to 28 x 28",
 }
 # Most frequent confusions to list.
@@ -25,21 +25,21 @@ INTRODUCTION = """\
 
 One handwritten digit, as a grey image of 28 x 28 pixels, to calibrated probabilities of the ten classes 0 to 9."""
 INTENDED = """\
-- **For**: teaching, benchmarks of training methods, and trying out tools. `python -m src.predict` reads pictures of single
-  digits; [sharing.md](sharing.md) tells how to get a released model or one in ONNX.
-- **Not for**: decisions about people, cheques, post codes or forms. It reads one centred digit, not numbers or letters, and
-  was never tested on pictures from such a use."""
+- **For**: teaching, benchmarks of training methods, and trying out tools. `python -m src.predict` reads pictures of
+  single digits; [sharing.md](sharing.md) tells how to get a released model or one in ONNX.
+- **Not for**: decisions about people, cheques, post codes or forms. It reads one centred digit, not numbers or
+  letters, and was never tested on pictures from such a use."""
 LIMITS = """\
 - There is no class for "not a digit": any picture gets a digit, often with high confidence.
-- All results are of the test images of the data set above, which resemble the training images. Other writers, pens, cameras and
-  countries (a crossed 7, a 1 with a long upstroke) were not measured, and results there will be worse.
+- All results are of the test images of the data set above, which resemble the training images. Other writers, pens,
+  cameras and countries (a crossed 7, a 1 with a long upstroke) were not measured, and results there will be worse.
 - The confidence is calibrated on the same kind of images, and for no others.
 - Turned, mirrored or deliberately altered digits were not measured. Nothing defends against the latter.
 - Nothing is known about the writers, so nothing can be said about groups of them.
 - Test images were never trained on. The recipe was chosen on the validation part, which makes its scores optimistic."""
 REPRODUCE = """\
-Every stage leaves a receipt of what it read, used and wrote, from which this card was written. `make verify` holds every
-output against them, and `make reproduce` trains again and compares ([what that takes](reproducibility.md))."""
+Every stage leaves a receipt of what it read, used and wrote, from which this card was written. `make verify` holds
+every output against them, and `make reproduce` trains again and compares ([what that takes](reproducibility.md))."""
 
 
 def format_card(results: Results) -> str:
@@ -76,11 +76,12 @@ def _data(results: Results) -> str:
 
 
 def _training(results: Results) -> str:
-    rows = [(f"`{name}`", results.params[name], field.description) for name, field in Params.model_fields.items()]
+    known, params = Params.model_fields, results.params
+    rows = [(f"`{name}`", params[name], known[name].description) for name in known if name in params]
     best = results.train["best"]
     return (
-        f"Adam on the cross-entropy. Best validation accuracy: {best['val_acc']:.2%} (epoch {best['epoch']}); after the "
-        f"last epoch, which is the model: {results.train['final']['val_acc']:.2%}.\n\n"
+        f"Adam on the cross-entropy. Best validation accuracy: {best['val_acc']:.2%} (epoch {best['epoch']}); after "
+        f"the last epoch, which is the model: {results.train['final']['val_acc']:.2%}.\n\n"
         + table(("param", "value", "meaning"), rows)
     )
 
@@ -134,18 +135,19 @@ def _confusions(results: Results) -> str:
 
 def _calibration(results: Results) -> str:
     return (
-        f"Logits are divided by a temperature of {results.train['temperature']:.3f}, fitted on the validation part (Guo et "
-        f"al., 2017). On the test images, the expected calibration error over 15 bins is {results.test['test_ece']:.2%}."
+        f"Logits are divided by a temperature of {results.train['temperature']:.3f}, fitted on the validation part "
+        f"(Guo et al., 2017). On the test images, the expected calibration error over 15 bins is "
+        f"{results.test['test_ece']:.2%}."
     )
 
 
 def _provenance(results: Results) -> str:
     receipts = results.receipts
-    outs = {path: md5 for receipt in receipts.values() for path, md5 in receipt["outs"].items()}
+    outs = {path: oid for receipt in receipts.values() for path, oid in receipt["outs"].items()}
     files = [
         (f"`{path}`", f"`{outs[path]}`") for path in (DATA, MODEL, TRAIN_METRICS, TEST_METRICS, PER_CLASS, CONFUSION)
     ]
-    code = {path: md5 for receipt in receipts.values() for path, md5 in receipt["deps"].items() if path not in outs}
+    code = {path: oid for receipt in receipts.values() for path, oid in receipt["deps"].items() if path not in outs}
     versions = {name: version for receipt in receipts.values() for name, version in receipt["versions"].items()}
     machine = receipts["train"]["machine"]
     parts = [

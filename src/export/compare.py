@@ -8,11 +8,12 @@ import torch
 
 from src.export.onnx_model import INPUT, OUTPUT
 from src.model.determinism import CPU_THREADS
-from src.model.logits import BATCH_SIZE, predict_logits
+from src.model.logits import predict_logits
 from src.model.network import CalibratedModel
 
 # Largest difference of a probability that counts as rounding: float32 has seven digits, and the order of sums differs.
 TOLERANCE = 1e-5
+BATCH_SIZE = 100
 
 
 def run_onnx(content: bytes, images: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ STAGES = DVC["stages"]
 WORK = ["fetch", "train", "evaluate"]
 # Entry points of the library that are no stages.
 COMMANDS = [
+    Path("src/card/__main__.py"),
     Path("src/export/__main__.py"),
     Path("src/predict/__main__.py"),
     Path("src/report/__main__.py"),
@@ -37,6 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "train": {"core", "model"},
     "evaluate": {"core", "model"},
     "guard": {"core", "model"},
+    "card": {"core", "model", "report"},
     "export": {"core", "model"},
     "predict": {"core", "model"},
     "report": {"core"},

@@ -16,6 +16,7 @@ PROMISED = {
     "src/evaluate": {"check", "evaluate"},
     "src/guard": {"check"},
     "src/audit": set[str](),
+    "src/card": set[str](),
     "src/export": set[str](),
     "src/predict": set[str](),
     "src/report": set[str](),
