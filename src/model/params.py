@@ -1,8 +1,8 @@
 """The schema of params.yaml: type, range and meaning of every hyperparameter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -49,14 +49,27 @@ def load_params(path: Path) -> Params:
         UserError: If anything is wrong; the message names every problem by its key.
     """
     content, duplicates = read_mapping(path)
-    problems = [f"{_short(key)} is given more than once" for key in duplicates]
+    return check_params(content, str(path), [f"{_short(key)} is given more than once" for key in duplicates])
+
+
+def check_params(content: Mapping[Any, Any], where: str, problems: Sequence[str] = ()) -> Params:
+    """Check params against the schema.
+
+    Args:
+        content: Values by name.
+        where: How to name their source in an error.
+        problems: What is known to be wrong with them.
+
+    Raises:
+        UserError: If anything is wrong; the message names every problem by its key.
+    """
     try:
         params = Params.model_validate(content)
     except ValidationError as error:
-        problems += [_describe(problem) for problem in error.errors()]
+        problems = [*problems, *map(_describe, error.errors())]
         params = None
     if params is None or problems:
-        raise UserError(f"{path}: " + "; ".join(problems))
+        raise UserError(f"{where}: " + "; ".join(problems))
     return params
 
 

@@ -1,0 +1,73 @@
+"""Git commands that write, or that may use the network; reading is `src.report.snapshot`'s."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from src.core.errors import UserError
+
+# A server that does not answer must not hold up the other runs for ever.
+TIMEOUT_SECONDS = 120
+IDENTITIES = ("AUTHOR", "COMMITTER")
+
+
+class GitError(UserError):
+    """A git command that failed.
+
+    Attributes:
+        refused: Whether git reached the other side, which refused a reference.
+    """
+
+    def __init__(self, message: str, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+def git(root: Path, *words: str, env: Mapping[str, str] | None = None, stdin: str = "") -> str:
+    """Output of a git command, without the last newline.
+
+    Raises:
+        GitError: If it fails.
+    """
+    environment = {**os.environ, **(env or {}), "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            ["git", *words],
+            cwd=root,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise GitError(f"git {words[0]}: no answer in {TIMEOUT_SECONDS} s") from error
+    if done.returncode:
+        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise GitError(f"git {words[0]}: {reason}", refused=words[0] == "push" and done.returncode == 1)
+    return done.stdout.removesuffix("\n")
+
+
+def identity(root: Path) -> dict[str, str]:
+    """Who makes commits here, as environment variables.
+
+    Raises:
+        UserError: If git does not know.
+    """
+    found: dict[str, str] = {}
+    for role in IDENTITIES:
+        try:
+            told = git(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT")
+        except GitError as error:
+            raise UserError(
+                "git does not know who you are, and experiments are commits; run "
+                '`git config --global user.name "Your Name"` and `git config --global user.email you@example.org`'
+            ) from error
+        match = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d+", told)
+        assert match, told
+        found |= {f"GIT_{role}_NAME": match[1], f"GIT_{role}_EMAIL": match[2]}
+    return found

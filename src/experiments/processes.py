@@ -1,0 +1,58 @@
+"""Processes that never outlive the sweep which started them."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+# From linux/prctl.h: the kernel sends this signal to the process when the one that started it ends, however it ends.
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+# `dvc` needs that long to end a stage and to clean up.
+GRACE_SECONDS = 2.0
+
+
+def start(command: Sequence[str], folder: Path, log: Path, env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start a command in a process group of its own, with its output added to a log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        output.write(f"$ {' '.join(command)}\n".encode())
+        output.flush()
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            preexec_fn=_end_with_parent,
+        )
+
+
+def dvc(*arguments: str) -> list[str]:
+    """A dvc command of this Python."""
+    return [sys.executable, "-P", "-m", "dvc", *arguments]
+
+
+def end_all(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """End processes with all that they have started: as Ctrl-C does, and those that take too long at once."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _end_with_parent() -> None:
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Inherited by programs that a script starts in the background; `dvc` cleans up on Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,176 @@
+"""A git remote through which several clones share the runs of a sweep.
+
+Before a clone starts a run, it puts a claim on it: the reference `refs/sweep/NAME` on the remote, which only one of
+several pushes can create. A claim is a commit without files whose message names the clone and its machine, and whose
+date is when it was last renewed. One that has not been renewed for ten minutes is that of a dead machine, and
+another clone takes it over. The clocks of the machines must agree within a few minutes.
+"""
+
+import platform
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from src.core.errors import UserError
+from src.core.files import write_text
+from src.experiments.git import GitError, git
+from src.experiments.records import by_name
+
+CLAIMS = "refs/sweep"
+OWNER = Path("logs/sweep/owner")
+RENEW_SECONDS, DEAD_SECONDS = 60, 600
+ATTEMPTS = 6
+# Hooks are for branches; that of `dvc install` would push the whole cache.
+PUSH = ("push", "--quiet", "--no-verify")
+_Result = TypeVar("_Result")
+
+
+class Remote:
+    """The remote, as this clone sees and uses it."""
+
+    def __init__(self, root: Path, name: str, identity: Mapping[str, str]) -> None:
+        """Use a remote.
+
+        Args:
+            root: Top folder of the repository.
+            name: A git remote's name or URL.
+            identity: Environment variables that tell git who makes commits.
+        """
+        self.root, self.name, self.identity = root, name, identity
+        self.owner = _owner(root)
+        # Commit of each claim that is held.
+        self._held: dict[str, str] = {}
+        self._renewed = time.monotonic()
+
+    def experiments(self) -> dict[str, str]:
+        """Reference of every experiment on the remote, by the experiment's name.
+
+        Raises:
+            UserError: If the remote cannot be read.
+        """
+        return by_name(list(self._list("refs/exps/*")))
+
+    def fetch(self, references: Iterable[str]) -> None:
+        """Bring experiments into this clone."""
+        if refspecs := "".join(f"{reference}:{reference}\n" for reference in references):
+            again(
+                lambda: git(
+                    self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--stdin", self.name,
+                    stdin=refspecs,
+                )
+            )  # fmt: skip
+
+    def claim(self, name: str) -> str:
+        """Claim a run.
+
+        Returns:
+            Empty if this clone may run it, else where it is being run or that it is done.
+        """
+        expected = ""
+        for attempt in range(ATTEMPTS):
+            commit = self._make_claim()
+            try:
+                again(lambda: self._push_claims({name: (expected, commit)}))  # noqa: B023
+            except GitError as error:
+                if not error.refused:
+                    raise
+                expected = self._list(f"{CLAIMS}/{name}").get(f"{CLAIMS}/{name}", "")
+                if expected and (holder := self._holder(name, expected)):
+                    return holder
+                # Refused although nobody holds it: somebody else was pushing at the same moment.
+                time.sleep(random.uniform(0, 0.2 * 2**attempt))
+                continue
+            self._held[name] = commit
+            # Only now: it may have been finished, and its claim removed, before this claim was made.
+            if name in self.experiments():
+                self.release(name)
+                return "another clone, which has finished it"
+            return ""
+        return "another clone"
+
+    def renew(self) -> None:
+        """Renew all claims if it is time to."""
+        if not self._held or time.monotonic() - self._renewed < RENEW_SECONDS:
+            return
+        self._renewed = time.monotonic()
+        renewed = {name: (old, self._make_claim()) for name, old in self._held.items()}
+        try:
+            self._push_claims(renewed)
+        except GitError:
+            # Unreachable for the moment, or taken over after a long pause. The run goes on: at worst it is run twice.
+            return
+        self._held = {name: new for name, (_, new) in renewed.items()}
+
+    def release(self, name: str) -> None:
+        """Remove a claim, if it is still held by this clone."""
+        reference, commit = f"{CLAIMS}/{name}", self._held.pop(name)
+        try:
+            again(lambda: git(self.root, *PUSH, f"--force-with-lease={reference}:{commit}", self.name, f":{reference}"))
+        except GitError as error:
+            if not error.refused:
+                raise
+
+    def forget(self, name: str) -> None:
+        """Stop renewing a claim without removing it, so that others leave a failed run alone for a while."""
+        self._held.pop(name, None)
+
+    def _list(self, pattern: str) -> dict[str, str]:
+        listed = again(lambda: git(self.root, "ls-remote", self.name, pattern)).splitlines()
+        return {reference: commit for commit, reference in (line.split("\t") for line in listed)}
+
+    def _make_claim(self) -> str:
+        tree = git(self.root, "mktree")
+        message = f"{self.owner} on {platform.node()}"
+        # A date of its own makes each commit another one, whoever makes it.
+        return git(self.root, "commit-tree", tree, "-m", message, env=self.identity)
+
+    def _push_claims(self, claims: Mapping[str, tuple[str, str]]) -> None:
+        """Push claims, each if the remote still has the expected one; empty: none."""
+        leases = [f"--force-with-lease={CLAIMS}/{name}:{expected}" for name, (expected, _) in claims.items()]
+        refspecs = [f"{commit}:{CLAIMS}/{name}" for name, (_, commit) in claims.items()]
+        git(self.root, *PUSH, *leases, self.name, *refspecs)
+
+    def _holder(self, name: str, commit: str) -> str:
+        """The machine that holds a claim; empty if it is this clone's own or a dead machine's."""
+        try:
+            git(
+                self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self.name, f"{CLAIMS}/{name}"
+            )  # fmt: skip
+            date, message = git(self.root, "show", "--no-patch", "--format=%ct %s", commit).split(maxsplit=1)
+        except GitError:
+            # Removed or renewed in the meantime.
+            return "another clone"
+        owner, _, machine = message.partition(" on ")
+        if owner == self.owner or time.time() - int(date) > DEAD_SECONDS:
+            return ""
+        return machine
+
+
+def again(action: Callable[[], _Result]) -> _Result:
+    """Do something that a busy or unreachable server may fail at, with growing pauses.
+
+    Raises:
+        GitError: If it is refused, or if it fails every time.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return action()
+        except GitError as error:
+            if error.refused or attempt == ATTEMPTS - 1:
+                raise
+        time.sleep(random.uniform(0, 0.2 * 2**attempt))
+    raise AssertionError
+
+
+def _owner(root: Path) -> str:
+    """The name of this clone in claims: random, kept as long as the clone."""
+    path = root / OWNER
+    if not path.exists():
+        write_text(path, f"{uuid.uuid4().hex}\n")
+    owner = path.read_text(encoding="utf-8").strip()
+    if not owner:
+        raise UserError(f"{path}: is empty; delete it")
+    return owner

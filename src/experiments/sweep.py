@@ -1,0 +1,34 @@
+"""Run the experiments of a sweep that are missing: `python -m src.experiments.sweep sweep.yaml`.
+
+Run it again to go on after an interruption, to retry what failed, or after adding values to the spec.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from src.experiments.command import add_options, guarded, run_missing
+from src.experiments.plan import read_base
+from src.experiments.spec import read_sweep
+from src.report.snapshot import find_root
+
+SPEC = Path("sweep.yaml")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns 0 if no run failed, 1 if one did or something is wrong, 128 + number after a signal."""
+    parser = argparse.ArgumentParser(prog="python -m src.experiments.sweep", description=__doc__)
+    parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="the sweep (%(default)s)")
+    add_options(parser)
+    arguments = parser.parse_args(argv)
+
+    def run() -> int:
+        sweep = read_sweep(arguments.spec)
+        base = read_base(find_root())
+        return run_missing(base, base.runs(sweep), sweep.varied, arguments.workers, arguments.remote)
+
+    return guarded("sweep", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
