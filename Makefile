@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro experiments push remotes onnx card report verify reproduce test test-slow lint format bench lock audit clean
+.PHONY: help repro experiments sweep sweep-report seeds push remotes onnx card report verify reproduce test test-slow lint format \
+  bench lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +38,18 @@ onnx: $(VENV)/installed-onnx ## export the model to models/model.onnx and compar
 
 card: $(VENV)/installed ## write docs/model_card.md from the results in the working tree
 	python -m src.card
+
+SPEC ?= sweep.yaml
+SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOTE))
+sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; SPEC=, WORKERS=, REMOTE=
+	@python -m src.experiments.sweep $(SPEC) $(SHARING)
+
+sweep-report: $(VENV)/installed ## what the sweep taught: a table here, a page in report/sweep.html
+	@python -m src.experiments.summary $(SPEC)
+
+N ?= 5
+seeds: $(VENV)/installed ## measure how much seeds alone change the results: make seeds N=5
+	@python -m src.experiments.seeds $(N) $(SHARING)
 
 BASE ?= main
 # Taken literally: neither make nor the shell expands anything in the name of a revision.

@@ -1,7 +1,7 @@
 """The README's recipes over several seeds: mean and standard deviation of the test accuracy after the last epoch.
 
-Each run is added to recipes.json, from which recipes.md and metrics_noise.json are written. Seeds that recipes.json
-already has for the same recipe on the same kind of machine are not run again.
+Each run is added to recipes.json, from which recipes.md is written. Seeds that recipes.json already has for the same
+recipe on the same kind of machine are not run again. `make seeds` writes metrics_noise.json.
 """
 
 import argparse
@@ -12,14 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from benchmarks.machine import machine
-from src.core.dataset import load_examples
 from src.core.files import write_json, write_text
 from src.model.params import Params, load_params
-from src.report.noise import ACCURACY, NOISE, format_noise, measure_noise, parse_noise, updated
-from src.report.revision import TEST_DATA
 from stages import evaluate, train
 from stages.train import DATA_DIR
 
@@ -69,7 +64,6 @@ RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": 
 # Pixels of `tta_shift` with which every model is scored a second time.
 TTA_SHIFT = 1
 # Test metrics that are kept for each run, in addition to the indices of the images it gets wrong.
-EVAL, _ = ACCURACY
 SCORES = ("test_acc", "test_f1", "test_loss", "test_ece", "test_precision", "test_recall")
 
 
@@ -152,30 +146,6 @@ def main() -> None:
     for seed in range(len(entry["runs"]), arguments.seeds):
         entry["runs"].append(measure(arguments.recipe, seed))
         save({**measured, arguments.recipe: entry})
-    save_noise([entry])
-
-
-def save_noise(entries: list[dict[str, Any]]) -> None:
-    """Write the spread between seeds to metrics_noise.json, which the report reads; one seed has none."""
-    file = Path(NOISE)
-    known = parse_noise(file.read_text(), NOISE) if file.exists() else []
-    images = len(load_examples(DATA_DIR, "test").labels)
-    stages = YAML(typ="safe").load(Path("dvc.lock"))["stages"]
-    data = next(out["md5"] for out in stages["fetch"]["outs"] if out["path"] == TEST_DATA)
-    for entry in entries:
-        # Older runs do not say which images they get wrong.
-        runs = [
-            {
-                "seed": run["seed"],
-                "wrong": run["wrong"],
-                "metrics": {EVAL: {name: run[name] for name in SCORES if name in run}},
-            }
-            for run in entry["runs"]
-            if "wrong" in run
-        ]
-        if len(runs) > 1:
-            known = updated(known, measure_noise(data, entry["params"], entry["machine"], images, runs))
-    write_text(file, format_noise(known))
 
 
 def save(measured: dict[str, dict]) -> None:

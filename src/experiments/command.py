@@ -79,7 +79,7 @@ def run_missing(
         if remote and outcome.elsewhere:
             there = remote.experiments()
             remote.fetch(there[name] for name in outcome.elsewhere if name in there)
-            outcome.elsewhere = {name: who for name, who in outcome.elsewhere.items() if name not in there}
+            outcome.elsewhere = {name: others for name, others in outcome.elsewhere.items() if name not in there}
     return _conclude(outcome, len(runs), console)
 
 
@@ -91,9 +91,7 @@ def fitting_workers() -> int:
 
 def _conclude(outcome: Outcome, count: int, console: Console) -> int:
     lines = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
-    lines += [
-        f"{name}: being run by {who}; run this again to see that it ends" for name, who in outcome.elsewhere.items()
-    ]
+    lines += [f"{name}: {others}; run this again to see that it ends" for name, others in outcome.elsewhere.items()]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if outcome.failed:

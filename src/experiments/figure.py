@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from src.core.png import default_style, write_png
 from src.experiments.effects import compared
-from src.experiments.records import Result
-from src.experiments.settings import SCORE, Setting, score
+from src.experiments.records import SCORE, Result
+from src.experiments.settings import Setting, score
 from src.experiments.spec import Interval, Sweep
 
 COLUMNS = 3

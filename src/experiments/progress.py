@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from src.experiments.records import TRAIN, Result, Run
+from src.experiments.records import SCORE, TRAIN, Result, Run
 
 HISTORY, STARTED = Path("plots/history.csv"), Path("logs/train.lock")
 REDRAW_SECONDS = 1.0
@@ -54,7 +54,7 @@ class Progress:
 
     def finish(self, run: Run, result: Result) -> None:
         """A run has given a result."""
-        self._end(run, f"best.val_acc {result.metrics[TRAIN]['best.val_acc']:.4f}")
+        self._end(run, f"{SCORE} {result.metrics[TRAIN][SCORE]:.4f}")
 
     def fail(self, run: Run, reason: str) -> None:
         """A run has failed, or its push has."""
@@ -62,16 +62,17 @@ class Progress:
 
     def skip(self, run: Run, reason: str) -> None:
         """A run is somebody else's."""
-        self._end(run, escape(reason))
+        self.epochs -= run.params.epochs
+        self._end(run, escape(reason), epochs=0)
 
     def describe(self, run: Run) -> str:
         """What tells a run from the others."""
         values = run.params.model_dump()
         return " ".join([run.name, *(f"{name}={values[name]}" for name in self.varied)])
 
-    def _end(self, run: Run, what: str) -> None:
+    def _end(self, run: Run, what: str, epochs: int | None = None) -> None:
         self.ended += 1
-        self.epochs_ended += run.params.epochs
+        self.epochs_ended += run.params.epochs if epochs is None else epochs
         self.running = [(other, done) for other, done in self.running if other != run]
         self.console.print(
             f"{self.ended}/{self.count} {self.describe(run)}: {what}{self._left()}", highlight=False, soft_wrap=True

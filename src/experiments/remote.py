@@ -20,6 +20,7 @@ from src.experiments.git import GitError, git
 from src.experiments.records import by_name
 
 CLAIMS = "refs/sweep"
+BUSY = "is being run by another clone"
 OWNER = Path("logs/sweep/owner")
 RENEW_SECONDS, DEAD_SECONDS = 60, 600
 ATTEMPTS = 6
@@ -67,7 +68,7 @@ class Remote:
         """Claim a run.
 
         Returns:
-            Empty if this clone may run it, else where it is being run or that it is done.
+            Empty if this clone may run it, else what others do with it.
         """
         expected = ""
         for attempt in range(ATTEMPTS):
@@ -87,9 +88,9 @@ class Remote:
             # Only now: it may have been finished, and its claim removed, before this claim was made.
             if name in self.experiments():
                 self.release(name)
-                return "another clone, which has finished it"
+                return "has been run by another clone"
             return ""
-        return "another clone"
+        return BUSY
 
     def renew(self) -> None:
         """Renew all claims if it is time to."""
@@ -134,7 +135,7 @@ class Remote:
         git(self.root, *PUSH, *leases, self.name, *refspecs)
 
     def _holder(self, name: str, commit: str) -> str:
-        """The machine that holds a claim; empty if it is this clone's own or a dead machine's."""
+        """What the holder of a claim does; empty if that is this clone or a dead machine."""
         try:
             git(
                 self.root, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", self.name, f"{CLAIMS}/{name}"
@@ -142,11 +143,11 @@ class Remote:
             date, message = git(self.root, "show", "--no-patch", "--format=%ct %s", commit).split(maxsplit=1)
         except GitError:
             # Removed or renewed in the meantime.
-            return "another clone"
+            return BUSY
         owner, _, machine = message.partition(" on ")
         if owner == self.owner or time.time() - int(date) > DEAD_SECONDS:
             return ""
-        return machine
+        return f"is being run on {machine}"
 
 
 def again(action: Callable[[], _Result]) -> _Result:

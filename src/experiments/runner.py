@@ -34,7 +34,7 @@ class Outcome:
     Attributes:
         done: Those that ran here.
         failed: Why, and where the log is.
-        elsewhere: Who runs them.
+        elsewhere: What other clones do with them.
     """
 
     done: list[str] = field(default_factory=list)
@@ -102,9 +102,9 @@ class Runner:
         return self.outcome
 
     def _begin(self, run: Run) -> None:
-        if self.remote and (holder := self.remote.claim(run.name)):
-            self.outcome.elsewhere[run.name] = holder
-            self.progress.skip(run, f"is being run by {holder}")
+        if self.remote and (others := self.remote.claim(run.name)):
+            self.outcome.elsewhere[run.name] = others
+            self.progress.skip(run, others)
             return
         log = self._log(run)
         log.unlink(missing_ok=True)

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.experiments.records import EVAL, TRAIN, Result
+from src.experiments.records import EVAL, SCORE, TEST_SCORE, TRAIN, Result
 from src.report.statistics import t_limit
-
-# What settings are chosen by: on the validation part. The test set chooses nothing.
-SCORE = "best.val_acc"
-TEST_SCORE = "test_acc"
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from src.core.yaml_file import read_mapping
 from src.guard.preflight import check_sizes
 from src.model.params import Params, check_params
 
+SPEC = Path("sweep.yaml")
 KEYS = ("draws", "draw_seed", "params")
 MOST_RUNS = 10_000
 # Enough for a hyperparameter, and few enough to read and to type.
@@ -103,6 +104,8 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         UserError: If anything is wrong with it.
     """
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file; name the file that describes the sweep, such as {SPEC}")
     content, duplicates = read_mapping(path)
     problems = [f"{key} is given more than once" for key in duplicates]
     problems += [f"{key} is not known (known: draws, draw_seed, params)" for key in content if key not in KEYS]

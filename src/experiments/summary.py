@@ -19,10 +19,9 @@ from src.experiments.effects import compared, is_drawn, levels, trend
 from src.experiments.figure import draw
 from src.experiments.page import Grid, Summary, render
 from src.experiments.plan import read_base
-from src.experiments.records import Result, read_results
-from src.experiments.settings import SCORE, TEST_SCORE, Setting, as_good, group, seed_deviation
-from src.experiments.spec import Sweep, read_sweep
-from src.experiments.sweep import SPEC
+from src.experiments.records import SCORE, TEST_SCORE, Result, read_results
+from src.experiments.settings import Setting, as_good, group, seed_deviation
+from src.experiments.spec import SPEC, Sweep, read_sweep
 from src.report.snapshot import find_root
 
 PICTURE, PAGE = Path("report/sweep.png"), Path("report/sweep.html")

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from src.experiments.command import add_options, guarded, run_missing
 from src.experiments.plan import read_base
-from src.experiments.spec import read_sweep
+from src.experiments.spec import SPEC, read_sweep
 from src.report.snapshot import find_root
-
-SPEC = Path("sweep.yaml")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -100,7 +100,7 @@ def _seed_blocks(rows: list[Row], seeds: Seeds) -> list[Block]:
         words = [
             Strong("The effect of another seed is not known"),
             f" for data and recipe of {' and '.join(unknown)}: {NOISE} of the base has no measurement of them. "
-            "`python -m benchmarks.recipes default` trains the recipe of params.yaml with five seeds and adds it.",
+            "`make seeds N=5` trains the recipe of params.yaml with five seeds and adds it.",
         ]
         return [Paragraph(words)]
     sentences = [

@@ -24,6 +24,9 @@ WORK = ["fetch", "train", "evaluate"]
 COMMANDS = [
     Path("src/card/__main__.py"),
     Path("src/export/__main__.py"),
+    Path("src/experiments/seeds.py"),
+    Path("src/experiments/summary.py"),
+    Path("src/experiments/sweep.py"),
     Path("src/predict/__main__.py"),
     Path("src/report/__main__.py"),
     Path("src/share/__main__.py"),
@@ -44,6 +47,7 @@ ARROWS: dict[str, set[str]] = {
     "report": {"core"},
     "share": {"core"},
     "audit": {"core", "report"},
+    "experiments": {"core", "model", "guard", "report"},
 }
 
 

@@ -18,6 +18,7 @@ PROMISED = {
     "src/audit": set[str](),
     "src/card": set[str](),
     "src/export": set[str](),
+    "src/experiments": set[str](),
     "src/predict": set[str](),
     "src/report": set[str](),
     "src/share": set[str](),

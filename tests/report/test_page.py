@@ -135,7 +135,7 @@ def test_words_tell_better_from_worse(history: History) -> None:
     assert "| +0.0004 ▼ worse | holds" in markdown
     assert '+0.0004 <span class="worse">▼ worse</span>' in page
     assert "▲ better" not in markdown.split("### Is it")[0]
-    assert "<code>python -m benchmarks.recipes default</code> trains" in page
+    assert "<code>make seeds N=5</code> trains" in page
 
 
 def test_a_hundred_thousand_epochs_make_a_small_page(history: History) -> None:

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# One of several workers of a sweep, on any machine: runs what is missing and pushes each result. Run it again to go on.
+#
+#   REPOSITORY=git@host:team/project.git SHARED=/shared/sweep cluster/worker.sh NUMBER [SPEC]
+#
+# SHARED is a folder that all machines see. It holds DVC's cache, a clone for each NUMBER with the checkpoints of its
+# interrupted trainings, and the environment `venv`, unless the machine has one. REVISION is the commit to run.
+set -euo pipefail
+: "${REPOSITORY:?expected the URL of the git repository}" "${SHARED:?expected a folder that all machines see}"
+number=${1:?expected the number of this worker}
+clone=$SHARED/clones/$number
+
+if [[ -f $SHARED/venv/bin/activate ]]; then
+  source "$SHARED/venv/bin/activate"
+fi
+if [[ ! -d $clone ]]; then
+  # Under its name only when it is whole.
+  rm -rf "$clone.new"
+  git clone --quiet "$REPOSITORY" "$clone.new"
+  mv "$clone.new" "$clone"
+fi
+cd "$clone"
+git fetch --quiet origin "${REVISION:-HEAD}"
+git checkout --quiet --detach FETCH_HEAD
+mkdir -p "$SHARED/cache"
+dvc cache dir --local "$SHARED/cache"
+exec python -m src.experiments.sweep "${2:-sweep.yaml}" --workers "${WORKERS:-1}" --remote origin

@@ -1,0 +1,229 @@
+"""Sweeps with the real dvc, in a project whose stages take no time."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from src.experiments.records import references
+from tests.faults.project import Project, is_gone, wait_for
+
+TWO = {"lr": "0.004,0.006"}
+
+
+def write_spec(project: Project, params: Mapping[str, object]) -> None:
+    (project.path / "sweep.yaml").write_text(json.dumps({"params": params}))
+
+
+def sweep(project: Project, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return project.run(sys.executable, "-m", "src.experiments.sweep", *arguments, **env)
+
+
+def sweep_ok(project: Project, *arguments: str) -> str:
+    done = sweep(project, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start_sweep(project: Project, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    return project.start(sys.executable, "-m", "src.experiments.sweep", *arguments, **env)
+
+
+def learning_rates(project: Project) -> list[float]:
+    """Of every experiment, from its commit."""
+    shown = [project.git("show", f"{ref}:params.yaml") for ref in references(project.path).values()]
+    return sorted(float(found[1]) for text in shown if (found := re.search(r"^lr: (\S+)", text, re.MULTILINE)))
+
+
+def processes(project: Project, word: str) -> list[psutil.Process]:
+    """Processes below the project's folder whose command has this word."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if word in process.cmdline() and Path(process.cwd()).is_relative_to(project.path / ".dvc/tmp"):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def state(project: Project) -> tuple[str, str, str]:
+    """What a user sees of the working tree."""
+    return project.git("status", "--porcelain"), project.git("symbolic-ref", "HEAD"), project.git("stash", "list")
+
+
+def test_two_experiments_and_again_none(lab: Project) -> None:
+    write_spec(lab, TWO)
+    (lab.path / "docs.txt").write_text("not committed, and none of the code")
+    before = state(lab)
+    assert "2 runs: 0 exist, 2 to run, 2 at once" in sweep_ok(lab, "--workers", "2")
+    assert state(lab) == before
+    assert learning_rates(lab) == [0.004, 0.006]
+    assert not list((lab.path / ".dvc/tmp/exps").glob("sweep"))
+    made = lab.git("for-each-ref", "refs/exps")
+    assert "2 runs: 2 exist, 0 to run" in sweep_ok(lab)
+    assert lab.git("for-each-ref", "refs/exps") == made
+    # Of another commit with the same code, too, and only what is new.
+    (lab.path / "README.md").write_text("other words")
+    write_spec(lab, {"lr": "0.004,0.005,0.006"})
+    lab.commit()
+    assert "3 runs: 2 exist, 1 to run" in sweep_ok(lab)
+    assert learning_rates(lab) == [0.004, 0.005, 0.006]
+    # DVC knows them by name.
+    name = next(iter(references(lab.path)))
+    assert name in lab.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
+
+    # The same commands tell what they taught.
+    done = lab.run(sys.executable, "-m", "src.experiments.summary")
+    assert done.returncode == 0, done.stderr
+    assert "Best by validation: lr=0.005: best.val_acc 0.9000" in done.stdout
+    page = (lab.path / "report/sweep.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "://" not in page
+
+
+def test_other_code_is_another_experiment(lab: Project) -> None:
+    write_spec(lab, {"lr": 0.004})
+    sweep_ok(lab)
+    lab.append("src/evaluate/scores.py", "# edited\n")
+    done = sweep(lab)
+    assert done.returncode == 1
+    assert done.stderr.startswith("sweep: src/evaluate/scores.py: not committed")
+    lab.commit()
+    assert "1 runs: 0 exist, 1 to run" in sweep_ok(lab)
+    assert learning_rates(lab) == [0.004, 0.004]
+    done = lab.run(sys.executable, "-m", "src.experiments.summary", "--rev", "HEAD~1")
+    assert "1 of 1 runs" in done.stdout
+
+
+def test_a_run_that_fails_leaves_the_others_alone_and_is_tried_again(lab: Project) -> None:
+    write_spec(lab, {"seed": "12,13,14"})
+    done = sweep(lab, "--workers", "1")
+    assert done.returncode == 1
+    assert "1 of 3 failed; run this again to retry them" in done.stdout
+    (log,) = re.findall(r"seed=13: failed: .*; see (logs/sweep/\S+\.log)", done.stdout)
+    assert "train: seed 13 is unlucky" in (lab.path / log).read_text()
+    assert len(references(lab.path)) == 2
+    done = sweep(lab)
+    assert "3 runs: 2 exist, 1 to run" in done.stdout
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.yaml"], "none.yaml: there is no such file"),
+        (["--workers", "0"], "--workers: expected at least 1, got 0"),
+        (["--remote", "nowhere"], "git ls-remote: .*nowhere"),
+    ],
+)
+def test_what_is_wrong_is_one_line(lab: Project, arguments: list[str], said: str) -> None:
+    write_spec(lab, TWO)
+    done = sweep(lab, *arguments)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"sweep: {said}.*\n", done.stderr), done.stderr
+    assert not references(lab.path)
+
+
+def test_without_an_identity_nothing_starts(lab: Project) -> None:
+    write_spec(lab, TWO)
+    nobody = {name: "" for name in lab.env if name.startswith("GIT_") and name.endswith(("NAME", "EMAIL"))}
+    done = sweep(lab, **nobody, HOME="/nonexistent")
+    assert done.returncode == 1
+    assert "sweep: git does not know who you are" in done.stderr
+
+
+def test_a_killed_worker_costs_one_run_which_goes_on_when_it_is_run_again(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, TWO)
+    hold = tmp_path / "hold"
+    hold.touch()
+    process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold))
+    stages = wait_for(lambda: len(found := processes(lab, "train")) == 2 and found, "two trainings")
+    victim, other = (next(p for p in stage.parents() if "dvc" in p.cmdline()) for stage in stages)
+    victim.kill()
+    wait_for(lambda: len(processes(lab, "train")) == 1, "the end of its stage")
+    hold.unlink()
+    assert process.wait(60) == 1
+    assert "failed: dvc exp run ended with exit code -9" in lab.output()
+    assert is_gone(other)
+    assert len(references(lab.path)) == 1
+    assert "2 runs: 1 exist, 1 to run" in sweep_ok(lab)
+    assert learning_rates(lab) == [0.004, 0.006]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
+    lab: Project, tmp_path: Path, number: signal.Signals
+) -> None:
+    write_spec(lab, TWO)
+    before = state(lab)
+    hold = tmp_path / "hold"
+    hold.touch()
+    process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold))
+    stages = wait_for(lambda: len(found := processes(lab, "train")) == 2 and found, "two trainings")
+    os.kill(process.pid, number)
+    assert process.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
+    wait_for(lambda: all(map(is_gone, stages)) and not processes(lab, "dvc"), "the end of all processes")
+    assert state(lab) == before
+    assert not references(lab.path)
+    if number != signal.SIGKILL:
+        assert "sweep: stopped; run it again" in lab.output()
+    hold.unlink()
+    assert "2 runs: 0 exist, 2 to run" in sweep_ok(lab)
+    assert learning_rates(lab) == [0.004, 0.006]
+
+
+def test_a_second_sweep_in_the_same_clone_is_refused(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, TWO)
+    hold = tmp_path / "hold"
+    hold.touch()
+    start_sweep(lab, "--workers", "1", TOY_HOLD=str(hold))
+    wait_for(lambda: processes(lab, "train"), "a training")
+    done = sweep(lab)
+    assert done.returncode == 1
+    assert re.fullmatch(r"sweep: process \d+ is running experiments in this clone; .*\n", done.stderr)
+
+
+def clone(project: Project, remote: Path, folder: Path) -> Project:
+    """A clone with its own copy of DVC's cache."""
+    subprocess.run(["git", "clone", "--quiet", str(remote), str(folder)], check=True)
+    other = Project(folder)
+    other.env = {**project.env, "DVC_SITE_CACHE_DIR": str(folder.parent / f"site-{folder.name}")}
+    (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {project.path / '.dvc/cache'}\n")
+    return other
+
+
+def test_two_clones_at_once_run_nothing_twice_and_lose_nothing(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, {"seed": "range(0, 6)"})
+    lab.commit()
+    remote = tmp_path / "remote.git"
+    lab.git("clone", "--quiet", "--bare", ".", str(remote))
+    clones = [clone(lab, remote, tmp_path / name) for name in ("a", "b")]
+    running = [start_sweep(one, "--workers", "1", "--remote", "origin") for one in clones]
+    assert [process.wait(120) for process in running] == [0, 0], [one.output() for one in clones]
+    made = [len(re.findall(r"best\.val_acc", one.output())) for one in clones]
+    assert sum(made) == 6, made
+    listed = clones[0].git("ls-remote", "origin", "refs/exps/*", "refs/sweep/*")
+    assert listed.count("refs/exps/") == 6
+    assert "refs/sweep/" not in listed
+    # A third has nothing to do, and gets the results.
+    third = clone(lab, remote, tmp_path / "c")
+    assert "6 runs: 6 exist, 0 to run" in sweep_ok(third, "--remote", "origin")
+    assert len(references(third.path)) == 6
+
+
+def test_what_was_run_alone_is_pushed_later(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, TWO)
+    lab.commit()
+    remote = tmp_path / "remote.git"
+    lab.git("clone", "--quiet", "--bare", ".", str(remote))
+    sweep_ok(lab)
+    assert "2 runs: 2 exist" in sweep_ok(lab, "--remote", str(remote))
+    assert lab.git("ls-remote", str(remote), "refs/exps/*").count("refs/exps/") == 2
