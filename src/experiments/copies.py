@@ -6,13 +6,17 @@ copies, so that checkpoints are kept in `logs/checkpoints` of the repository (`s
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from dvc.config import Config
 
+from src.core.errors import UserError
 from src.experiments.git import git
 from src.guard.preflight import cache_folder
 
+# A stage whose sweep was killed ends within a second, and may write until then.
+ENDING_SECONDS = 5.0
 FOLDER = Path(".dvc/tmp/exps/sweep")
 
 
@@ -39,12 +43,20 @@ def make_copy(root: Path, commit: str, name: str) -> Path:
 
 def remove_copy(root: Path, name: str) -> None:
     """Remove a copy, if it exists."""
-    shutil.rmtree(root / FOLDER / name, ignore_errors=True)
+    _remove(root / FOLDER / name)
 
 
 def remove_all(root: Path) -> None:
-    """Remove the copies that killed sweeps have left; nothing may be running in them."""
-    shutil.rmtree(root / FOLDER, ignore_errors=True)
+    """Remove all copies, which killed sweeps may have left."""
+    _remove(root / FOLDER)
+
+
+def _remove(folder: Path) -> None:
+    deadline = time.monotonic() + ENDING_SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise UserError(f"{folder}: something still writes to it; end that, then run again")
 
 
 def collect(root: Path, copy: Path, reference: str) -> None:

@@ -46,6 +46,18 @@ class Remote:
         self._held: dict[str, str] = {}
         self._renewed = time.monotonic()
 
+    def tidy(self) -> None:
+        """Remove the claims on experiments that are there: a push was interrupted before it came to that."""
+        done, claims = self.experiments(), self._list(f"{CLAIMS}/*")
+        for reference, commit in claims.items():
+            if (name := reference.rpartition("/")[2]) in done:
+                self._held[name] = commit
+                self.release(name)
+
+    def commit(self, reference: str) -> str | None:
+        """The commit that an experiment's reference points to on the remote; None if there is no such reference."""
+        return self._list(reference).get(reference)
+
     def experiments(self) -> dict[str, str]:
         """Reference of every experiment on the remote, by the experiment's name.
 

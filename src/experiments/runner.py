@@ -151,10 +151,10 @@ class Runner:
         """See whether the remote has it, whatever the push said: another clone may have been there first."""
         assert self.remote
         try:
-            there = not job.process.returncode and job.run.name in self.remote.experiments()
+            stored = self.remote.commit(self.base.reference(job.run.name))
         except UserError:
-            there = False
-        if there:
+            stored = None
+        if stored and (stored != result.commit or not job.process.returncode):
             self.outcome.done.append(job.run.name)
             self.remote.release(job.run.name)
         elif job.pushes < PUSH_ATTEMPTS:
@@ -224,6 +224,7 @@ def missing(base: Base, runs: Sequence[Run], remote: Remote | None) -> list[Run]
     here = references(base.root)
     there = remote.experiments() if remote else {}
     if remote:
+        remote.tidy()
         names = [run.name for run in runs]
         remote.fetch(there[name] for name in names if name in there and name not in here)
         if left := [name for name in names if name in here and name not in there]:

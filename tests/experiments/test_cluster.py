@@ -39,6 +39,7 @@ def pushed(remote: Path) -> list[str]:
     return subprocess.run(shown, cwd=remote, check=True, capture_output=True, text=True).stdout.split()
 
 
+@pytest.mark.slow
 def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
     lab: Project, remote: Path, tmp_path: Path
 ) -> None:
@@ -76,7 +77,7 @@ def container() -> dict[str, Any]:
     return found
 
 
-def test_the_kubernetes_job_is_one(lab: Project, remote: Path, tmp_path: Path) -> None:
+def test_the_kubernetes_job_is_one() -> None:
     assert (JOB["apiVersion"], JOB["kind"]) == ("batch/v1", "Job")
     spec = JOB["spec"]
     assert spec["completionMode"] == "Indexed"
@@ -84,6 +85,10 @@ def test_the_kubernetes_job_is_one(lab: Project, remote: Path, tmp_path: Path) -
     assert spec["template"]["spec"]["restartPolicy"] == "OnFailure"
     volumes = {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
     assert {mount["name"] for mount in container()["volumeMounts"]} <= volumes
+
+
+@pytest.mark.slow
+def test_the_kubernetes_job_runs_its_worker(lab: Project, remote: Path, tmp_path: Path) -> None:
     # Run its command, in this machine's environment instead of the image's.
     env = {entry["name"]: entry["value"] for entry in container()["env"]}
     (mount,) = container()["volumeMounts"]

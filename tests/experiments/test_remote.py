@@ -106,3 +106,13 @@ def test_an_unreachable_remote_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert "\n" not in str(caught.value)
     with pytest.raises(GitError):
         clone.claim("run-1")
+
+
+def test_claims_on_what_is_done_are_tidied_away(server: Path) -> None:
+    a, b = connect(server, "a"), connect(server, "b")
+    assert [a.claim("run-1"), a.claim("run-2")] == ["", ""]
+    commit = git(a.root, "commit-tree", git(a.root, "mktree"), "-m", "result", env=GIT_USER)
+    git(a.root, "push", "--quiet", str(server), f"{commit}:{EXPERIMENT}")
+    assert (b.commit(EXPERIMENT), b.commit(f"{EXPERIMENT}x")) == (commit, None)
+    b.tidy()
+    assert claims(server) == ["refs/sweep/run-2"]
