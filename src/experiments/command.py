@@ -3,7 +3,6 @@
 import argparse
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ from src.experiments.progress import Progress
 from src.experiments.records import Run
 from src.experiments.remote import Remote
 from src.experiments.runner import Outcome, Runner, alone, missing
+from src.guard.gpus import usable_gpus
 from src.guard.signals import ending_on_signals
 from src.model.accelerator import CHOICE
 
@@ -85,7 +85,7 @@ def run_missing(
 
 def fitting_workers() -> int:
     """One for each GPU; without any, one for each two cores, since a training has two threads."""
-    gpus = 0 if os.environ.get(CHOICE) == "cpu" else _visible_gpus()
+    gpus = 0 if os.environ.get(CHOICE) == "cpu" else len(usable_gpus(os.environ, count=0))
     return max(1, gpus or len(os.sched_getaffinity(0)) // CPU_THREADS)
 
 
@@ -97,16 +97,6 @@ def _conclude(outcome: Outcome, count: int, console: Console) -> int:
     if outcome.failed:
         console.print(f"{len(outcome.failed)} of {count} failed; run this again to retry them")
     return 1 if outcome.failed else 0
-
-
-def _visible_gpus() -> int:
-    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return len([name for name in chosen.split(",") if name])
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    except OSError:
-        return 0
-    return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
 def _say(line: str) -> int:

@@ -11,8 +11,11 @@ from src.experiments.identity import Code, code_of, name_of, params_of
 from src.experiments.records import Run
 from src.experiments.spec import Sweep
 from src.model.params import Params
-from src.report.revision import RULES
-from src.report.snapshot import find_commit, open_snapshot
+from src.report.git import find_commit
+from src.report.snapshot import open_snapshot
+
+# Besides the code and params, these decide what a run does.
+RULES = ("dvc.yaml", ".dvcignore", ".dvc/config", ".gitattributes")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def check_committed(base: Base) -> None:
     Raises:
         UserError: If they differ.
     """
-    paths = {path for hashes in base.code.values() for path in hashes} | {PARAMS_FILE, "dvc.yaml", *RULES}
+    paths = {path for hashes in base.code.values() for path in hashes} | {PARAMS_FILE, *RULES}
     changed = git(base.root, "status", "--porcelain", "--untracked-files=all", "--", *sorted(paths))
     if changed:
         files = _listed([line[3:] for line in changed.splitlines()])

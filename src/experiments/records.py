@@ -10,9 +10,10 @@ from typing import Any
 from src.core.errors import UserError
 from src.experiments.identity import Code, check_name
 from src.model.params import Params
+from src.report.git import run_git
 from src.report.revision import flatten
 from src.report.safe_yaml import LARGEST_JSON, parse_json
-from src.report.snapshot import Snapshot, open_snapshot, run_git
+from src.report.snapshot import Snapshot, open_snapshot
 
 TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
 # What settings are chosen by: on the validation part. The test set chooses nothing.

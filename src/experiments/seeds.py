@@ -22,9 +22,10 @@ from src.experiments.command import add_options, guarded, run_missing
 from src.experiments.plan import Base, read_base
 from src.experiments.records import EVAL, Result, read_results
 from src.experiments.spec import make_sweep
+from src.report.git import find_root
 from src.report.noise import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.report.revision import LARGEST_TABLE, TEST_DATA
-from src.report.snapshot import find_root, open_snapshot
+from src.report.snapshot import open_snapshot
 from src.report.statistics import t_limit
 
 ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
@@ -105,7 +106,10 @@ def machines(results: Sequence[Result]) -> str:
 def record(path: Path, measurement: Measurement) -> None:
     """Add a measurement to the file; it replaces one of the same data and recipe."""
     known = parse_noise(path.read_text(encoding="utf-8"), path.name) if path.exists() else []
-    write_text(path, format_noise(updated(known, measurement)))
+    text = format_noise(updated(known, measurement))
+    # The report would refuse a file that contradicts itself; better now.
+    parse_noise(text, path.name)
+    write_text(path, text)
 
 
 def show(measurement: Measurement, console: Console) -> None:

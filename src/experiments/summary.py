@@ -22,7 +22,7 @@ from src.experiments.plan import read_base
 from src.experiments.records import SCORE, TEST_SCORE, Result, read_results
 from src.experiments.settings import Setting, as_good, group, seed_deviation
 from src.experiments.spec import SPEC, Sweep, read_sweep
-from src.report.snapshot import find_root
+from src.report.git import find_root
 
 PICTURE, PAGE = Path("report/sweep.png"), Path("report/sweep.html")
 MOST_ROWS = 20  # on the terminal

@@ -10,7 +10,7 @@ from pathlib import Path
 from src.experiments.command import add_options, guarded, run_missing
 from src.experiments.plan import read_base
 from src.experiments.spec import SPEC, read_sweep
-from src.report.snapshot import find_root
+from src.report.git import find_root
 
 
 def main(argv: list[str] | None = None) -> int:
