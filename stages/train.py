@@ -22,6 +22,7 @@ from src.model.accelerator import chosen_accelerator
 from src.model.determinism import configure_determinism
 from src.model.device import device_facts, torch_device
 from src.model.logits import predict_logits
+from src.model.memory import keep_freed_memory
 from src.model.network import CalibratedModel, build_model
 from src.model.params import Params
 from src.model.weights import save_model
@@ -103,6 +104,7 @@ def train(
     _quiet_lightning()
     tf32 = params.precision == "tf32"
     configure_determinism(tf32=tf32)
+    keep_freed_memory()
     data = TrainingData(
         load_examples(data_dir, "train"),
         val_fraction=params.val_fraction,

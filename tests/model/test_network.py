@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from src.core.errors import UserError
-from src.model.network import ARCHITECTURES, CNN, MEAN, STD, CalibratedModel, build_model, normalize
+from src.model.network import ARCHITECTURES, CNN, MEAN, STD, CalibratedModel, CPULinear, build_model, normalize
 from src.model.weights import METADATA_KEY, load_model, save_model
 
 EACH = pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -65,6 +65,22 @@ def test_pooling_before_the_relu_gives_the_same(seed: int) -> None:
         y = F.relu(model.conv2(y))
         y = F.relu(model.linear1(y.flatten(1)))
         torch.testing.assert_close(model(x), model.linear2(y), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [1, 7, 128])
+def test_a_linear_layer_computed_as_a_convolution_is_one(size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    layer = CPULinear(2000, 500)
+    x, gradient = (torch.randn(size, width, generator=generator) for width in (2000, 500))
+    results = []
+    for function in (layer, lambda y: F.linear(y, layer.weight, layer.bias)):
+        layer.zero_grad()
+        start = x.clone().requires_grad_()
+        output = function(start)
+        output.backward(gradient)
+        results.append([output.detach(), start.grad, *(weight.grad for weight in layer.parameters())])
+    for own, expected in zip(*results, strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_normalising_gives_mnists_mean_and_deviation() -> None:
