@@ -206,7 +206,7 @@ def test_code_edited_while_torch_is_imported_voids_the_run(project: Project) -> 
 
 
 def test_an_unknown_stage_is_named(project: Project) -> None:
-    done = project.stage("trian")
+    done = project.run("python", "-m", "stages", "trian")
     assert done.returncode == 1
     assert "expected one of the stages check, fetch, train, evaluate, got 'trian'" in done.stderr
 

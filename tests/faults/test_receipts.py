@@ -65,6 +65,15 @@ def test_row_47_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> No
     assert problem.startswith("dvc.lock contradicts receipts/evaluate.json in src/evaluate:")
 
 
+def test_row_47_a_process_ends_at_once_when_its_stage_has_ended(project: Project) -> None:
+    # The interpreter would first call what libraries registered, which takes a second or two.
+    code = 'import atexit\natexit.register(Path("late").touch)\n'
+    replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\n{code}\nDATA_DIR")
+    done = project.stage("fetch")
+    assert done.returncode == 0, done.stderr
+    assert not (project.path / "late").exists()
+
+
 def test_row_48_what_dvc_commit_locks_by_hand_is_void(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,14 +109,19 @@ def test_row_49_a_file_that_is_imported_and_not_declared_is_named(project: Proje
     assert f"fetch: {path}: was imported but is not a dependency in dvc.yaml" in done.stderr
 
 
-def test_row_50_nothing_shadows_what_a_stage_imports(project: Project) -> None:
+@pytest.mark.parametrize("command", ["the one of DVC", "python -m stages fetch", "python stages/__main__.py fetch"])
+def test_row_50_nothing_shadows_what_a_stage_imports(project: Project, command: str) -> None:
     evil = 'open("shadowed", "w")\nraise SystemExit(1)\n'
     foreign = project.path.parent / "foreign"
     foreign.mkdir()
     for folder in (foreign, project.path):
         (folder / "numpy.py").write_text(evil)
     variables = {"PYTHONPATH": str(foreign), "PYTHONSAFEPATH": "1", "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
-    done = project.stage("fetch", **variables)
+    if command == "python -m stages fetch":
+        # By hand, Python could not even find the package.
+        del variables["PYTHONSAFEPATH"]
+    by_dvc = command == "the one of DVC"
+    done = project.stage("fetch", **variables) if by_dvc else project.run(*command.split(), **variables)
     assert done.returncode == 0, done.stderr
     assert not (project.path / "shadowed").exists()
 

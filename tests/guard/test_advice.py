@@ -9,7 +9,11 @@ from src.core.files import write_bytes
 from src.guard.advice import ADVICE, MEMORY, advice_on
 
 
-@pytest.mark.parametrize("number", ADVICE, ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EPIPE, errno.EIO],
+    ids=errno.errorcode.get,
+)
 def test_row_56_an_error_of_the_machine_names_the_file_and_the_repair(number: int) -> None:
     line = advice_on(OSError(number, os.strerror(number), "models/model.safetensors"))
     assert line == f"models/model.safetensors: {os.strerror(number)}; {ADVICE[number]}"
