@@ -10,6 +10,8 @@ ADVICE = {
     errno.EROFS: "make it writable and try again",
     errno.EACCES: "make it writable and try again",
     errno.EPERM: "make it writable and try again",
+    errno.EEXIST: "a folder must be there; move the file away and try again",
+    errno.ENOTDIR: "a folder must be there; move the file away and try again",
     errno.EFBIG: "raise the limit (`ulimit -f unlimited`) and try again",
     # The reader of the stage's output is gone: the other end of a pipe, or a terminal.
     errno.EPIPE: "send the output to a file and try again",

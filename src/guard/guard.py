@@ -112,8 +112,12 @@ def _end_with_dvc() -> None:
     if "DVC_STAGE" not in os.environ:
         return
     started_by = _ancestors()
+    try:
+        group = os.getpgid(started_by[-1])
+    except ProcessLookupError:
+        group = None
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.
-    if os.getpgid(started_by[-1]) != os.getpgrp():
+    if group != os.getpgrp():
         raise UserError("dvc ended before the stage began; run `dvc repro` again")
 
     def watch() -> None:

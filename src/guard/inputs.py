@@ -107,7 +107,8 @@ def look_at_files(deps: tuple[str, ...]) -> dict[str, dict[str, tuple[int, ...]]
     Raises:
         UserError: If a dependency is missing or hidden from DVC.
     """
-    ignored = GitIgnoreSpec.from_lines(Path(IGNORE).read_text(encoding="utf-8").splitlines())
+    patterns = Path(IGNORE).read_text(encoding="utf-8") if Path(IGNORE).exists() else ""
+    ignored = GitIgnoreSpec.from_lines(patterns.splitlines())
     looks = {}
     for dep in deps:
         # Code comes from git, everything else from other stages.

@@ -69,6 +69,14 @@ def test_row_63_a_missing_package_is_named(tmp_path: Path) -> None:
         check_packages(tmp_path / "requirements.txt")
 
 
+def test_a_file_where_a_folder_must_be_is_named(project: Project) -> None:
+    (project.path / "logs").rename(project.path / "other")
+    (project.path / "logs").touch()
+    done = project.stage("check")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("check: logs: File exists; a folder must be there")
+
+
 def test_row_65_closed_streams_hinder_no_stage(project: Project) -> None:
     done = project.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
     assert done.returncode == 0

@@ -11,7 +11,10 @@ from src.guard.advice import ADVICE, MEMORY, advice_on
 
 @pytest.mark.parametrize(
     "number",
-    [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EPIPE, errno.EIO],
+    [
+        getattr(errno, f"E{name}")
+        for name in ("NOSPC", "DQUOT", "ROFS", "ACCES", "PERM", "EXIST", "NOTDIR", "FBIG", "PIPE", "IO")
+    ],
     ids=errno.errorcode.get,
 )
 def test_row_56_an_error_of_the_machine_names_the_file_and_the_repair(number: int) -> None:

@@ -29,6 +29,12 @@ def test_ignored_files_are_no_inputs(here: Declaration) -> None:
     assert list(before.md5_by_path) == ["code/a.py", "code/inner/b.py"]
 
 
+def test_without_a_list_of_ignored_files_none_is(here: Declaration) -> None:
+    Path(".dvcignore").unlink()
+    Path("code/a.py~").touch()
+    assert "code/a.py~" in read_inputs(here).md5_by_path
+
+
 def test_a_file_that_hides_others_from_dvc_is_refused(here: Declaration) -> None:
     Path("code/inner/.dvcignore").write_text("b.py\n")
     with pytest.raises(UserError, match=r"^code/inner/.dvcignore: hides files of code from DVC"):
