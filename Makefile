@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help repro experiments sweep sweep-report seeds push remotes onnx card report verify reproduce test test-slow lint format \
-  bench lock audit clean
+  bench gpu lock audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ audit: $(VENV)/installed-report ## check the locked packages for known vulnerabi
 
 bench: $(VENV)/installed ## time the pipeline against the conventional program, write benchmarks/results.md
 	python -m benchmarks.run
+
+gpu: $(VENV)/installed-dev ## test and time the pipeline on a GPU, write benchmarks/gpu.md
+	@python -m benchmarks.gpu
 
 clean: ## remove the environment and tool caches, but not data, models, checkpoints or DVC's cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis report
