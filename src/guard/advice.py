@@ -4,6 +4,10 @@ import errno
 import sys
 
 MEMORY = "out of memory; end other programs, or give the job more memory (`ulimit -v`, the limits of the batch system)"
+GPU_TAKEN = (
+    "the GPU is out of memory or closed, perhaps because another program took it (see `nvidia-smi`); try again, choose "
+    "another with CUDA_VISIBLE_DEVICES, or lower batch_size"
+)
 ADVICE = {
     errno.ENOSPC: "free some space and try again",
     errno.EDQUOT: "free some space and try again",
@@ -18,6 +22,8 @@ ADVICE = {
     errno.EIO: "check the disk and the terminal and try again",
 }
 # PyTorch's allocators raise RuntimeError, and the dynamic linker raises ImportError.
+# CUDA's errors, and what cuBLAS and cuDNN say when they find no memory to start with.
+NO_GPU = ("cuda out of memory", "cuda error: out of memory", "busy or unavailable", "status_alloc_failed")
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
 
 
@@ -27,6 +33,8 @@ def advice_on(error: Exception) -> str | None:
         return f"{error.filename or 'its output'}: {error.strerror}; {ADVICE[error.errno]}"
     if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):
         return None if (error.name or "").startswith(("src", "stages")) else missing(f"package {error.name}")
+    if any(sign in str(error).lower() for sign in NO_GPU):
+        return GPU_TAKEN
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
         return MEMORY
     return None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.core.files import write_bytes
-from src.guard.advice import ADVICE, MEMORY, advice_on
+from src.guard.advice import ADVICE, GPU_TAKEN, MEMORY, advice_on
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,6 @@ def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     [
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to"),
-        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
         ImportError("libtorch_cuda.so: failed to map segment from shared object"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
@@ -46,6 +45,20 @@ def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 )
 def test_row_55_too_little_memory_is_said_in_one_line(error: Exception) -> None:
     assert advice_on(error) == MEMORY
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "CUDA error: CUDA-capable device(s) is/are busy or unavailable",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_gpu_that_another_program_took_is_said_in_one_line(said: str) -> None:
+    assert advice_on(RuntimeError(said)) == GPU_TAKEN
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.ENOENT, "No such file", "x"), KeyError("x")])
