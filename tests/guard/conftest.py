@@ -8,6 +8,13 @@ from tests.conftest import said
 
 
 @pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes this a machine without a GPU."""
+    monkeypatch.setattr(driver, "LIBCUDA", "libnothing.so")
+    monkeypatch.setattr(gpus, "LIBNVML", "libnothing.so")
+
+
+@pytest.fixture
 def machine_with(stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes this a machine with such GPUs and such a driver, for this process."""
     monkeypatch.setattr(driver, "LIBCUDA", str(stand_in / driver.LIBCUDA))

@@ -52,6 +52,7 @@ def test_several_are_leased_at_once(machine_with: Callable[..., None], lease: Ca
         lease(4)
 
 
+@pytest.mark.usefixtures("no_driver")
 def test_without_a_driver_nothing_changes(lease: Callable[..., str | None]) -> None:
     assert lease() is None
     assert lease(CUDA_VISIBLE_DEVICES="1") == "1"

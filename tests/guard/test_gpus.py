@@ -58,5 +58,6 @@ def test_too_few_are_refused_each_with_its_reason(machine_with: Callable[..., No
     assert usable_gpus({"CUDA_VISIBLE_DEVICES": ""}, count=2) == []
 
 
+@pytest.mark.usefixtures("no_driver")
 def test_a_machine_without_a_driver_has_none() -> None:
     assert usable_gpus({}) == []

@@ -27,7 +27,7 @@ def outputs_in(folder: Path) -> Outputs:
 @pytest.fixture(scope="module")
 def evaluated(trained: Trained, digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     outputs = outputs_in(tmp_path_factory.mktemp("evaluated"))
-    evaluate(0, digits_dir, trained.model, outputs)
+    evaluate(0, digits_dir, trained.model, outputs, "cpu")
     return outputs
 
 
@@ -37,6 +37,7 @@ def workspace(tmp_path: Path, digits_dir: Path, trained: Trained, monkeypatch: p
     (tmp_path / "models").mkdir()
     shutil.copy(trained.model, tmp_path / "models/model.safetensors")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
     return tmp_path
 
 
@@ -77,7 +78,7 @@ def test_the_tables_are_those_of_the_predictions(evaluated: Outputs, plain_probs
 
 
 def test_the_bytes_are_the_same_twice(evaluated: Outputs, trained: Trained, digits_dir: Path, tmp_path: Path) -> None:
-    evaluate(0, digits_dir, trained.model, outputs_in(tmp_path))
+    evaluate(0, digits_dir, trained.model, outputs_in(tmp_path), "cpu")
     for first, second in zip(astuple(evaluated), astuple(outputs_in(tmp_path)), strict=True):
         assert first.read_bytes() == second.read_bytes()
 
@@ -111,7 +112,7 @@ def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trai
     preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
     write_dataset(tmp_path / "data", random_examples(10), Examples(images, preds))
     outputs = outputs_in(tmp_path)
-    assert evaluate(0, tmp_path / "data", trained.model, outputs)["test_acc"] == 1
+    assert evaluate(0, tmp_path / "data", trained.model, outputs, "cpu")["test_acc"] == 1
     assert outputs.errors.read_text() == "index,actual,predicted,confidence\n"
     with Image.open(outputs.errors_picture) as image:
         assert image.format == "PNG"
@@ -161,7 +162,8 @@ def test_a_gpu_scores_the_same(trained: Trained, digits_dir: Path, tmp_path: Pat
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("workspace")
-def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it() -> None:
+def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "gpu")
     facts = main(Run({"tta_shift": 1}))
     first = [path.read_bytes() for path in astuple(Outputs())]
     main(Run({"tta_shift": 1}))
