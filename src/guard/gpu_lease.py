@@ -2,14 +2,14 @@
 
 import fcntl
 import os
-import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
 from src.guard.gpus import VISIBLE, Gpu, usable_gpus
 
-# The same for all users and repositories on a machine, unless TMPDIR differs.
-LEASES = Path(tempfile.gettempdir())
+# The same for all users and repositories on a machine, unless TMPDIR differs. Not tempfile.gettempdir(), which falls
+# back to the current directory if there is no room.
+LEASES = Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def lease_gpus(environ: MutableMapping[str, str], count: int = 1) -> list[int]:
