@@ -134,24 +134,26 @@ def kill_and_resume(sizes: Sizes, folder: Path) -> bool:
     # DVC runs `python` from PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environ = os.environ | {"PL_TRAINER_ACCELERATOR": sizes.accelerator, "PATH": path}
-    repro = [sys.executable, "-m", "dvc", "repro", "--quiet", "train"]
+    repro = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+    # Forced, because DVC would restore a result that its cache has.
+    train_again = [*repro, "--single-item", "--force", "train"]
     subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
     yaml, file = YAML(), clone / "params.yaml"
     yaml.dump({**yaml.load(file), **sizes.params}, file)
     model, checkpoints = clone / "models/model.safetensors", clone / "logs/checkpoints"
-    # Forced, because the clone's dvc.lock may be of the same params.
-    subprocess.run([*repro, "--force"], cwd=clone, env=environ, check=True)
+    subprocess.run([*repro, "fetch"], cwd=clone, env=environ, check=True)
+    subprocess.run(train_again, cwd=clone, env=environ, check=True)
     whole = md5(model)
     shutil.rmtree(checkpoints)
-    with subprocess.Popen([*repro, "--force"], cwd=clone, env=environ, process_group=0) as process:
+    with subprocess.Popen(train_again, cwd=clone, env=environ, process_group=0) as process:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while process.poll() is None and not list(checkpoints.glob("*.ckpt")) and time.monotonic() < deadline:
             time.sleep(0.002)
         os.killpg(process.pid, signal.SIGKILL)
     if process.returncode != -signal.SIGKILL:
         sys.exit("gpu: training ended before it was killed; give it more epochs")
-    subprocess.run(repro, cwd=clone, env=environ, check=True)
-    return md5(model) == whole
+    done = subprocess.run(train_again, cwd=clone, env=environ, check=True, stdout=subprocess.PIPE, text=True)
+    return "Resuming after epoch" in done.stdout and md5(model) == whole
 
 
 def largest_difference(sizes: Sizes, folder: Path) -> float:
