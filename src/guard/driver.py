@@ -93,8 +93,8 @@ def _check_first(driver: ctypes.CDLL) -> None:
 def cuda_of_torch() -> int | None:
     """Major CUDA version of the installed torch, which any driver of that version supports; None: no CUDA."""
     torch = find_spec("torch")
-    assert torch is not None
-    assert torch.origin is not None
+    if torch is None or torch.origin is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
     text = Path(torch.origin).with_name("version.py").read_text(encoding="utf-8")
     version = re.search(r"^cuda\b.*= *'(\d+)\.", text, re.MULTILINE)
     return int(version[1]) if version else None

@@ -5,6 +5,7 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from src.guard.driver import cuda_of_torch
 from src.guard.gpus import VISIBLE, Gpu, usable_gpus
 
 # The same for all users and repositories on a machine, unless TMPDIR differs. Not tempfile.gettempdir(), which falls
@@ -15,7 +16,8 @@ LEASES = Path(os.environ.get("TMPDIR") or "/tmp")
 def lease_gpus(environ: MutableMapping[str, str], count: int = 1) -> list[int]:
     """Choose the emptiest GPUs that no other stage has leased and make only them visible; before torch is imported.
 
-    Without NVML, everything stays as it is. If too few are free of leases, the emptiest others are shared.
+    Without NVML or a torch with CUDA, everything stays as it is. If too few are free of leases, the emptiest others are
+    shared.
 
     Args:
         environ: Says which GPUs are visible, and is changed.
@@ -27,6 +29,8 @@ def lease_gpus(environ: MutableMapping[str, str], count: int = 1) -> list[int]:
     Raises:
         UserError: If some are visible, but fewer than `count` can be used.
     """
+    if cuda_of_torch() is None:
+        return []
     files: list[int] = []
     leased: list[Gpu] = []
     others: list[Gpu] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import UserError
+from src.guard import gpu_lease
 from src.guard.gpu_lease import lease_gpus
 from src.guard.surroundings import take_gpu
 from tests.conftest import REPOSITORY, said
@@ -56,6 +57,14 @@ def test_several_are_leased_at_once(machine_with: Callable[..., None], lease: Ca
 def test_without_a_driver_nothing_changes(lease: Callable[..., str | None]) -> None:
     assert lease() is None
     assert lease(CUDA_VISIBLE_DEVICES="1") == "1"
+
+
+def test_a_torch_without_cuda_needs_no_gpu(
+    machine_with: Callable[..., None], lease: Callable[..., str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_lease, "cuda_of_torch", lambda: None)
+    machine_with("GPU-a 35 80000 0 0 0")
+    assert lease() is None
 
 
 def test_a_lease_ends_with_its_process_however_that_ends(
