@@ -177,7 +177,7 @@ def test_row_55_limits_that_are_too_low_lose_nothing(project: Project, option: s
 
 def old_driver(folder: Path) -> dict[str, str]:
     """Environment of a machine whose GPU has a driver that is too old."""
-    return {**said("GPU-a 90 80000 0 0 0", version=12040), "LD_LIBRARY_PATH": str(folder)}
+    return {**said("GPU-a 90 80000 0 0 0", version=11080), "LD_LIBRARY_PATH": str(folder)}
 
 
 def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, stand_in: Path) -> None:
@@ -185,7 +185,7 @@ def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, stand_i
     project.set(epochs=1)
     done = project.stage("check", **old_driver(stand_in))
     assert_refused(project, before, lock, done)
-    assert re.search(r"supports CUDA 12\.4, the installed torch needs 13\.0; install driver 580 or newer", done.stderr)
+    assert re.search(r"supports CUDA 11\.8, the installed torch needs 1\d\.0; install driver \d+ or newer", done.stderr)
     assert len(done.stderr.splitlines()) == 1
 
 

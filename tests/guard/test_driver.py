@@ -10,9 +10,9 @@ from src.guard.driver import check_accelerator, cuda_of_torch
 from tests.conftest import REPOSITORY
 
 FREE = "GPU-a 90 80000 0 0 0"
-OLD_DRIVER = {"init": 0, "version": 12040}
+OLD_DRIVER = {"init": 0, "version": 11080}
 REFUSED = [
-    (FREE, OLD_DRIVER, r"driver.* supports CUDA 12\.4, the installed torch needs 1\d\.0; install driver \d+ or newer"),
+    (FREE, OLD_DRIVER, r"driver.* supports CUDA 11\.8, the installed torch needs 1\d\.0; install driver \d+ or newer"),
     (FREE, {"init": 999}, r"driver does not start \(CUDA error 999\)"),
     ("GPU-a 70 80000 0 0 0", {}, r"GPU-a has compute capability 7\.0, the installed torch supports 7\.5 to 12\.x"),
     ("GPU-a 110 80000 0 0 0", {}, r"GPU-a has compute capability 11\.0, .* except 11\.x"),
