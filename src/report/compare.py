@@ -56,6 +56,8 @@ def compare(
     p_chance = behaviour.p_value if isinstance(behaviour, Behaviour) else None
     rows = weigh(compare_metrics(base, head, policy, INCOMPARABLE if incomparable else ""), p_chance, seeds)
     reasons = [
+        REPRODUCED[reproduced],
+        *_edited_checks(base, head),
         *gating_reasons(base, head, policy),
         *_self_contradictions(head),
         *comparable,
@@ -65,8 +67,6 @@ def compare(
         *([Reason(Outcome.PASS, remark)] if remark else []),
         *noise_reasons(base, head),
         *others,
-        REPRODUCED[reproduced],
-        *_edited_checks(base, head),
     ]
     if isinstance(behaviour, UserError) and base.data == head.data:
         reasons.append(Reason(Outcome.UNKNOWN, ["the predictions cannot be compared: ", Message(behaviour)]))
@@ -159,4 +159,5 @@ def _named(revision: Revision) -> Sentence:
         return ["the working tree"]
     commit = Data(revision.commit[:7])  # as GitHub shows it
     # HEAD is a different commit for the reader of the report.
-    return [commit] if revision.name in ("HEAD", revision.commit) else [Data(revision.name), " ", commit]
+    hides_nothing = revision.name == "HEAD" or revision.commit.startswith(revision.name)
+    return [commit] if hides_nothing else [Data(revision.name), " ", commit]

@@ -1,6 +1,6 @@
 """What a change does to the stages' definitions, on which all other checks rest."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from src.report.document import Data, Message, Paragraph, Section, Sentence, cut, listed
@@ -9,7 +9,7 @@ from src.report.revision import Revision
 from src.report.verdict import Outcome, Reason
 
 MOST_SHOWN = 40
-MOST_NAMED = 3  # changes of one stage in the verdict
+MOST_NAMED = 3  # changes of one stage in the verdict, and names in each
 # Options of an output that decide only how it is shown.
 SHOWN = {"desc", "type", "labels", "meta", "template", "x", "y", "x_label", "y_label", "title", "header"}
 
@@ -22,11 +22,17 @@ class Change:
         subject: The stage or file.
         text: What changed, after the subject.
         loosens: Whether something may no longer be recorded or checked, which hashes cannot show.
+        items: What the text is about, to be listed after it.
     """
 
     subject: str
     text: Sentence
     loosens: bool
+    items: Sequence[str] = ()
+
+    def sentence(self, most: int) -> Sentence:
+        """The text, and at most so many of the items."""
+        return [*self.text, *listed(self.items, most)]
 
 
 def compare_definitions(base: Revision, head: Revision) -> list[Change]:
@@ -52,18 +58,19 @@ def definition_reasons(changes: list[Change]) -> list[Reason]:
 
 def definition_section(changes: list[Change]) -> Section:
     """The changes as a part of the report."""
-    sentences: list[Sentence] = [[Data(change.subject), ": ", *change.text] for change in changes]
+    sentences: list[Sentence] = [[Data(change.subject), ": ", *change.sentence(MOST_SHOWN)] for change in changes]
     return Section("Stage definitions", [cut(sentences, MOST_SHOWN) if changes else Paragraph(["No stage changed."])])
 
 
 def _reason(subject: str, changes: list[Change]) -> Reason:
     loosening = [change for change in changes if change.loosens]
     named = [*loosening, *(change for change in changes if not change.loosens)]
-    words = [part for change in named[:MOST_NAMED] for part in (", ", *change.text)][1:]
-    more = f" and {len(named) - MOST_NAMED} more changes" if len(named) > MOST_NAMED else ""
-    advice = "; read it, hashes cannot tell whether it is right" if loosening else ""
-    outcome = Outcome.UNKNOWN if loosening else Outcome.PASS
-    return Reason(outcome, ["definition changed: ", Data(subject), ": ", *words, more, advice])
+    words = [part for change in named[:MOST_NAMED] for part in ("; ", *change.sentence(MOST_NAMED))][1:]
+    left_out = len(named) - MOST_NAMED
+    more = f" and {left_out} more change{'s' if left_out > 1 else ''}" if left_out > 0 else ""
+    # Hashes cannot tell whether a definition is right.
+    kind = "definition changed, read it: " if loosening else "definition changed: "
+    return Reason(Outcome.UNKNOWN if loosening else Outcome.PASS, [kind, Data(subject), ": ", *words, more])
 
 
 def _new_stage(name: str, stage: Stage, sources: "_Sources") -> Iterator[Change]:
@@ -88,9 +95,9 @@ def _stage_changes(name: str, old: Stage, new: Stage, sources: "_Sources") -> It
 
 def _differences(name: str, what: str, old: list[str], new: list[str]) -> Iterator[Change]:
     if removed := [item for item in old if item not in new]:
-        yield Change(name, [f"{what} removed: ", *listed(removed)], True)
+        yield Change(name, [f"{what} removed: "], True, removed)
     if added := [item for item in new if item not in old]:
-        yield Change(name, [f"{what} new: ", *listed(added)], False)
+        yield Change(name, [f"{what} new: "], False, added)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ def _made_sources(name: str, outs: Iterable[str], sources: _Sources) -> Iterator
     """Outputs that take the place of a source: git would no longer have what other stages run."""
     made = [path for path in outs if path in sources.held or any(part in sources.deps for part in _up(path))]
     if made:
-        yield Change(name, ["makes what was a source: ", *listed(made)], True)
+        yield Change(name, ["makes what was a source: "], True, made)
 
 
 def _up(path: str) -> Iterator[str]:

@@ -83,12 +83,13 @@ figure {{ margin: 0; text-align: center; font-size: .75em; line-height: 1.3; }}
 figure span {{ display: block; width: 56px; height: 56px; margin: auto; border: 1px solid var(--line); }}
 figure span {{ image-rendering: pixelated; }}
 @media (prefers-color-scheme: dark) {{ figure span {{ filter: invert(1); }} }}
+@media (min-width: 601px) {{ td:first-child code {{ white-space: nowrap; }} }}
 @media (max-width: 600px) {{
   th, td {{ padding: .2em .35em; font-size: .85em; }}
-  /* A last column of words goes under the numbers. */
-  .words tr {{ display: grid; grid-template-columns: 5fr 4fr 4fr 6fr; border-bottom: 1px solid var(--line); }}
+  /* The numbers between a line for the name and a line for the words. */
+  .words tr {{ display: grid; grid-template-columns: 2fr 2fr 3fr; border-bottom: 1px solid var(--line); }}
   .words th, .words td {{ border: 0; }}
-  .words :is(th, td):last-child {{ grid-column: 1 / -1; }}
+  .words :is(th, td):is(:first-child, :last-child) {{ grid-column: 1 / -1; }}
   .words th:last-child {{ display: none; }}
 }}
 {tiles}
