@@ -1,16 +1,19 @@
-"""Checks dvc.lock against the receipts, and every output and its cache objects against dvc.lock: `make verify`.
+"""Are the results in this working tree those of its code? Checks everything against dvc.lock: `make verify`.
+
+Checked are the receipts, every output and its cache objects, and the code, params and commands of every stage.
 
 DVC itself trusts a write-protected cache object, and a file whose size and time have not changed.
 """
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
+from dvc.stage import Stage
 from rich.console import Console
 
 from src.core.files import md5
@@ -29,25 +32,26 @@ def main() -> int:
     for problem in problems:
         console.print(problem)
     console.print(
-        f"{count} receipts, files and cache objects checked against dvc.lock: {len(problems) or 'none'} wrong"
+        f"{count} receipts, inputs, files and cache objects checked against dvc.lock: {len(problems) or 'none'} wrong"
     )
     return 1 if problems else 0
 
 
 def verify(root: Path) -> tuple[int, list[str]]:
-    """Hash every output that a repository's pipeline recorded.
+    """Hash every output that a repository's pipeline recorded, and compare its inputs.
 
     Args:
         root: Folder of dvc.yaml and dvc.lock.
 
     Returns:
-        (number of checks, one line with the repair for each receipt that contradicts dvc.lock and each file that is
-        missing or does not match dvc.lock).
+        (number of checks, one line with the repair for each receipt that contradicts dvc.lock, each file that is
+        missing or does not match dvc.lock, and each input that changed since its stage ran).
     """
     lock = read_mapping(root / "dvc.lock")[0]["stages"] if (root / "dvc.lock").exists() else {}
     with Repo(str(root)) as repo:
         results = [problem for out in repo.index.outs for problem in _check_out(out)]
         declared = {str(out): out.stage.name for out in repo.index.outs}
+        results += [problem for stage in repo.index.stages for problem in _check_inputs(stage, declared)]
         results += [
             why_void_in(root, stage, lock.get(stage, {}))
             for out, stage in declared.items()
@@ -82,6 +86,18 @@ def _check_out(out: Output) -> Iterator[str]:
         file, cached = entry["relpath"], Path(out.cache.oid_to_path(entry["md5"]))
         yield _check(cached, entry["md5"], f"{cached} (cache of {name}/{file})", remake)
         yield _check(path / file, entry["md5"], f"{name}/{file}", restore)
+
+
+def _check_inputs(stage: Stage, declared: Container[str]) -> Iterator[str]:
+    """One string for the command and each dependency or params file; empty if it is what dvc.lock records."""
+    name = stage.addressing
+    yield f"{name}: its command changed since it ran; run `dvc repro`" if stage.changed_stage() else ""
+    for dep in stage.deps:
+        if str(dep) in declared:
+            continue  # it is hashed as an output
+        changed = dep.status().get(str(dep), {})
+        what = f"{dep}: {', '.join(changed)}" if isinstance(changed, dict) else str(dep)
+        yield f"{name}: {what} changed since it ran; run `dvc repro`" if changed else ""
 
 
 def _entries(listing: Path) -> list[dict[str, str]]:

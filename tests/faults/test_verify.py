@@ -84,8 +84,26 @@ def test_files_of_a_folder_are_hashed_in_the_cache(project: Project) -> None:
 def test_sound_outputs_are_counted(project: Project) -> None:
     count, problems = verify(project.path)
     # The marker and the model, one listing, five files of data, each twice but the listing; nine files in git and
-    # three receipts, which are files and hold dvc.lock to what they say.
-    assert (count, problems) == (2 * 2 + 1 + 2 * 5 + 9 + 2 * 3, [])
+    # three receipts, which are files and hold dvc.lock to what they say; a command, a params file and the code of each
+    # of four stages.
+    assert (count, problems) == (2 * 2 + 1 + 2 * 5 + 9 + 2 * 3 + 2 * 4 + 8 + 3 + 4 + 4, [])
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "problems"),
+    [
+        ("src/train/loop.py", "# edited", ["check: src/train", "train: src/train"]),
+        ("params.yaml", "tta_shift: 1", ["check: params.yaml: tta_shift", "evaluate: params.yaml: tta_shift"]),
+        ("dvc.yaml", "__main__.py evaluate --again", ["evaluate: its command"]),
+    ],
+)
+def test_results_of_other_code_params_or_commands_are_named(
+    project: Project, path: str, text: str, problems: list[str]
+) -> None:
+    old = (project.path / path).read_text() if (project.path / path).exists() else ""
+    replaced = old.replace("tta_shift: 0", text).replace("__main__.py evaluate", text)
+    (project.path / path).write_text(replaced if replaced != old else f"{old}{text}\n")
+    assert verify(project.path)[1] == [f"{problem} changed since it ran; run `dvc repro`" for problem in problems]
 
 
 @pytest.mark.slow
