@@ -90,7 +90,7 @@ def _check_out(out: Output) -> Iterator[str]:
 
 def _check_inputs(stage: Stage, declared: Container[str]) -> Iterator[str]:
     """One string for the command and each dependency or params file; empty if it is what dvc.lock records."""
-    name = stage.addressing
+    name = getattr(stage, "name", None) or stage.addressing
     yield f"{name}: its command changed since it ran; run `dvc repro`" if stage.changed_stage() else ""
     for dep in stage.deps:
         if str(dep) in declared:
