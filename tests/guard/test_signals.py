@@ -1,5 +1,6 @@
 import hashlib
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
 import sys
@@ -17,6 +18,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "GRACE_SECONDS", 0.1)
 
 
+def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
+    """What a process ends with; one that spins on is killed."""
+    process.start()
+    process.join(20)
+    try:
+        return process.exitcode
+    finally:
+        process.kill()
+
+
 def spin(number: int) -> None:
     """A main thread that no Python handler reaches, and a signal meanwhile."""
     with ending_on_signals("stopped"):
@@ -28,10 +39,7 @@ def spin(number: int) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_a_signal_ends_a_process_whose_main_thread_spins(name: str) -> None:
     number = signal.Signals[name]
-    process = FORK.Process(target=spin, args=(number,))
-    process.start()
-    process.join(20)
-    assert process.exitcode == 128 + number
+    assert exit_code(FORK.Process(target=spin, args=(number,))) == 128 + number
 
 
 def swallow() -> None:
@@ -43,10 +51,7 @@ def swallow() -> None:
 
 
 def test_an_exit_that_a_library_swallows_happens_nevertheless() -> None:
-    process = FORK.Process(target=swallow)
-    process.start()
-    process.join(20)
-    assert process.exitcode == 128 + signal.SIGTERM
+    assert exit_code(FORK.Process(target=swallow)) == 128 + signal.SIGTERM
 
 
 def test_what_is_ignored_stays_ignored() -> None:
