@@ -1,0 +1,24 @@
+"""The notebook runs, and draws what it says."""
+
+import runpy
+
+import matplotlib.pyplot as plt
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.chdir(REPOSITORY / "notebooks")
+    monkeypatch.setattr(plt, "show", lambda: None)
+    with plt.rc_context({"backend": "agg"}):
+        found = runpy.run_path("explore.py")
+    plt.close("all")
+    assert found["scores"]["test_acc"] > 0.8
+    assert found["chosen"] in found["histories"]
+    lines = found["curves"].axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [list(h["val_acc"]) for h in found["histories"].values()]
+    assert len(found["examples"].axes) == 10
+    drawn = sum(patch.get_height() for patch in found["confidences"].axes[0].patches)
+    assert drawn == len(found["test"].labels)
