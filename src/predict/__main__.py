@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,22 +30,31 @@ def main(argv: list[str] | None = None) -> int:
     model = parser.add_mutually_exclusive_group()
     model.add_argument("--model", type=Path, default=MODEL, help="what the train stage wrote (default: %(default)s)")
     model.add_argument("--version", help="a registered version of the model, such as v1.0.0, instead (docs/sharing.md)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per picture")
+    parser.add_argument("--json", action="store_true", help="one JSON object per picture, also for unreadable ones")
     arguments = parser.parse_args(argv)
-    digits, errors = {}, []
-    for path in arguments.images:
-        try:
-            digits[path] = read_digit(path)
-        except UserError as error:
-            errors.append(str(error))
+    read = [_read(path) for path in arguments.images]
+    digits = [digit for digit in read if isinstance(digit, np.ndarray)]
+    errors = [error for error in read if isinstance(error, str)]
     try:
-        answers = _answers(list(digits.values()), arguments.model, arguments.version) if digits else []
+        answers = iter(_answers(digits, arguments.model, arguments.version) if digits else [])
+        rows = [
+            (path, found if isinstance(found, str) else next(answers))
+            for path, found in zip(arguments.images, read, strict=True)
+        ]
+        _show(rows, arguments.json)
     except UserError as error:
-        errors, answers = [*errors, str(error)], []
-    _show(list(zip(digits, answers, strict=False)), arguments.json)
+        errors.append(str(error))
     for line in errors:
         print(f"predict: {line}", file=sys.stderr)  # noqa: T201
     return 1 if errors else 0
+
+
+def _read(path: Path) -> np.ndarray | str:
+    """The digit in a picture, or why there is none."""
+    try:
+        return read_digit(path)
+    except UserError as error:
+        return str(error)
 
 
 def _answers(digits: list[np.ndarray], model_path: Path, version: str | None) -> list[tuple[int, float]]:
@@ -74,15 +84,21 @@ def predict(digits: list[np.ndarray], model_path: Path) -> list[tuple[int, float
     return list(zip(digit.tolist(), confidence.tolist(), strict=True))
 
 
-def _show(answers: list[tuple[Path, tuple[int, float]]], as_json: bool) -> None:
+def _show(rows: Sequence[tuple[Path, tuple[int, float] | str]], as_json: bool) -> None:
+    """Print an answer for each picture: as JSON also what is wrong with it, so that every picture has its line."""
     if as_json:
-        for path, (digit, confidence) in answers:
-            print(json.dumps({"image": str(path), "digit": digit, "confidence": round(confidence, 4)}))  # noqa: T201
+        for path, answer in rows:
+            if isinstance(answer, str):
+                line: dict[str, object] = {"image": str(path), "error": answer}
+            else:
+                line = {"image": str(path), "digit": answer[0], "confidence": round(answer[1], 4)}
+            print(json.dumps(line))  # noqa: T201
         return
     table = Table(Column("image", overflow="fold"), "digit", "confidence", box=None)
-    for path, (digit, confidence) in answers:
-        table.add_row(str(path), str(digit), f"{confidence:.1%}")
-    if answers:
+    for path, answer in rows:
+        if not isinstance(answer, str):
+            table.add_row(str(path), str(answer[0]), f"{answer[1]:.1%}")
+    if table.rows:
         Console(highlight=False, soft_wrap=True).print(table, markup=False)
 
 

@@ -51,11 +51,25 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
 ) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"text")
-    assert main([str(bad), str(picture), "--json", "--model", model]) == 1
+    assert main([str(bad), str(picture), str(picture), "--json", "--model", model]) == 1
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["image"] == str(picture)
+    first, second, third = map(json.loads, printed.out.splitlines())
+    assert first["image"] == str(bad)
+    assert first["error"].startswith(f"{bad}: is not a picture that can be read")
+    assert second == third
+    assert second["image"] == str(picture)
     assert printed.err.startswith(f"predict: {bad}: is not a picture that can be read")
     assert printed.err.count("\n") == 1
+
+
+def test_the_table_leaves_out_what_cannot_be_read(
+    model: str, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "none.png"), str(picture), "--model", model]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == f"predict: {tmp_path}/none.png: no such file\n"
+    assert "none.png" not in printed.out
+    assert str(picture) in printed.out.replace("\n", "")
 
 
 def test_a_missing_model_is_named(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
