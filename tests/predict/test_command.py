@@ -63,13 +63,14 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(
 
 
 def test_the_table_leaves_out_what_cannot_be_read(
-    model: str, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
     assert main([str(tmp_path / "none.png"), str(picture), "--model", model]) == 1
     printed = capsys.readouterr()
     assert printed.err == f"predict: {tmp_path}/none.png: no such file\n"
     assert "none.png" not in printed.out
-    assert str(picture) in printed.out.replace("\n", "")
+    assert str(picture) in printed.out
 
 
 def test_a_missing_model_is_named(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
