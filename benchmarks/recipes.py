@@ -27,6 +27,7 @@ PLAIN: dict[str, object] = {
     "val_fraction": 0.1,
     "epochs": 10,
     "batch_size": 128,
+    "shards": 1,
     "lr": 0.001,
     "schedule": "constant",
     "weight_decay": 0.0,

@@ -11,6 +11,7 @@ from src.guard.driver import check_accelerator
 from src.guard.preflight import cache_folder, check_limits, check_not_linked, check_packages, check_room, check_sizes
 from src.model.accelerator import chosen_accelerator
 from src.model.params import Params
+from src.model.processes import Processes, check_processes, chosen_processes
 
 MARKER = Path("data/checked")
 OUTPUTS = tuple(Path(name) for name in ("data", "models", "metrics", "plots", "receipts"))
@@ -22,18 +23,20 @@ def main(run: Run) -> Facts:
     """Check params.yaml and this machine."""
     check_not_linked(OUTPUTS)
     check_packages(REQUIREMENTS)
-    check_limits()
+    accelerator, processes = chosen_accelerator(os.environ), chosen_processes(os.environ)
+    check_limits(processes.local_count)
     params = Params.model_validate(run.params)
-    check(params, chosen_accelerator(os.environ), [*OUTPUTS, LOGS, cache_folder()], MARKER)
+    check(params, accelerator, processes, [*OUTPUTS, LOGS, cache_folder()], MARKER)
     return Facts()
 
 
-def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Path) -> None:
+def check(params: Params, accelerator: str, processes: Processes, folders: Iterable[Path], marker: Path) -> None:
     """Write a marker, always the same, if nothing prevents the other stages from running.
 
     Args:
         params: Hyperparameters.
         accelerator: Lightning's name of the device that training will be told to use.
+        processes: The processes that will train.
         folders: Where the stages and DVC will write.
         marker: A file that the other stages depend on. It never changes, so it never makes them run.
 
@@ -41,6 +44,7 @@ def check(params: Params, accelerator: str, folders: Iterable[Path], marker: Pat
         UserError: If something does; the marker stays as it was.
     """
     check_sizes(params)
+    check_processes(processes, params.shards)
     check_accelerator(accelerator, os.environ)
     for folder in folders:
         check_room(folder)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LambdaCallback
 
@@ -25,6 +24,7 @@ from src.model.logits import predict_logits
 from src.model.memory import keep_freed_memory
 from src.model.network import CalibratedModel, build_model
 from src.model.params import Params
+from src.model.processes import Processes, chosen_processes
 from src.model.weights import save_model
 from src.train.augmentation import Augmentation
 from src.train.calibration import fit_temperature
@@ -34,6 +34,7 @@ from src.train.callbacks.stop_at_nan import StopAtNaN
 from src.train.checkpoint import CheckpointFiles, Checkpoints, DamagedError, shared_folder
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
+from src.train.distributed import ShardedStrategy, Started, check_same, connected, from_first
 from src.train.schedule import learning_rates
 from src.train.summary import summary
 
@@ -69,11 +70,16 @@ class Result:
 def main(run: Run) -> Facts:
     """Train as params.yaml says, on the device that the environment asks for."""
     params = Params.model_construct(**run.params)
-    accelerator = chosen_accelerator(os.environ)
-    identity = _identity(run.origin, params.schedule, torch_device(accelerator))
+    accelerator, processes = chosen_accelerator(os.environ), chosen_processes(os.environ)
+    device = torch_device(accelerator)
+    identity = _identity(run.origin, params.schedule, device)
     checkpoints = Checkpoints(shared_folder(Path.cwd()), identity, run.is_locked)
-    result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints, run.check_unchanged)
-    write_json(RECORD_PATH, {"device": result.machine["device"], "fit_seconds": result.fit_seconds})
+    with connected(processes, device):
+        check_same(identity, processes)
+        result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints, run.check_unchanged, processes)
+    if processes.rank == 0:
+        record = {"device": result.machine["device"], "processes": processes.count, "fit_seconds": result.fit_seconds}
+        write_json(RECORD_PATH, record)
     return Facts(versions(*PACKAGES), result.machine)
 
 
@@ -84,6 +90,7 @@ def train(
     accelerator: str = "auto",
     checkpoints: Checkpoints | None = None,
     before_epoch: Callable[[], None] = lambda: None,
+    processes: Processes = Processes(),  # noqa: B008 - it is frozen
 ) -> Result:
     """Fit the network and write every output.
 
@@ -94,6 +101,7 @@ def train(
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
         checkpoints: Where to save a checkpoint after every epoch and to find one to resume from; None: nowhere.
         before_epoch: Called at the start of every epoch; what it raises ends training.
+        processes: This process among those that train together and are connected; only the first writes outputs.
 
     Returns:
         Device and time.
@@ -119,22 +127,23 @@ def train(
         label_smoothing=params.label_smoothing,
         ema=params.ema,
         precision=params.precision,
+        shards=params.shards,
+        processes=processes,
     )
     history = HistoryCSV(outputs.history)
     trainer = Trainer(
         accelerator=accelerator,
-        devices=1,
+        devices=_devices(processes),
+        strategy=ShardedStrategy() if processes.count > 1 else "auto",
         max_epochs=params.epochs,
         deterministic=True,
         callbacks=[
             LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
             StopAtNaN(),
-            history,
-            ProgressTable(),
+            *([history, ProgressTable()] if processes.rank == 0 else []),
             *([checkpoints] if checkpoints else []),
         ],
-        # In a batch system, Lightning would requeue the job and resume from any `hpc_ckpt_*` in its root folder.
-        plugins=[CheckpointFiles(), LightningEnvironment()],
+        plugins=[CheckpointFiles(), Started(processes)],
         default_root_dir=os.devnull,
         reload_dataloaders_every_n_epochs=1,
         logger=False,
@@ -144,22 +153,34 @@ def train(
         num_sanity_val_steps=0,
     )
     started = time.perf_counter()
-    trainer.fit(classifier, datamodule=data, ckpt_path=_resume(checkpoints, params.epochs), weights_only=True)
+    found = from_first(_resume(checkpoints, params.epochs) if processes.rank == 0 else None, processes)
+    trainer.fit(classifier, datamodule=data, ckpt_path=found, weights_only=True)
     seconds = time.perf_counter() - started
+    device = trainer.strategy.root_device
+    machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        machine["captured"] = classifier.captured
+    # Said only if there are several: their number changes no output.
+    if processes.count > 1:
+        machine["processes"] = processes.count
+    result = Result(machine, round(seconds, 3))
+    if processes.rank > 0:
+        return result
     # If all epochs were already done, Lightning restores the state and calls no callback.
     history.write()
     # With the precision, the device and the weights that the evaluate stage will use.
     configure_determinism()
-    device = trainer.strategy.root_device
     network, (images, labels) = classifier.deployed.to(device), data.validation_set()
     model = CalibratedModel(network, fit_temperature(predict_logits(network, images.to(device)), labels))
     save_model(outputs.model, model, params.architecture)
     write_json(outputs.metrics, {**summary(history.rows), "temperature": round(model.temperature, 6)})
     _draw_learning_curve(history.rows, outputs.learning_curve)
-    machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
-    if device.type == "cuda":
-        machine["captured"] = classifier.captured
-    return Result(machine, round(seconds, 3))
+    return result
+
+
+def _devices(processes: Processes) -> int:
+    """Number of devices that Lightning shall see here: one per process, or the only one that a process was given."""
+    return 1 if torch.cuda.is_available() and torch.cuda.device_count() == 1 else processes.local_count
 
 
 def _identity(origin: Mapping[str, str], schedule: str, device: torch.device) -> dict[str, str]:
@@ -187,6 +208,10 @@ def _quiet_lightning() -> None:
     """Leave the terminal to the progress table."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It would average what every process has computed from all images.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True", category=UserWarning)
+    # One machine needs no srun.
+    warnings.filterwarnings("ignore", message="The `srun` command is available", category=UserWarning)
     # In every epoch, Lightning 2.6 uses what torch 2.15 has deprecated.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
 

@@ -8,6 +8,7 @@ GPU_TAKEN = (
     "the GPU is out of memory or closed, perhaps because another program took it (see `nvidia-smi`); try again, choose "
     "another with CUDA_VISIBLE_DEVICES, or lower batch_size"
 )
+LOST = "the connection to another process of this run is lost; see what ended it, then run again to resume"
 ADVICE = {
     errno.ENOSPC: "free some space and try again",
     errno.EDQUOT: "free some space and try again",
@@ -25,6 +26,15 @@ ADVICE = {
 # CUDA's errors, and what cuBLAS and cuDNN say when they find no memory to start with.
 NO_GPU = ("cuda out of memory", "cuda error: out of memory", "busy or unavailable", "status_alloc_failed")
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
+# As gloo, NCCL and torch's store call it when a process has ended or does not answer.
+LOST_CONNECTION = (
+    "gloo/",
+    "nccl",
+    "connection closed by peer",
+    "connection reset by peer",
+    "timed out after",
+    "broken pipe",
+)
 
 
 def advice_on(error: Exception) -> str | None:
@@ -37,6 +47,8 @@ def advice_on(error: Exception) -> str | None:
         return GPU_TAKEN
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
         return MEMORY
+    if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in LOST_CONNECTION):
+        return LOST
     return None
 
 

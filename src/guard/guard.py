@@ -1,7 +1,8 @@
 """Runs a stage so that dvc.lock records what actually ran.
 
-Only one process at a time runs a stage. It ends when the `dvc` that started it ends, and never succeeds after a signal.
-It fails if its inputs changed while it ran, because DVC hashes them only after the command has ended.
+Only one process at a time runs a stage, with the helpers that it or a launcher has started. It ends when the `dvc` that
+started it ends, and never succeeds after a signal. It fails if its inputs changed while it ran, because DVC hashes them
+only after the command has ended.
 """
 
 import fcntl
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -21,17 +22,23 @@ from src.core.reading import check_read, expecting
 from src.core.run import Facts, Run
 from src.core.writing import noting_writes
 from src.guard.advice import advice_on
+from src.guard.helpers import helped
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
 from src.guard.machine import machine
 from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.streams import open_streams
-from src.guard.surroundings import settle, take_gpu
+from src.guard.surroundings import forget_ranks, settle, take_gpus
+from src.model.processes import Processes, check_processes, chosen_processes
 
 LOCKS = Path("logs")
+# The stage that several processes may run together.
+SHARED_STAGE = "train"
 # How long to wait for the lock of a process that is about to end.
 LOCK_SECONDS = 5.0
 POLL_SECONDS = 0.5
+# DVC sets it for the commands that it runs.
+DVC_STAGE = "DVC_STAGE"
 
 
 def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> int:
@@ -50,9 +57,11 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
     stopped = f"{stage}: stopped before it was done"
     with ending_on_signals(stopped) as received:
         try:
-            _end_with_dvc()
-            with _alone(stage):
-                _run(stage, load, sources)
+            processes = _processes(stage)
+            _end_with_starter(processes)
+            # The others write nothing, and can do nothing before process 0, which has the lock, has connected to them.
+            with _alone(stage) if processes.rank == 0 else nullcontext():
+                _run(stage, processes, load, sources)
                 code = 0
         except UserError as error:
             code = _fail(f"{stage}: {error}")
@@ -68,8 +77,27 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
         return 128 + received[0] if received else code
 
 
-def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> None:
-    """Run the stage between two checks of its inputs, and write its receipt.
+def _processes(stage: str) -> Processes:
+    """The process that runs here, among those that run the stage.
+
+    Raises:
+        UserError: If the environment says nonsense about them, or DVC was started once for each.
+    """
+    processes = chosen_processes(os.environ) if stage == SHARED_STAGE else Processes()
+    if processes.rank > 0 and processes.launcher != "stage" and DVC_STAGE in os.environ:
+        raise UserError(
+            f"{processes.launcher} started dvc once for each process, and this is {processes}; let it start "
+            f"`python -m stages {stage}`, then run `dvc commit {stage}`"
+        )
+    if not processes.launcher:
+        forget_ranks(os.environ)
+    return processes
+
+
+def _run(
+    stage: str, processes: Processes, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]
+) -> None:
+    """Run the stage between two checks of its inputs; process 0 writes the receipt.
 
     Raises:
         UserError: If an input is missing or changed during the run, or if dvc.yaml or dvc.lock is wrong.
@@ -82,8 +110,14 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
     before, surroundings = read_inputs(declaration), machine()
     runner = imported_files(sources)
     origin = before.by_name() | {f"machine: {name}": str(value) for name, value in surroundings.items()}
-    take_gpu(stage, os.environ)
-    with expecting(before.md5_by_path), noting_writes(declaration.outs) as written:
+    if processes.count > 1:
+        check_processes(processes, before.params["shards"])
+    take_gpus(stage, processes, os.environ)
+    with (
+        expecting(before.md5_by_path),
+        noting_writes(declaration.outs) as written,
+        helped(stage, processes, os.environ),
+    ):
         main = load()
         _check_sources(sources)
         check_unchanged(declaration, before)
@@ -96,7 +130,8 @@ def _run(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mappin
         facts = main(run)
         _check_sources(sources)
     check_imports(declaration, before, imported_files(sources) - runner)
-    write_receipt(declaration, before, facts, surroundings, written)
+    if processes.rank == 0:
+        write_receipt(declaration, before, facts, surroundings, written)
     # Last: any edit between here and DVC's hashing contradicts the receipt.
     check_unchanged(declaration, before)
 
@@ -107,9 +142,12 @@ def _check_sources(sources: Mapping[str, bytes]) -> None:
         check_read(os.path.relpath(path), content)
 
 
-def _end_with_dvc() -> None:
-    """End this process when the `dvc` that started it ends: without it, nothing would store the results."""
-    if "DVC_STAGE" not in os.environ:
+def _end_with_starter(processes: Processes) -> None:
+    """End this process when the `dvc` that started it ends: without it, nothing would store the results.
+
+    One of several processes ends with what started them.
+    """
+    if DVC_STAGE not in os.environ and processes.count == 1:
         return
     started_by = _ancestors()
     try:
@@ -117,7 +155,7 @@ def _end_with_dvc() -> None:
     except ProcessLookupError:
         group = None
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.
-    if group != os.getpgrp():
+    if DVC_STAGE in os.environ and group != os.getpgrp():
         raise UserError("dvc ended before the stage began; run `dvc repro` again")
 
     def watch() -> None:

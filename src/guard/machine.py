@@ -11,6 +11,8 @@ INSTRUCTIONS = ("amx", "avx", "bmi", "f16c", "fma", "sse", "ssse")
 # Environment variables with these prefixes also choose kernels, or the libraries that they are in.
 VARIABLES = ("ATEN_", "CUBLAS", "CUDNN", "DNNL_", "GLIBC_TUNABLES", "LD_", "MKL_", "NPY_", "NVIDIA_TF32", "ONEDNN_",
              "OPENBLAS_", "PYTORCH_", "TORCH_")  # fmt: skip
+# torchrun sets some of these; they are about how processes talk.
+TALKING = "TORCH_NCCL_"
 
 
 def machine() -> dict[str, str | dict[str, str]]:
@@ -29,4 +31,5 @@ def processor() -> dict[str, str]:
 
 def kernel_settings() -> dict[str, str]:
     """Environment variables that choose kernels."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)}
+    names = sorted(name for name in os.environ if name.startswith(VARIABLES) and not name.startswith(TALKING))
+    return {name: os.environ[name] for name in names}

@@ -36,12 +36,16 @@ CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 
 
 def check_sizes(params: Params) -> None:
-    """Check val_fraction, batch_size and epochs against the number of images.
+    """Check val_fraction, batch_size, shards and epochs against the number of images.
 
     Raises:
-        UserError: If a class would be missing from a part, a batch would be larger than the training part, or training
-            would have too many steps.
+        UserError: If a class would be missing from a part, a batch would be larger than the training part, shards would
+            not be equal, or training would have too many steps.
     """
+    if params.batch_size % params.shards:
+        raise UserError(
+            f"params.yaml: batch_size must be a multiple of shards, which is {params.shards}, got {params.batch_size}"
+        )
     if params.dataset not in CLASS_COUNTS:
         return
     counts = CLASS_COUNTS[params.dataset]
@@ -102,8 +106,11 @@ def check_packages(requirements: Path) -> None:
             raise UserError(missing(f"package {name}")) from error
 
 
-def check_limits() -> None:
+def check_limits(processes: int = 1) -> None:
     """Check that memory and limits suffice: out of memory, training would end inside a library with any message.
+
+    Args:
+        processes: How many will train on this machine.
 
     Raises:
         UserError: If a limit or the free memory is below what is needed.
@@ -112,8 +119,9 @@ def check_limits() -> None:
         "ulimit -v": (resource.getrlimit(resource.RLIMIT_AS)[0], ADDRESS_SPACE_BYTES),
         "ulimit -f": (resource.getrlimit(resource.RLIMIT_FSIZE)[0], FILE_BYTES),
     }
-    limits |= {str(path): (int(text), MEMORY_BYTES) for path in CGROUP_LIMITS if (text := _read(path)).isdecimal()}
-    limits["free memory"] = (psutil.virtual_memory().available + psutil.swap_memory().free, MEMORY_BYTES)
+    memory = processes * MEMORY_BYTES
+    limits |= {str(path): (int(text), memory) for path in CGROUP_LIMITS if (text := _read(path)).isdecimal()}
+    limits["free memory"] = (psutil.virtual_memory().available + psutil.swap_memory().free, memory)
     for name, (there, needed) in limits.items():
         if there != resource.RLIM_INFINITY and there < needed:
             raise UserError(

@@ -5,12 +5,25 @@ from collections.abc import MutableMapping
 from src.guard.gpu_lease import lease_gpus
 from src.guard.gpus import VISIBLE
 from src.model.accelerator import CHOICE
+from src.model.processes import Processes
 
 # oneDNN waits forever for the second of two threads if OpenMP was told to start fewer than requested. A stack that is
 # too large for the machine ends the process when the first thread starts.
 FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE")
 # The stages that compute with torch.
 COMPUTING = ("train", "evaluate")
+# Set by whatever started a process as one of several. Without a launcher's own mark, they are left over from something
+# else, and libraries would wait for processes that nobody starts.
+RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)
 
 
 def settle(environ: MutableMapping[str, str]) -> None:
@@ -22,11 +35,19 @@ def settle(environ: MutableMapping[str, str]) -> None:
         environ[VISIBLE] = ""
 
 
-def take_gpu(stage: str, environ: MutableMapping[str, str]) -> None:
-    """Make only the GPU visible that the stage shall use, and lease it; call it before torch is imported.
+def take_gpus(stage: str, processes: Processes, environ: MutableMapping[str, str]) -> None:
+    """Make only the GPUs visible that the stage shall use, and lease them; call it before torch is imported.
+
+    Other processes of the stage inherit what the first one has leased; torchrun and srun come with GPUs of their own.
 
     Raises:
-        UserError: If GPUs are visible, but none can be used.
+        UserError: If GPUs are visible, but fewer can be used than there are processes.
     """
-    if stage in COMPUTING and environ.get(CHOICE) != "cpu":
-        lease_gpus(environ)
+    if stage in COMPUTING and not processes.launcher and environ.get(CHOICE) != "cpu":
+        lease_gpus(environ, processes.local_count)
+
+
+def forget_ranks(environ: MutableMapping[str, str]) -> None:
+    """Remove what is said about processes beside this one; call it where there are none."""
+    for name in RANKS:
+        environ.pop(name, None)

@@ -8,6 +8,8 @@ from src.core.errors import UserError
 # Lightning reads any Trainer argument from such a variable, including the number of batches and epochs.
 PREFIX = "PL_TRAINER_"
 CHOICE = f"{PREFIX}ACCELERATOR"
+# The number of processes does not change the result, either: the params fix the shards that they compute.
+ALLOWED = (CHOICE, f"{PREFIX}DEVICES", f"{PREFIX}NUM_NODES")
 DRIVER_VERSION = Path("/sys/module/nvidia/version")
 
 
@@ -18,9 +20,11 @@ def chosen_accelerator(environ: Mapping[str, str]) -> str:
         UserError: If the environment sets another trainer argument: training would differ from params.yaml, and
             dvc.lock would not show it.
     """
-    others = sorted(name for name in environ if name.startswith(PREFIX) and name != CHOICE)
+    others = sorted(name for name in environ if name.startswith(PREFIX) and name not in ALLOWED)
     if others:
-        raise UserError(f"{', '.join(others)}: expected no {PREFIX} variable but {CHOICE}; unset it, use params.yaml")
+        raise UserError(
+            f"{', '.join(others)}: expected no {PREFIX} variable but {', '.join(ALLOWED)}; unset it, use params.yaml"
+        )
     return environ.get(CHOICE, "auto")
 
 

@@ -4,8 +4,7 @@ import os
 
 import torch
 
-# The order of summation depends on the number of threads. Left to the machine, so would the weights.
-CPU_THREADS = 2
+from src.model.processes import CPU_THREADS
 
 
 def configure_determinism(*, tf32: bool = False) -> None:

@@ -24,7 +24,8 @@ class Params(BaseModel):
     seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights, the batches and the augmentation")
     val_fraction: float = Field(gt=0, lt=1, description="share of the training set held out for validation")
     epochs: int = Field(ge=1, le=10_000, description="passes over the training part")
-    batch_size: int = Field(ge=1, le=60_000, description="images in one optimizer step")
+    batch_size: int = Field(ge=1, le=60_000, description="images in one optimizer step, on all devices together")
+    shards: int = Field(ge=1, le=64, description="equal parts of a batch that may be computed by several processes")
     # A schedule would lower a smaller rate to zero in float32. With a larger one, the loss is NaN in the first epoch.
     lr: float = Field(ge=1e-20, le=1e6, description="learning rate of Adam; its peak if there is a schedule")
     schedule: Literal["constant", "one-cycle", "cosine"] = Field(description="schedule of the learning rate")

@@ -120,7 +120,8 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
         trainer.save_checkpoint(self.path, weights_only=False)
-        delete_oldest(self.path)
+        if trainer.is_global_zero:
+            delete_oldest(self.path)
 
 
 def delete_oldest(own: Path, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> None:

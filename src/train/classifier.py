@@ -9,6 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from src.model.network import normalize
+from src.model.processes import Processes
 from src.train.batches import Batches, Selection
 from src.train.scores import EpochScores
 from src.train.steps import StepRunner, compute_logits
@@ -29,6 +30,8 @@ class Classifier(LightningModule):
         label_smoothing: float = 0.0,
         ema: float = 0.0,
         precision: str = "fp32",
+        shards: int = 1,
+        processes: Processes = Processes(),  # noqa: B008 - it is frozen
     ) -> None:
         """Wrap a network.
 
@@ -39,6 +42,8 @@ class Classifier(LightningModule):
             label_smoothing: Share of each target spread evenly over all classes; training only.
             ema: Decay per step of the moving average of the weights, which is then validated and saved; 0: no average.
             precision: `fp32`, or `bf16` for bfloat16 where PyTorch's autocast uses it; weights are float32 either way.
+            shards: Number of parts of a batch whose gradients are computed one by one.
+            processes: The processes that compute them; their number divides that of the shards.
         """
         super().__init__()
         self.automatic_optimization = False
@@ -48,6 +53,7 @@ class Classifier(LightningModule):
         self.register_buffer("rates", torch.from_numpy(rates), persistent=False)
         self.weight_decay, self.label_smoothing = weight_decay, label_smoothing
         self.ema, self.precision = ema, precision
+        self.shards, self.processes = shards, processes
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         self.runners: dict[torch.Size, StepRunner] = {}
         # Whether steps ran as CUDA graphs; a resumed training has it from its checkpoint.
@@ -81,6 +87,8 @@ class Classifier(LightningModule):
                 ema=self.ema,
                 label_smoothing=self.label_smoothing,
                 precision=self.precision,
+                shards=self.shards,
+                processes=self.processes,
             )
         rates = self.rates[batches.first_step : batches.first_step + len(indices)]
         logits = self.runners[indices.shape].run(batches, rates)

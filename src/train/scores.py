@@ -54,7 +54,8 @@ class EpochScores(Metric):
     classes: Tensor
 
     def __init__(self) -> None:
-        super().__init__()
+        # Every process sees every image, so none may add what the others counted.
+        super().__init__(sync_on_compute=False)
         self.add_state("confusion", torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("summed_loss", torch.zeros(()), dist_reduce_fx="sum")
         self.register_buffer("classes", torch.arange(NUM_CLASSES), persistent=False)

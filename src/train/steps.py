@@ -10,8 +10,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.core.dataset import NUM_CLASSES
 from src.model.network import normalize
+from src.model.processes import Processes
 from src.train.batches import Batches
 from src.train.graphs import Capture, capture_cuda_graph
+from src.train.shards import ShardedBackward
 
 
 def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
@@ -37,6 +39,8 @@ class StepRunner:
         ema: float = 0.0,
         label_smoothing: float = 0.0,
         precision: str = "fp32",
+        shards: int = 1,
+        processes: Processes = Processes(),  # noqa: B008 - it is frozen
         capture: Capture[Tensor] | None = None,
     ) -> None:
         """Allocate the buffers.
@@ -49,6 +53,8 @@ class StepRunner:
             ema: Decay per step of that average.
             label_smoothing: Share of each target spread evenly over all classes.
             precision: `fp32` or `bf16`.
+            shards: Number of parts of a batch whose gradients are computed one by one.
+            processes: The processes that compute them.
             capture: Records a call so that the following ones replay it; None: CUDA graphs on CUDA, else none.
         """
         self.model, self.optimizer, self.precision = model, optimizer, precision
@@ -56,12 +62,15 @@ class StepRunner:
         self.averaged = [] if average is None else float_tensors(average)
         self.update_average = get_ema_multi_avg_fn(ema)
         self.examples, self.selection = batches.examples, batches.selection.map(Tensor.clone)
-        steps, device = len(self.selection.indices), self.selection.indices.device
+        (steps, batch_size), device = self.selection.indices.shape, self.selection.indices.device
         self.rates = torch.zeros(steps, device=device)
         # Target probabilities by class.
         self.targets = (1 - label_smoothing) * torch.eye(NUM_CLASSES, device=device) + label_smoothing / NUM_CLASSES
-        # A single step, such as an epoch's last and smaller batch, is not worth a graph.
-        self.capture = capture or (capture_cuda_graph if device.type == "cuda" and steps > 1 else None)
+        self.sharded = ShardedBackward(model, batch_size, shards, processes) if shards > 1 else None
+        # A single step, such as an epoch's last and smaller batch, is not worth a graph. Steps that wait for other
+        # processes run directly, because it might fail to record them in some of the processes only.
+        worth_it = device.type == "cuda" and steps > 1 and processes.count == 1
+        self.capture = capture or (capture_cuda_graph if worth_it else None)
         self.replay: Callable[[], None] | None = None
         self.logits: Tensor
 
@@ -96,12 +105,20 @@ class StepRunner:
         """Train on one batch: images (N, 1, 28, 28), target probabilities (N, 10) and the learning rate, a scalar."""
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
-        logits = compute_logits(self.model, x, self.precision)
-        F.cross_entropy(logits, target).backward()
+        if self.sharded is None:
+            logits, loss = self._forward(x, target)
+            loss.backward()
+        else:
+            logits = self.sharded.backward(lambda part: self._forward(x[part], target[part]))
         self.optimizer.step()
         if self.averaged:
             self.update_average(self.averaged, self.weights, None)
         return logits.detach()
+
+    def _forward(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of images, and their mean loss."""
+        logits = compute_logits(self.model, x, self.precision)
+        return logits, F.cross_entropy(logits, target)
 
     def _state(self) -> list[Tensor]:
         """Every tensor that a step changes; the optimizer's moments come last, since its first step creates them."""

@@ -10,7 +10,8 @@ import pytest
 from src.core.errors import UserError
 from src.guard import gpu_lease
 from src.guard.gpu_lease import lease_gpus
-from src.guard.surroundings import take_gpu
+from src.guard.surroundings import take_gpus
+from src.model.processes import Processes
 from tests.conftest import REPOSITORY, said
 
 TWO = ("GPU-a 90 70000 0 0 0", "GPU-b 90 80000 0 0 0")
@@ -101,5 +102,5 @@ def test_only_stages_that_compute_on_a_gpu_take_one(
 ) -> None:
     machine_with(*TWO)
     environ = {"PL_TRAINER_ACCELERATOR": choice} if choice else {}
-    take_gpu(stage, environ)
+    take_gpus(stage, Processes(), environ)
     assert environ.get("CUDA_VISIBLE_DEVICES") == visible

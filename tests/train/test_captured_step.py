@@ -33,6 +33,7 @@ class Case:
     ema: float = 0.0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    shards: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -43,6 +44,7 @@ FULL_CASES = {
     "cnn, bf16, everything": Case(precision="bf16", **EVERYTHING),
     "resnet, everything": Case("resnet", **EVERYTHING),
     "resnet, bf16, everything": Case("resnet", "bf16", **EVERYTHING),
+    "resnet, shards, everything": Case("resnet", shards=2, **EVERYTHING),
 }
 CASES = FULL_CASES | {
     "cnn": Case(),
@@ -86,6 +88,7 @@ class Training:
                     ema=self.case.ema,
                     label_smoothing=self.case.label_smoothing,
                     precision=self.case.precision,
+                    shards=self.case.shards,
                     # As on a GPU, a batch that comes alone is not recorded.
                     capture=self.capture if len(batches.selection.indices) > 1 else None,
                 )
