@@ -97,7 +97,7 @@ def test_row_1_a_training_killed_in_the_middle_of_an_epoch_goes_on(
 ) -> None:
     kill_training(to_train, "SIGKILL", "in-the-middle-of-an-epoch")
     assert train_here(to_train, monkeypatch) == 0
-    assert "Resuming after epoch 2 of 3" in capsys.readouterr().out
+    assert "Resuming after epoch" in capsys.readouterr().out
     assert_same_training(to_train, reproduced)
 
 
