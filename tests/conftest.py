@@ -83,6 +83,8 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
         )
         project.repro()
         project.commit()
+        # One file instead of hundreds, which every test copies.
+        project.git("gc", "--quiet")
 
     return shared(tmp_path_factory, "reproduced", build)
 

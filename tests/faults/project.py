@@ -82,7 +82,7 @@ class Project:
                 shutil.copy(ROOT / name, target)
         project = cls(path)
         project.set(**params)
-        project.git("init", "--quiet", "--initial-branch", "main")
+        project.git("init", "--quiet", "--template=", "--initial-branch", "main")
         project.commit()
         return project
 

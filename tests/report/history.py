@@ -62,7 +62,7 @@ class History:
         for name in ("src", "stages"):
             shutil.copytree(REPOSITORY / name, path / name, ignore=shutil.ignore_patterns("__pycache__"))
         history = cls(path)
-        history.git("init", "-q", "-b", "main")
+        history.git("init", "-q", "--template=", "-b", "main")
         history.write("metrics_policy.yaml", POLICY)
         for name in ("metrics/train.json", "plots/errors.png", "plots/learning_curve.png"):
             history.write(name, "{}")

@@ -75,6 +75,9 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
 
 
 def test_git_fetches_no_object_that_the_clone_lacks(history: History, server: Server) -> None:
+    # In a file of its own: the base's objects are in one pack.
+    history.write(METRIC, '{"test_acc": 0.5}')
+    history.commit("another metric")
     blob = history.git("rev-parse", f"HEAD:{METRIC}")
     (history.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
     server.is_remote_of(history)
