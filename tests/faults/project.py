@@ -114,6 +114,7 @@ class Project:
                 wait_for(lambda: process.exitcode is not None, f"the end of dvc {' '.join(arguments)}", seconds=300)
             finally:
                 process.kill()
+            assert process.exitcode is not None
             for file in (stdout, stderr):
                 file.seek(0)
             return subprocess.CompletedProcess(("dvc", *arguments), process.exitcode, stdout.read(), stderr.read())
