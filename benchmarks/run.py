@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.recipes import FAST
+from benchmarks.step_terms import step_terms
 from src.core.files import write_text
 from src.model.determinism import CPU_THREADS
 from stages.train import DATA_DIR
@@ -101,6 +102,25 @@ def fit_table(fits: dict[str, list[float]], rates: dict[str, list[float]]) -> li
     return lines
 
 
+def terms_table() -> list[str]:
+    """Milliseconds of the plain recipe's step by term, and its operators."""
+    measured = {precision: step_terms(precision) for precision in ("fp32", "bf16")}
+    lines = [f"| term | {' | '.join(f'{precision}, ms a step' for precision in measured)} |", "|---|---|---|"]
+    for term in next(iter(measured.values()))[0]:
+        lines.append(f"| {term} | {' | '.join(f'{terms[term]:.2f}' for terms, _ in measured.values())} |")
+    lines.append(f"| operators | {' | '.join(f'{operators:.1f}' for _, operators in measured.values())} |")
+    return lines
+
+
+def start(stage: str) -> Callable[[], float]:
+    """Import a stage as its runner does."""
+    program = (
+        "import gc, sys; gc.disable(); sys.path.insert(0, '.'); from src.guard.unused import UNUSED, hiding\n"
+        f"with hiding(UNUSED.get({stage!r}, ())): import stages.{stage}"
+    )
+    return command(sys.executable, "-I", "-c", program)
+
+
 def fast_recipe(clone: Path) -> Callable[[], float]:
     """The fast recipe as a whole experiment, with a new seed each time: DVC would restore a result it already has."""
     settings = [word for name, value in FAST.items() for word in ("-S", f"{name}={value}")]
@@ -144,10 +164,7 @@ def main() -> None:
         clone = dvc_clone(Path(folder))
         starts = interleaved(
             {
-                **{
-                    f"import of stages.{name}": command(sys.executable, "-c", f"import stages.{name}")
-                    for name in ("check", "fetch", "train", "evaluate")
-                },
+                **{f"start of {stage}": start(stage) for stage in ("check", "fetch", "train", "evaluate")},
                 "`dvc repro` with nothing to do": command("dvc", "repro", "--quiet", cwd=clone),
                 "`dvc exp run` of the fast recipe, data fetched": fast_recipe(clone),
             },
@@ -164,6 +181,11 @@ def main() -> None:
         f"The floor is {EPOCH_GFLOP:.0f} GFLOP per epoch divided by the measured rate of a matrix product: "
         + ", ".join(f"{statistics.median(values):.0f} GFLOP/s in {name}" for name, values in rates.items())
         + ".",
+        "",
+        "Where a step of the plain recipe goes: `step` is timed without the profiler, the terms are what the profiler "
+        "counts. *The rest* is the difference: autograd, Python, the loss, and operators that no term names.",
+        "",
+        *terms_table(),
         "",
         "| start-up and whole commands | s: median (range) |",
         "|---|---|",

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from src.model.network import normalize
 
-# Images by device. On a CPU, 100 take half the time of 1000 for the resnet, and three quarters for the cnn; the logits
-# are the same to the last bit.
+# Images by device. On a CPU, 100 take half the time of 1000 for the resnet, and three quarters for the cnn. The logits'
+# last bits depend on the number.
 BATCH_SIZE = {"cpu": 100, "cuda": 1000}
 
 
