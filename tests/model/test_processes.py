@@ -33,7 +33,7 @@ def test_a_run_is_one_process_unless_it_is_asked_for_more() -> None:
     assert chosen_processes({"PL_TRAINER_DEVICES": "4"}) == Processes(count=4, local_count=4)
 
 
-@pytest.mark.parametrize("parent", [os.getpid(), os.getppid()])
+@pytest.mark.parametrize("parent", [os.getpid(), os.getppid()], ids=["stage", "above the stage"])
 def test_a_process_started_by_the_stage_is_one_of_several(parent: int) -> None:
     found = chosen_processes({**STANDARD, LEADER: str(parent)})
     assert found == Processes(3, 4, 1, 2, "stage", "node0", 29500)
