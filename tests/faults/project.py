@@ -38,13 +38,13 @@ CODE = (
     "Makefile",
     "requirements.txt",
 )
-# Set when Lightning is imported; a stage in a process of its own records its environment before that.
-SET_BY_LIGHTNING = "PYTORCH_NVML_BASED_CUDA_CHECK"
+# Set by importing Lightning and by training; a stage in a process of its own records its environment before that.
+SET_BY_TRAINING = ("PYTORCH_NVML_BASED_CUDA_CHECK", "CUBLAS_WORKSPACE_CONFIG")
 # As it is before any test: torch and Lightning set variables, with which a stage would leave another receipt.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
-    if name != SET_BY_LIGHTNING and not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
+    if name not in SET_BY_TRAINING and not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
 }
 # Seconds after which something that does not happen counts as not happening.
 DEADLINE = 60.0
@@ -289,5 +289,6 @@ def run_stage(stage: str) -> int:
     """Run a stage under its guard in this process and the current directory; no process starts, nothing is imported."""
     # A stage sets variables for its own process, some of which a checkpoint is stamped with.
     with patch.dict(os.environ):
-        os.environ.pop(SET_BY_LIGHTNING, None)
+        for name in SET_BY_TRAINING:
+            os.environ.pop(name, None)
         return stages.__main__.main(stage)
