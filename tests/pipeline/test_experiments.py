@@ -1,8 +1,11 @@
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.faults.project import Project
 
 HISTORY_PLOTS = {"Loss": ["loss", "val_loss"], "Accuracy": ["acc", "val_acc"], "F1": ["f1", "val_f1"]}
@@ -92,3 +95,19 @@ def test_comparing_leaves_git_clean(clone: Project) -> None:
     plots(clone, "show")
     clone.dvc_ok("plots", "show")
     assert clone.git("status", "--porcelain") == ""
+
+
+def test_row_74_the_way_back_restores_what_git_takes_for_unchanged(project: Project) -> None:
+    path = project.path / "metrics/eval.json"
+    committed = path.read_text()
+    # What DVC leaves if it restores results within the second in which it checked out the committed ones.
+    project.git("config", "core.trustctime", "false")
+    os.utime(path, (0, 0))
+    project.git("update-index", "--refresh")
+    path.write_text(committed.replace("1", "2"))
+    os.utime(path, (0, 0))
+    assert project.git("status", "--short") == ""
+    (way_back,) = re.findall(r"^\$ (rm .*)$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
+    done = project.run("sh", "-c", way_back)
+    assert done.returncode == 0, done.stderr
+    assert path.read_text() == committed
