@@ -220,7 +220,7 @@ def main() -> int:
         lease_gpus(os.environ)
         check_accelerator("cuda", os.environ)
     except UserError as error:
-        print(f"gpu: nothing was run: {error}", file=sys.stderr)
+        print(f"gpu: nothing was run, since this needs an NVIDIA GPU: {error}", file=sys.stderr)
         return 1
     if not DATA_DIR.exists():
         subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", "fetch"], check=True)

@@ -7,9 +7,13 @@ from pathlib import Path
 if __name__ == "__main__":
     try:
         from src.report.command import main
-    except ImportError:
+    except ImportError as error:
         # Exit code 1 would mean that the change is known to be worse, and an old verdict must not stay.
-        traceback.print_exc()
+        if isinstance(error, ModuleNotFoundError):
+            repair = "run `make report` once, or `pip install -r requirements-report.lock`"
+            sys.stderr.write(f"report: could not tell: the package {error.name} is missing; {repair}\n")
+        else:
+            traceback.print_exc()
         for name in ("report.md", "report.html"):
             Path("report", name).unlink(missing_ok=True)
         sys.exit(2)
