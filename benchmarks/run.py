@@ -19,6 +19,7 @@ from benchmarks.machine import machine
 from benchmarks.recipes import FAST
 from benchmarks.step_terms import step_terms
 from src.core.files import write_text
+from src.guard.preflight import cache_folder
 from src.model.determinism import CPU_THREADS
 from stages.train import DATA_DIR
 
@@ -137,7 +138,7 @@ def dvc_clone(folder: Path) -> Path:
     """A clone for timing DVC, with data and model checked out from this repository's cache."""
     clone = folder / "clone"
     subprocess.run(["git", "clone", "--quiet", ".", str(clone)], check=True)
-    cache = Path(".dvc/cache").resolve()
+    cache = cache_folder().resolve()
     subprocess.run(["dvc", "cache", "dir", "--local", str(cache)], check=True, cwd=clone, stdout=subprocess.DEVNULL)
     subprocess.run(["dvc", "checkout", "--quiet"], check=True, cwd=clone)
     return clone
