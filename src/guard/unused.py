@@ -8,7 +8,8 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
 from types import ModuleType
 
-# torchmetrics imports both for metrics of sound and of image quality. That takes a third of the trainer's start.
+# torchmetrics imports scipy and torchvision wherever it finds them, for metrics of sound and of image quality, and
+# scikit-learn imports pandas. Hiding them saves a fifth of the trainer's start; benchmarks/history.md has the figures.
 UNUSED = {"train": ("scipy", "torchvision"), "evaluate": ("pandas",)}
 
 
