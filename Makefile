@@ -24,7 +24,7 @@ reproduce: $(VENV)/installed ## run the last commit again in a clone with an emp
 	python -m src.audit.reproduce
 
 # DVC shows every metric, param and dependency of an experiment. These are what does not fit a terminal.
-UNSHOWN := (final|temperature|best\.(epoch|val_loss|val_f1)|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
+UNSHOWN := (final|temperature|best\.(epoch|val_f1)|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
 experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
 	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by best.val_acc --sort-order desc
 

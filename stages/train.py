@@ -36,6 +36,7 @@ from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
 from src.train.distributed import ShardedStrategy, Started, check_same, connected, from_first
 from src.train.schedule import learning_rates
+from src.train.scores import EpochScores
 from src.train.summary import summary
 
 DATA_DIR = Path("data/MNIST")
@@ -171,9 +172,11 @@ def train(
     # With the precision, the device and the weights that the evaluate stage will use.
     configure_determinism()
     network, (images, labels) = classifier.deployed.to(device), data.validation_set()
-    model = CalibratedModel(network, fit_temperature(predict_logits(network, images.to(device)), labels))
+    logits = predict_logits(network, images.to(device))
+    model = CalibratedModel(network, fit_temperature(logits, labels))
     save_model(outputs.model, model, params.architecture)
-    write_json(outputs.metrics, {**summary(history.rows), "temperature": round(model.temperature, 6)})
+    val_scores = EpochScores()(logits / model.temperature, labels)
+    write_json(outputs.metrics, summary(history.rows, val_scores, model.temperature))
     _draw_learning_curve(history.rows, outputs.learning_curve)
     return result
 

@@ -36,7 +36,7 @@ def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         # A fixed place: on a busy machine, matplotlib takes long to find the best one and warns about it.
-        axes.legend(loc="upper right" if score.best is min else "lower right")
+        axes.legend(loc="lower right" if score.higher_is_better else "upper right")
     write_png(figure, path)
 
 

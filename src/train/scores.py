@@ -1,6 +1,5 @@
 """Scores of one epoch of training or validation, kept on the device until the epoch ends; the table of all scores."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -19,20 +18,20 @@ class Score:
         name: Name in the log; the validation score has the prefix `val_`.
         title: Title in the learning curve.
         heading: Heading in the progress table, at most six characters.
-        best: Picks the best of several values.
-        charted: Whether it has columns in the history, a panel in the learning curve and a best value in the metrics.
+        higher_is_better: Whether a higher value is better; only then do the metrics have a best value.
+        charted: Whether it has columns in the history and a panel in the learning curve.
     """
 
     name: str
     title: str
     heading: str
-    best: Callable[[Iterable[float]], float] = max
+    higher_is_better: bool = True
     charted: bool = False
 
 
 # To add one, compute it in `scores_from_confusion` and describe it here.
 SCORES = (
-    Score("loss", title="Loss", heading="loss", best=min, charted=True),
+    Score("loss", title="Loss", heading="loss", higher_is_better=False, charted=True),
     Score("acc", title="Accuracy", heading="acc", charted=True),
     Score("precision", title="Precision (macro)", heading="prec"),
     Score("recall", title="Recall (macro)", heading="recall"),

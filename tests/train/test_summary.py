@@ -1,25 +1,28 @@
 import pytest
+import torch
 
 from src.train.summary import summary
 from tests.train.callbacks.boring import SCORES, approx_rows
 
-
-def test_final_values_are_the_last_epochs() -> None:
-    expected = {name: values[2] for name, values in SCORES.items() if name != "lr"}
-    assert summary(approx_rows(3))["final"] == expected
+SAVED = {"loss": 0.02, "acc": 0.95, "precision": 0.94, "recall": 0.93, "f1": 0.92}
 
 
-def test_best_values_are_over_all_epochs() -> None:
-    assert summary(approx_rows(3))["best"] == {"val_loss": 0.45, "val_acc": 0.9, "val_f1": 0.85, "epoch": 2}
+def summary_of(epochs: int) -> dict:
+    return summary(approx_rows(epochs), {name: torch.tensor(value) for name, value in SAVED.items()}, 0.48154512)
+
+
+def test_final_training_scores_are_the_last_epochs_and_validation_scores_the_saved_models() -> None:
+    expected = {name: SCORES[name][2] for name in SAVED} | {f"val_{name}": value for name, value in SAVED.items()}
+    assert summary_of(3)["final"] == expected
+
+
+def test_best_values_are_over_all_epochs_and_include_no_loss_of_uncalibrated_logits() -> None:
+    assert summary_of(3)["best"] == {"val_acc": 0.9, "val_f1": 0.85, "epoch": 2}
 
 
 def test_the_first_of_several_best_epochs_counts() -> None:
-    assert summary(approx_rows(4))["best"]["epoch"] == 2
+    assert summary_of(4)["best"]["epoch"] == 2
 
 
 def test_values_are_rounded_to_six_decimals() -> None:
-    assert summary([{"epoch": 1, "loss": 0.12345678}])["final"] == {"loss": pytest.approx(0.123457, abs=1e-12)}
-
-
-def test_names_that_were_not_logged_are_left_out() -> None:
-    assert summary([{"epoch": 1, "loss": 0.5, "acc": 0.8}]) == {"final": {"loss": 0.5, "acc": 0.8}, "best": {}}
+    assert summary_of(1)["temperature"] == pytest.approx(0.481545, abs=1e-12)
