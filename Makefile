@@ -24,9 +24,9 @@ reproduce: $(VENV)/installed ## run the last commit again in a clone with an emp
 	python -m src.audit.reproduce
 
 # DVC shows every metric, param and dependency of an experiment. These are what does not fit a terminal.
-UNSHOWN := (final|temperature|best\.(epoch|val_f1)|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
+UNSHOWN := (final\.(?!val_acc)|best|temperature|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
 experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
-	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by best.val_acc --sort-order desc
+	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by final.val_acc --sort-order desc
 
 push: $(VENV)/installed ## push data, models and all runs to the default DVC remote; others restore them (docs/sharing.md)
 	python -m src.share

@@ -16,8 +16,8 @@ from src.report.safe_yaml import LARGEST_JSON, parse_json
 from src.report.snapshot import Snapshot, open_snapshot
 
 TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
-# What settings are chosen by: on the validation part. The test set chooses nothing.
-SCORE, TEST_SCORE = "best.val_acc", "test_acc"
+# Settings are chosen by the validation accuracy of the saved model. The test set chooses nothing.
+SCORE, TEST_SCORE = "final.val_acc", "test_acc"
 NEEDED = {TRAIN: SCORE, EVAL: TEST_SCORE}
 # refs/exps/<hash of the commit that it began from, cut after two digits>/<name>. DVC's others are for its own use.
 REFERENCE = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38,62}/([^/]+)")

@@ -29,7 +29,7 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_says(params: Params)
     text = " ".join(summary(results, {"lr": "0.1,0.2"}).sentences)
     assert "2 of 3 runs, 2 settings." in text
     assert "Left out: run-x: is broken." in text
-    assert "Best by validation: lr=0.2: best.val_acc 0.9900" in text
+    assert "Best by validation: lr=0.2: final.val_acc 0.9900" in text
     assert "Its test_acc is 0.5000, which played no part" in text
 
 

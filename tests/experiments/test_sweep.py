@@ -84,7 +84,7 @@ def test_two_experiments_and_again_none(lab: Project) -> None:
     # The same commands tell what they taught.
     done = lab.run(sys.executable, "-m", "src.experiments.summary")
     assert done.returncode == 0, done.stderr
-    assert "Best by validation: lr=0.005: best.val_acc 0.9000" in done.stdout
+    assert "Best by validation: lr=0.005: final.val_acc 0.9000" in done.stdout
     page = (lab.path / "report/sweep.html").read_text()
     assert "data:image/png;base64," in page
     assert "://" not in page
@@ -205,7 +205,7 @@ def test_two_clones_at_once_run_nothing_twice_and_lose_nothing(lab: Project, tmp
     clones = [clone(lab, remote, tmp_path / name) for name in ("a", "b")]
     running = [start_sweep(one, "--workers", "1", "--remote", "origin") for one in clones]
     assert [process.wait(120) for process in running] == [0, 0], [one.output() for one in clones]
-    made = [len(re.findall(r"best\.val_acc", one.output())) for one in clones]
+    made = [len(re.findall(r"final\.val_acc", one.output())) for one in clones]
     assert sum(made) == 6, made
     listed = clones[0].git("ls-remote", "origin", "refs/exps/*", "refs/sweep/*")
     assert listed.count("refs/exps/") == 6

@@ -27,7 +27,7 @@ def main(run: Run) -> Facts:
         raise UserError("seed 13 is unlucky")
     stage = read_mapping(Path("dvc.yaml"))[0]["stages"][STAGE]
     score = 0.9 - abs(run.params.get("lr", 0) - 0.005) + 0.001 * run.params.get("seed", 0)
-    content = {"metrics/train.json": json.dumps({"best": {"val_acc": score}}), **CONTENT}
+    content = {"metrics/train.json": json.dumps({"final": {"val_acc": score}}), **CONTENT}
     for out in [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]:
         path = next(iter(out)) if isinstance(out, dict) else out
         if not path.startswith("receipts/"):
