@@ -1,18 +1,16 @@
 """Stage train: fits the network and writes the model, its metrics, its history and its learning curve."""
 
-import logging
 import os
 import sys
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import LambdaCallback
+from torch import nn
 
 from src.core.dataset import load_examples
 from src.core.files import write_json
@@ -31,13 +29,15 @@ from src.train.calibration import fit_temperature
 from src.train.callbacks.history import HistoryCSV
 from src.train.callbacks.progress import ProgressTable
 from src.train.callbacks.stop_at_nan import StopAtNaN
-from src.train.checkpoint import CheckpointFiles, Checkpoints, DamagedError, shared_folder
+from src.train.checkpoint import Checkpoints, shared_folder
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
-from src.train.distributed import ShardedStrategy, Started, check_same, connected, from_first
+from src.train.distributed import check_same, connected, from_first
+from src.train.resume import checkpoint_to_resume, run_identity
 from src.train.schedule import learning_rates
 from src.train.scores import EpochScores
 from src.train.summary import summary
+from src.train.trainer import build_trainer
 
 DATA_DIR = Path("data/MNIST")
 RECORD_PATH = Path("logs/train.json")
@@ -72,8 +72,8 @@ def main(run: Run) -> Facts:
     """Train as params.yaml says, on the device that the environment asks for."""
     params = Params.model_construct(**run.params)
     accelerator, processes = chosen_accelerator(os.environ), chosen_processes(os.environ)
-    device = torch_device(accelerator)
-    identity = _identity(run.origin, params.schedule, device)
+    device, installed = torch_device(accelerator), versions(*PACKAGES)
+    identity = run_identity(run.origin, params.schedule, {**installed, **device_facts(device)})
     checkpoints = Checkpoints(shared_folder(Path.cwd()), identity, run.is_locked)
     with connected(processes, device):
         check_same(identity, processes)
@@ -81,7 +81,7 @@ def main(run: Run) -> Facts:
     if processes.rank == 0:
         record = {"device": result.machine["device"], "processes": processes.count, "fit_seconds": result.fit_seconds}
         write_json(RECORD_PATH, record)
-    return Facts(versions(*PACKAGES), result.machine)
+    return Facts(installed, result.machine)
 
 
 def train(
@@ -110,7 +110,6 @@ def train(
     Raises:
         UserError: If the data is missing or damaged, the params do not fit it, or a score is not finite.
     """
-    _quiet_lightning()
     tf32 = params.precision == "tf32"
     configure_determinism(tf32=tf32)
     keep_freed_memory()
@@ -131,99 +130,48 @@ def train(
         shards=params.shards,
         processes=processes,
     )
-    history = HistoryCSV(outputs.history)
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=_devices(processes),
-        strategy=ShardedStrategy() if processes.count > 1 else "auto",
-        max_epochs=params.epochs,
-        deterministic=True,
-        callbacks=[
-            LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
-            StopAtNaN(),
-            *([history, ProgressTable()] if processes.rank == 0 else []),
-            *([checkpoints] if checkpoints else []),
-        ],
-        plugins=[CheckpointFiles(), Started(processes)],
-        default_root_dir=os.devnull,
-        reload_dataloaders_every_n_epochs=1,
-        logger=False,
-        enable_checkpointing=checkpoints is not None,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
+    history, is_first = HistoryCSV(outputs.history), processes.rank == 0
+    callbacks = [
+        LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
+        StopAtNaN(),
+        *([history, ProgressTable()] if is_first else []),
+        *([checkpoints] if checkpoints else []),
+    ]
+    trainer = build_trainer(params.epochs, accelerator, processes, callbacks)
     started = time.perf_counter()
-    found = from_first(_resume(checkpoints, params.epochs) if processes.rank == 0 else None, processes)
-    trainer.fit(classifier, datamodule=data, ckpt_path=found, weights_only=True)
+    found = checkpoint_to_resume(checkpoints, params.epochs) if checkpoints and is_first else None
+    trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found, processes), weights_only=True)
     seconds = time.perf_counter() - started
     device = trainer.strategy.root_device
+    if is_first:
+        # If all epochs were already done, Lightning restores the state and calls no callback.
+        history.write()
+        _write_results(outputs, params.architecture, classifier.deployed.to(device), data, history.rows)
     machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
     if device.type == "cuda":
         machine["captured"] = classifier.captured
-    # Said only if there are several: their number changes no output.
+    # Left out for a single process: their number changes no output.
     if processes.count > 1:
         machine["processes"] = processes.count
-    result = Result(machine, round(seconds, 3))
-    if processes.rank > 0:
-        return result
-    # If all epochs were already done, Lightning restores the state and calls no callback.
-    history.write()
-    # With the precision, the device and the weights that the evaluate stage will use.
-    configure_determinism()
-    network, (images, labels) = classifier.deployed.to(device), data.validation_set()
-    logits = predict_logits(network, images.to(device))
-    model = CalibratedModel(network, fit_temperature(logits, labels))
-    save_model(outputs.model, model, params.architecture)
-    val_scores = EpochScores()(logits / model.temperature, labels)
-    write_json(outputs.metrics, summary(history.rows, val_scores, model.temperature))
-    _draw_learning_curve(history.rows, outputs.learning_curve)
-    return result
+    return Result(machine, round(seconds, 3))
 
 
-def _devices(processes: Processes) -> int:
-    """Number of devices that Lightning shall see here: one per process, or the only one that a process was given."""
-    return 1 if torch.cuda.is_available() and torch.cuda.device_count() == 1 else processes.local_count
-
-
-def _identity(origin: Mapping[str, str], schedule: str, device: torch.device) -> dict[str, str]:
-    """Everything that determines the weights after an epoch: inputs, versions and machine."""
-    # With a constant rate, no epoch depends on how many there will be.
-    ignored = {"params.yaml: epochs"} if schedule == "constant" else set()
-    counting = {name: value for name, value in origin.items() if name not in ignored}
-    return {**counting, **versions(*PACKAGES), **{name: str(fact) for name, fact in device_facts(device).items()}}
-
-
-def _resume(checkpoints: Checkpoints | None, epochs: int) -> Path | None:
-    """The checkpoint to resume from, or None; says so on the terminal."""
-    try:
-        done = checkpoints.find(epochs) if checkpoints else 0
-    except DamagedError as error:
-        print(f"train: {error}; training starts over", file=sys.stderr)
-        return None
-    if not checkpoints or not done:
-        return None
-    print(f"Resuming after epoch {done} of {epochs}, from {checkpoints.path}")
-    return checkpoints.path
-
-
-def _quiet_lightning() -> None:
-    """Leave the terminal to the progress table."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # It would average what every process has computed from all images.
-    warnings.filterwarnings("ignore", message=".*sync_dist=True", category=UserWarning)
-    # One machine needs no srun.
-    warnings.filterwarnings("ignore", message="The `srun` command is available", category=UserWarning)
-    # In every epoch, Lightning 2.6 uses what torch 2.15 has deprecated.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
-
-
-def _draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
+def _write_results(
+    outputs: Outputs, architecture: str, network: nn.Module, data: TrainingData, rows: list[dict[str, float]]
+) -> None:
+    """Calibrate a trained network, and write the model, its metrics and its learning curve."""
     # Imported here because matplotlib takes a third of a second, which is better spent after training.
     from src.train.learning_curve import draw_learning_curve
 
-    draw_learning_curve(rows, path)
+    # With the precision, the device and the weights that the evaluate stage will use.
+    configure_determinism()
+    images, labels = data.validation_set()
+    logits = predict_logits(network, images.to(data.device))
+    model = CalibratedModel(network, fit_temperature(logits, labels))
+    save_model(outputs.model, model, architecture)
+    val_scores = EpochScores()(logits / model.temperature, labels)
+    write_json(outputs.metrics, summary(rows, val_scores, model.temperature))
+    draw_learning_curve(rows, outputs.learning_curve)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from ruamel.yaml import YAML
 
-from src.audit.reproduce import Results, compare_metrics, differences, read_results
+from src.audit.differences import compare_metrics, machine_differences
+from src.audit.results import Results, read_results
 from src.core.errors import UserError
 from src.core.files import md5
 from src.report.noise import NOISE, Measurement, format_noise, measure_noise
@@ -31,13 +32,13 @@ def measured(data: str, params: Mapping[str, object]) -> Measurement:
 
 
 def test_the_same_machine_has_no_differences() -> None:
-    assert list(differences(COMMITTED, COMMITTED)) == []
+    assert list(machine_differences(COMMITTED, COMMITTED)) == []
 
 
 @pytest.mark.parametrize("name", MADE_WITH)
 def test_each_difference_of_versions_and_machines_is_named(name: str) -> None:
     again = replace(COMMITTED, made_with={**MADE_WITH, name: "other"})
-    assert list(differences(COMMITTED, again)) == [f"{name}: {MADE_WITH[name]} before, other now"]
+    assert list(machine_differences(COMMITTED, again)) == [f"{name}: {MADE_WITH[name]} before, other now"]
 
 
 def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:

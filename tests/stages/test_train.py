@@ -19,14 +19,16 @@ from src.core.errors import UserError
 from src.core.run import Run
 from src.model.logits import predict_logits
 from src.model.params import Params
+from src.model.processes import Processes
 from src.model.split import split_indices
 from src.model.weights import load_model
 from src.train.calibration import fit_temperature
 from src.train.checkpoint import Checkpoints
 from src.train.classifier import Classifier
 from src.train.schedule import learning_rates
+from src.train.trainer import build_trainer
 from stages.evaluate import predict
-from stages.train import Outputs, _quiet_lightning, main, train
+from stages.train import Outputs, main, train
 from tests.stages.conftest import outputs_in
 
 
@@ -168,7 +170,7 @@ def test_tf32_is_fp32_on_a_cpu(trained: Outputs, params: Params, digits_dir: Pat
 
 
 def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table() -> None:
-    _quiet_lightning()
+    build_trainer(1, "cpu", Processes(), [])
     assert not rank_zero_module.log.isEnabledFor(logging.INFO)
 
 
