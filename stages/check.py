@@ -8,7 +8,7 @@ from pathlib import Path
 from src.core.files import write_text
 from src.core.run import Facts, Run
 from src.guard.driver import check_accelerator
-from src.guard.preflight import cache_folder, check_limits, check_not_linked, check_packages, check_room, check_sizes
+from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages, check_sizes
 from src.model.accelerator import chosen_accelerator
 from src.model.params import Params
 from src.model.processes import Processes, check_processes, chosen_processes
@@ -35,7 +35,7 @@ def check(params: Params, accelerator: str, processes: Processes, folders: Itera
 
     Args:
         params: Hyperparameters.
-        accelerator: Lightning's name of the device that training will be told to use.
+        accelerator: Lightning's name of the device that training will use.
         processes: The processes that will train.
         folders: Where the stages and DVC will write.
         marker: A file that the other stages depend on. It never changes, so it never makes them run.
@@ -47,7 +47,7 @@ def check(params: Params, accelerator: str, processes: Processes, folders: Itera
     check_processes(processes, params.shards)
     check_accelerator(accelerator, os.environ)
     for folder in folders:
-        check_room(folder)
+        check_disk(folder)
     write_text(marker, "params.yaml is sound, and this machine can run it\n")
 
 

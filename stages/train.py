@@ -32,7 +32,7 @@ from src.train.callbacks.stop_at_nan import StopAtNaN
 from src.train.checkpoint import Checkpoints, shared_folder
 from src.train.classifier import Classifier
 from src.train.datamodule import TrainingData
-from src.train.distributed import check_same, connected, from_first
+from src.train.distributed import broadcast, check_same, connected
 from src.train.resume import checkpoint_to_resume, run_identity
 from src.train.schedule import learning_rates
 from src.train.scores import EpochScores
@@ -60,7 +60,7 @@ class Result:
     """Device and time of a training run; not the same on every machine.
 
     Attributes:
-        machine: What the receipt says about the device.
+        machine: Facts about the device, for the receipt.
         fit_seconds: How long training took.
     """
 
@@ -140,7 +140,7 @@ def train(
     trainer = build_trainer(params.epochs, accelerator, processes, callbacks)
     started = time.perf_counter()
     found = checkpoint_to_resume(checkpoints, params.epochs) if checkpoints and is_first else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found, processes), weights_only=True)
+    trainer.fit(classifier, datamodule=data, ckpt_path=broadcast(found, processes), weights_only=True)
     seconds = time.perf_counter() - started
     device = trainer.strategy.root_device
     if is_first:

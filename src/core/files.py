@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,10 +57,11 @@ def _scratch(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Other machines may write to this folder; their processes are not visible from here.
     own = f".{path.name}.{platform.node()}"
-    for left in path.parent.glob(f"{own}.*.tmp"):
+    pattern = re.compile(re.escape(own) + r"\.(\d+)\.tmp")
+    for left in path.parent.iterdir():
+        found = pattern.fullmatch(left.name)
         # In containers, a killed process and this one often have the same id.
-        writer = int(left.suffixes[-2][1:])
-        if writer == os.getpid() or not psutil.pid_exists(writer):
+        if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     # Beside the target: a rename is atomic only within one file system. One per process: two may write at once.
     return path.with_name(f"{own}.{os.getpid()}.tmp")

@@ -32,7 +32,7 @@ def decode_idx(content: bytes, name: str) -> np.ndarray:
         name: Name of the file in error messages.
 
     Raises:
-        UserError: If the magic number is wrong or the length is not what the header says.
+        UserError: If the magic number is wrong or the length does not match the header.
     """
     if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTE]):
         raise UserError(f"{name}: an IDX file of unsigned bytes starts with 00 00 08, got {content[:4].hex(' ')!r}")

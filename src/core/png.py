@@ -14,7 +14,7 @@ from src.core.files import write_bytes
 
 @contextmanager
 def default_style() -> Iterator[None]:
-    """Draw with matplotlib's defaults, whatever a matplotlibrc file says."""
+    """Draw with matplotlib's defaults, regardless of any matplotlibrc file."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield

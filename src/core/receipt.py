@@ -9,7 +9,7 @@
       "machine": {"device": "cpu", …}       what else the exact bytes depend on; may differ between machines
     }]
 
-On a GPU, `machine` also has the versions of `cuda`, `cudnn` and the `driver` (empty if the system does not tell it),
+On a GPU, `machine` also has the versions of `cuda`, `cudnn` and the `driver` (empty if the system does not report it),
 `fp32` (`ieee` or `tf32`: how float32 was computed) and, for train, whether the steps were `captured` as CUDA graphs.
 
 DVC hashes inputs only after the command has ended, and `dvc commit` hashes them at any time. The stage itself writes

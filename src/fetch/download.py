@@ -47,9 +47,9 @@ def download(
         retries: Further attempts at a file before giving up on its mirror.
 
     Raises:
-        UserError: If some file could not be had; the message gives each mirror's cause and the offline alternatives.
+        UserError: If a file cannot be downloaded; the message gives each mirror's cause and the offline alternatives.
     """
-    # pooch reports every retry at INFO; the progress bar and the final error say what matters.
+    # pooch reports every retry at INFO; the progress bar and the final error are enough.
     pooch.get_logger().setLevel(logging.WARNING)
     causes = []
     for mirror in mirrors:
@@ -86,7 +86,7 @@ def _cause(error: Exception) -> str:
             return f"HTTP status {response.status_code}"
         case requests.Timeout():
             return "timed out"
-        # In requests, only the text tells a stalled body from a broken connection.
+        # In requests, a stalled body differs from a broken connection only in its text.
         case requests.ConnectionError() if "Read timed out" in str(error):
             return "timed out"
         case requests.TooManyRedirects():

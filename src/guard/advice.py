@@ -22,11 +22,11 @@ ADVICE = {
     errno.EPIPE: "send the output to a file and try again",
     errno.EIO: "check the disk and the terminal and try again",
 }
-# PyTorch's allocators raise RuntimeError, and the dynamic linker raises ImportError.
-# CUDA's errors, and what cuBLAS and cuDNN say when they find no memory to start with.
+# Messages of CUDA, and of cuBLAS and cuDNN when they find no memory to start with.
 NO_GPU = ("cuda out of memory", "cuda error: out of memory", "busy or unavailable", "status_alloc_failed")
+# PyTorch's allocators raise RuntimeError, the dynamic linker ImportError.
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
-# As gloo, NCCL and torch's store call it when a process has ended or does not answer.
+# Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
 LOST_CONNECTION = (
     "gloo/",
     "nccl",

@@ -25,7 +25,7 @@ def check_accelerator(name: str, environ: Mapping[str, str]) -> None:
 
     Args:
         name: Lightning's name for the device; `auto` takes what is available.
-        environ: Says which GPUs are visible.
+        environ: Its CUDA_VISIBLE_DEVICES lists the visible GPUs.
 
     Raises:
         UserError: If it is unknown, missing or not usable.
@@ -61,7 +61,7 @@ def _has_cuda(environ: Mapping[str, str]) -> bool:
         return False
     if started != SUCCESS:
         raise UserError(
-            f"the GPU's driver does not start (CUDA error {started}); see what `nvidia-smi` says, {CPU_INSTEAD}"
+            f"the GPU's driver does not start (CUDA error {started}); see the output of `nvidia-smi`, {CPU_INSTEAD}"
         )
     supported = _ask(driver.cuDriverGetVersion)
     if supported // 1000 < built_for:

@@ -20,7 +20,7 @@ def lease_gpus(environ: MutableMapping[str, str], count: int = 1) -> list[int]:
     shared.
 
     Args:
-        environ: Says which GPUs are visible, and is changed.
+        environ: Its CUDA_VISIBLE_DEVICES lists the visible GPUs; it is changed.
         count: How many the stage needs.
 
     Returns:

@@ -30,7 +30,7 @@ class Gpu:
     Attributes:
         uuid: As CUDA_VISIBLE_DEVICES takes it.
         capability: Compute capability, such as (9, 0).
-        free_bytes: Free memory; None if the library cannot tell.
+        free_bytes: Free memory; None if NVML does not report it.
         blocked: Whether its compute mode keeps another process out.
     """
 
@@ -40,7 +40,7 @@ class Gpu:
     blocked: bool
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why it cannot be used now; empty if it can."""
         if not has_kernels(self.capability):
             return unsupported(self.capability)
@@ -58,7 +58,7 @@ def has_kernels(capability: tuple[int, int]) -> bool:
 
 
 def unsupported(capability: tuple[int, int]) -> str:
-    """What to say about such a GPU."""
+    """The sentence about such a GPU, without its subject."""
     oldest, newest = KERNELS[0], KERNELS[-1]
     return (
         f"has compute capability {'.'.join(map(str, capability))}, the installed torch supports "
@@ -70,7 +70,7 @@ def usable_gpus(environ: Mapping[str, str], count: int = 1) -> list[Gpu]:
     """The visible GPUs that can be used now, those with the most free memory first.
 
     Args:
-        environ: Its CUDA_VISIBLE_DEVICES says which are visible; numbers count as in `nvidia-smi`.
+        environ: Its CUDA_VISIBLE_DEVICES lists the visible ones; numbers count as in `nvidia-smi`.
         count: How many are needed.
 
     Returns:
@@ -80,12 +80,12 @@ def usable_gpus(environ: Mapping[str, str], count: int = 1) -> list[Gpu]:
         UserError: If some are visible, but fewer than needed can be used.
     """
     visible = visible_gpus(_partitions(), environ.get(VISIBLE))
-    usable = [gpu for gpu in visible if not gpu.trouble]
+    usable = [gpu for gpu in visible if not gpu.problem]
     if visible and len(usable) < count:
-        troubles = "; ".join(f"{gpu.uuid} {gpu.trouble}" for gpu in visible if gpu.trouble)
+        problems = "; ".join(f"{gpu.uuid} {gpu.problem}" for gpu in visible if gpu.problem)
         raise UserError(
             f"{count} GPU{'s are' if count > 1 else ' is'} needed, {len(usable)} of {len(visible)} visible can be used"
-            f"{': ' if troubles else ''}{troubles}; free one, choose others with {VISIBLE}, {CPU_INSTEAD}"
+            f"{': ' if problems else ''}{problems}; free one, choose others with {VISIBLE}, {CPU_INSTEAD}"
         )
     return sorted(usable, key=lambda gpu: gpu.free_bytes or 0, reverse=True)
 
@@ -152,10 +152,10 @@ def _describe(nvml: ctypes.CDLL, device: ctypes.c_void_p, capability: tuple[int,
     nvml.nvmlDeviceGetUUID(device, uuid, UUID_BYTES)
     # nvmlMemory_t: total, free and used.
     memory = (ctypes.c_ulonglong * 3)()
-    told = nvml.nvmlDeviceGetMemoryInfo(device, memory) == SUCCESS
+    known = nvml.nvmlDeviceGetMemoryInfo(device, memory) == SUCCESS
     mode, processes = ctypes.c_uint(), ctypes.c_uint()
     nvml.nvmlDeviceGetComputeMode(device, ctypes.byref(mode))
     # With room for none, it fails if there are some, and writes their number.
     nvml.nvmlDeviceGetComputeRunningProcesses_v3(device, ctypes.byref(processes), None)
     blocked = mode.value == PROHIBITED or (mode.value == EXCLUSIVE_PROCESS and processes.value > 0)
-    return Gpu(uuid.value.decode(), capability, memory[1] if told else None, blocked)
+    return Gpu(uuid.value.decode(), capability, memory[1] if known else None, blocked)

@@ -22,13 +22,13 @@ from src.core.reading import check_read, expecting
 from src.core.run import Facts, Run
 from src.core.writing import noting_writes
 from src.guard.advice import advice_on
-from src.guard.helpers import helped
+from src.guard.environment import forget_ranks, sanitize, take_gpus
+from src.guard.helpers import other_processes
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
 from src.guard.machine import machine
 from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.streams import open_streams
-from src.guard.surroundings import forget_ranks, settle, take_gpus
 from src.model.processes import Processes, check_processes, chosen_processes
 
 LOCKS = Path("logs")
@@ -53,7 +53,7 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
         Exit code: 0 on success; 128 + number after a signal; 1 after one line on stderr.
     """
     open_streams()
-    settle(os.environ)
+    sanitize(os.environ)
     stopped = f"{stage}: stopped before it was done"
     with ending_on_signals(stopped) as received:
         try:
@@ -81,7 +81,7 @@ def _processes(stage: str) -> Processes:
     """The process that runs here, among those that run the stage.
 
     Raises:
-        UserError: If the environment says nonsense about them, or DVC was started once for each.
+        UserError: If the environment contradicts itself about them, or DVC was started once for each.
     """
     processes = chosen_processes(os.environ) if stage == SHARED_STAGE else Processes()
     if processes.rank > 0 and processes.launcher != "stage" and DVC_STAGE in os.environ:
@@ -107,16 +107,16 @@ def _run(
         raise UserError(f"dvc.yaml: expected one of the stages {', '.join(stages)}, got {stage!r}")
     declaration = stages[stage]
     check_receipts_before(declaration, stages)
-    before, surroundings = read_inputs(declaration), machine()
+    before, machine_facts = read_inputs(declaration), machine()
     runner = imported_files(sources)
-    origin = before.by_name() | {f"machine: {name}": str(value) for name, value in surroundings.items()}
+    origin = before.by_name() | {f"machine: {name}": str(value) for name, value in machine_facts.items()}
     if processes.count > 1:
         check_processes(processes, before.params["shards"])
     take_gpus(stage, processes, os.environ)
     with (
         expecting(before.md5_by_path),
         noting_writes(declaration.outs) as written,
-        helped(stage, processes, os.environ),
+        other_processes(stage, processes, os.environ),
     ):
         main = load()
         _check_sources(sources)
@@ -131,8 +131,8 @@ def _run(
         _check_sources(sources)
     check_imports(declaration, before, imported_files(sources) - runner)
     if processes.rank == 0:
-        write_receipt(declaration, before, facts, surroundings, written)
-    # Last: any edit between here and DVC's hashing contradicts the receipt.
+        write_receipt(declaration, before, facts, machine_facts, written)
+    # This comes last: any edit between here and DVC's hashing contradicts the receipt.
     check_unchanged(declaration, before)
 
 

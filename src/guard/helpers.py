@@ -14,13 +14,13 @@ from src.core.errors import UserError
 from src.model.processes import CPU_THREADS, LEADER, LOOPBACK, Processes
 
 POLL_SECONDS = 0.2
-# How long the main thread may take to notice by itself that a process has gone, and how long others may take to end.
+# How long the main thread may take to notice that a process has ended, and how long the others may take to end.
 GRACE_SECONDS = 3.0
 END_SECONDS = 60.0
 
 
 @contextmanager
-def helped(stage: str, processes: Processes, environ: MutableMapping[str, str]) -> Iterator[None]:
+def other_processes(stage: str, processes: Processes, environ: MutableMapping[str, str]) -> Iterator[None]:
     """Start the other processes of a stage, unless torchrun or srun has done that; before torch is imported.
 
     If one fails, the stage fails; if this one ends, so do the others, because they watch it.
@@ -28,7 +28,7 @@ def helped(stage: str, processes: Processes, environ: MutableMapping[str, str]) 
     Args:
         stage: Its name.
         processes: Which processes there are.
-        environ: Tells the stage about them; is changed.
+        environ: Describes them to the stage; is changed.
 
     Raises:
         UserError: If one of them fails.
@@ -50,7 +50,7 @@ def helped(stage: str, processes: Processes, environ: MutableMapping[str, str]) 
         if any(child.poll() is None for child in children):
             raise UserError(f"the other processes do not end within {END_SECONDS:.0f} s; run again to resume")
     except RuntimeError as error:
-        # The lost connection to a process is how this one learns that it has gone.
+        # A lost connection is how this process learns that another one has ended.
         done.wait(POLL_SECONDS)
         if failure := _failure(children):
             raise UserError(failure) from error
@@ -91,7 +91,7 @@ def _ranks(processes: Processes) -> dict[str, str]:
 
 
 def _watch(stage: str, children: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
-    """End this process if another fails and the main thread does not notice, because it waits in a library."""
+    """End this process if another fails and the main thread, waiting in a library, does not notice."""
     while not done.wait(POLL_SECONDS):
         if (failure := _failure(children)) and not done.wait(GRACE_SECONDS):
             os.write(2, f"{stage}: {failure}\n".encode())
@@ -101,7 +101,7 @@ def _watch(stage: str, children: list[subprocess.Popen[bytes]], done: threading.
 
 
 def _failure(children: list[subprocess.Popen[bytes]]) -> str:
-    """What became of the first process that failed; empty if none has."""
+    """How the first failed process ended; empty if none has failed."""
     for rank, child in enumerate(children, start=1):
         code = child.poll()
         if code:

@@ -1,4 +1,4 @@
-"""What decides which kernels run on this machine, and so the exact bits of the weights."""
+"""The facts of this machine that decide which kernels run, and so the exact bits of the weights."""
 
 import os
 import platform
@@ -11,8 +11,8 @@ INSTRUCTIONS = ("amx", "avx", "bmi", "f16c", "fma", "sse", "ssse")
 # Environment variables with these prefixes also choose kernels, or the libraries that they are in.
 VARIABLES = ("ATEN_", "CUBLAS", "CUDNN", "DNNL_", "GLIBC_TUNABLES", "LD_", "MKL_", "NPY_", "NVIDIA_TF32", "ONEDNN_",
              "OPENBLAS_", "PYTORCH_", "TORCH_")  # fmt: skip
-# torchrun sets some of these; they are about how processes talk.
-TALKING = "TORCH_NCCL_"
+# torchrun sets some of these; they are about communication between processes.
+COMMUNICATION = "TORCH_NCCL_"
 
 
 def machine() -> dict[str, str | dict[str, str]]:
@@ -31,5 +31,5 @@ def processor() -> dict[str, str]:
 
 def kernel_settings() -> dict[str, str]:
     """Environment variables that choose kernels."""
-    names = sorted(name for name in os.environ if name.startswith(VARIABLES) and not name.startswith(TALKING))
+    names = sorted(name for name in os.environ if name.startswith(VARIABLES) and not name.startswith(COMMUNICATION))
     return {name: os.environ[name] for name in names}

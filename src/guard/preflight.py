@@ -24,7 +24,7 @@ CLASS_COUNTS = {
     "digits": (142, 146, 142, 146, 145, 145, 145, 143, 139, 144),
 }
 # The learning rates of all steps are computed beforehand: 40 MB, and about 400 MB while computing.
-MOST_STEPS = 10_000_000
+MAX_STEPS = 10_000_000
 # MNIST unpacked and its copy in the cache take 110 MB; checkpoints, model and their copies 40 MB.
 NEEDED_BYTES = 200_000_000
 # Measured when training MNIST on a CPU: 1.0 GB of memory and 4.1 GB of address space.
@@ -55,15 +55,15 @@ def check_sizes(params: Params) -> None:
             f"params.yaml: batch_size must be at most {training}, the training images, got {params.batch_size}"
         )
     steps = params.epochs * -(-training // params.batch_size)
-    if steps > MOST_STEPS:
+    if steps > MAX_STEPS:
         raise UserError(
-            f"params.yaml: epochs and batch_size make {steps} optimizer steps, at most {MOST_STEPS} are possible; "
+            f"params.yaml: epochs and batch_size make {steps} optimizer steps, at most {MAX_STEPS} are possible; "
             "lower epochs or raise batch_size"
         )
 
 
-def check_room(folder: Path) -> None:
-    """Check that a folder, created if missing, is writable and that there is room for a whole run.
+def check_disk(folder: Path) -> None:
+    """Check that a folder, created if missing, is writable and that its disk has space for a whole run.
 
     Raises:
         UserError: If it is read-only or too full.
@@ -94,7 +94,7 @@ def check_not_linked(folders: Iterable[Path]) -> None:
 
 
 def check_packages(requirements: Path) -> None:
-    """Check that every pinned package is installed, in whichever version; receipts record the versions.
+    """Check that every pinned package is installed, in any version; receipts record the versions.
 
     Raises:
         UserError: If one is not.

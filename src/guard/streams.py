@@ -6,7 +6,7 @@ import sys
 
 
 def open_streams() -> None:
-    """Open what the caller has closed, and let no character of a path fail to print.
+    """Open the streams that the caller has closed, and make every character of a path printable.
 
     A closed stream's number would go to the next file that is opened, such as a lock, and libraries would write their
     messages into it.

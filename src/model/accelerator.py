@@ -1,4 +1,4 @@
-"""Which device the environment asks for; knows nothing of torch."""
+"""Which device the environment asks for; does not import torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,5 +29,5 @@ def chosen_accelerator(environ: Mapping[str, str]) -> str:
 
 
 def driver_version() -> str:
-    """Version of the GPU's driver, such as 580.82.07; empty if the system does not tell."""
+    """Version of the GPU's driver, such as 580.82.07; empty if the system does not report it."""
     return DRIVER_VERSION.read_text(encoding="utf-8").strip() if DRIVER_VERSION.exists() else ""

@@ -15,13 +15,14 @@ def configure_determinism(*, tf32: bool = False) -> None:
             does so in convolutions but not in linear layers; here, float32 is float32 unless it is asked for.
     """
     torch.set_num_threads(CPU_THREADS)
-    # What Lightning's deterministic mode sets, also for what runs without Lightning.
+    # As Lightning's deterministic mode does; evaluation runs without Lightning.
     torch.use_deterministic_algorithms(True)
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.backends.cudnn.benchmark = False
     # This mode makes PyTorch fill all new memory, one kernel launch each time. Nothing here reads memory that it did
     # not write.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Not through their successors, `fp32_precision`: after those, reading one of these raises, and Lightning does.
+    # Their successors, `fp32_precision`, cannot be used: once they are set, reading one of these raises, and Lightning
+    # reads them.
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32

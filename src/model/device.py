@@ -1,4 +1,4 @@
-"""The device that computes, and what a receipt says about it."""
+"""The torch device, and the facts about it that a receipt records."""
 
 from typing import Any
 

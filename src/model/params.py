@@ -82,9 +82,7 @@ def _describe(problem: ErrorDetails) -> str:
     match problem["type"]:
         case "missing":
             return f"{key} is missing"
-        case "extra_forbidden":
-            return f"{key} is not a parameter (known: {known})"
-        case "invalid_key":
+        case "extra_forbidden" | "invalid_key":
             return f"{key} is not a parameter (known: {known})"
         case "literal_error":
             return f"{key} must be {limits['expected']}, got {got}"
@@ -110,7 +108,7 @@ def _short(value: object, words: Callable[[object], str] = str) -> str:
 
 
 def _range(key: str) -> str:
-    """The range of a field in words, such as ' from 1 to 10000'."""
+    """The range of a field as text, such as ' from 1 to 10000'."""
     bounds = {
         name: bound
         for limit in Params.model_fields[key].metadata

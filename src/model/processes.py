@@ -1,4 +1,4 @@
-"""The processes that train one model together, as the environment describes them; knows nothing of torch."""
+"""The processes that train one model together, as the environment describes them; does not import torch."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def chosen_processes(environ: Mapping[str, str]) -> Processes:
     """The processes that the environment asks for.
 
     Raises:
-        UserError: If it asks for a number that is none, or contradicts itself.
+        UserError: If a variable is missing or is not a whole number, or if two of them contradict each other.
     """
     devices, nodes = (_positive(name, environ.get(name, "1")) for name in (DEVICES, NODES))
     processes = _launched(environ)
@@ -58,8 +58,8 @@ def chosen_processes(environ: Mapping[str, str]) -> Processes:
         return Processes(count=devices, local_count=devices)
     asked = {name: environ[name] for name in (DEVICES, NODES) if name in environ}
     if asked and devices * nodes != processes.count:
-        said = " and ".join(f"{name} is {value}" for name, value in asked.items())
-        raise UserError(f"{said}, but {processes.launcher} started {processes.count} processes; unset it")
+        numbers = " and ".join(f"{name} is {value}" for name, value in asked.items())
+        raise UserError(f"{numbers}, but {processes.launcher} started {processes.count} processes; unset it")
     return processes
 
 
@@ -84,18 +84,18 @@ def _launched(environ: Mapping[str, str]) -> Processes | None:
         if environ[LEADER] not in (str(os.getpid()), str(os.getppid())):
             raise UserError("the process that started this one has ended; run `dvc repro` again")
         return _standard(environ, "stage")
-    if "TORCHELASTIC_RUN_ID" in environ and int(environ["WORLD_SIZE"]) > 1:
+    if "TORCHELASTIC_RUN_ID" in environ and _whole(environ, "WORLD_SIZE") > 1:
         return _standard(environ, "torchrun")
-    # Unlike SLURM_NTASKS, srun alone sets this one. In a batch script, SLURM_NTASKS says what srun would start.
-    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    # Only srun sets this one. A batch script has SLURM_NTASKS, too: the number of tasks that srun would start.
+    if "SLURM_STEP_NUM_TASKS" in environ and _whole(environ, "SLURM_STEP_NUM_TASKS") > 1:
         return _of_slurm(environ)
     return None
 
 
 def _standard(environ: Mapping[str, str], launcher: str) -> Processes:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    rank, count, local_rank, local_count = (int(environ[name]) for name in names)
-    address, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
+    rank, count, local_rank, local_count = (_whole(environ, name) for name in names)
+    address, port = _text(environ, "MASTER_ADDR"), _whole(environ, "MASTER_PORT")
     return Processes(rank, count, local_rank, local_count, launcher, address, port)
 
 
@@ -103,21 +103,37 @@ def _of_slurm(environ: Mapping[str, str]) -> Processes:
     # Such as `2(x3),1`: two tasks on each of three nodes, one on the fourth.
     tasks = [
         int(number)
-        for number, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", environ["SLURM_STEP_TASKS_PER_NODE"])
+        for number, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", _text(environ, "SLURM_STEP_TASKS_PER_NODE"))
         for _ in range(int(times or 1))
     ]
+    node, job = _whole(environ, "SLURM_NODEID"), _whole(environ, "SLURM_JOB_ID")
+    if node >= len(tasks):
+        raise UserError(f"SLURM_NODEID is {node}, but SLURM_STEP_TASKS_PER_NODE names {len(tasks)} nodes; use srun")
     # Such as `gpu[07-09,12],login`: the first name is gpu07.
-    first = re.match(r"([^\[,]+)(?:\[([^-,\]]+)[^\]]*\]([^,]*))?", environ["SLURM_STEP_NODELIST"])
+    first = re.match(r"([^\[,]+)(?:\[([^-,\]]+)[^\]]*\]([^,]*))?", _text(environ, "SLURM_STEP_NODELIST"))
     address = "".join(part or "" for part in first.groups()) if first else LOOPBACK
     return Processes(
-        rank=int(environ["SLURM_PROCID"]),
-        count=int(environ["SLURM_STEP_NUM_TASKS"]),
-        local_rank=int(environ["SLURM_LOCALID"]),
-        local_count=tasks[int(environ["SLURM_NODEID"])],
+        rank=_whole(environ, "SLURM_PROCID"),
+        count=_whole(environ, "SLURM_STEP_NUM_TASKS"),
+        local_rank=_whole(environ, "SLURM_LOCALID"),
+        local_count=tasks[node],
         launcher="srun",
         address=environ.get("MASTER_ADDR", address),
-        port=int(environ.get("MASTER_PORT", SLURM_PORT + int(environ["SLURM_JOB_ID"][-4:]))),
+        port=_whole(environ, "MASTER_PORT") if "MASTER_PORT" in environ else SLURM_PORT + job % 10_000,
     )
+
+
+def _text(environ: Mapping[str, str], name: str) -> str:
+    if name not in environ:
+        raise UserError(f"{name}: is missing among the variables of a launcher; start the stage with torchrun or srun")
+    return environ[name]
+
+
+def _whole(environ: Mapping[str, str], name: str) -> int:
+    value = _text(environ, name)
+    if not (value.isascii() and value.isdecimal()):
+        raise UserError(f"{name}: expected a whole number, got {value!r}; start the stage with torchrun or srun")
+    return int(value)
 
 
 def _positive(name: str, value: str) -> int:

@@ -70,7 +70,7 @@ class BatchLoader:
     """One pass over a selection: an iterable of `Batches` with a length, as Lightning expects."""
 
     def __init__(
-        self, examples: DeviceExamples, selection: Selection, batch_size: int, most: int, first_step: int = 0
+        self, examples: DeviceExamples, selection: Selection, batch_size: int, max_batches: int, first_step: int = 0
     ) -> None:
         """Cut a selection into batches.
 
@@ -78,14 +78,14 @@ class BatchLoader:
             examples: What is selected from.
             selection: Indices of shape (size,).
             batch_size: Images in a batch; the last batch holds the remainder and comes alone.
-            most: Most batches in one `Batches`.
+            max_batches: Most batches in one `Batches`.
             first_step: Number of the pass's first batch, counted over all epochs.
         """
         self.examples, self.selection, self.batch_size, self.first_step = examples, selection, batch_size, first_step
         size = len(selection.indices)
         full = size // batch_size
         # (step within the pass, steps, batch size) of each `Batches`
-        self.cuts = [(step, min(most, full - step), batch_size) for step in range(0, full, most)]
+        self.cuts = [(step, min(max_batches, full - step), batch_size) for step in range(0, full, max_batches)]
         if remainder := size % batch_size:
             self.cuts.append((full, 1, remainder))
 

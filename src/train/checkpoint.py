@@ -22,7 +22,7 @@ from src.core.files import write_bytes
 
 CHECKPOINTS = Path("logs/checkpoints")
 # A file of the default recipe takes 12 MB.
-MOST_FILES, MOST_BYTES = 20, 500_000_000
+MAX_FILES, MAX_BYTES = 20, 500_000_000
 HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -124,13 +124,13 @@ class Checkpoints(Checkpoint):
             delete_oldest(self.path)
 
 
-def delete_oldest(own: Path, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> None:
+def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
     """Delete the oldest files beside one's own until both limits are met.
 
     Args:
         own: This file stays, however large it is, and however old if the clock was set back.
-        most_files: Limit to the number of files, at least 1.
-        most_bytes: Limit to the size of all files together.
+        max_files: Limit to the number of files, at least 1.
+        max_bytes: Limit to the size of all files together.
     """
     found = []
     for path in own.parent.iterdir():
@@ -140,5 +140,5 @@ def delete_oldest(own: Path, most_files: int = MOST_FILES, most_bytes: int = MOS
     total = 0
     for number, (*_, size, path) in enumerate(sorted(found, reverse=True), start=1):
         total += size
-        if path != own and (number > most_files or total > most_bytes):
+        if path != own and (number > max_files or total > max_bytes):
             path.unlink(missing_ok=True)

@@ -78,7 +78,7 @@ class TrainingData(LightningDataModule):
     def val_dataloader(self) -> BatchLoader:
         """The validation part in its own order."""
         size = len(self.val_indices)
-        return BatchLoader(self.val, in_order(size).map(self._to_device), VAL_BATCH_SIZE, most=size)
+        return BatchLoader(self.val, in_order(size).map(self._to_device), VAL_BATCH_SIZE, max_batches=size)
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)

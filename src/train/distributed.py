@@ -69,18 +69,18 @@ def check_same(inputs: Mapping[str, str], processes: Processes) -> None:
             )
 
 
-def from_first(value: Value, processes: Processes) -> Value:
-    """The value that process 0 has."""
+def broadcast(value: Value, processes: Processes) -> Value:
+    """The value of process 0, in every process."""
     values = [value]
     if processes.count > 1:
         torch.distributed.broadcast_object_list(values, src=0)
     return values[0]
 
 
-class Started(LightningEnvironment):
-    """Tells Lightning about processes that are started and connected already.
+class ConnectedEnvironment(LightningEnvironment):
+    """Describes processes that are already started and connected.
 
-    Also about one process: in a batch system, Lightning would otherwise requeue the job and resume from any
+    A single process needs it, too: in a batch system, Lightning would otherwise requeue the job and resume from any
     `hpc_ckpt_*` in its root folder.
     """
 
@@ -106,10 +106,10 @@ class Started(LightningEnvironment):
         return self.processes.local_rank
 
     def set_world_size(self, size: int) -> None:
-        """It is known."""
+        """Ignored: the processes are already started."""
 
     def set_global_rank(self, rank: int) -> None:
-        """It is known."""
+        """Ignored: the processes are already started."""
 
 
 class ShardedStrategy(DDPStrategy):

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from src.model.processes import Processes
 from src.train.checkpoint import CheckpointFiles
-from src.train.distributed import ShardedStrategy, Started
+from src.train.distributed import ConnectedEnvironment, ShardedStrategy
 
 
 def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks: Sequence[Callback]) -> Trainer:
@@ -31,7 +31,7 @@ def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks
         max_epochs=epochs,
         deterministic=True,
         callbacks=list(callbacks),
-        plugins=[CheckpointFiles(), Started(processes)],
+        plugins=[CheckpointFiles(), ConnectedEnvironment(processes)],
         default_root_dir=os.devnull,
         reload_dataloaders_every_n_epochs=1,
         logger=False,

@@ -64,6 +64,15 @@ def test_a_scratch_folder_lies_beside_the_path_and_is_gone_afterwards(tmp_path: 
     assert list((tmp_path / "a").iterdir()) == []
 
 
+def test_scratch_of_other_machines_stays_even_if_their_names_begin_alike(tmp_path: Path) -> None:
+    # On a shared file system, their processes are not visible from here.
+    names = [f".file.{platform.node()}.cluster.{os.getpid()}.tmp", f".file.{platform.node()}.backup.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    write_text(tmp_path / "file", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "file"])
+
+
 def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     path, contents = tmp_path / "file", [b"a" * 100_000, b"b" * 50_000]
     write_bytes(path, contents[0])

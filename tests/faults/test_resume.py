@@ -398,11 +398,11 @@ def test_row_52_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
         (tmp_path / str(number)).write_bytes(bytes(10))
         os.utime(tmp_path / str(number), (number, number))
     own = tmp_path / "5"
-    delete_oldest(own, most_files=5, most_bytes=1000)
+    delete_oldest(own, max_files=5, max_bytes=1000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3", "4", "5"]
-    delete_oldest(own, most_files=5, most_bytes=25)
+    delete_oldest(own, max_files=5, max_bytes=25)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "5"]
-    delete_oldest(own, most_files=5, most_bytes=1)
+    delete_oldest(own, max_files=5, max_bytes=1)
     assert [path.name for path in tmp_path.iterdir()] == ["5"]
 
 
@@ -410,7 +410,7 @@ def test_row_64_a_clock_that_was_set_back_costs_a_training_no_checkpoint_of_its_
     for number in range(3):
         (tmp_path / str(number)).touch()
         os.utime(tmp_path / str(number), (number, number))
-    delete_oldest(tmp_path / "0", most_files=2)
+    delete_oldest(tmp_path / "0", max_files=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "2"]
 
 
@@ -418,7 +418,7 @@ def delete_often(folder: Path) -> None:
     for number in range(200):
         own = folder / f"{os.getpid()}-{number}"
         own.touch()
-        delete_oldest(own, most_files=3)
+        delete_oldest(own, max_files=3)
 
 
 def test_row_52_many_writers_may_delete_at_once(tmp_path: Path) -> None:

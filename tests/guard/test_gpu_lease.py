@@ -9,8 +9,8 @@ import pytest
 
 from src.core.errors import UserError
 from src.guard import gpu_lease
+from src.guard.environment import take_gpus
 from src.guard.gpu_lease import lease_gpus
-from src.guard.surroundings import take_gpus
 from src.model.processes import Processes
 from tests.conftest import REPOSITORY, said
 

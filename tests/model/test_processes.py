@@ -113,3 +113,19 @@ def test_processes_that_do_not_divide_the_shards_are_refused() -> None:
         check_processes(Processes(count=2), shards=1)
     with pytest.raises(UserError, match=r"^torchrun started 8, but .* 4 shards: "):
         check_processes(Processes(count=8, launcher="torchrun"), shards=4)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "left over"}, "^WORLD_SIZE: is missing"),
+        ({**TORCHRUN, "WORLD_SIZE": "many"}, "^WORLD_SIZE: expected a whole number, got 'many'"),
+        ({**TORCHRUN, "MASTER_PORT": ""}, "^MASTER_PORT: expected a whole number, got ''"),
+        ({name: value for name, value in TORCHRUN.items() if name != "MASTER_ADDR"}, "^MASTER_ADDR: is missing"),
+        ({**SRUN, "SLURM_PROCID": "x"}, "^SLURM_PROCID: expected a whole number"),
+        ({**SRUN, "SLURM_NODEID": "2"}, "^SLURM_NODEID is 2, but SLURM_STEP_TASKS_PER_NODE names 2 nodes"),
+    ],
+)
+def test_a_launchers_variables_that_make_no_sense_are_named(environ: Mapping[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        chosen_processes(environ)

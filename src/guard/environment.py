@@ -1,4 +1,4 @@
-"""Environment variables that would make a stage hang, fail or crowd a GPU; libraries read them when they are loaded."""
+"""Corrects environment variables that would make a stage hang, fail or share a GPU; libraries read them when loaded."""
 
 from collections.abc import MutableMapping
 
@@ -7,7 +7,7 @@ from src.guard.gpus import VISIBLE
 from src.model.accelerator import CHOICE
 from src.model.processes import Processes
 
-# oneDNN waits forever for the second of two threads if OpenMP was told to start fewer than requested. A stack that is
+# oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
 # too large for the machine ends the process when the first thread starts.
 FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE")
 # The stages that compute with torch.
@@ -26,8 +26,8 @@ RANKS = (
 )
 
 
-def settle(environ: MutableMapping[str, str]) -> None:
-    """Correct an environment; call it before torch is imported."""
+def sanitize(environ: MutableMapping[str, str]) -> None:
+    """Remove variables that would make a stage hang or fail; call it before torch is imported."""
     for name in FEWER_THREADS:
         environ.pop(name, None)
     if environ.get(CHOICE) == "cpu":
@@ -36,7 +36,7 @@ def settle(environ: MutableMapping[str, str]) -> None:
 
 
 def take_gpus(stage: str, processes: Processes, environ: MutableMapping[str, str]) -> None:
-    """Make only the GPUs visible that the stage shall use, and lease them; call it before torch is imported.
+    """Make only the GPUs visible that the stage should use, and lease them; call it before torch is imported.
 
     Other processes of the stage inherit what the first one has leased; torchrun and srun come with GPUs of their own.
 
@@ -48,6 +48,6 @@ def take_gpus(stage: str, processes: Processes, environ: MutableMapping[str, str
 
 
 def forget_ranks(environ: MutableMapping[str, str]) -> None:
-    """Remove what is said about processes beside this one; call it where there are none."""
+    """Remove variables about other processes of a run; call it where there are none."""
     for name in RANKS:
         environ.pop(name, None)
