@@ -21,7 +21,7 @@ from src.report.policy import parse_policy
 from src.report.revision import POLICY
 from src.report.statistics import t_limit
 
-FEWEST_SEEDS = 5  # which make 20 ordered pairs
+MIN_SEEDS = 5  # which make 20 ordered pairs
 STEP = 0.0001  # one image of 10,000
 POWER = 0.8
 DRAWS = 100_000
@@ -94,7 +94,7 @@ def rates() -> dict[str, Rates]:
     found = {}
     for recipe, entry in json.loads(MEASURED.read_text()).items():
         accuracies = [run["test_acc"] for run in entry["runs"]]
-        if len(accuracies) < FEWEST_SEEDS:
+        if len(accuracies) < MIN_SEEDS:
             continue
         seeds = len(accuracies)
         simulated = margins(statistics.stdev(accuracies), seeds, tolerated)

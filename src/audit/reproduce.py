@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from src.audit.differences import explain
 from src.audit.results import Results, read_results
 from src.core.errors import UserError
-from src.report.noise import NOISE, Measurement, find, parse_noise
+from src.report.noise import NOISE, Measurement, find_measurement, parse_noise
 from src.report.pipeline import PARAMS
 from src.report.policy import Policy, parse_policy
 from src.report.revision import POLICY, TEST_DATA
@@ -61,7 +61,7 @@ def _read_noise(clone: Path, committed: Results) -> Measurement | None:
     if not path.exists():
         return None
     params = YAML(typ="safe").load(clone / PARAMS)
-    return find(parse_noise(path.read_text(encoding="utf-8"), NOISE), committed.outputs[TEST_DATA], params)
+    return find_measurement(parse_noise(path.read_text(encoding="utf-8"), NOISE), committed.outputs[TEST_DATA], params)
 
 
 def _table(expected: dict[str, str], found: dict[str, str]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path
-from src.report.noise import NOISE, Measurement, find, parse_noise
+from src.report.noise import NOISE, Measurement, find_measurement, parse_noise
 
 DATA = "data/MNIST"
 MODEL = "models/model.safetensors"
@@ -35,7 +35,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Results:
-    """What the card tells.
+    """The content of the card.
 
     Attributes:
         receipts: Receipt of each stage by its name.
@@ -81,7 +81,7 @@ def read_results(root: Path) -> Results:
         test=json.loads(texts[TEST_METRICS]),
         per_class=list(csv.DictReader(io.StringIO(texts[PER_CLASS]))),
         confusion=list(csv.DictReader(io.StringIO(texts[CONFUSION]))),
-        noise=find(parse_noise(_text(root, NOISE), NOISE), outs[DATA], params),
+        noise=find_measurement(parse_noise(_text(root, NOISE), NOISE), outs[DATA], params),
         recipes=[_recipe(name, measured) for name, measured in json.loads(_text(root, RECIPES)).items()],
     )
 

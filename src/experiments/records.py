@@ -12,7 +12,7 @@ from src.experiments.identity import Code, check_name
 from src.model.params import Params
 from src.report.git import run_git
 from src.report.revision import flatten
-from src.report.safe_yaml import LARGEST_JSON, parse_json
+from src.report.safe_yaml import MAX_JSON_BYTES, parse_json
 from src.report.snapshot import Snapshot, open_snapshot
 
 TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
@@ -101,7 +101,7 @@ def read_result(root: Path, run: Run, reference: str, code: Code) -> Result:
 
 def _numbers(snapshot: Snapshot, path: str) -> dict[str, float]:
     where = f"{path} of {snapshot.name}"
-    content = flatten(parse_json(snapshot.read(path, LARGEST_JSON) or b"", where))
+    content = flatten(parse_json(snapshot.read(path, MAX_JSON_BYTES) or b"", where))
     wrong = [name for name, value in content.items() if not _is_finite(value)]
     if NEEDED[path] not in content:
         wrong.append(NEEDED[path])

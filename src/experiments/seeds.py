@@ -24,7 +24,7 @@ from src.experiments.records import EVAL, Result, read_results
 from src.experiments.spec import make_sweep
 from src.report.git import find_root
 from src.report.noise import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
-from src.report.revision import LARGEST_TABLE, TEST_DATA
+from src.report.revision import MAX_TABLE_BYTES, TEST_DATA
 from src.report.snapshot import open_snapshot
 from src.report.statistics import t_limit
 
@@ -144,7 +144,7 @@ def _settings(given: Sequence[str]) -> dict[str, Any]:
 def _tables(root: Path, result: Result) -> tuple[int, list[int]]:
     """(number of test images, indices of those that the run gets wrong)."""
     with open_snapshot(root, result.run.name, result.commit) as snapshot:
-        texts = {path: snapshot.read(path, LARGEST_TABLE) for path in (ERRORS, CLASSES)}
+        texts = {path: snapshot.read(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
     try:
         rows = {path: list(csv.DictReader(io.StringIO((text or b"").decode()))) for path, text in texts.items()}
         images = sum(int(row["images"]) for row in rows[CLASSES])

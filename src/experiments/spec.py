@@ -30,7 +30,7 @@ from src.model.params import Params, check_params
 
 SPEC = Path("sweep.yaml")
 KEYS = ("draws", "draw_seed", "params")
-MOST_RUNS = 10_000
+MAX_RUNS = 10_000
 # Enough for a hyperparameter, and few enough to read and to type.
 SIGNIFICANT_DIGITS = 4
 
@@ -115,8 +115,8 @@ def read_sweep(path: Path) -> Sweep:
         params = {}
     problems += [f"params: {name} is not a parameter" for name in params if name not in Params.model_fields]
     draws, draw_seed = content.get("draws", 1), content.get("draw_seed", 0)
-    if type(draws) is not int or not 1 <= draws <= MOST_RUNS:
-        problems.append(f"draws must be a whole number from 1 to {MOST_RUNS}, got {draws!r}")
+    if type(draws) is not int or not 1 <= draws <= MAX_RUNS:
+        problems.append(f"draws must be a whole number from 1 to {MAX_RUNS}, got {draws!r}")
     if type(draw_seed) is not int:
         problems.append(f"draw_seed must be a whole number, got {draw_seed!r}")
     if problems:
@@ -135,8 +135,8 @@ def make_sweep(where: str, params: Mapping[str, Any], draws: int = 1, draw_seed:
     if draws > 1 and not intervals:
         raise UserError(f"{where}: draws is given, but no param has an interval to draw from")
     sizes = [len(values) for values in sweep.params.values() if not isinstance(values, Interval)]
-    if (count := math.prod(sizes) * (draws if intervals else 1)) > MOST_RUNS:
-        raise UserError(f"{where}: expected at most {MOST_RUNS:,} runs, got {count:,}")
+    if (count := math.prod(sizes) * (draws if intervals else 1)) > MAX_RUNS:
+        raise UserError(f"{where}: expected at most {MAX_RUNS:,} runs, got {count:,}")
     return sweep
 
 
@@ -157,7 +157,7 @@ def _values(where: str, name: str, given: Any) -> Values:
         if not override.is_sweep_override():
             return [value]
         if override.is_discrete_sweep():
-            return [_tidy(value) for value in itertools.islice(override.sweep_iterator(), MOST_RUNS + 1)]
+            return [_tidy(value) for value in itertools.islice(override.sweep_iterator(), MAX_RUNS + 1)]
         low, high, log = value.start, value.end, "log" in value.tags
     except (HydraException, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -25,7 +25,7 @@ from src.experiments.spec import SPEC, Sweep, read_sweep
 from src.report.git import find_root
 
 PICTURE, PAGE = Path("report/sweep.png"), Path("report/sweep.html")
-MOST_ROWS = 20  # on the terminal
+MAX_ROWS = 20  # on the terminal
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,11 +139,11 @@ def show(summary: Summary, console: Console) -> None:
     for grid in summary.tables:
         console.print(f"\n{grid.title}", highlight=False)
         table = Table(*grid.header, box=SIMPLE_HEAD)
-        for row in grid.rows[:MOST_ROWS]:
+        for row in grid.rows[:MAX_ROWS]:
             table.add_row(*row)
         console.print(table)
-        if len(grid.rows) > MOST_ROWS:
-            console.print(f"and {len(grid.rows) - MOST_ROWS} more in {PAGE}", highlight=False)
+        if len(grid.rows) > MAX_ROWS:
+            console.print(f"and {len(grid.rows) - MAX_ROWS} more in {PAGE}", highlight=False)
     for sentence in summary.sentences:
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Page: {PAGE}; picture: {PICTURE}", highlight=False)

@@ -15,9 +15,9 @@ BOX = 20
 # Share of the strongest contrast below which a pixel counts as paper: noise of a camera or of JPEG.
 PAPER = 0.2
 # Least contrast between paper and ink, in grey levels of 255, for a picture to show a digit.
-LEAST_CONTRAST = 32
+MIN_CONTRAST = 32
 # Larger pictures are reduced first, so that none takes gigabytes of memory.
-LONGEST_SIDE = 4096
+MAX_SIDE = 4096
 # No others: Pillow has some rarely used readers, and starts Ghostscript for EPS.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 # What Pillow's readers raise on damaged files.
@@ -71,7 +71,7 @@ def _grey(image: Image.Image) -> np.ndarray:
     elif image.mode in ("I", "F"):
         raise ValueError("its grey values have 32 bits; save it with 8 or 16")
     image = image.convert("LA")
-    image = image.reduce(-(-max(image.size) // LONGEST_SIDE))
+    image = image.reduce(-(-max(image.size) // MAX_SIDE))
     grey, alpha = (np.asarray(band, float) for band in image.split())
     share = alpha / 255
     light = (grey * share).sum() > 127 * share.sum()
@@ -94,10 +94,8 @@ def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     ink = np.abs(pixels - np.median(border))
     strongest = ink.max()
-    if strongest < LEAST_CONTRAST:
-        raise UserError(
-            f"{name}: shows no digit: expected ink that stands out from the paper by {LEAST_CONTRAST} of 255"
-        )
+    if strongest < MIN_CONTRAST:
+        raise UserError(f"{name}: shows no digit: expected ink that stands out from the paper by {MIN_CONTRAST} of 255")
     rows, columns = (np.flatnonzero((ink > PAPER * strongest).any(axis)) for axis in (1, 0))
     digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * (255 / strongest)
     scale = BOX / max(digit.shape)

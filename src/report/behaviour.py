@@ -6,7 +6,7 @@ from src.core.errors import UserError
 from src.core.interval import wilson_interval
 from src.report.revision import Revision
 from src.report.statistics import mcnemar_p
-from src.report.tables import Mistake, read_classes, read_confusion, read_f1, read_mistakes
+from src.report.tables import ClassScores, Mistake, read_classes, read_confusion, read_mistakes
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def compare_behaviour(base: Revision, head: Revision) -> Behaviour:
     """
     if base.data is None or base.data != head.data:
         raise UserError("the data changed, so the two models were not scored on the same test images")
-    classes = _images(head)
-    if classes != _images(base):
+    old_classes, new_classes = read_classes(base), read_classes(head)
+    if _images(old_classes) != _images(new_classes):
         raise UserError("the data is the same, but plots/per_class.csv has other numbers of images")
-    images = sum(classes.values())
+    images = sum(_images(new_classes).values())
     old, new = read_mistakes(base), read_mistakes(head)
     if images < 1 or any(not 0 <= index < images for index in {*old, *new}):
         raise UserError("plots/errors.csv names images beyond those that plots/per_class.csv counts")
@@ -71,7 +71,7 @@ def compare_behaviour(base: Revision, head: Revision) -> Behaviour:
         fixed=fixed,
         p_value=mcnemar_p(len(broken), len(fixed)),
         confusion=_confusion_changes(read_confusion(base), read_confusion(head)),
-        f1=_pairs(read_f1(base), read_f1(head)),
+        f1={label: (old_classes[label].f1, new_classes[label].f1) for label in sorted(new_classes)},
     )
 
 
@@ -81,12 +81,6 @@ def _confusion_changes(old: dict[tuple[int, int], int], new: dict[tuple[int, int
     return dict(sorted(changed, key=lambda item: (-abs(item[1]), item[0])))
 
 
-def _images(revision: Revision) -> dict[int, int]:
+def _images(classes: dict[int, ClassScores]) -> dict[int, int]:
     """Number of test images by class."""
-    return {label: images for label, (images, *_) in read_classes(revision).items()}
-
-
-def _pairs(old: dict[int, float], new: dict[int, float]) -> dict[int, tuple[float, float]]:
-    if old.keys() != new.keys():
-        raise UserError("plots/per_class.csv: the two revisions do not have the same classes")
-    return {label: (old[label], new[label]) for label in sorted(new)}
+    return {label: scores.images for label, scores in classes.items()}

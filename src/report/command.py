@@ -24,7 +24,7 @@ from src.report.revision import Revision, read_revision
 from src.report.verdict import Outcome, Reason
 
 FOLDER = Path("report")
-LONGEST_SECONDS = 120  # a report takes two
+MAX_SECONDS = 120  # a report takes two
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     # No branch may keep a reviewer, or the workflow that comments, waiting.
     signal.signal(signal.SIGALRM, _give_up)
-    signal.alarm(LONGEST_SECONDS)
+    signal.alarm(MAX_SECONDS)
     try:
         # An old verdict must not outlive a report that breaks.
         for name in ("report.md", "report.html"):
@@ -64,12 +64,16 @@ def main(argv: list[str] | None = None) -> int:
         signal.alarm(0)
 
 
+class TooLongError(Exception):
+    """The time is up. Not a UserError, which a part of the report may catch to go on without some file."""
+
+
 def _give_up(*_: object) -> None:
-    raise UserError(f"took more than {LONGEST_SECONDS} seconds, which the report allows no branch")
+    raise TooLongError(f"took more than {MAX_SECONDS} seconds, which the report allows no branch")
 
 
 def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Document, Outcome]:
-    """Compare two revisions of the repository in the current directory; the report says what could not be read."""
+    """Compare two revisions of the repository in the current directory; the report explains what could not be read."""
     try:
         if "" in (base, head):
             raise UserError("expected the name of a revision, got an empty string; try `python -m src.report main`")
@@ -91,7 +95,7 @@ def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Docum
                     Reason(Outcome.PASS, [behind, Data(base), ": compared with the commit where the branch began"])
                 )
         return compare(old, new, reproduced, reasons)
-    except UserError as error:
+    except (UserError, TooLongError) as error:
         print(f"report: {visible(Message(error))}", file=sys.stderr)
         return could_not_tell(error)
 

@@ -82,7 +82,7 @@ def compare(
 
 
 def _behaviour(base: Revision, head: Revision) -> Behaviour | UserError | None:
-    """What differs digit by digit, or why that cannot be told; None where the base has no results."""
+    """What differs digit by digit, or the error that prevents the comparison; None if the base has no results."""
     try:
         return compare_behaviour(base, head) if base.has_results else None
     except UserError as error:
@@ -90,7 +90,7 @@ def _behaviour(base: Revision, head: Revision) -> Behaviour | UserError | None:
 
 
 def _edited_checks(base: Revision, head: Revision) -> list[Reason]:
-    """Edits of what runs the checks: it is the head's copy that says whether the results were reproduced."""
+    """Edits of the files that run the checks: the head's own copy reports whether the results were reproduced."""
     edited = sorted(path for path in {**base.checks, **head.checks} if base.checks.get(path) != head.checks.get(path))
     words: Sentence = ["this change edits its own checks, which then prove little: ", *listed(edited, most=4)]
     return [Reason(Outcome.PASS, words)] if edited else []
@@ -127,8 +127,8 @@ def choose_policy(base: Revision, head: Revision) -> tuple[Policy, Sentence, str
     return policy, [f"This change edits {POLICY}; it is judged by the base's."] if changed else [], head_error
 
 
-def could_not_tell(error: UserError) -> tuple[Document, Outcome]:
-    """A report that only says why there is no verdict."""
+def could_not_tell(error: Exception) -> tuple[Document, Outcome]:
+    """A report that only explains why there is no verdict."""
     verdict = Verdict(Outcome.UNKNOWN, [[Message(error)]])
     return Document(TITLE, [verdict_section(verdict, ["?"], ["?"])]), verdict.outcome
 

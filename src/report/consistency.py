@@ -7,7 +7,7 @@ from src.core.interval import wilson_interval
 from src.report.document import Sentence
 from src.report.metrics import read_metric
 from src.report.revision import Revision
-from src.report.tables import read_classes, read_confusion, read_history, read_mistakes
+from src.report.tables import ClassScores, read_classes, read_confusion, read_history, read_mistakes
 
 METRICS = "metrics/eval.json"
 # Half of the last written digit, plus the error of summing ten floats.
@@ -41,16 +41,14 @@ def _against_confusion(pairs: Counter[tuple[int, int]], counts: Counter[tuple[in
         ]
 
 
-def _classes_against_confusion(
-    classes: dict[int, tuple[int, float, float, float]], counts: Counter[tuple[int, int]]
-) -> Iterator[Sentence]:
+def _classes_against_confusion(classes: dict[int, ClassScores], counts: Counter[tuple[int, int]]) -> Iterator[Sentence]:
     labels = {label for pair in counts for label in pair}
     if labels != classes.keys():
         yield ["plots/per_class.csv and plots/confusion.csv do not have the same classes"]
-    for label, (images, *scores) in classes.items():
-        expected_images, *expected = _scores(counts, label)
-        close = all(abs(a - b) <= CLASS_ROUNDING for a, b in zip(scores, expected, strict=True))
-        if images != expected_images or not close:
+    for label, scores in classes.items():
+        expected = _scores(counts, label)
+        close = all(abs(a - b) <= CLASS_ROUNDING for a, b in zip(scores[1:], expected[1:], strict=True))
+        if scores.images != expected.images or not close:
             yield [f"plots/per_class.csv contradicts plots/confusion.csv in class {label}"]
 
 
@@ -76,16 +74,16 @@ def _metrics_against_confusion(revision: Revision, counts: Counter[tuple[int, in
         **dict(zip(("test_precision", "test_recall", "test_f1"), means, strict=True)),
     }
     for name, value in expected.items():
-        said = read_metric(revision, METRICS, name).number
+        reported = read_metric(revision, METRICS, name).number
         # `compare_metrics` judges what is missing or not a number.
-        if said is not None and abs(said - value) > METRIC_ROUNDING:
-            yield [f"{METRICS} has {name} {said:.6g}, but plots/confusion.csv gives {value:.6f}"]
+        if reported is not None and abs(reported - value) > METRIC_ROUNDING:
+            yield [f"{METRICS} has {name} {reported:.6g}, but plots/confusion.csv gives {value:.6f}"]
 
 
-def _scores(counts: Counter[tuple[int, int]], label: int) -> tuple[int, float, float, float]:
-    """(images, precision, recall, F1) of a class; 0 divided by 0 is 0."""
+def _scores(counts: Counter[tuple[int, int]], label: int) -> ClassScores:
+    """Scores of a class; 0 divided by 0 is 0."""
     right = counts[label, label]
     images = sum(count for (actual, _), count in counts.items() if actual == label)
     taken = sum(count for (_, predicted), count in counts.items() if predicted == label)
     precision, recall = right / taken if taken else 0.0, right / images if images else 0.0
-    return images, precision, recall, 2 * right / (images + taken) if images + taken else 0.0
+    return ClassScores(images, precision, recall, 2 * right / (images + taken) if images + taken else 0.0)

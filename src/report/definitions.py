@@ -8,8 +8,8 @@ from src.report.pipeline import Out, Stage
 from src.report.revision import Revision
 from src.report.verdict import Outcome, Reason
 
-MOST_SHOWN = 40
-MOST_NAMED = 3  # changes of one stage in the verdict, and names in each
+MAX_SHOWN = 40
+MAX_NAMED = 3  # changes of one stage in the verdict, and names in each
 # Options of an output that decide only how it is shown.
 SHOWN = {"desc", "type", "labels", "meta", "template", "x", "y", "x_label", "y_label", "title", "header"}
 
@@ -36,7 +36,7 @@ class Change:
 
 
 def compare_definitions(base: Revision, head: Revision) -> list[Change]:
-    """Changes of dvc.yaml, and of the files that tell DVC or git what a path holds; none if the base has no stages."""
+    """Changes of dvc.yaml and of the other files in `Revision.rules`; none if the base has no stages."""
     old, new = base.pipeline.stages, head.pipeline.stages
     if not old:
         return []
@@ -58,15 +58,15 @@ def definition_reasons(changes: list[Change]) -> list[Reason]:
 
 def definition_section(changes: list[Change]) -> Section:
     """The changes as a part of the report."""
-    sentences: list[Sentence] = [[Data(change.subject), ": ", *change.sentence(MOST_SHOWN)] for change in changes]
-    return Section("Stage definitions", [cut(sentences, MOST_SHOWN) if changes else Paragraph(["No stage changed."])])
+    sentences: list[Sentence] = [[Data(change.subject), ": ", *change.sentence(MAX_SHOWN)] for change in changes]
+    return Section("Stage definitions", [cut(sentences, MAX_SHOWN) if changes else Paragraph(["No stage changed."])])
 
 
 def _reason(subject: str, changes: list[Change]) -> Reason:
     loosening = [change for change in changes if change.loosens]
     named = [*loosening, *(change for change in changes if not change.loosens)]
-    words = [part for change in named[:MOST_NAMED] for part in ("; ", *change.sentence(MOST_NAMED))][1:]
-    left_out = len(named) - MOST_NAMED
+    words = [part for change in named[:MAX_NAMED] for part in ("; ", *change.sentence(MAX_NAMED))][1:]
+    left_out = len(named) - MAX_NAMED
     more = f" and {left_out} more change{'s' if left_out > 1 else ''}" if left_out > 0 else ""
     # Hashes cannot tell whether a definition is right.
     kind = "definition changed, read it: " if loosening else "definition changed: "

@@ -150,7 +150,7 @@ class Document:
 
 
 def cut(items: Sequence[Sentence], most: int) -> Bullets:
-    """A list of at most `most` items, which says how many it leaves out."""
+    """The first `most` items as a list, with the number of those left out."""
     return Bullets(items[:most], max(0, len(items) - most))
 
 

@@ -5,15 +5,15 @@ import re
 
 from src.report.document import Data, Message
 
-LONGEST = 60  # characters of one name or value
-LONGEST_MESSAGE = 400  # of one error message
+MAX_LENGTH = 60  # characters of one name or value
+MAX_MESSAGE_LENGTH = 400  # of one error message
 # What is safe in a code span, also within a table: no backtick, pipe, backslash, dollar, < or &.
 PLAIN = re.compile(r"[\w.,:;/+\-=%()^~@#*!?'\"{}\[\]… ]+", re.ASCII)
 
 
 def visible(text: Data) -> str:
     """One short line: white space becomes spaces, unprintable characters (controls, bidi marks, surrogates) escapes."""
-    longest = LONGEST_MESSAGE if isinstance(text, Message) else LONGEST
+    longest = MAX_MESSAGE_LENGTH if isinstance(text, Message) else MAX_LENGTH
     line = " ".join(text[: 4 * longest].split())
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from src.core.errors import UserError
 from src.report.document import Data, Message
 from src.report.metrics import Row, Standing, read_metric
-from src.report.noise import NOISE, Measurement, SeedNoise, find, parse_noise, seed_noise
+from src.report.noise import NOISE, Measurement, SeedNoise, find_measurement, parse_noise, seed_noise
 from src.report.policy import Policy
 from src.report.revision import PARAMS, Revision
 from src.report.statistics import SIGNIFICANCE
@@ -42,11 +42,11 @@ def read_seeds(old: Revision, new: Revision, measured: str | None) -> Seeds:
         UserError: If it is malformed.
     """
     known = parse_noise(measured, f"{NOISE} of the base") if measured is not None else []
-    return Seeds(*(find(known, revision.data, revision.params.get(PARAMS, {})) for revision in (old, new)))
+    return Seeds(*(find_measurement(known, revision.data, revision.params.get(PARAMS, {})) for revision in (old, new)))
 
 
 def noise_reasons(base: Revision, head: Revision) -> list[Reason]:
-    """A word on measurements that the change brings or edits: from then on, they excuse losses."""
+    """Remarks on measurements that the change adds or edits: after it, they may excuse losses."""
     if head.noise == base.noise:
         return []
     try:

@@ -19,21 +19,22 @@ from src.report.document import (
 from src.report.escape import markdown_code
 from src.report.mermaid import xychart
 
-LONGEST = 60_000  # characters; GitHub accepts 65,536, and the workflow that posts the report adds a line
-MOST_INDICES = 60
+MAX_LENGTH = 60_000  # characters; GitHub accepts 65,536, and the workflow that posts the report adds a line
+MAX_INDICES = 60
 
 
 def render_markdown(document: Document) -> str:
-    """The whole report, at most LONGEST characters.
+    """The whole report, at most MAX_LENGTH characters.
 
-    If it is too long, a line that says so replaces the longest sections, but never the verdict.
+    If it is too long, a remark replaces the longest sections, but never the verdict.
     """
     first, *others = (_section(section) for section in document.sections)
-    while others and len(first) + sum(map(len, others)) > LONGEST - 200:
-        longest = max(range(len(others)), key=lambda position: len(others[position]))
+    for longest in sorted(range(len(others)), key=lambda position: -len(others[position])):
+        if len(first) + sum(map(len, others)) <= MAX_LENGTH - 200:
+            break
         heading = others[longest].split("\n", 1)[0]
         others[longest] = f"{heading}\n\nToo long for a comment; the HTML page has it.\n\n"
-    return f"## {document.title}\n\n{first}{''.join(others)}"
+    return f"## {document.title}\n\n{first}{''.join(others)}"[:MAX_LENGTH]
 
 
 def _section(section: Section) -> str:
@@ -83,6 +84,6 @@ def _table(table: Table) -> str:
 def _digits(label: str, mistakes: Sequence) -> str:
     if not mistakes:
         return f"No digit {label}."
-    shown = ", ".join(f"{m.index} ({m.actual}→{m.predicted})" for m in mistakes[:MOST_INDICES])
-    more = f" and {len(mistakes) - MOST_INDICES} more" if len(mistakes) > MOST_INDICES else ""
+    shown = ", ".join(f"{m.index} ({m.actual}→{m.predicted})" for m in mistakes[:MAX_INDICES])
+    more = f" and {len(mistakes) - MAX_INDICES} more" if len(mistakes) > MAX_INDICES else ""
     return f"**{len(mistakes)} {label}** (index in the test set, actual→predicted): {shown}{more}"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from src.report.document import Curve
 
 COLOURS = {"base": "#8c8c8c", "head": "#d95f02"}
-LEAST_MARGIN = 1e-4  # above and below the lines; Mermaid cannot read exponents, so numbers have five decimals
-MOST_POINTS = 20  # more epochs than this would not fit under the axis
+MIN_MARGIN = 1e-4  # above and below the lines; Mermaid cannot read exponents, so numbers have five decimals
+MAX_POINTS = 20  # more epochs than this would not fit under the axis
 
 
 def xychart(title: str, curves: Sequence[Curve]) -> str:
@@ -22,7 +22,7 @@ def xychart(title: str, curves: Sequence[Curve]) -> str:
     lines = [curve for curve in curves if curve.points]
     epochs = _thinned(sorted({epoch for curve in lines for epoch, _ in curve.points}))
     values = [value for curve in lines for epoch, value in curve.points if epoch in epochs]
-    margin = max((max(values) - min(values)) * 0.05, LEAST_MARGIN)
+    margin = max((max(values) - min(values)) * 0.05, MIN_MARGIN)
     palette = ", ".join(COLOURS[curve.revision] for curve in lines)
     return "\n".join(
         [
@@ -37,10 +37,10 @@ def xychart(title: str, curves: Sequence[Curve]) -> str:
 
 
 def _thinned(epochs: list[float]) -> list[float]:
-    """At most MOST_POINTS of them, evenly spread, the first and the last included."""
-    if len(epochs) <= MOST_POINTS:
+    """At most MAX_POINTS of them, evenly spread, the first and the last included."""
+    if len(epochs) <= MAX_POINTS:
         return epochs
-    return [epochs[round(step * (len(epochs) - 1) / (MOST_POINTS - 1))] for step in range(MOST_POINTS)]
+    return [epochs[round(step * (len(epochs) - 1) / (MAX_POINTS - 1))] for step in range(MAX_POINTS)]
 
 
 def _over(curve: Curve, epochs: list[float]) -> list[float]:

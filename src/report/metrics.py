@@ -12,7 +12,7 @@ from src.report.revision import Revision
 
 
 class Standing(enum.Enum):
-    """What the policy says about one metric."""
+    """How one metric stands against the policy."""
 
     HOLDS = "holds"
     EXPLAINED = "broken, and explained by the seed"

@@ -120,7 +120,9 @@ def _impossible(found: Measurement) -> str:
     return ""
 
 
-def find(measurements: Sequence[Measurement], data: str | None, params: Mapping[str, Any]) -> Measurement | None:
+def find_measurement(
+    measurements: Sequence[Measurement], data: str | None, params: Mapping[str, Any]
+) -> Measurement | None:
     """The measurement of this data and this recipe, or None.
 
     Args:
@@ -154,7 +156,7 @@ def measure_noise(
     Args:
         data: Hash of data/MNIST in dvc.lock.
         params: The recipe, with or without its seed.
-        machine: What they ran on, in words.
+        machine: Description of the machine that they ran on.
         images: Size of the test set.
         runs: At least 2 trainings, each with its `seed`, `wrong` (indices of the test images that it gets wrong) and
             `metrics` by file and name.

@@ -32,9 +32,9 @@ from src.report.escape import html_code
 from src.report.tables import Mistake
 from src.report.vega import confusion_plot, curves_plot, f1_plot
 
-MOST_DIGITS = 200
+MAX_DIGITS = 200
 WORDS_COLUMNS = 5  # only the table of metrics has five, the last of which holds a sentence
-MOST_TILE_BYTES = 2_000_000
+MAX_TILE_BYTES = 2_000_000
 # As in src/evaluate/tiles.py, which this cannot import: the report is installed without NumPy.
 TILE_PIXELS, COLUMNS, MAX_TILES, ZOOM = 28, 20, 1000, 2
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -201,7 +201,7 @@ def _table(table: Table) -> str:
 
 
 def _digits(digits: Digits) -> str:
-    count, shown = len(digits.mistakes), digits.mistakes[:MOST_DIGITS]
+    count, shown = len(digits.mistakes), digits.mistakes[:MAX_DIGITS]
     more = f"<p>and {count - len(shown)} more</p>\n" if count > len(shown) else ""
     note = "" if _usable(digits.tiles) or not count else "<p>This revision has no picture of its errors.</p>\n"
     figures = "".join(_figure(digits, mistake) for mistake in shown)
@@ -234,4 +234,4 @@ def _tile_styles(document: Document) -> str:
 
 
 def _usable(tiles: bytes | None) -> bool:
-    return tiles is not None and len(tiles) <= MOST_TILE_BYTES and tiles.startswith(PNG_SIGNATURE)
+    return tiles is not None and len(tiles) <= MAX_TILE_BYTES and tiles.startswith(PNG_SIGNATURE)

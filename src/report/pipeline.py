@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from src.core.errors import UserError
-from src.report.safe_yaml import LARGEST_YAML, parse_yaml
+from src.report.safe_yaml import MAX_YAML_BYTES, parse_yaml
 from src.report.snapshot import Snapshot
 
 PARAMS = "params.yaml"
-MOST_PROBLEMS = 5
+MAX_PROBLEMS = 5
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Out:
 
     Attributes:
         kind: `outs`, `metrics` or `plots`.
-        options: Everything that dvc.yaml says about it; `cache: false` keeps it in git.
+        options: Its options in dvc.yaml; `cache: false` keeps it in git.
     """
 
     kind: str
@@ -181,7 +181,7 @@ _Schema = TypeVar("_Schema", bound=BaseModel)
 
 
 def _validated(schema: type[_Schema], snapshot: Snapshot, path: str) -> _Schema:
-    content = snapshot.read(path, LARGEST_YAML)
+    content = snapshot.read(path, MAX_YAML_BYTES)
     where = f"{path} of {snapshot.name}"
     if content is None:
         return schema()
@@ -189,7 +189,7 @@ def _validated(schema: type[_Schema], snapshot: Snapshot, path: str) -> _Schema:
         return schema.model_validate(parse_yaml(content, where))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise UserError(f"{where}: {'; '.join(problems[:MOST_PROBLEMS])}") from error
+        raise UserError(f"{where}: {'; '.join(problems[:MAX_PROBLEMS])}") from error
 
 
 def _stage(declared: _Declared, where: str) -> Stage:

@@ -13,7 +13,7 @@ from src.report.verdict import Outcome, Reason
 # One requirement: its name, and all that follows up to a comment or a line break.
 REQUIREMENT = re.compile(r"^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]*)([^#\n]*)", re.MULTILINE)
 PIN = re.compile(r"\s*==\s*([^\s;,\\]+)\s*(\\|;.*|--.*)?")
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 def receipt_reasons(base: Revision, head: Revision) -> list[Reason]:
@@ -63,7 +63,7 @@ def _against_pins(stage: str, versions: dict[str, object], path: str, old: str |
             wrong.append(["made with ", Data(f"{name} {version}"), *words])
     if not wrong:
         return []
-    shown = [part for words in wrong[:MOST_NAMED] for part in ("; ", *words)][1:]
+    shown = [part for words in wrong[:MAX_NAMED] for part in ("; ", *words)][1:]
     return [Reason(Outcome.UNKNOWN, [*listed([stage]), " was ", *shown])]
 
 

@@ -9,19 +9,19 @@ from src.core.receipt import receipt_path
 from src.report.git import find_commit
 from src.report.noise import NOISE
 from src.report.pipeline import PARAMS, Pipeline, read_pipeline
-from src.report.safe_yaml import LARGEST_JSON, LARGEST_YAML, parse_json, parse_yaml
+from src.report.safe_yaml import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml
 from src.report.snapshot import IGNORE, Snapshot, open_snapshot
 from src.report.stale import Finding, edited_outputs, stale_stages
 
 POLICY = "metrics_policy.yaml"
 PINS = ("requirements.txt", "requirements.lock")
-LARGEST_PINS = 2_000_000  # bytes
+MAX_PINS_BYTES = 2_000_000  # bytes
 TEST_DATA = "data/MNIST"
 MODEL = "models/model.safetensors"
 TILES = "plots/error_tiles.png"
 TABLES = ("plots/errors.csv", "plots/confusion.csv", "plots/per_class.csv", "plots/history.csv")
-LARGEST_TABLE = 20_000_000  # bytes
-LARGEST_PICTURE = 10_000_000  # bytes
+MAX_TABLE_BYTES = 20_000_000  # bytes
+MAX_PICTURE_BYTES = 10_000_000  # bytes
 DVC_FOLDER, DVC_TEMPLATES = ".dvc/", ".dvc/plots/"
 # What runs the checks of a branch: where a branch edits it, its checks prove little.
 CHECKS = (".github/", "Makefile", "install.py", "src/audit/", "src/report/")
@@ -42,7 +42,7 @@ class Revision:
         stale: Where dvc.lock does not match what is declared.
         edited: Outputs whose content does not match dvc.lock.
         files: Paths of all files in git; of the working tree, of those that git does not ignore.
-        rules: MD5 of each file, besides dvc.yaml, that tells DVC or git what a path holds.
+        rules: MD5 of each file, besides dvc.yaml, that decides what DVC or git finds at a path.
         checks: MD5 of each file in CHECKS.
         receipts: Text of the receipt of each stage that declares one, or None if it is missing.
         tables: Text of each of TABLES, or None if it is missing.
@@ -89,9 +89,9 @@ class Revision:
     @property
     def data(self) -> str | None:
         """Hash of the images, as dvc.lock records it, or None."""
-        return self.made(TEST_DATA)
+        return self.output_hash(TEST_DATA)
 
-    def made(self, path: str) -> str | None:
+    def output_hash(self, path: str) -> str | None:
         """Hash of an output, as dvc.lock records it, or None."""
         return next((locked.outs[path] for locked in self.pipeline.locked.values() if path in locked.outs), None)
 
@@ -131,15 +131,15 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
         rules=_rules(snapshot, files),
         checks={path: snapshot.md5(path) for path in files if path.startswith(CHECKS)},
         receipts={
-            stage: _text(snapshot, receipt_path(stage), LARGEST_JSON)
+            stage: _text(snapshot, receipt_path(stage), MAX_JSON_BYTES)
             for stage, declared in pipeline.stages.items()
             if receipt_path(stage) in declared.outs
         },
-        tables={path: _text(snapshot, path, LARGEST_TABLE) for path in TABLES},
-        tiles=snapshot.read(TILES, LARGEST_PICTURE),
-        policy=_text(snapshot, POLICY, LARGEST_YAML),
-        noise=_text(snapshot, NOISE, LARGEST_JSON),
-        pins={path: _text(snapshot, path, LARGEST_PINS) for path in PINS},
+        tables={path: _text(snapshot, path, MAX_TABLE_BYTES) for path in TABLES},
+        tiles=snapshot.read(TILES, MAX_PICTURE_BYTES),
+        policy=_text(snapshot, POLICY, MAX_YAML_BYTES),
+        noise=_text(snapshot, NOISE, MAX_JSON_BYTES),
+        pins={path: _text(snapshot, path, MAX_PINS_BYTES) for path in PINS},
     )
 
 
@@ -154,7 +154,7 @@ def _metrics(
     unreadable: dict[str, str] = {}
     elsewhere = set()
     for path in dict.fromkeys(path for path in declared if path not in receipts):
-        content = snapshot.read(path, LARGEST_JSON)
+        content = snapshot.read(path, MAX_JSON_BYTES)
         if content is None:
             if (path in outs and outs[path].cached) or snapshot.has(f"{path}.dvc"):
                 elsewhere.add(path)
@@ -173,7 +173,7 @@ def _params(snapshot: Snapshot, pipeline: Pipeline) -> dict[str, Any]:
         UserError: If one cannot be read.
     """
     files = [PARAMS, *pipeline.params, *(file for stage in pipeline.stages.values() for file in stage.params)]
-    found = {file: snapshot.read(file, LARGEST_JSON) for file in dict.fromkeys(files)}
+    found = {file: snapshot.read(file, MAX_JSON_BYTES) for file in dict.fromkeys(files)}
     return {file: _parsed(content, file, snapshot.name) for file, content in found.items() if content is not None}
 
 
@@ -188,7 +188,7 @@ def _parsed(content: bytes, path: str, name: str) -> Any:
 
 
 def _rules(snapshot: Snapshot, files: list[str]) -> dict[str, str | None]:
-    """Hashes of the files that tell DVC or git what a path holds; a change of one may hide another change."""
+    """Hashes of the files that decide what DVC or git finds at a path; a change of one may hide another change."""
     found: dict[str, str | None] = {}
     for path in files:
         name = PurePosixPath(path).name

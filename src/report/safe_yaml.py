@@ -14,12 +14,12 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from src.core.errors import UserError
 
-LARGEST_YAML = 100_000  # bytes
-LARGEST_JSON = 5_000_000  # bytes
-DEEPEST = 50
-MOST_BRACKETS = 500  # the scanner looks ahead within brackets, which takes time quadratic in their depth
-MOST_VALUES = 10_000  # with aliases expanded
-LONGEST_PLAIN = 1_000  # characters of a value without quotes, such as a number
+MAX_YAML_BYTES = 100_000  # bytes
+MAX_JSON_BYTES = 5_000_000  # bytes
+MAX_DEPTH = 50
+MAX_BRACKETS = 500  # the scanner looks ahead within brackets, which takes time quadratic in their depth
+MAX_VALUES = 10_000  # with aliases expanded
+MAX_PLAIN_LENGTH = 1_000  # characters of a value without quotes, such as a number
 # ruamel.yaml does not wrap what int(), date() and recursion raise on values such as 2026-02-30.
 BAD_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
@@ -34,8 +34,8 @@ def parse_yaml(content: bytes, where: str) -> Any:
     Raises:
         UserError: If it is not YAML, or beyond the limits, or gives a key twice.
     """
-    if len(content) > LARGEST_YAML:
-        raise UserError(f"{where}: expected at most {LARGEST_YAML:,} bytes, got {len(content):,}")
+    if len(content) > MAX_YAML_BYTES:
+        raise UserError(f"{where}: expected at most {MAX_YAML_BYTES:,} bytes, got {len(content):,}")
     try:
         return deepcopy(_parse(content))
     except UserError as error:
@@ -48,8 +48,8 @@ def parse_yaml(content: bytes, where: str) -> Any:
 @lru_cache(maxsize=16)
 def _parse(content: bytes) -> Any:
     text = content.decode()
-    if (brackets := text.count("[") + text.count("{")) > MOST_BRACKETS:
-        raise UserError(f"expected at most {MOST_BRACKETS} opening brackets, got {brackets:,}")
+    if (brackets := text.count("[") + text.count("{")) > MAX_BRACKETS:
+        raise UserError(f"expected at most {MAX_BRACKETS} opening brackets, got {brackets:,}")
     _check_events(text)
     return YAML(typ="safe", pure=True).load(text)
 
@@ -90,18 +90,18 @@ def _check_events(text: str) -> None:
             sizes[anchor] = size
         outer, before = open_collections[-1]
         open_collections[-1] = (outer, before + size)
-        if before + size > MOST_VALUES:
-            raise UserError(f"expected at most {MOST_VALUES:,} values, with those that aliases repeat")
-        if len(open_collections) > DEEPEST:
-            raise UserError(f"expected at most {DEEPEST} levels")
+        if before + size > MAX_VALUES:
+            raise UserError(f"expected at most {MAX_VALUES:,} values, with those that aliases repeat")
+        if len(open_collections) > MAX_DEPTH:
+            raise UserError(f"expected at most {MAX_DEPTH} levels")
 
 
 def _check_event(event: Event) -> None:
     if tag := getattr(event, "tag", None):
         raise UserError(f"expected no tags, got {tag}")
-    if isinstance(event, ScalarEvent) and event.style is None and len(event.value) > LONGEST_PLAIN:
+    if isinstance(event, ScalarEvent) and event.style is None and len(event.value) > MAX_PLAIN_LENGTH:
         length = len(event.value)
-        raise UserError(f"expected at most {LONGEST_PLAIN:,} characters without quotes, got {length:,}")
+        raise UserError(f"expected at most {MAX_PLAIN_LENGTH:,} characters without quotes, got {length:,}")
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

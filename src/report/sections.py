@@ -31,7 +31,7 @@ from src.report.noise import ACCURACY, NOISE, Measurement, SeedNoise
 from src.report.revision import Revision
 from src.report.stale import Finding
 from src.report.statistics import SIGNIFICANCE
-from src.report.tables import LARGEST, read_history
+from src.report.tables import MAX_VALUE, read_history
 from src.report.verdict import Outcome, Verdict
 
 MAX_NEWS = 8  # rows of the first table, which shares the first screen with the verdict
@@ -94,7 +94,7 @@ def noise_section(behaviour: Behaviour, rows: list[Row], seeds: Seeds) -> Sectio
 
 
 def _seed_blocks(rows: list[Row], seeds: Seeds) -> list[Block]:
-    """The effect of another seed, in words, or how to measure it."""
+    """Sentences on the effect of another seed, or on how to measure it."""
     recipes = {"base": seeds.old, "head": seeds.new}
     if unknown := [label for label, measurement in recipes.items() if measurement is None]:
         words = [
@@ -280,7 +280,7 @@ def _curves(label: str, revision: Revision, measure: str) -> list[Curve]:
     columns = {"train": measure, "validation": f"val_{measure}"}
     rows = read_history(revision, tuple(columns.values()))
     return [
-        Curve(label, part, [(row["epoch"], row[column]) for row in rows if abs(row[column]) < LARGEST])
+        Curve(label, part, [(row["epoch"], row[column]) for row in rows if abs(row[column]) < MAX_VALUE])
         for part, column in columns.items()
     ]
 

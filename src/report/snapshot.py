@@ -24,10 +24,10 @@ IGNORE = ".dvcignore"
 # What DVC ignores in every repository.
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 # A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
-MOST_STARS = 3
-LARGEST_IGNORE = 20_000  # bytes
-LARGEST_TOTAL = 100_000_000  # bytes of all files that are read from a commit; one object may be many files
-LARGEST_LISTING = 16_000_000  # bytes of `git ls-tree`, about 200,000 files
+MAX_STARS = 3
+MAX_IGNORE_BYTES = 20_000  # bytes
+MAX_TOTAL_BYTES = 100_000_000  # bytes of all files that are read from a commit; one object may be many files
+MAX_LISTING_BYTES = 16_000_000  # bytes of `git ls-tree`, about 200,000 files
 
 
 class LinkError(UserError):
@@ -101,9 +101,9 @@ class Snapshot(ABC):
         return hashlib.md5(self._content(path), usedforsecurity=False).hexdigest()
 
     def _ignored(self) -> GitIgnoreSpec:
-        text = (self.read(IGNORE, LARGEST_IGNORE) or b"").decode(errors="replace")
-        if any(len(re.findall(r"\*+", line)) > MOST_STARS for line in text.splitlines()):
-            raise UserError(f"{IGNORE} of {self.name}: expected at most {MOST_STARS} stars in a line")
+        text = (self.read(IGNORE, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
+        if any(len(re.findall(r"\*+", line)) > MAX_STARS for line in text.splitlines()):
+            raise UserError(f"{IGNORE} of {self.name}: expected at most {MAX_STARS} stars in a line")
         try:
             return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *text.splitlines()])
         except ValueError as error:
@@ -126,7 +126,7 @@ class Commit(Snapshot):
         super().__init__(name)
         self._entries = _list_tree(name, root, commit)
         self._blobs = blobs
-        self._left = LARGEST_TOTAL
+        self._left = MAX_TOTAL_BYTES
 
     def _size(self, path: str) -> int | None:
         entry = self._entries.get(path)
@@ -143,7 +143,7 @@ class Commit(Snapshot):
         entry = self._entries[path]
         self._left -= entry.size
         if self._left < 0:
-            raise UserError(f"{path} of {self.name}: the report reads at most {LARGEST_TOTAL:,} bytes of a commit")
+            raise UserError(f"{path} of {self.name}: the report reads at most {MAX_TOTAL_BYTES:,} bytes of a commit")
         requests, answers = self._blobs.stdin, self._blobs.stdout
         assert requests is not None
         assert answers is not None
@@ -249,11 +249,11 @@ def _list_tree(name: str, root: Path, commit: str) -> dict[str, _Entry]:
     command = ["git", "ls-tree", "-r", "-z", "-l", "--full-tree", commit]
     with subprocess.Popen(command, cwd=root, env=git_environment(), stdout=subprocess.PIPE) as listing:
         assert listing.stdout
-        text = listing.stdout.read(LARGEST_LISTING + 1)
-        if len(text) > LARGEST_LISTING:
+        text = listing.stdout.read(MAX_LISTING_BYTES + 1)
+        if len(text) > MAX_LISTING_BYTES:
             listing.kill()
             raise UserError(
-                f"{name}: has too many files; the report reads at most {LARGEST_LISTING:,} bytes of their names"
+                f"{name}: has too many files; the report reads at most {MAX_LISTING_BYTES:,} bytes of their names"
             )
     if listing.returncode:
         raise UserError(f"{name}: git cannot list its files; try `git fsck`")

@@ -5,12 +5,13 @@ import io
 import math
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from src.core.errors import UserError
 from src.report.revision import Revision
 
-LARGEST = 1e9
-MOST_ROWS = 200_000
+MAX_VALUE = 1e9
+MAX_ROWS = 200_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,15 @@ class Mistake:
     actual: int
     predicted: int
     confidence: float
+
+
+class ClassScores(NamedTuple):
+    """Scores of one class: number of its test images; precision, recall and F1, each in [0, 1]."""
+
+    images: int
+    precision: float
+    recall: float
+    f1: float
 
 
 def read_mistakes(revision: Revision) -> dict[int, Mistake]:
@@ -62,24 +72,15 @@ def read_confusion(revision: Revision) -> dict[tuple[int, int], int]:
     return counts
 
 
-def read_f1(revision: Revision) -> dict[int, float]:
-    """F1 by class.
-
-    Raises:
-        UserError: If the table is missing or malformed.
-    """
-    return {int(label): f1 for label, f1 in _read(revision, "plots/per_class.csv", ("class", "f1"))}
-
-
-def read_classes(revision: Revision) -> dict[int, tuple[int, float, float, float]]:
-    """(images, precision, recall, F1) by class.
+def read_classes(revision: Revision) -> dict[int, ClassScores]:
+    """Scores by class.
 
     Raises:
         UserError: If the table is missing or malformed.
     """
     rows = _read(revision, "plots/per_class.csv", ("class", "images", "precision", "recall", "f1"))
     whole = [_whole(row, 2, "plots/per_class.csv", revision) for row in rows]
-    classes = {int(row[0]): (int(row[1]), row[2], row[3], row[4]) for row in whole}
+    classes = {int(row[0]): ClassScores(int(row[1]), *row[2:]) for row in whole}
     if len(classes) < len(rows):
         raise UserError(f"plots/per_class.csv of {revision.name}: a class appears twice")
     return classes
@@ -103,15 +104,15 @@ def _read(revision: Revision, path: str, columns: tuple[str, ...], finite: bool 
     if text is None:
         raise UserError(f"{where}: is missing")
     try:
-        reader = islice(csv.DictReader(io.StringIO(text)), MOST_ROWS + 1)
+        reader = islice(csv.DictReader(io.StringIO(text)), MAX_ROWS + 1)
         rows = [tuple(float(row[column]) for column in columns) for row in reader]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{where}: expected numbers in the columns {', '.join(columns)}") from error
-    if len(rows) > MOST_ROWS:
-        raise UserError(f"{where}: expected at most {MOST_ROWS:,} rows")
+    if len(rows) > MAX_ROWS:
+        raise UserError(f"{where}: expected at most {MAX_ROWS:,} rows")
     # No real class, count or score is near the bound. It keeps the report's own sentences short.
-    if finite and not all(abs(value) < LARGEST for row in rows for value in row):
-        raise UserError(f"{where}: expected numbers below {LARGEST:g} in the columns {', '.join(columns)}")
+    if finite and not all(abs(value) < MAX_VALUE for row in rows for value in row):
+        raise UserError(f"{where}: expected numbers below {MAX_VALUE:g} in the columns {', '.join(columns)}")
     return rows
 
 

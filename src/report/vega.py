@@ -6,8 +6,8 @@ from typing import Any
 from src.report.document import Curve
 from src.report.mermaid import COLOURS
 
-MOST_POINTS = 200  # of one curve: more cannot be told apart, and a page with 100,000 epochs would not open
-MOST_DOTS = 60
+MAX_POINTS = 200  # of one curve: more cannot be told apart, and a page with 100,000 epochs would not open
+MAX_DOTS = 60
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # never fetched; tells the embedded library the version
 
 
@@ -54,7 +54,7 @@ def curves_plot(title: str, curves: Sequence[Curve], last: bool) -> dict[str, An
     if values and min(values) < max(values):
         # From validation alone: augmented training images are often far harder.
         y_scale |= {"domain": [min(values), max(values)], "nice": True}
-    few = len(validation) <= MOST_DOTS
+    few = len(validation) <= MAX_DOTS
     return {
         "$schema": SCHEMA,
         "config": CONFIG,
@@ -94,10 +94,10 @@ def curves_plot(title: str, curves: Sequence[Curve], last: bool) -> dict[str, An
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most MOST_POINTS of a curve: the lowest and the highest of each stretch of epochs, so peaks remain."""
-    if len(points) <= MOST_POINTS:
+    """At most MAX_POINTS of a curve: the lowest and the highest of each stretch of epochs, so peaks remain."""
+    if len(points) <= MAX_POINTS:
         return list(points)
-    stretches = MOST_POINTS // 2
+    stretches = MAX_POINTS // 2
     kept: dict[int, tuple[float, float]] = {}
     for stretch in range(stretches):
         begin, end = (len(points) * edge // stretches for edge in (stretch, stretch + 1))

@@ -20,7 +20,7 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True)
 class Reason:
-    """What one check says, apart from the metrics: FAIL and UNKNOWN prevent a pass, PASS is a remark."""
+    """A finding of one check, apart from the metrics: FAIL and UNKNOWN prevent a pass, PASS is a remark."""
 
     outcome: Outcome
     text: Sentence
@@ -28,7 +28,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer and its reasons: failures, then what could not be told, then remarks."""
+    """The answer and its reasons: failures, then what could not be decided, then remarks."""
 
     outcome: Outcome
     reasons: Sequence[Sentence]
@@ -44,7 +44,7 @@ def decide(
         head: The change.
         rows: All metrics, judged by the policy.
         policy_error: What is wrong with the head's policy, or None.
-        others: What the other checks say.
+        others: Findings of the other checks.
     """
     if not head.code:
         return Verdict(
@@ -56,10 +56,10 @@ def decide(
     failures += [[Data(finding.subject), " ", finding.problem] for finding in head.edited]
     if policy_error:
         failures.append([Message(policy_error)])
-    failures += _said(others, Outcome.FAIL)
+    failures += _texts(others, Outcome.FAIL)
     unknown = [_metric(row) for row in rows if row.gates and row.standing is Standing.UNKNOWN]
-    unknown += _said(others, Outcome.UNKNOWN)
-    remarks = _said(others, Outcome.PASS)
+    unknown += _texts(others, Outcome.UNKNOWN)
+    remarks = _texts(others, Outcome.PASS)
     if failures:
         return Verdict(Outcome.FAIL, [*failures, *unknown, *remarks])
     if unknown:
@@ -67,7 +67,7 @@ def decide(
     return Verdict(Outcome.PASS, [*_why_it_passes(base, rows), *remarks])
 
 
-def _said(reasons: Sequence[Reason], outcome: Outcome) -> list[Sentence]:
+def _texts(reasons: Sequence[Reason], outcome: Outcome) -> list[Sentence]:
     return [reason.text for reason in reasons if reason.outcome is outcome]
 
 

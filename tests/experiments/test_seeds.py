@@ -11,7 +11,7 @@ from src.core.errors import UserError
 from src.experiments import seeds
 from src.experiments.plan import Base
 from src.model.params import Params
-from src.report.noise import NOISE, find, parse_noise
+from src.report.noise import NOISE, find_measurement, parse_noise
 from tests.experiments.conftest import made_up
 from tests.faults.project import Project
 
@@ -33,7 +33,7 @@ def test_a_measurement_is_that_of_its_runs(base: Base, params: Params) -> None:
     seeds.record(base.root / NOISE, found)
     seeds.record(base.root / NOISE, found)
     (known,) = parse_noise((base.root / NOISE).read_text(), NOISE)
-    assert find([known], "abc.dir", params.model_dump()) == known
+    assert find_measurement([known], "abc.dir", params.model_dump()) == known
     output = io.StringIO()
     seeds.show(found, Console(file=output, width=200))
     low, high = t.interval(0.95, 2, 0.8333333, 0.05773503 / 3**0.5)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.core.errors import UserError
-from src.experiments.spec import MOST_RUNS, Interval, make_sweep, read_sweep
+from src.experiments.spec import MAX_RUNS, Interval, make_sweep, read_sweep
 from src.model.params import Params, load_params
 from tests.conftest import REPOSITORY
 
@@ -121,4 +121,4 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_the_committed_sweep_can_run() -> None:
     runs = read_sweep(REPOSITORY / "sweep.yaml").runs(load_params(REPOSITORY / "params.yaml"))
-    assert 1 < len(runs) <= MOST_RUNS
+    assert 1 < len(runs) <= MAX_RUNS

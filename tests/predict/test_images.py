@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from src.core.errors import UserError
-from src.predict.images import BOX, FORMATS, LONGEST_SIDE, like_mnist, read_digit
+from src.predict.images import BOX, FORMATS, MAX_SIDE, like_mnist, read_digit
 
 
 def seven(size: int = 200, paper: int = 255, ink: int = 0) -> Image.Image:
@@ -125,7 +125,7 @@ def test_of_an_animation_the_first_frame_counts(tmp_path: Path) -> None:
 
 
 def test_a_large_picture_is_reduced_first(tmp_path: Path) -> None:
-    seven(LONGEST_SIDE + 1).save(tmp_path / "a.png")
+    seven(MAX_SIDE + 1).save(tmp_path / "a.png")
     assert overlap(read_digit(tmp_path / "a.png"), form(seven(1000))) > 0.9
 
 

@@ -98,11 +98,26 @@ def test_a_branch_that_takes_too_long_is_given_up(
         while True:
             pass
 
-    monkeypatch.setattr("src.report.command.LONGEST_SECONDS", 1)
+    monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
     monkeypatch.setattr("src.report.command.compare", endless)
     assert main(["main"]) == 2
     assert "report: took more than 1 seconds" in capsys.readouterr().err
     assert "### ❓ Could not tell" in (history.path / "report/report.md").read_text()
+
+
+def test_a_part_that_takes_too_long_does_not_pass_for_an_unreadable_file(
+    history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def endless(*_: object) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
+    monkeypatch.setattr("src.report.compare.compare_behaviour", endless)
+    history.write_results(range(0, 1000, 10))
+    history.relock()
+    assert main(["main"]) == 2
+    assert "report: took more than 1 seconds" in capsys.readouterr().err
 
 
 def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:

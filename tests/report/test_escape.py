@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from src.report.document import Data, Message
-from src.report.escape import LONGEST, html_code, markdown_code, visible
+from src.report.escape import MAX_LENGTH, html_code, markdown_code, visible
 
 GFM = MarkdownIt("gfm-like", {"linkify": False, "html": True})
 HOSTILE = [
@@ -60,12 +60,12 @@ def test_any_text_stays_text_in_markdown(text: str) -> None:
 def test_what_is_shown_is_short_prints_and_is_one_line(text: str) -> None:
     shown = visible(Data(text))
     assert shown.isprintable()
-    assert len(shown) <= LONGEST
+    assert len(shown) <= MAX_LENGTH
     shown.encode()
 
 
 def test_messages_may_be_longer() -> None:
-    assert len(visible(Message("word " * 100))) > LONGEST
+    assert len(visible(Message("word " * 100))) > MAX_LENGTH
 
 
 @pytest.mark.parametrize("text", HOSTILE)

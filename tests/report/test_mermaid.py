@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.report.document import Curve
-from src.report.mermaid import MOST_POINTS, xychart
+from src.report.mermaid import MAX_POINTS, xychart
 
 
 def lines(chart: str, word: str) -> list[list[float]]:
@@ -28,7 +28,7 @@ def test_a_lone_head_keeps_its_colour() -> None:
 def test_long_trainings_are_thinned_from_the_first_epoch_to_the_last() -> None:
     chart = xychart("Loss", [Curve("head", "validation", [(epoch, 1 / epoch) for epoch in range(1, 1001)])])
     (epochs,) = lines(chart, "x-axis")
-    assert len(epochs) == MOST_POINTS
+    assert len(epochs) == MAX_POINTS
     assert (epochs[0], epochs[-1]) == (1, 1000)
 
 

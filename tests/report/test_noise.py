@@ -6,7 +6,16 @@ import pytest
 from scipy.stats import ttest_ind
 
 from src.core.errors import UserError
-from src.report.noise import NOISE, Measurement, find, format_noise, measure_noise, parse_noise, seed_noise, updated
+from src.report.noise import (
+    NOISE,
+    Measurement,
+    find_measurement,
+    format_noise,
+    measure_noise,
+    parse_noise,
+    seed_noise,
+    updated,
+)
 from tests.report.history import REPOSITORY
 
 PARAMS = {"lr": 0.006, "epochs": 10, "seed": 0}
@@ -39,13 +48,13 @@ def test_a_measurement_survives_its_file() -> None:
 
 def test_it_holds_for_its_data_and_recipe_alone() -> None:
     known = [measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1)]
-    assert find(known, "abc.dir", {**PARAMS, "seed": 7}) == known[0]
-    assert find(known, "abc.dir", {**PARAMS, "lr": 0.1}) == known[1]
-    assert find(known, "other.dir", PARAMS) is None
-    assert find(known, None, PARAMS) is None
-    assert find(known, "abc.dir", {**PARAMS, "lr": 0.2}) is None
-    assert find(known, "abc.dir", {**PARAMS, "new": 0}) is None
-    assert find(known, "abc.dir", {"seed": 0}) is None
+    assert find_measurement(known, "abc.dir", {**PARAMS, "seed": 7}) == known[0]
+    assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.1}) == known[1]
+    assert find_measurement(known, "other.dir", PARAMS) is None
+    assert find_measurement(known, None, PARAMS) is None
+    assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.2}) is None
+    assert find_measurement(known, "abc.dir", {**PARAMS, "new": 0}) is None
+    assert find_measurement(known, "abc.dir", {"seed": 0}) is None
 
 
 def test_a_new_measurement_takes_the_place_of_the_old_one() -> None:

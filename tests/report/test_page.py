@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from src.report.markdown import LONGEST, render_markdown
+from src.report.document import Document, Paragraph, Section
+from src.report.markdown import MAX_LENGTH, render_markdown
 from src.report.page import render_page
-from src.report.vega import MOST_POINTS, thinned
+from src.report.vega import MAX_POINTS, thinned
 from tests.report.browser import find_browser, visit
 from tests.report.conftest import build, judge
 from tests.report.history import History
@@ -93,7 +94,7 @@ def test_a_large_branch_does_not_make_the_comment_too_long(history: History) -> 
         file.write("".join(f"{json.dumps(name)}: {json.dumps('@' * 50)}\n" for name in list(names)[:50]))
     history.relock()
     _, markdown = judge()
-    assert len(markdown) <= LONGEST
+    assert len(markdown) <= MAX_LENGTH
     assert "### ❌ Fail" in markdown
     assert "- `test_acc`: lost 0.488, may lose 0.001" in markdown
     assert "and 4820 more" in markdown
@@ -104,11 +105,16 @@ def test_the_longest_sections_are_replaced_but_never_the_verdict(
 ) -> None:
     history.write_results(range(2000))
     history.relock()
-    monkeypatch.setattr("src.report.markdown.LONGEST", 3000)
+    monkeypatch.setattr("src.report.markdown.MAX_LENGTH", 3000)
     _, markdown = judge()
     assert len(markdown) <= 3000
     assert "### ❌ Fail" in markdown
     assert "\n\nToo long for a comment; the HTML page has it.\n\n" in markdown
+
+
+def test_a_verdict_that_is_too_long_by_itself_is_cut() -> None:
+    sections = [Section("Verdict", [Paragraph(["x" * 2 * MAX_LENGTH])]), Section("Metrics", [Paragraph(["y"])])]
+    assert len(render_markdown(Document("Report", sections))) <= MAX_LENGTH
 
 
 def test_the_first_table_holds_what_gates_or_changed(history: History) -> None:
@@ -151,7 +157,7 @@ def test_thinning_keeps_the_ends_of_the_range() -> None:
     points = [(float(epoch), 1.0) for epoch in range(10_000)]
     points[1234], points[5678] = (1234.0, 9.0), (5678.0, -9.0)
     kept = thinned(points)
-    assert len(kept) <= MOST_POINTS
+    assert len(kept) <= MAX_POINTS
     assert {points[1234], points[5678]} <= set(kept)
     assert kept == sorted(kept)
-    assert thinned(points[:MOST_POINTS]) == points[:MOST_POINTS]
+    assert thinned(points[:MAX_POINTS]) == points[:MAX_POINTS]

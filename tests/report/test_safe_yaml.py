@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.report.command import main
-from src.report.safe_yaml import MOST_VALUES, parse_json, parse_yaml
+from src.report.safe_yaml import MAX_VALUES, parse_json, parse_yaml
 from tests.report.history import REPOSITORY, History
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -21,7 +21,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
 HOSTILE = {
     "aliases": (LAUGHS, "expected at most 10,000 values"),
     "merges": (MERGES, "expected at most 10,000 values"),
-    "values": ("- a\n" * (MOST_VALUES + 1), "expected at most 10,000 values"),
+    "values": ("- a\n" * (MAX_VALUES + 1), "expected at most 10,000 values"),
     "alias of itself": ("a: &a [*a]", "expected no alias within its own anchor"),
     "brackets": ("a: " + "[" * 3000, "expected at most 500 opening brackets, got 3,000"),
     "braces": ("a: " + "{" * 3000, "expected at most 500 opening brackets, got 3,000"),

@@ -40,7 +40,7 @@ def test_a_folder_that_is_a_file_too_is_refused(history: History) -> None:
 
 
 def test_one_object_as_many_files_does_not_take_for_ever(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.report.snapshot.LARGEST_TOTAL", 25_000)
+    monkeypatch.setattr("src.report.snapshot.MAX_TOTAL_BYTES", 25_000)
     for number in range(3):
         history.write(f"many/{number}", "x" * 10_000)
     with open_it(history, history.commit("many")) as snapshot:
