@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from src.core.errors import UserError
-from src.experiments.git import identity
+from src.experiments.git import forget_places, identity
 from src.experiments.plan import Base, check_committed
 from src.experiments.progress import Progress
 from src.experiments.records import Run
 from src.experiments.remote import Remote
 from src.experiments.runner import Outcome, Runner, alone, missing
+from src.guard.advice import advice_on
 from src.guard.gpus import usable_gpus
 from src.guard.signals import ending_on_signals
 from src.model.accelerator import CHOICE
@@ -32,11 +33,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def guarded(command: str, run: Callable[[], int]) -> int:
     """Run a command; expected errors are one line, and a signal ends it with what it has started."""
+    forget_places()
     with ending_on_signals(f"{command}: {STOPPED}") as received:
         try:
             return run()
         except UserError as error:
             return _say(f"{command}: {error}")
+        except OSError as error:
+            if not (advice := advice_on(error)):
+                raise
+            return _say(f"{command}: {advice}")
         except SystemExit:
             if received:
                 _say(f"{command}: {STOPPED}")
@@ -76,7 +82,7 @@ def run_missing(
             random.Random(remote.owner).shuffle(left)
         with Progress(left, varied, workers, console) as progress:
             outcome = Runner(base, workers, progress, remote).run(left)
-        if remote and outcome.elsewhere:
+        if remote and outcome.elsewhere and not outcome.stopped:
             there = remote.experiments()
             remote.fetch(there[name] for name in outcome.elsewhere if name in there)
             outcome.elsewhere = {name: others for name, others in outcome.elsewhere.items() if name not in there}
@@ -96,7 +102,9 @@ def _conclude(outcome: Outcome, count: int, console: Console) -> int:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if outcome.failed:
         console.print(f"{len(outcome.failed)} of {count} failed; run this again to retry them")
-    return 1 if outcome.failed else 0
+    if outcome.stopped:
+        console.print(f"{outcome.stopped}; run this again to go on", highlight=False, soft_wrap=True, markup=False)
+    return 1 if outcome.failed or outcome.stopped else 0
 
 
 def _say(line: str) -> int:

@@ -11,6 +11,15 @@ from src.core.errors import UserError
 # A server that does not answer must not hold up the other runs for ever.
 TIMEOUT_SECONDS = 120
 IDENTITIES = ("AUTHOR", "COMMITTER")
+# Git sets these for its hooks and for `git rebase --exec`. In a copy they would lead git back to the user's repository.
+PLACES = (
+    "GIT_DIR",
+    "GIT_COMMON_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+)
 
 
 class GitError(UserError):
@@ -50,6 +59,12 @@ def git(root: Path, *words: str, env: Mapping[str, str] | None = None, stdin: st
         reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise GitError(f"git {words[0]}: {reason}", refused=words[0] == "push" and done.returncode == 1)
     return done.stdout.removesuffix("\n")
+
+
+def forget_places() -> None:
+    """Let git find the repository of each command by its folder, in this process and those that it starts."""
+    for name in PLACES:
+        os.environ.pop(name, None)
 
 
 def identity(root: Path) -> dict[str, str]:

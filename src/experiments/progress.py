@@ -1,7 +1,7 @@
 """How far a sweep is, and how long it will take: a live display on a terminal, a line for each run elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,7 +29,7 @@ class Progress:
             console: Where to print.
         """
         self.varied, self.workers, self.console = varied, workers, console
-        self.count, self.ended = len(runs), 0
+        self.count, self.ended = len(runs), set[str]()
         self.epochs, self.epochs_ended = sum(run.params.epochs for run in runs), 0
         self.running: list[tuple[Run, int]] = []
         self.began = self.drawn = time.monotonic()
@@ -65,17 +65,26 @@ class Progress:
         self.epochs -= run.params.epochs
         self._end(run, escape(reason), epochs=0)
 
+    def stop(self, runs: Iterable[Run], reason: str) -> None:
+        """These runs will not begin."""
+        self.epochs -= sum(run.params.epochs for run in runs)
+        self.console.print(reason, highlight=False, soft_wrap=True, markup=False)
+
     def describe(self, run: Run) -> str:
         """What tells a run from the others."""
         values = run.params.model_dump()
         return " ".join([run.name, *(f"{name}={values[name]}" for name in self.varied)])
 
     def _end(self, run: Run, what: str, epochs: int | None = None) -> None:
-        self.ended += 1
-        self.epochs_ended += run.params.epochs if epochs is None else epochs
+        # One that was finished may fail again: its push does.
+        if run.name not in self.ended:
+            self.ended.add(run.name)
+            self.epochs_ended += run.params.epochs if epochs is None else epochs
         self.running = [(other, done) for other, done in self.running if other != run]
         self.console.print(
-            f"{self.ended}/{self.count} {self.describe(run)}: {what}{self._left()}", highlight=False, soft_wrap=True
+            f"{len(self.ended)}/{self.count} {self.describe(run)}: {what}{self._left()}",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def _left(self) -> str:
@@ -89,7 +98,8 @@ class Progress:
         table = Table.grid(padding=(0, 1))
         total = self.epochs_ended + sum(epochs for _, epochs in self.running)
         table.add_row(
-            f"{self.ended}/{self.count} runs{self._left()}", ProgressBar(total=self.epochs, completed=total, width=30)
+            f"{len(self.ended)}/{self.count} runs{self._left()}",
+            ProgressBar(total=self.epochs, completed=total, width=30),
         )
         for run, epochs in self.running:
             bar = ProgressBar(total=run.params.epochs, completed=epochs, width=30)

@@ -83,7 +83,7 @@ def read_results(root: Path, runs: Sequence[Run], code: Code) -> tuple[list[Resu
         try:
             results.append(read_result(root, run, known[run.name], code))
         except UserError as error:
-            problems.append(str(error))
+            problems.append(f"{error}; `dvc exp remove {run.name}` removes it, and the next sweep runs it again")
     return results, problems
 
 

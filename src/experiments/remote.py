@@ -6,15 +6,16 @@ date is when it was last renewed. One that has not been renewed for ten minutes 
 another clone takes it over. The clocks of the machines must agree within a few minutes.
 """
 
+import os
 import platform
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from src.core.errors import UserError
 from src.core.files import write_text
 from src.experiments.git import GitError, git
 from src.experiments.records import by_name
@@ -86,13 +87,16 @@ class Remote:
         for attempt in range(ATTEMPTS):
             commit = self._make_claim()
             try:
-                again(lambda: self._push_claims({name: (expected, commit)}))  # noqa: B023
+                again(lambda: self._push_claim(name, expected, commit))  # noqa: B023
             except GitError as error:
                 if not error.refused:
                     raise
                 expected = self._list(f"{CLAIMS}/{name}").get(f"{CLAIMS}/{name}", "")
                 if expected and (holder := self._holder(name, expected)):
                     return holder
+                if not expected and attempt == ATTEMPTS - 1:
+                    # Nobody holds it: the remote takes no claims, because a hook or a rule of its server forbids them.
+                    raise
                 # Refused although nobody holds it: somebody else was pushing at the same moment.
                 time.sleep(random.uniform(0, 0.2 * 2**attempt))
                 continue
@@ -109,22 +113,20 @@ class Remote:
         if not self._held or time.monotonic() - self._renewed < RENEW_SECONDS:
             return
         self._renewed = time.monotonic()
-        renewed = {name: (old, self._make_claim()) for name, old in self._held.items()}
-        try:
-            self._push_claims(renewed)
-        except GitError:
-            # Unreachable for the moment, or taken over after a long pause. The run goes on: at worst it is run twice.
-            return
-        self._held = {name: new for name, (_, new) in renewed.items()}
+        for name, old in self._held.items():
+            # Each by itself, so that one which was taken over after a long pause leaves the others alive. A run whose
+            # claim is not renewed goes on: at worst it is run twice.
+            with suppress(GitError):
+                new = self._make_claim()
+                self._push_claim(name, old, new)
+                self._held[name] = new
 
     def release(self, name: str) -> None:
         """Remove a claim, if it is still held by this clone."""
         reference, commit = f"{CLAIMS}/{name}", self._held.pop(name)
-        try:
+        # If the remote cannot be reached, `tidy` removes it later.
+        with suppress(GitError):
             again(lambda: git(self.root, *PUSH, f"--force-with-lease={reference}:{commit}", self.name, f":{reference}"))
-        except GitError as error:
-            if not error.refused:
-                raise
 
     def forget(self, name: str) -> None:
         """Stop renewing a claim without removing it, so that others leave a failed run alone for a while."""
@@ -140,11 +142,10 @@ class Remote:
         # A date of its own makes each commit another one, whoever makes it.
         return git(self.root, "commit-tree", tree, "-m", message, env=self.identity)
 
-    def _push_claims(self, claims: Mapping[str, tuple[str, str]]) -> None:
-        """Push claims, each if the remote still has the expected one; empty: none."""
-        leases = [f"--force-with-lease={CLAIMS}/{name}:{expected}" for name, (expected, _) in claims.items()]
-        refspecs = [f"{commit}:{CLAIMS}/{name}" for name, (_, commit) in claims.items()]
-        git(self.root, *PUSH, *leases, self.name, *refspecs)
+    def _push_claim(self, name: str, expected: str, commit: str) -> None:
+        """Push a claim if the remote still has the expected one; empty: none."""
+        reference = f"{CLAIMS}/{name}"
+        git(self.root, *PUSH, f"--force-with-lease={reference}:{expected}", self.name, f"{commit}:{reference}")
 
     def _holder(self, name: str, commit: str) -> str:
         """What the holder of a claim does; empty if that is this clone or a dead machine."""
@@ -179,11 +180,10 @@ def again(action: Callable[[], _Result]) -> _Result:
 
 
 def _owner(root: Path) -> str:
-    """The name of this clone in claims: random, kept as long as the clone."""
-    path = root / OWNER
-    if not path.exists():
-        write_text(path, f"{uuid.uuid4().hex}\n")
-    owner = path.read_text(encoding="utf-8").strip()
-    if not owner:
-        raise UserError(f"{path}: is empty; delete it")
+    """The name of this clone in claims: random, kept while the clone is where it is. A copy of it gets another."""
+    path, here = root / OWNER, os.fspath(root.resolve())
+    owner, _, place = path.read_text(encoding="utf-8").strip().partition(" ") if path.exists() else ("", "", "")
+    if place != here:
+        owner = uuid.uuid4().hex
+        write_text(path, f"{owner} {here}\n")
     return owner

@@ -35,11 +35,13 @@ class Outcome:
         done: Those that ran here.
         failed: Why, and where the log is.
         elsewhere: What other clones do with them.
+        stopped: Why the last of them were not begun; empty if all were.
     """
 
     done: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
+    stopped: str = ""
 
 
 @dataclass
@@ -82,13 +84,22 @@ class Runner:
         self.env = environment(base.root, workers)
 
     def run(self, runs: Sequence[Run]) -> Outcome:
-        """Run experiments until none is left; one that fails leaves the others alone."""
+        """Run experiments until none is left; one that fails leaves the others alone.
+
+        A remote that cannot be reached any more lets those under way go on to their end, and no other begin.
+        """
         waiting = deque(runs)
         remove_all(self.base.root)
         try:
             while waiting or self.jobs:
                 while waiting and len(self.jobs) < self.workers:
-                    self._begin(waiting.popleft())
+                    try:
+                        self._begin(waiting[0])
+                        waiting.popleft()
+                    except UserError as error:
+                        self.outcome.stopped = f"{error}; runs not begun: {len(waiting)}"
+                        self.progress.stop(waiting, self.outcome.stopped)
+                        waiting.clear()
                 for job in [job for job in self.jobs if job.process.poll() is not None]:
                     self.jobs.remove(job)
                     self._go_on(job)
@@ -102,21 +113,26 @@ class Runner:
         return self.outcome
 
     def _begin(self, run: Run) -> None:
+        """Begin a run, unless another clone has it.
+
+        Raises:
+            UserError: If no claim on it can be made.
+        """
         if self.remote and (others := self.remote.claim(run.name)):
             self.outcome.elsewhere[run.name] = others
             self.progress.skip(run, others)
             return
         log = self._log(run)
-        log.unlink(missing_ok=True)
-        try:
-            copy = make_copy(self.base.root, self.base.commit, run.name)
-        except (UserError, OSError) as error:
-            self._fail(run, f"no copy of the repository could be made: {error}")
-            return
         settings = [word for name, value in run.params.model_dump().items() for word in ("-S", f"{name}={value}")]
         command = dvc("exp", "run", "--name", run.name, *settings)
-        env = {**self.env, "DVC_SITE_CACHE_DIR": str(copy / ".dvc/tmp/site")}
-        self.jobs.append(Job(run, copy, start(command, copy, log, env)))
+        try:
+            log.unlink(missing_ok=True)
+            copy = make_copy(self.base.root, self.base.commit, run.name)
+            process = start(command, copy, log, {**self.env, "DVC_SITE_CACHE_DIR": str(copy / ".dvc/tmp/site")})
+        except (UserError, OSError) as error:
+            self._fail(run, f"could not be begun: {error}")
+            return
+        self.jobs.append(Job(run, copy, process))
 
     def _go_on(self, job: Job) -> None:
         """A job's process has ended: collect, push, or give up."""
@@ -142,9 +158,12 @@ class Runner:
 
     def _push(self, job: Job, remote: Remote) -> None:
         job.pushes += 1
-        job.process = start(
-            push_command(self.base.root, remote.name, [job.run.name]), self.base.root, self._log(job.run), self.env
-        )
+        command = push_command(self.base.root, remote.name, [job.run.name])
+        try:
+            job.process = start(command, self.base.root, self._log(job.run), self.env)
+        except OSError as error:
+            self._fail(job.run, f"is done, but could not be pushed to {remote.name}: {error}")
+            return
         self.jobs.append(job)
 
     def _pushed(self, job: Job, result: Result) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from dvc.utils.hydra import to_hydra_overrides
 from hydra.errors import HydraException
+from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.core.yaml_file import read_mapping
@@ -114,6 +115,7 @@ def read_sweep(path: Path) -> Sweep:
         problems.append("params must be one `name: values` per line")
         params = {}
     problems += [f"params: {name} is not a parameter" for name in params if name not in Params.model_fields]
+    problems += [f"params: {name} is given more than once" for name in (_given_twice(path) if params else [])]
     draws, draw_seed = content.get("draws", 1), content.get("draw_seed", 0)
     if type(draws) is not int or not 1 <= draws <= MAX_RUNS:
         problems.append(f"draws must be a whole number from 1 to {MAX_RUNS}, got {draws!r}")
@@ -122,6 +124,15 @@ def read_sweep(path: Path) -> Sweep:
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
     return make_sweep(str(path), params, draws, draw_seed)
+
+
+def _given_twice(path: Path) -> list[str]:
+    """Names of the params that are given more than once; reading keeps one of the values."""
+    reader = YAML(typ="safe", pure=True)
+    reader.allow_duplicate_keys = True
+    top = reader.compose(path.read_text(encoding="utf-8"))
+    names = [key.value for at, params in top.value if at.value == "params" for key, _ in params.value]
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def make_sweep(where: str, params: Mapping[str, Any], draws: int = 1, draw_seed: int = 0) -> Sweep:
@@ -134,6 +145,8 @@ def make_sweep(where: str, params: Mapping[str, Any], draws: int = 1, draw_seed:
     intervals = [values for values in sweep.params.values() if isinstance(values, Interval)]
     if draws > 1 and not intervals:
         raise UserError(f"{where}: draws is given, but no param has an interval to draw from")
+    if empty := [name for name, values in sweep.params.items() if not isinstance(values, Interval) and not values]:
+        raise UserError(f"{where}: params: {empty[0]}: expected at least one value, got {params[empty[0]]!r}")
     sizes = [len(values) for values in sweep.params.values() if not isinstance(values, Interval)]
     if (count := math.prod(sizes) * (draws if intervals else 1)) > MAX_RUNS:
         raise UserError(f"{where}: expected at most {MAX_RUNS:,} runs, got {count:,}")

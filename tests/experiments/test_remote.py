@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,37 @@ def test_a_renewed_claim_stays_alive(server: Path, monkeypatch: pytest.MonkeyPat
     assert claims(server) == []
 
 
+def test_a_claim_that_was_taken_over_leaves_the_others_alive(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = connect(server, "a"), connect(server, "b")
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0)
+    monkeypatch.setitem(a.identity, "GIT_COMMITTER_DATE", "2020-01-01T00:00:00Z")
+    assert [a.claim("run-1"), a.claim("run-2"), b.claim("run-1")] == ["", "", ""]
+    monkeypatch.setitem(a.identity, "GIT_COMMITTER_DATE", "2020-01-01T00:01:00Z")
+    a.renew()
+    monkeypatch.delitem(a.identity, "GIT_COMMITTER_DATE")
+    a.renew()
+    assert b.claim("run-2") == f"is being run on {module.platform.node()}"
+
+
+def test_a_copy_of_a_clone_is_another_clone(server: Path) -> None:
+    a = connect(server, "a")
+    assert a.claim("run-1") == ""
+    shutil.copytree(a.root, server.parent / "b")
+    assert connect(server, "b").claim("run-1") == f"is being run on {module.platform.node()}"
+    assert connect(server, "a").claim("run-1") == ""
+
+
+def test_a_server_that_takes_no_claims_is_named(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = server / "hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    with pytest.raises(UserError, match="pre-receive hook declined") as caught:
+        connect(server, "a").claim("run-1")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_failed_run_stays_claimed_for_others(server: Path) -> None:
     a, b = connect(server, "a"), connect(server, "b")
     assert a.claim("run-1") == ""
@@ -110,6 +142,16 @@ def test_an_unreachable_remote_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert "\n" not in str(caught.value)
     with pytest.raises(GitError):
         clone.claim("run-1")
+
+
+def test_a_remote_that_has_vanished_is_no_error_when_a_claim_is_released(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    clone = connect(server, "a")
+    assert clone.claim("run-1") == ""
+    server.rename(server.with_name("elsewhere"))
+    clone.release("run-1")
 
 
 def test_claims_on_what_is_done_are_tidied_away(server: Path) -> None:

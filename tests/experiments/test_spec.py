@@ -103,6 +103,9 @@ def test_whole_numbers_are_drawn_with_both_ends(params: Params) -> None:
         ("params: [lr]", "params must be one `name: values` per line"),
         ("params:", "params must be one `name: values` per line"),
         ("params: {seed: 0}\nparams: {seed: 1}", "params is given more than once"),
+        ("params: {seed: '0,1', lr: 0.1, seed: '2,3'}", "params: seed is given more than once"),
+        ("params: {seed: []}", r"params: seed: expected at least one value, got \[\]"),
+        ("params: {lr: 0.1, seed: 'range(3, 0)'}", r"params: seed: expected at least one value, got 'range\(3, 0\)'"),
         ("", "expected one `key: value` per line"),
     ],
 )

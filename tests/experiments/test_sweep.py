@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from src.experiments.plan import read_base
 from src.experiments.records import references
+from src.experiments.spec import read_sweep
 from tests.faults.project import Project, is_gone, wait_for
 
 TWO = {"lr": "0.004,0.006"}
@@ -116,6 +118,39 @@ def test_a_run_that_fails_leaves_the_others_alone_and_is_tried_again(lab: Projec
     done = sweep(lab)
     assert "2 runs: 1 exist, 1 to run" in done.stdout
     assert done.returncode == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_be_begun_leaves_the_others_alone(lab: Project) -> None:
+    write_spec(lab, TWO)
+    base = read_base(lab.path)
+    first, second = (run.name for run in base.runs(read_sweep(lab.path / "sweep.yaml")))
+    # As a full disk would: its log cannot be written.
+    (lab.path / f"logs/sweep/{first}.log").mkdir(parents=True)
+    done = sweep(lab, "--workers", "1")
+    assert done.returncode == 1
+    assert not done.stderr
+    assert f"{first}: could not be begun: [Errno 21] Is a directory" in done.stdout
+    assert list(references(lab.path)) == [second]
+
+
+def test_what_the_machine_refuses_is_one_line(lab: Project) -> None:
+    write_spec(lab, TWO)
+    (lab.path / "logs/sweep").touch()
+    done = sweep(lab)
+    assert done.returncode == 1
+    assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", done.stderr), done.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_that_a_git_hook_runs_leaves_the_repository_alone(lab: Project) -> None:
+    write_spec(lab, {"lr": 0.004})
+    before = state(lab)
+    # As git sets them for a hook in a second working tree, and for `git rebase --exec`.
+    done = sweep(lab, GIT_DIR=str(lab.path / ".git"), GIT_INDEX_FILE=str(lab.path / ".git/index"))
+    assert state(lab) == before
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(references(lab.path)) == 1
 
 
 @pytest.mark.parametrize(
@@ -224,4 +259,30 @@ def test_what_was_run_alone_is_pushed_later(lab: Project, tmp_path: Path) -> Non
     lab.git("clone", "--quiet", "--bare", ".", str(remote))
     sweep_ok(lab)
     assert "2 runs: 2 exist" in sweep_ok(lab, "--remote", str(remote))
+    assert lab.git("ls-remote", str(remote), "refs/exps/*").count("refs/exps/") == 2
+
+
+@pytest.mark.slow
+def test_a_remote_that_vanishes_ends_no_run_under_way(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, {"seed": "13,14,15"})
+    remote, hold = tmp_path / "remote.git", tmp_path / "hold"
+    lab.git("clone", "--quiet", "--bare", ".", str(remote))
+    hold.touch()
+    # The order in which a clone takes the runs depends on its name: this one begins with 13, which fails, and 15.
+    (lab.path / "logs/sweep").mkdir(parents=True)
+    (lab.path / "logs/sweep/owner").write_text(f"a {lab.path.resolve()}\n")
+    process = start_sweep(lab, "--workers", "2", "--remote", str(remote), TOY_HOLD=str(hold))
+    wait_for(lambda: processes(lab, "train"), "a training")
+    remote.rename(tmp_path / "gone")
+    wait_for(lambda: "runs not begun: 1" in lab.output(), "a claim that cannot be made")
+    hold.unlink()
+    assert process.wait(180) == 1
+    assert "seed=15: final.val_acc" in lab.output()
+    assert "seed=15: failed: is done, but could not be pushed" in lab.output()
+    # That it failed after all makes no third.
+    assert lab.output().count("\n2/3 ") == 2
+    assert "runs not begun: 1; run this again to go on" in lab.output()
+    assert len(references(lab.path)) == 1
+    (tmp_path / "gone").rename(remote)
+    assert "3 runs: 1 exist, 2 to run" in sweep(lab, "--remote", str(remote)).stdout
     assert lab.git("ls-remote", str(remote), "refs/exps/*").count("refs/exps/") == 2
