@@ -126,11 +126,12 @@ def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_command_imports_no_training_package(history: History) -> None:
-    """Run as users do, from the root of the repository; the heavy packages may not even be imported."""
+    """Run in a process of its own; the heavy packages may not even be imported."""
     heavy = ["torch", "numpy", "pandas", "sklearn", "matplotlib", "PIL", "pytorch_lightning", "scipy", "dvc"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({heavy})); "  # None makes an import of it fail
-        "import runpy; sys.argv = ['report', 'main']; runpy.run_module('src.report', run_name='__main__')"
+        f"import runpy; sys.argv = ['report', 'main']; sys.path.insert(0, {str(REPOSITORY)!r}); "
+        "runpy.run_module('src.report', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=history.path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
