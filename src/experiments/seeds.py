@@ -8,7 +8,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from src.experiments.command import add_options, guarded, run_missing
 from src.experiments.plan import Base, read_base
 from src.experiments.records import EVAL, Result, read_results
 from src.experiments.spec import make_sweep
+from src.model.params import Params
 from src.report.git import find_root
 from src.report.noise import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.report.revision import MAX_TABLE_BYTES, TEST_DATA
@@ -52,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.seeds < 2:
             raise UserError(f"expected at least 2 seeds, got {arguments.seeds}")
         base = read_base(find_root())
-        sweep = make_sweep("seeds", _settings(arguments.set_param) | {"seed": list(range(arguments.seeds))})
+        settings = _settings(arguments.set_param)
+        sweep = make_sweep("seeds", settings | {"seed": list(range(arguments.seeds))})
+        if several := [name for name in sweep.varied if name != "seed"]:
+            raise UserError(f"--set-param: expected one value of {', '.join(several)}, since only the seed may vary")
         runs = base.runs(sweep)
         code = run_missing(base, runs, ["seed"], arguments.workers, arguments.remote)
         results, problems = read_results(base.root, runs, base.code)
@@ -60,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("; ".join([f"{len(results)} of {len(runs)} seeds have run, nothing is written", *problems]))
         measurement = measure(base, results)
         record(base.root / NOISE, measurement)
-        show(measurement, Console())
+        show(measurement, settings, Console())
         return code
 
     return guarded("seeds", run)
@@ -112,8 +116,14 @@ def record(path: Path, measurement: Measurement) -> None:
     write_text(path, text)
 
 
-def show(measurement: Measurement, console: Console) -> None:
-    """Print it: the mean of each metric and between which limits 95% of such means lie, and what part is luck."""
+def show(measurement: Measurement, settings: Mapping[str, str], console: Console) -> None:
+    """Print the mean of each metric with its 95% interval, and how much of the variance is luck.
+
+    Args:
+        measurement: The seeds.
+        settings: Params of the recipe that differ from params.yaml, as given.
+        console: Where to print.
+    """
     n = len(measurement.seeds)
     table = Table("metric", "mean", "std", "95% interval of the mean", box=SIMPLE_HEAD)
     for name, spread in measurement.metrics[EVAL].items():
@@ -121,7 +131,8 @@ def show(measurement: Measurement, console: Console) -> None:
         table.add_row(
             name, f"{spread.mean:.5f}", f"{spread.std:.5f}", f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
         )
-    console.print(f"\n{n} seeds of the recipe in params.yaml", highlight=False)
+    changes = " ".join(f"{name}={value}" for name, value in settings.items())
+    console.print(f"\n{n} seeds of params.yaml{f' with {changes}' if changes else ''}", highlight=False, markup=False)
     console.print(table)
     variance = measurement.metrics[ACCURACY[0]][ACCURACY[1]].std ** 2
     share = f"{min(1.0, measurement.luck_std**2 / variance):.0%}" if variance else "-"
@@ -134,10 +145,13 @@ def show(measurement: Measurement, console: Console) -> None:
     console.print(f"Written to {NOISE}; commit it, and reports weigh changes against it.", highlight=False)
 
 
-def _settings(given: Sequence[str]) -> dict[str, Any]:
+def _settings(given: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     if wrong := [text for text, (_, sign, _) in zip(given, pairs, strict=True) if not sign]:
         raise UserError(f"--set-param: expected NAME=VALUE, got {wrong[0]!r}")
+    known = [name for name in Params.model_fields if name != "seed"]
+    if unknown := [name for name, _, _ in pairs if name not in known]:
+        raise UserError(f"--set-param: {unknown[0]} is not a param to choose here (known: {', '.join(known)})")
     return {name: value for name, _, value in pairs}
 
 

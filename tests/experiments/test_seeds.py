@@ -35,7 +35,8 @@ def test_a_measurement_is_that_of_its_runs(base: Base, params: Params) -> None:
     (known,) = parse_noise((base.root / NOISE).read_text(), NOISE)
     assert find_measurement([known], "abc.dir", params.model_dump()) == known
     output = io.StringIO()
-    seeds.show(found, Console(file=output, width=200))
+    seeds.show(found, {"lr": "0.1"}, Console(file=output, width=200))
+    assert "3 seeds of params.yaml with lr=0.1" in output.getvalue()
     low, high = t.interval(0.95, 2, 0.8333333, 0.05773503 / 3**0.5)
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
@@ -54,14 +55,20 @@ def test_different_machines_are_all_named(params: Params) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["1"], "expected at least 2 seeds, got 1"), (["2", "-S", "lr"], "--set-param: expected NAME=VALUE, got 'lr'")],
+    [
+        (["1"], "expected at least 2 seeds, got 1"),
+        (["2", "-S", "lr"], "--set-param: expected NAME=VALUE, got 'lr'"),
+        (["2", "-S", "lr=0.1,0.2"], "--set-param: expected one value of lr, since only the seed may vary"),
+        (["2", "-S", "epoch=interval(1, 3)"], "--set-param: epoch is not a param to choose here"),
+        (["2", "-S", "seed=7"], "--set-param: seed is not a param to choose here"),
+    ],
 )
 def test_what_is_wrong_is_one_line(
     lab: Project, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(lab.path)
     assert seeds.main(arguments) == 1
-    assert capsys.readouterr().err == f"seeds: {said}\n"
+    assert capsys.readouterr().err.startswith(f"seeds: {said}")
 
 
 def test_missing_seeds_are_run_and_the_file_is_written(lab: Project) -> None:
