@@ -56,7 +56,7 @@ def bar(std: float, seeds: int, tolerated: float) -> float:
     Args:
         std: Sample standard deviation of the metric.
         seeds: Number of trainings that it was measured over, at least 2.
-        tolerated: What the policy lets the metric lose.
+        tolerated: Largest loss that the policy tolerates.
     """
     return max(tolerated, t_limit(seeds - 1) * 2**0.5 * std) + 1e-9
 
@@ -79,7 +79,7 @@ def margins(std: float, seeds: int, tolerated: float) -> np.ndarray:
     Args:
         std: True standard deviation of the accuracy between seeds, which are normal.
         seeds: Number of seeds that are measured, at least 2.
-        tolerated: What the policy lets the metric lose.
+        tolerated: Largest loss that the policy tolerates.
     """
     random = np.random.default_rng(0)
     measured = std * random.standard_normal((DRAWS, seeds)).std(axis=1, ddof=1)

@@ -1,4 +1,4 @@
-"""`make gpu`: everything that is owed a GPU, in one command; writes benchmarks/gpu.md.
+"""`make gpu`: every test and measurement that needs a GPU, in one command; writes benchmarks/gpu.md.
 
 The tests marked `gpu`; the recipes and the three precisions against the conventional program on the same card,
 interleaved; whether each gives the same bytes every time; a training that is killed and resumed; the scores of one
@@ -68,36 +68,36 @@ class Sizes:
     params: Mapping[str, object] = field(default_factory=dict)
 
 
-def run_program(module: str, sizes: Sizes, *options: str, told: list[dict[str, Any]] | None = None) -> float:
-    """Run a program of this folder; returns the seconds in its last line, adds the line of JSON before it to `told`."""
+def run_program(module: str, sizes: Sizes, *options: str, facts: list[dict[str, Any]] | None = None) -> float:
+    """Run a program of this folder; adds its line of JSON to `facts` and returns the seconds in its last line."""
     command = [sys.executable, "-m", f"benchmarks.{module}", "--data-dir", str(sizes.data_dir), *options]
     environ = os.environ | {"PL_TRAINER_ACCELERATOR": sizes.accelerator}
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
     if done.returncode:
         sys.exit(f"gpu: {' '.join(command)} failed:\n{done.stderr}")
     lines = done.stdout.splitlines()
-    if told is not None:
-        told.append(json.loads(lines[-2]))
+    if facts is not None:
+        facts.append(json.loads(lines[-2]))
     return float(lines[-1])
 
 
 def measure_fits(sizes: Sizes) -> tuple[dict[str, list[float]], dict[str, list[dict[str, Any]]]]:
-    """Seconds of every fit in every round, and what benchmarks.ours tells about each run of this pipeline."""
-    told: dict[str, list[dict[str, Any]]] = {name: [] for name in FITS}
+    """Seconds of every fit in every round, and the facts that benchmarks.ours prints about each run."""
+    facts: dict[str, list[dict[str, Any]]] = {name: [] for name in FITS}
 
     def ours(name: str) -> Callable[[], float]:
         recipe, precision = FITS[name]
         options = ["--recipe", recipe, "--accelerator", sizes.accelerator, *sizes.options]
         options += ["--precision", precision] if precision else []
-        return lambda: run_program("ours", sizes, *options, told=told[name])
+        return lambda: run_program("ours", sizes, *options, facts=facts[name])
 
     def conventional() -> float:
         return run_program("conventional", sizes, "--epochs", str(sizes.epochs), "--workers", "4")
 
-    return interleaved({CONVENTIONAL: conventional, **{name: ours(name) for name in FITS}}, sizes.rounds), told
+    return interleaved({CONVENTIONAL: conventional, **{name: ours(name) for name in FITS}}, sizes.rounds), facts
 
 
-def fit_table(seconds: Mapping[str, list[float]], told: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+def fit_table(seconds: Mapping[str, list[float]], facts: Mapping[str, list[dict[str, Any]]]) -> list[str]:
     """A row for the conventional program and for each recipe."""
     reference = statistics.median(seconds[CONVENTIONAL])
     lines = [
@@ -105,7 +105,7 @@ def fit_table(seconds: Mapping[str, list[float]], told: Mapping[str, list[dict[s
         "|---|---|---|---|---|---|",
         f"| {CONVENTIONAL} | {spread(seconds[CONVENTIONAL])} | 1 | | | |",
     ]
-    for name, runs in told.items():
+    for name, runs in facts.items():
         accuracy = statistics.mean(run["test_acc"] for run in runs)
         captured = "yes" if all(run["machine"].get("captured") for run in runs) else "no"
         lines.append(
@@ -172,17 +172,17 @@ def report(sizes: Sizes, tests: str) -> tuple[list[str], bool]:
 
     Args:
         sizes: How much to run.
-        tests: What the tests said in their last line.
+        tests: Last line of the tests' output.
 
     Returns:
         Lines of Markdown, and whether all bytes and scores were as they should be.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        seconds, told = measure_fits(sizes)
+        seconds, facts = measure_fits(sizes)
         resumed = kill_and_resume(sizes, folder)
         difference = largest_difference(sizes, folder)
-    all_same = all(map(same_bytes, told.values()))
+    all_same = all(map(same_bytes, facts.values()))
     fast = statistics.median(seconds[CONVENTIONAL]) / statistics.median(seconds["fast"])
     lines = [
         "# GPU",
@@ -191,7 +191,7 @@ def report(sizes: Sizes, tests: str) -> tuple[list[str], bool]:
         f"conventional program trains {sizes.epochs} epochs. A fit includes everything from its start: CUDA's "
         "libraries, capturing, validation, checks.",
         "",
-        *fit_table(seconds, told),
+        *fit_table(seconds, facts),
         "",
         f"- Tests marked `gpu`: {tests}",
         f"- *fast* is {fast:.0f} times as fast as the conventional program (goal: {TIMES_FASTER}) and takes "

@@ -33,8 +33,8 @@ def main() -> None:
         result = train(params, arguments.data_dir, Outputs(*paths), arguments.accelerator)
         test = load_examples(arguments.data_dir, "test")
         preds = predict(load_model(paths[0]), test.images).argmax(1)
-        told = {"test_acc": float((preds == test.labels).mean()), "model": md5(paths[0]), "machine": result.machine}
-    print(json.dumps(told))
+        facts = {"test_acc": float((preds == test.labels).mean()), "model": md5(paths[0]), "machine": result.machine}
+    print(json.dumps(facts))
     print(result.fit_seconds)
 
 

@@ -60,7 +60,7 @@ ACCURATE = PLAIN | {
     "ema": 0.995,
     "precision": "bf16",
 }
-# The default recipe is whatever params.yaml says.
+# The default recipe is the one in params.yaml.
 RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
 # Pixels of `tta_shift` with which every model is scored a second time.
 TTA_SHIFT = 1

@@ -26,7 +26,7 @@ INTRODUCTION = """\
 One handwritten digit, as a grey image of 28 x 28 pixels, to calibrated probabilities of the ten classes 0 to 9."""
 INTENDED = """\
 - **For**: teaching, benchmarks of training methods, and trying out tools. `python -m src.predict` reads pictures of
-  single digits; [sharing.md](sharing.md) tells how to get a released model or one in ONNX.
+  single digits; [sharing.md](sharing.md) describes how to get a released model or one in ONNX.
 - **Not for**: decisions about people, cheques, post codes or forms. It reads one centred digit, not numbers or
   letters, and was never tested on pictures from such a use."""
 LIMITS = """\

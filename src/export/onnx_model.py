@@ -1,4 +1,4 @@
-"""The model as ONNX, from grey values to calibrated probabilities: whoever runs it needs no code of this project."""
+"""The model as ONNX, from grey values to calibrated probabilities, so that running it takes no code of this project."""
 
 import warnings
 

@@ -16,7 +16,7 @@ def fetch_version(version: str, target: Path) -> None:
         target: A new file.
 
     Raises:
-        UserError: If there is no such version here, or its file cannot be had.
+        UserError: If there is no such version here, or its file cannot be fetched.
     """
     # Imported here because it takes half a second, which a model file need not pay.
     from dvc.exceptions import DvcException
@@ -28,6 +28,6 @@ def fetch_version(version: str, target: Path) -> None:
         Artifacts.get(".", NAME, version=version, out=str(target))
     except DvcException as error:
         raise UserError(
-            f"{NAME}: version {version} cannot be had ({' '.join(str(error).split())}); `git fetch --tags` brings the "
-            f"versions, `gto show {NAME}` lists them, `dvc remote list` tells where their files are"
+            f"{NAME}: version {version} cannot be fetched ({' '.join(str(error).split())}); `git fetch --tags` brings "
+            f"the versions, `gto show {NAME}` lists them, `dvc remote list` shows where their files are"
         ) from error

@@ -5,7 +5,7 @@ from src.report.document import Data, listed
 from src.report.revision import Revision
 from src.report.verdict import Outcome, Reason
 
-ADVICE = "; one of the two results is not what this code gives, `make reproduce` tells which"
+ADVICE = "; one of the two results is not what this code gives, `make reproduce` shows which"
 
 
 def repeat_reasons(base: Revision, head: Revision) -> list[Reason]:

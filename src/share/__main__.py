@@ -54,7 +54,7 @@ def share(remote: str | None = None) -> tuple[int, int]:
 
 
 def _push_objects(repo: Repo, remote: str | None) -> int:
-    """Push the objects before the records that name them: whoever pulls meanwhile finds whole runs."""
+    """Push the objects before the records that name them: a clone that pulls meanwhile finds whole runs."""
     records = [(path.parent.name, path.name) for path in Path(repo.stage_cache.cache_dir).glob("*/*/*")]
     used = repo.stage_cache.get_used_objs(records)
     return sum(len(repo.cloud.push(objects, remote=remote).transferred) for objects in used.values())

@@ -172,6 +172,6 @@ def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_p
     assert (tmp_path / "of-stage").read_bytes() == (tmp_path / "of-version").read_bytes() == model
     with chdir(project.path):
         fetch_version("v0.0.1", tmp_path / "of-predict")
-        with pytest.raises(UserError, match=r"^mnist-classifier: version v9 cannot be had"):
+        with pytest.raises(UserError, match=r"^mnist-classifier: version v9 cannot be fetched"):
             fetch_version("v9", tmp_path / "none")
     assert (tmp_path / "of-predict").read_bytes() == model
