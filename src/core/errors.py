@@ -1,4 +1,4 @@
-"""The exception for errors that the user can fix."""
+"""Errors that the user can fix, in one line each."""
 
 
 class UserError(Exception):
@@ -6,3 +6,8 @@ class UserError(Exception):
 
     The stages print it without a traceback. Any other exception is a bug and keeps its traceback.
     """
+
+
+def one_line(error: Exception) -> str:
+    """The message of another library's error, without its line breaks."""
+    return " ".join(str(error).split())

@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 
 
 def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
@@ -34,7 +34,7 @@ def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {restore}") from error
     # The reader lets through what int(), date() and recursion raise on values such as `!!int x` and 2026-02-30.
     except (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
-        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}; {restore}") from error
+        raise UserError(f"{path}: is not YAML: {one_line(error)}; {restore}") from error
     if not isinstance(node, MappingNode) or not isinstance(content, dict):
         got = "nothing" if content is None else f"type {type(content).__name__}"
         raise UserError(f"{path}: expected one `key: value` per line, got {got}; {restore}")

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pooch
 import requests
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 
 # torchvision and TensorFlow use the first two; the last is the original site, which often refuses requests.
 MIRRORS = (
@@ -98,4 +98,4 @@ def _cause(error: Exception) -> str:
         case ValueError() if "hash" in str(error):
             return "wrong SHA-256: not the original file"
         case _:
-            return " ".join(str(error).split())
+            return one_line(error)

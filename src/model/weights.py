@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 from src.core.files import write_bytes
 from src.core.reading import read_input
 from src.model.network import ARCHITECTURES, MEAN, STD, CalibratedModel
@@ -48,9 +48,7 @@ def load_model(path: Path) -> CalibratedModel:
         network = ARCHITECTURES[description["architecture"]]()
         network.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: is not a model of this pipeline ({' '.join(str(error).split())}); {repair}"
-        ) from error
+        raise UserError(f"{path}: is not a model of this pipeline ({one_line(error)}); {repair}") from error
     return CalibratedModel(network, temperature)
 
 

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 
 NAME = "mnist-classifier"
 
@@ -28,6 +28,6 @@ def fetch_version(version: str, target: Path) -> None:
         Artifacts.get(".", NAME, version=version, out=str(target))
     except DvcException as error:
         raise UserError(
-            f"{NAME}: version {version} cannot be fetched ({' '.join(str(error).split())}); `git fetch --tags` brings "
+            f"{NAME}: version {version} cannot be fetched ({one_line(error)}); `git fetch --tags` brings "
             f"the versions, `gto show {NAME}` lists them, `dvc remote list` shows where their files are"
         ) from error

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src.core.errors import UserError
+from src.report.schema import describe_problems
 from src.report.statistics import split_variance, t_limit, t_p
 
 NOISE = "metrics_noise.json"
@@ -96,8 +97,7 @@ def parse_noise(text: str, where: str) -> list[Measurement]:
     try:
         measurements = TypeAdapter(list[Measurement]).validate_json(text)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise UserError(f"{where}: {'; '.join(problems)}") from error
+        raise UserError(f"{where}: {'; '.join(describe_problems(error))}") from error
     for number, found in enumerate(measurements):
         if problem := _impossible(found):
             raise UserError(f"{where}: {number}: {problem}")

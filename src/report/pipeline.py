@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from src.core.errors import UserError
 from src.report.safe_yaml import MAX_YAML_BYTES, parse_yaml
+from src.report.schema import describe_problems
 from src.report.snapshot import Snapshot
 
 PARAMS = "params.yaml"
@@ -188,8 +189,7 @@ def _validated(schema: type[_Schema], snapshot: Snapshot, path: str) -> _Schema:
     try:
         return schema.model_validate(parse_yaml(content, where))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise UserError(f"{where}: {'; '.join(problems[:MAX_PROBLEMS])}") from error
+        raise UserError(f"{where}: {'; '.join(describe_problems(error)[:MAX_PROBLEMS])}") from error
 
 
 def _stage(declared: _Declared, where: str) -> Stage:

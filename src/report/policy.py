@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from src.core.errors import UserError
 from src.report.safe_yaml import parse_yaml
+from src.report.schema import describe_problems
 
 
 class Rule(BaseModel):
@@ -87,8 +88,7 @@ def parse_policy(text: str, where: str) -> Policy:
     try:
         return Policy.model_validate(parse_yaml(text.encode(), where))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise UserError(f"{where}: {'; '.join(problems)}") from error
+        raise UserError(f"{where}: {'; '.join(describe_problems(error))}") from error
 
 
 def _share(text: str) -> float | None:

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 
 MAX_YAML_BYTES = 100_000  # bytes
 MAX_JSON_BYTES = 5_000_000  # bytes
@@ -41,7 +41,7 @@ def parse_yaml(content: bytes, where: str) -> Any:
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except (YAMLError, *BAD_VALUES) as error:
-        raise UserError(f"{where}: is not YAML: {_one_line(error)}") from error
+        raise UserError(f"{where}: is not YAML: {one_line(error) or type(error).__name__}") from error
 
 
 # Most files of the two revisions of a report are the same.
@@ -63,7 +63,7 @@ def parse_json(content: bytes, where: str) -> Any:
     try:
         return json.loads(content.decode(), object_pairs_hook=_no_key_twice)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: is not JSON: {_one_line(error)}") from error
+        raise UserError(f"{where}: is not JSON: {one_line(error) or type(error).__name__}") from error
 
 
 def _check_events(text: str) -> None:
@@ -109,7 +109,3 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         raise ValueError("a key is given twice")
     return content
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,10 +47,10 @@ def share(remote: str | None = None) -> tuple[int, int]:
             with repo.lock:
                 return files + _push_objects(repo, remote), len(repo.stage_cache.push(remote))
     except DvcException as error:
-        raise UserError(_one_line(error)) from error
+        raise UserError(one_line(error)) from error
     # Each remote's library has its own errors, with no common class.
     except Exception as error:
-        raise UserError(f"remote {remote or 'by default'}: {_one_line(error)}; see `dvc remote list`") from error
+        raise UserError(f"remote {remote or 'by default'}: {one_line(error)}; see `dvc remote list`") from error
 
 
 def _push_objects(repo: Repo, remote: str | None) -> int:
@@ -58,10 +58,6 @@ def _push_objects(repo: Repo, remote: str | None) -> int:
     records = [(path.parent.name, path.name) for path in Path(repo.stage_cache.cache_dir).glob("*/*/*")]
     used = repo.stage_cache.get_used_objs(records)
     return sum(len(repo.cloud.push(objects, remote=remote).transferred) for objects in used.values())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

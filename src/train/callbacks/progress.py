@@ -64,9 +64,9 @@ class ProgressTable(EpochRecorder):
 
 
 def header() -> list[str]:
-    """The two lines above the rows, 80 characters wide like these."""
+    """The two lines above the rows, as wide as these: 80 characters with five scores."""
     names = "".join(f"{score.heading:>7}" for score in SCORES)
-    return [f"{'':10}{'train':>7}{'':28}{'validation':>12}", f"epoch time{names}{names}"]
+    return [f"{'':10}{'train':>7}{'':{len(names) - 7}}{'validation':>12}", f"epoch time{names}{names}"]
 
 
 def format_row(row: dict[str, float], seconds: float | None = None) -> str:

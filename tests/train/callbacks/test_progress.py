@@ -58,8 +58,11 @@ def test_without_a_terminal_there_are_plain_rows_only() -> None:
 def test_rows_are_aligned_under_their_headings() -> None:
     console = plain_console()
     fit(ProgressTable(console))
-    _, headings, *rows = written(console).splitlines()
+    groups, headings, *rows = written(console).splitlines()
     ends = [match.end() for match in re.finditer(r"\S+", headings)]
+    starts = [match.start() for match in re.finditer(r"\S+", headings)]
+    first_of_validation = starts[2 + len(ends[2:]) // 2]
+    assert groups.index("train") < first_of_validation - 7 < groups.index("validation") <= first_of_validation
     assert all([match.end() for match in re.finditer(r"\S+", row)] == ends for row in rows)
     assert len(headings) <= 80
 

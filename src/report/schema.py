@@ -1,0 +1,8 @@
+"""What pydantic finds wrong with a file of the branch, in words."""
+
+from pydantic import ValidationError
+
+
+def describe_problems(error: ValidationError) -> list[str]:
+    """Every problem with its place in the file, such as `metrics.metrics/eval.json.test_acc.better: Field required`."""
+    return [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
