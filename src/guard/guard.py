@@ -5,17 +5,11 @@ started it ends, and never succeeds after a signal. It fails if its inputs chang
 only after the command has ended.
 """
 
-import fcntl
 import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
-
-import psutil
 
 from src.core.errors import UserError
 from src.core.reading import check_read, expecting
@@ -25,9 +19,11 @@ from src.guard.advice import advice_on
 from src.guard.environment import forget_ranks, sanitize, take_gpus
 from src.guard.helpers import other_processes
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
+from src.guard.lock import locked
 from src.guard.machine import machine
 from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
+from src.guard.starter import DVC_STAGE, end_with_starter
 from src.guard.streams import open_streams
 from src.model.processes import Processes, check_processes, chosen_processes
 
@@ -36,9 +32,7 @@ LOCKS = Path("logs")
 SHARED_STAGE = "train"
 # How long to wait for the lock of a process that is about to end.
 LOCK_SECONDS = 5.0
-POLL_SECONDS = 0.5
-# DVC sets it for the commands that it runs.
-DVC_STAGE = "DVC_STAGE"
+LOCKED = "is running this stage here; wait for it or end it, then run again"
 
 
 def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> int:
@@ -58,9 +52,9 @@ def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Map
     with ending_on_signals(stopped) as received:
         try:
             processes = _processes(stage)
-            _end_with_starter(processes)
+            end_with_starter(processes)
             # The others write nothing, and can do nothing before process 0, which has the lock, has connected to them.
-            with _alone(stage) if processes.rank == 0 else nullcontext():
+            with locked(LOCKS / f"{stage}.lock", LOCKED, LOCK_SECONDS) if processes.rank == 0 else nullcontext():
                 _run(stage, processes, load, sources)
                 code = 0
         except UserError as error:
@@ -140,64 +134,6 @@ def _check_sources(sources: Mapping[str, bytes]) -> None:
     """Check the code that was compiled against the recorded inputs: it may have been edited and edited back."""
     for path, content in sources.items():
         check_read(os.path.relpath(path), content)
-
-
-def _end_with_starter(processes: Processes) -> None:
-    """End this process when the `dvc` that started it ends: without it, nothing would store the results.
-
-    One of several processes ends with what started them.
-    """
-    if DVC_STAGE not in os.environ and processes.count == 1:
-        return
-    started_by = _ancestors()
-    try:
-        group = os.getpgid(started_by[-1])
-    except ProcessLookupError:
-        group = None
-    # A child is in its parent's process group, unless the parent has died and another process adopted the child.
-    if DVC_STAGE in os.environ and group != os.getpgrp():
-        raise UserError("dvc ended before the stage began; run `dvc repro` again")
-
-    def watch() -> None:
-        while _ancestors() == started_by:
-            time.sleep(POLL_SECONDS)
-        # Immediately; the checkpoint keeps what was done so far.
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _ancestors() -> list[int]:
-    """Ids of this process's ancestors up to `dvc`, which runs commands through a shell; some shells stay in between."""
-    parent = os.getppid()
-    try:
-        shell = psutil.Process(parent)
-        return [parent, shell.ppid()] if shell.cmdline()[-2:-1] == ["-c"] else [parent]
-    except psutil.Error:
-        return [os.getppid()]
-
-
-@contextmanager
-def _alone(stage: str) -> Iterator[None]:
-    """Hold the stage's lock; the kernel releases it when the process ends, however it ends."""
-    LOCKS.mkdir(exist_ok=True)
-    with (LOCKS / f"{stage}.lock").open("a+") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    file.seek(0)
-                    raise UserError(
-                        f"process {file.read()} is running this stage here; wait for it or end it, then run again"
-                    ) from None
-            time.sleep(0.1)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def _fail(line: str, code: object = 1) -> int:

@@ -100,8 +100,10 @@ def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
     digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * (255 / strongest)
     scale = BOX / max(digit.shape)
     height, width = (max(1, round(side * scale)) for side in digit.shape)
-    small = Image.fromarray(digit.round().astype(np.uint8)).resize((width, height), Image.Resampling.BOX)
-    return _centred(np.asarray(small))
+    small = np.asarray(Image.fromarray(digit.round().astype(np.uint8)).resize((width, height), Image.Resampling.BOX))
+    if not small.any():
+        raise UserError(f"{name}: shows no digit: its specks of ink vanish when it is scaled to {BOX} pixels")
+    return _centred(small)
 
 
 def _centred(digit: np.ndarray) -> np.ndarray:

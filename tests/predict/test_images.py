@@ -57,6 +57,13 @@ def test_a_digit_fills_its_box_and_its_mass_is_in_the_middle(paper: int, ink: in
         assert abs(mass @ np.arange(28) / mass.sum() + 0.5 - 14) <= 0.5
 
 
+def test_specks_that_vanish_in_mnists_size_are_no_digit() -> None:
+    paper = np.full((2000, 2000), 255.0)
+    paper[100, 100] = paper[1900, 1900] = 0
+    with pytest.raises(UserError, match=r"^picture: shows no digit: its specks of ink vanish"):
+        like_mnist(paper, "picture")
+
+
 def test_an_image_of_mnists_form_stays_as_it_is() -> None:
     digit = form(seven())
     np.testing.assert_array_equal(like_mnist(digit.astype(float), "picture"), digit)

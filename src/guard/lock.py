@@ -1,0 +1,42 @@
+"""A lock file that one process holds at a time."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.core.errors import UserError
+
+POLL_SECONDS = 0.1
+
+
+@contextmanager
+def locked(path: Path, otherwise: str, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold a lock; the kernel releases it when the process ends, however it ends.
+
+    Args:
+        path: The lock file, which names its process; created if missing.
+        otherwise: What the process that holds it does, and the advice: the rest of the error message.
+        wait_seconds: How long to wait for a process that is about to end.
+
+    Raises:
+        UserError: If another process holds it for longer.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    raise UserError(f"process {file.read()} {otherwise}") from None
+            time.sleep(POLL_SECONDS)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
