@@ -73,15 +73,14 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
-    """The pipeline after `dvc repro` on digits, committed; made once for all test processes, changed by no test."""
+    """The pipeline after all stages ran on digits, committed; made once for all test processes, changed by no test."""
     from tests.faults.project import Project, shared
 
     def build(path: Path) -> None:
         # The recipe does not matter here, but it must be quick, and no epoch may depend on how many there will be.
-        project = Project.create(
-            path, dataset="digits", epochs=3, architecture="cnn", schedule="constant", batch_size=128, lr=0.001
-        )
-        project.repro()
+        recipe = {"architecture": "cnn", "schedule": "constant", "epochs": 3, "batch_size": 128, "lr": 0.005}
+        project = Project.create(path, dataset="digits", val_fraction=0.75, **recipe)
+        project.make()
         project.commit()
         # One file instead of hundreds, which every test copies.
         project.git("gc", "--quiet")

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from src.experiments.records import references
 from tests.conftest import REPOSITORY
-from tests.experiments.test_sweep import processes, write_spec
+from tests.experiments.conftest import write_spec
+from tests.experiments.test_sweep import processes
 from tests.faults.project import Project, wait_for
 
 SLURM, WORKER = REPOSITORY / "cluster/slurm.sbatch", REPOSITORY / "cluster/worker.sh"

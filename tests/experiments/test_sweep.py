@@ -1,27 +1,24 @@
 """Sweeps with the real dvc, in a project whose stages take no time."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
+from src.experiments import remote as remote_module
 from src.experiments.plan import read_base
 from src.experiments.records import references
 from src.experiments.spec import read_sweep
+from src.experiments.sweep import main
+from tests.experiments.conftest import GIT_USER, Swept, working_tree, write_spec
 from tests.faults.project import Project, is_gone, wait_for
 
 TWO = {"lr": "0.004,0.006"}
-
-
-def write_spec(project: Project, params: Mapping[str, object]) -> None:
-    (project.path / "sweep.yaml").write_text(json.dumps({"params": params}))
 
 
 def sweep(project: Project, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -56,36 +53,32 @@ def processes(project: Project, word: str) -> list[psutil.Process]:
     return found
 
 
-def state(project: Project) -> tuple[str, str, str]:
-    """What a user sees of the working tree."""
-    changed = project.git("status", "--porcelain", "--", ".", ":!logs.txt")
-    return changed, project.git("symbolic-ref", "HEAD"), project.git("stash", "list")
+def test_a_sweep_leaves_experiments_and_nothing_else(swept: Swept) -> None:
+    assert "3 runs: 0 exist, 3 to run, 2 at once" in swept.printed
+    assert learning_rates(swept.project) == [0.005, 0.006]
+    assert "docs.txt" in swept.before
+    assert swept.after == swept.before
+    assert not list((swept.project.path / ".dvc/tmp/exps").glob("sweep"))
+    # DVC knows them by name.
+    name = next(iter(references(swept.project.path)))
+    assert name in swept.project.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
 
 
-def test_two_experiments_and_again_none(lab: Project) -> None:
-    write_spec(lab, TWO)
-    (lab.path / "docs.txt").write_text("not committed, and none of the code")
-    before = state(lab)
-    assert "2 runs: 0 exist, 2 to run, 2 at once" in sweep_ok(lab, "--workers", "2")
-    assert state(lab) == before
-    assert learning_rates(lab) == [0.004, 0.006]
-    assert not list((lab.path / ".dvc/tmp/exps").glob("sweep"))
+def test_what_exists_is_not_run_again_for_another_commit_with_the_same_code(swept: Swept, tmp_path: Path) -> None:
+    lab = swept.copy(tmp_path / "lab")
     made = lab.git("for-each-ref", "refs/exps")
+    (lab.path / "README.md").write_text("other words")
+    write_spec(lab, {"lr": "0.005,0.006"})
+    lab.commit()
     assert "2 runs: 2 exist, 0 to run" in sweep_ok(lab)
     assert lab.git("for-each-ref", "refs/exps") == made
-    # Of another commit with the same code, too, and only what is new.
-    (lab.path / "README.md").write_text("other words")
-    write_spec(lab, {"lr": "0.004,0.005,0.006"})
-    lab.commit()
-    assert "3 runs: 2 exist, 1 to run" in sweep_ok(lab)
-    assert learning_rates(lab) == [0.004, 0.005, 0.006]
-    # DVC knows them by name.
-    name = next(iter(references(lab.path)))
-    assert name in lab.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
 
-    # The same commands tell what they taught.
+
+def test_a_sweep_is_summed_up(swept: Swept, tmp_path: Path) -> None:
+    lab = swept.copy(tmp_path / "lab")
     done = lab.run(sys.executable, "-m", "src.experiments.summary")
     assert done.returncode == 0, done.stderr
+    assert "2 of 3 runs" in done.stdout
     assert "Best by validation: lr=0.005: final.val_acc 0.9000" in done.stdout
     page = (lab.path / "report/sweep.html").read_text()
     assert "data:image/png;base64," in page
@@ -107,16 +100,13 @@ def test_other_code_is_another_experiment(lab: Project) -> None:
     assert "1 of 1 runs" in done.stdout
 
 
-def test_a_run_that_fails_leaves_the_others_alone_and_is_tried_again(lab: Project) -> None:
-    write_spec(lab, {"seed": "13,14"})
-    done = sweep(lab, "--workers", "1")
-    assert done.returncode == 1
-    assert "1 of 2 failed; run this again to retry them" in done.stdout
-    (log,) = re.findall(r"seed=13: failed: .*; see (logs/sweep/\S+\.log)", done.stdout)
-    assert "train: seed 13 is unlucky" in (lab.path / log).read_text()
-    assert len(references(lab.path)) == 1
+def test_a_run_that_fails_leaves_the_others_alone_and_is_tried_again(swept: Swept, tmp_path: Path) -> None:
+    assert "1 of 3 failed; run this again to retry them" in swept.printed
+    (log,) = re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", swept.printed)
+    assert "train: 13 is unlucky" in (swept.project.path / log).read_text()
+    lab = swept.copy(tmp_path / "lab")
     done = sweep(lab)
-    assert "2 runs: 1 exist, 1 to run" in done.stdout
+    assert "3 runs: 2 exist, 1 to run" in done.stdout
     assert done.returncode == 1
 
 
@@ -145,10 +135,10 @@ def test_what_the_machine_refuses_is_one_line(lab: Project) -> None:
 @pytest.mark.slow
 def test_a_sweep_that_a_git_hook_runs_leaves_the_repository_alone(lab: Project) -> None:
     write_spec(lab, {"lr": 0.004})
-    before = state(lab)
+    before = working_tree(lab)
     # As git sets them for a hook in a second working tree, and for `git rebase --exec`.
     done = sweep(lab, GIT_DIR=str(lab.path / ".git"), GIT_INDEX_FILE=str(lab.path / ".git/index"))
-    assert state(lab) == before
+    assert working_tree(lab) == before
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(references(lab.path)) == 1
 
@@ -161,11 +151,17 @@ def test_a_sweep_that_a_git_hook_runs_leaves_the_repository_alone(lab: Project) 
         (["--remote", "nowhere"], "git ls-remote: .*nowhere"),
     ],
 )
-def test_what_is_wrong_is_one_line(lab: Project, arguments: list[str], said: str) -> None:
+def test_what_is_wrong_is_one_line(
+    lab: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
     write_spec(lab, TWO)
-    done = sweep(lab, *arguments)
-    assert done.returncode == 1
-    assert re.fullmatch(rf"sweep: {said}.*\n", done.stderr), done.stderr
+    monkeypatch.chdir(lab.path)
+    monkeypatch.setattr(remote_module, "ATTEMPTS", 1)
+    for name, value in GIT_USER.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert re.fullmatch(rf"sweep: {said}.*\n", printed), printed
     assert not references(lab.path)
 
 
@@ -203,7 +199,7 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
     lab: Project, tmp_path: Path, number: signal.Signals
 ) -> None:
     write_spec(lab, TWO)
-    before = state(lab)
+    before = working_tree(lab)
     hold = tmp_path / "hold"
     hold.touch()
     process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold))
@@ -213,7 +209,7 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
     os.kill(process.pid, number)
     assert process.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: all(map(is_gone, stages)) and not processes(lab, "dvc"), "the end of all processes")
-    assert state(lab) == before
+    assert working_tree(lab) == before
     assert not references(lab.path)
     if number != signal.SIGKILL:
         assert "sweep: stopped; run it again" in lab.output()

@@ -1,6 +1,6 @@
 """Stands in for stages/train.py and stages/evaluate.py: metrics that the params decide, and no torch.
 
-TOY_HOLD names a file; while it exists, training waits. Seed 13 fails.
+TOY_HOLD names a file; while it exists, training waits. A seed or a learning rate of 13 fails.
 """
 
 import json
@@ -23,8 +23,8 @@ CONTENT = {
 
 
 def main(run: Run) -> Facts:
-    if run.params.get("seed") == 13:
-        raise UserError("seed 13 is unlucky")
+    if 13 in (run.params.get("seed"), run.params.get("lr")):
+        raise UserError("13 is unlucky")
     stage = read_mapping(Path("dvc.yaml"))[0]["stages"][STAGE]
     score = 0.9 - abs(run.params.get("lr", 0) - 0.005) + 0.001 * run.params.get("seed", 0)
     content = {"metrics/train.json": json.dumps({"final": {"val_acc": score}}), **CONTENT}

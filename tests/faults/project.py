@@ -1,6 +1,7 @@
 """A copy of the pipeline in a git repository of its own, run by the real dvc on the built-in digits."""
 
 import fcntl
+import gc
 import logging
 import multiprocessing
 import os
@@ -11,12 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import chdir, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 from unittest.mock import patch
 
-import dvc.cli
+import dvc.cli.parser
+import dvc.repo
 import psutil
 import pytest
 from ruamel.yaml import YAML
@@ -24,6 +27,7 @@ from ruamel.yaml import YAML
 import stages.__main__
 
 ROOT = Path(__file__).parents[2]
+TOY_STAGE = Path(__file__).parent / "toy_stage.py"
 CODE = (
     "src",
     "stages",
@@ -90,13 +94,15 @@ class Project:
 
     def copy(self, path: Path) -> "Project":
         """This one as it is now, cache and outputs included."""
-        shutil.copytree(self.path, path, symlinks=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Takes a fifth of the processor time of shutil.copytree.
+        subprocess.run(["cp", "--archive", self.path, path], check=True)
         return Project(path)
 
     def make_toy(self) -> None:
         """Replace training and evaluation by a stage that only writes its outputs, committed."""
         for stage in ("train", "evaluate"):
-            shutil.copy(Path(__file__).parent / "toy_stage.py", self.path / f"stages/{stage}.py")
+            shutil.copy(TOY_STAGE, self.path / f"stages/{stage}.py")
         self.commit()
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -132,6 +138,13 @@ class Project:
         done = self.dvc("repro", *arguments, **env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def make(self) -> None:
+        """Run all stages in this process and let dvc lock the results: a `dvc repro` that imports nothing again."""
+        for stage in self.read_yaml("dvc.yaml")["stages"]:
+            with chdir(self.path):
+                assert run_stage(stage) == 0
+            self.dvc_ok("commit", "--force", stage)
 
     def stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The command that DVC would run."""
@@ -238,6 +251,8 @@ class Project:
 
 def run_dvc(arguments: Sequence[str], folder: Path, env: dict[str, str], stdout: IO[str], stderr: IO[str]) -> None:
     """What `dvc ARGUMENTS` does in a process of its own, which this ends."""
+    # The collector need not look at what tests have imported.
+    gc.freeze()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -286,7 +301,9 @@ def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], N
 
 
 def run_stage(stage: str) -> int:
-    """Run a stage under its guard in this process and the current directory; no process starts, nothing is imported."""
+    """Run a stage under its guard in this process and the current directory; no process starts."""
+    # Before the guard does it, which hides packages from a stage that tests have imported in part.
+    import_module(f"stages.{stage}")
     # A stage sets variables for its own process, some of which a checkpoint is stamped with.
     with patch.dict(os.environ):
         for name in SET_BY_TRAINING:

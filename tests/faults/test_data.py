@@ -1,9 +1,8 @@
 """Rows 26 to 28 and 36 to 38: what stages refuse, and what they leave behind when they do."""
 
 import http.server
+import multiprocessing
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +11,13 @@ import pytest
 import torch
 
 from src.core.dataset import FILES, load_examples
+from src.core.errors import UserError
 from src.model.network import CalibratedModel, build_model
 from src.model.weights import save_model
+from stages.fetch import fetch
 from tests.faults.project import Project, run_stage, wait_for
 
-FETCH = (
-    "import sys; from pathlib import Path; from stages.fetch import fetch; fetch(sys.argv[1], Path(sys.argv[2]), {})"
-)
+FORK = multiprocessing.get_context("fork")
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):
@@ -50,20 +49,25 @@ def stalling_mirror() -> Iterator[str]:
 
 
 def test_row_26_a_killed_download_leaves_no_output(stalling_mirror: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FETCH.format([stalling_mirror]), "mnist", str(tmp_path / "MNIST")]
-    fetching = subprocess.Popen(command)
+    fetching = FORK.Process(target=fetch, args=("mnist", tmp_path / "MNIST", [stalling_mirror]))
+    fetching.start()
     wait_for(Stalling.asked.is_set, "the download to begin")
+    assert list(tmp_path.iterdir())
     fetching.kill()
-    fetching.wait()
+    fetching.join()
     assert not (tmp_path / "MNIST").exists()
-    subprocess.run([sys.executable, "-c", FETCH.format([str(tmp_path)]), "mnist", str(tmp_path / "MNIST")], check=False)
+    with pytest.raises(UserError):
+        fetch("mnist", tmp_path / "MNIST", [str(tmp_path)])
     assert not list(tmp_path.iterdir())
 
 
 def test_row_27_of_two_fetches_at_once_both_are_right(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FETCH.format([]), "digits", str(tmp_path / "MNIST")]
-    both = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    both = [FORK.Process(target=fetch, args=("digits", tmp_path / "MNIST")) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0]
     assert len(load_examples(tmp_path / "MNIST", "train").labels) == 1437
     assert {path.name for path in (tmp_path / "MNIST/raw").iterdir()} == {
         "SHA256SUMS",

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from src.guard import guard
 from tests.faults.project import Project, is_gone, run_stage, shared, wait_for
 from tests.faults.test_resume import forget
 
@@ -24,7 +25,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory, reproduced: Project) -> Pr
     def build(path: Path) -> None:
         project = reproduced.copy(path)
         project.set(shards=SHARDS)
-        project.repro()
+        project.make()
         project.commit()
 
     return shared(tmp_path_factory, "sharded", build)
@@ -35,6 +36,20 @@ def project(sharded: Project, tmp_path: Path) -> Project:
     """To be trained again, from the start."""
     project = sharded.copy(tmp_path / "project")
     forget(project)
+    return project
+
+
+@pytest.fixture
+def held(toy: Project) -> Project:
+    """A toy project whose stage train would not end."""
+    toy.hold("train")
+    return toy
+
+
+@pytest.fixture
+def training(project: Project) -> Project:
+    """A project that would train for long."""
+    project.set(epochs=1000)
     return project
 
 
@@ -97,9 +112,10 @@ def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
         assert (project.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_row_72_the_second_process_ends_with_the_first(project: Project, number: int) -> None:
-    project.set(epochs=1000)
+def test_row_72_the_second_process_ends_with_the_first(request: pytest.FixtureRequest, kind: str, number: int) -> None:
+    project: Project = request.getfixturevalue(kind)
     (project.path / "plots/history.csv").unlink()
     leader = project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
     helper = helper_of(leader.pid)
@@ -119,6 +135,7 @@ def test_row_73_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
     lock = toy.path / "logs/train.lock"
     wait_for(lambda: lock.exists() and lock.read_text() == str(holder.pid), "the lock")
     monkeypatch.chdir(toy.path)
+    monkeypatch.setattr(guard, "LOCK_SECONDS", 0.5)
     for name, value in stray.items():
         monkeypatch.setenv(name, value)
     assert run_stage("train") == 1

@@ -67,13 +67,17 @@ def test_row_47_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> No
     assert problem.startswith("dvc.lock contradicts receipts/evaluate.json in src/evaluate:")
 
 
-def test_row_47_a_process_ends_at_once_when_its_stage_has_ended(project: Project) -> None:
+def add_to_fetch(project: Project, code: str) -> None:
+    """Let stage fetch run this when it is imported."""
+    replace_in(project.path / "stages/fetch.py", "\nSTAGE", f"\n{code}\nSTAGE")
+
+
+def test_row_47_a_process_ends_at_once_when_its_stage_has_ended(fetching: Project) -> None:
     # The interpreter would first call what libraries registered, which takes a second or two.
-    code = 'import atexit\natexit.register(Path("late").touch)\n'
-    replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\n{code}\nDATA_DIR")
-    done = project.stage("fetch")
+    add_to_fetch(fetching, 'import atexit\natexit.register(Path("late").touch)')
+    done = fetching.stage("fetch")
     assert done.returncode == 0, done.stderr
-    assert not (project.path / "late").exists()
+    assert not (fetching.path / "late").exists()
 
 
 def test_row_48_what_dvc_commit_locks_by_hand_is_void(
@@ -103,15 +107,16 @@ def test_a_receipt_that_is_none_proves_nothing(
 
 # Nobody declares the first; the second is a dependency of stage check alone.
 @pytest.mark.parametrize(("module", "path"), [("src.extra", "src/extra.py"), ("src.train", "src/train/__init__.py")])
-def test_row_49_a_file_that_is_imported_and_not_declared_is_named(project: Project, module: str, path: str) -> None:
-    (project.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
-    replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\nimport {module}\n\nDATA_DIR")
-    done = project.stage("fetch")
+def test_row_49_a_file_that_is_imported_and_not_declared_is_named(fetching: Project, module: str, path: str) -> None:
+    (fetching.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
+    add_to_fetch(fetching, f"import {module}")
+    done = fetching.stage("fetch")
     assert done.returncode == 1
     assert f"fetch: {path}: was imported but is not a dependency in dvc.yaml" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["the one of DVC", "python -m stages fetch", "python stages/__main__.py fetch"])
+# Stage check imports numpy and is the quickest that does.
+@pytest.mark.parametrize("command", ["the one of DVC", "python -m stages check", "python stages/__main__.py check"])
 def test_row_50_nothing_shadows_what_a_stage_imports(project: Project, command: str) -> None:
     evil = 'open("shadowed", "w")\nraise SystemExit(1)\n'
     foreign = project.path.parent / "foreign"
@@ -119,11 +124,11 @@ def test_row_50_nothing_shadows_what_a_stage_imports(project: Project, command: 
     for folder in (foreign, project.path):
         (folder / "numpy.py").write_text(evil)
     variables = {"PYTHONPATH": str(foreign), "PYTHONSAFEPATH": "1", "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
-    if command == "python -m stages fetch":
+    if command == "python -m stages check":
         # By hand, Python could not even find the package.
         del variables["PYTHONSAFEPATH"]
     by_dvc = command == "the one of DVC"
-    done = project.stage("fetch", **variables) if by_dvc else project.run(*command.split(), **variables)
+    done = project.stage("check", **variables) if by_dvc else project.run(*command.split(), **variables)
     assert done.returncode == 0, done.stderr
     assert not (project.path / "shadowed").exists()
 
@@ -194,40 +199,44 @@ def test_row_59_an_output_that_changes_before_the_receipt_is_written_is_named(
     assert (project.path / "receipts/evaluate.json").read_bytes() == receipt
 
 
-def test_row_59_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(project: Project) -> None:
+def test_row_59_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (project.path / "data/MNIST/raw/notes.txt").touch()
-    done = project.stage("fetch")
-    assert done.returncode == 1
-    assert "fetch: data/MNIST/raw/notes.txt: is not what the stage wrote" in done.stderr
+    monkeypatch.chdir(project.path)
+    assert run_stage("fetch") == 1
+    assert "fetch: data/MNIST/raw/notes.txt: is not what the stage wrote" in capsys.readouterr().err
 
 
 def add_and_remove(project: Project) -> str:
     """A module that exists only while the stage imports it."""
-    code = 'Path("src/fetch/brief.py").touch()\nimport src.fetch.brief\nPath("src/fetch/brief.py").unlink()\n'
-    replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\n{code}\nDATA_DIR")
+    add_to_fetch(
+        project, 'Path("src/fetch/brief.py").touch()\nimport src.fetch.brief\nPath("src/fetch/brief.py").unlink()'
+    )
     return "src/fetch/brief.py"
 
 
 def shadow(project: Project) -> str:
     """The same with a package that Python prefers to a declared module of the same name."""
-    package = "src/fetch/digits/__init__.py"
-    move = f'Path("{package}").parent.mkdir()\nPath("src/fetch/digits.py").replace("{package}")\n'
-    back = f'Path("{package}").replace("src/fetch/digits.py")\n'
-    code = f"{move}import src.fetch.digits\n{back}"
-    replace_in(project.path / "stages/fetch.py", "\nDATA_DIR", f"\n{code}\nDATA_DIR")
+    module, package = "src/fetch/plain.py", "src/fetch/plain/__init__.py"
+    (project.path / module).touch()
+    move = f'Path("{package}").parent.mkdir()\nPath("{module}").replace("{package}")'
+    add_to_fetch(project, f'{move}\nimport src.fetch.plain\nPath("{package}").replace("{module}")')
     return package
 
 
 def hide(project: Project) -> str:
     """A module that DVC never hashes."""
-    project.append(".dvcignore", "/src/fetch/digits.py\n")
-    return "src/fetch/digits.py"
+    (project.path / "src/fetch/hidden.py").touch()
+    project.append(".dvcignore", "/src/fetch/hidden.py\n")
+    add_to_fetch(project, "import src.fetch.hidden")
+    return "src/fetch/hidden.py"
 
 
 @pytest.mark.parametrize("act", [add_and_remove, shadow, hide])
-def test_row_60_code_that_was_not_hashed_is_named(project: Project, act: Callable[[Project], str]) -> None:
-    path = act(project)
-    done = project.stage("fetch")
+def test_row_60_code_that_was_not_hashed_is_named(fetching: Project, act: Callable[[Project], str]) -> None:
+    path = act(fetching)
+    done = fetching.stage("fetch")
     assert done.returncode == 1
     assert f"fetch: {path}: was imported but is not among the hashed inputs" in done.stderr
 

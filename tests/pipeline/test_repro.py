@@ -45,8 +45,10 @@ def test_a_changed_evaluation_reruns_evaluation_alone(project: Project) -> None:
 
 
 def test_running_all_stages_again_leaves_git_clean_in_another_folder(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    one_epoch: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # DVC ran them in processes of their own.
+    project = one_epoch.copy(tmp_path / "project")
     outs = [project.path / out for out in project.outs()]
     monkeypatch.chdir(project.path)
     for path in outs:
