@@ -29,7 +29,7 @@ def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
     try:
         text = path.read_text(encoding="utf-8")
         node = reader.compose(text)
-        content = reader.load(text)
+        content = None if node is None else reader.constructor.construct_document(node)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {restore}") from error
     # The reader lets through what int(), date() and recursion raise on values such as `!!int x` and 2026-02-30.

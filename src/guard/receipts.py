@@ -88,10 +88,11 @@ def imported_files(sources: Mapping[str, bytes]) -> set[Path]:
     Returns:
         Those files, and all others below the current directory except those of the Python that runs this.
     """
-    root, pythons = Path.cwd(), {Path(sys.prefix), Path(sys.base_prefix)}
-    loaded = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
-    others = {path for path in loaded if path.is_relative_to(root) and not any(map(path.is_relative_to, pythons))}
-    return {Path(name) for name in sources} | others
+    root, pythons = str(Path.cwd()), (sys.prefix, sys.base_prefix)
+    loaded = {file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    # Not paths as objects: there are thousands of modules.
+    others = {file for file in loaded if is_within(file, [root]) and not is_within(file, pythons)}
+    return {Path(name) for name in {*sources, *others}}
 
 
 def check_imports(declaration: Declaration, inputs: Inputs, imported: set[Path]) -> None:

@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from src.experiments.records import references
-from tests.experiments.test_sweep import processes, start_sweep, state, sweep_ok, write_spec
+from tests.experiments.conftest import working_tree, write_spec
+from tests.experiments.test_sweep import processes, start_sweep, sweep_ok
 from tests.faults.project import Project, wait_for
 
 EPOCHS = 20
@@ -51,7 +52,7 @@ def kill(what: str, sweep: int, worker: int) -> None:
 def test_row_68_a_killed_sweep_resumes_its_training_to_the_same_bytes(lab: Project, tmp_path: Path, what: str) -> None:
     whole = lab.copy(tmp_path / "whole")
     sweep_ok(whole, "--workers", "1")
-    before = state(lab)
+    before = working_tree(lab)
 
     process = start_sweep(lab, "--workers", "1")
     # The first has ended and the second is under way: nothing of the one is run again, and nothing of the other lost.
@@ -62,7 +63,7 @@ def test_row_68_a_killed_sweep_resumes_its_training_to_the_same_bytes(lab: Proje
     kill(what, process.pid, next(parent.pid for parent in training.parents() if "dvc" in parent.cmdline()))
     assert process.wait(60) == (1 if what == "worker" else -signal.SIGKILL), lab.output()
     wait_for(lambda: not processes(lab, "train") and not processes(lab, "dvc"), "the end of all processes")
-    assert state(lab) == before
+    assert working_tree(lab) == before
     kept, finished = references(lab.path), lab.git("for-each-ref", "refs/exps")
     assert list(kept) == [first]
 
