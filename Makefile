@@ -44,7 +44,7 @@ SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOT
 sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; SPEC=, WORKERS=, REMOTE=
 	@python -m src.experiments.sweep $(SPEC) $(SHARING)
 
-sweep-report: $(VENV)/installed ## what the sweep taught: a table here, a page in report/sweep.html
+sweep-report: $(VENV)/installed ## summarize the sweep: tables here, a page in report/sweep.html
 	@python -m src.experiments.summary $(SPEC)
 
 N ?= 5

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One of several workers of a sweep, on any machine: runs what is missing and pushes each result. Run it again to go on.
+# One of several workers of a sweep, on any machine: runs what is missing and pushes each result. Run it again to continue.
 #
 #   REPOSITORY=git@host:team/project.git SHARED=/shared/sweep cluster/worker.sh NUMBER [SPEC]
 #

@@ -1,1 +1,1 @@
-"""Many runs of the pipeline as DVC experiments: sweeps, seeds, and what they taught."""
+"""Many runs of the pipeline as DVC experiments: sweeps, seeds, and their results."""

@@ -1,4 +1,4 @@
-"""What the commands that run experiments have in common."""
+"""Shared by the commands that run experiments: their options, their errors, and running what is missing."""
 
 import argparse
 import os
@@ -9,43 +9,44 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from src.core.errors import UserError
-from src.experiments.git import forget_places, identity
+from src.experiments.git import forget_repository, identity
 from src.experiments.plan import Base, check_committed
 from src.experiments.progress import Progress
 from src.experiments.records import Run
 from src.experiments.remote import Remote
-from src.experiments.runner import Outcome, Runner, alone, missing
+from src.experiments.runner import LOGS, Outcome, Runner, missing
 from src.guard.advice import advice_on
 from src.guard.gpus import usable_gpus
+from src.guard.lock import locked
 from src.guard.signals import ending_on_signals
 from src.model.accelerator import CHOICE
+from src.model.processes import CPU_THREADS
 
-# Each training on a CPU computes with so many threads (src/model/determinism.py).
-CPU_THREADS = 2
-STOPPED = "stopped; run it again to go on where it was"
+STOPPED = "stopped; run it again to resume"
+LOCKED = "is running experiments in this clone; wait for it, or use another clone"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options that commands which run experiments have in common."""
+    """Add the options that these commands share."""
     parser.add_argument("--workers", type=int, help="experiments at once (the number of GPUs, else of pairs of cores)")
     parser.add_argument("--remote", help="a git remote to share the runs with other clones and push results to")
 
 
 def guarded(command: str, run: Callable[[], int]) -> int:
     """Run a command; expected errors are one line, and a signal ends it with what it has started."""
-    forget_places()
+    forget_repository()
     with ending_on_signals(f"{command}: {STOPPED}") as received:
         try:
             return run()
         except UserError as error:
-            return _say(f"{command}: {error}")
+            return _fail(f"{command}: {error}")
         except OSError as error:
             if not (advice := advice_on(error)):
                 raise
-            return _say(f"{command}: {advice}")
+            return _fail(f"{command}: {advice}")
         except SystemExit:
             if received:
-                _say(f"{command}: {STOPPED}")
+                _fail(f"{command}: {STOPPED}")
             raise
 
 
@@ -72,7 +73,7 @@ def run_missing(
         raise UserError(f"--workers: expected at least 1, got {workers}")
     check_committed(base)
     console = Console()
-    with alone(base.root):
+    with locked(base.root / LOGS / "lock", LOCKED):
         remote = Remote(base.root, remote_name, identity(base.root)) if remote_name else None
         left = missing(base, runs, remote)
         workers = min(workers, len(left))
@@ -97,16 +98,16 @@ def fitting_workers() -> int:
 
 def _conclude(outcome: Outcome, count: int, console: Console) -> int:
     lines = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
-    lines += [f"{name}: {others}; run this again to see that it ends" for name, others in outcome.elsewhere.items()]
+    lines += [f"{name}: {others}; run this again to check that it ends" for name, others in outcome.elsewhere.items()]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if outcome.failed:
         console.print(f"{len(outcome.failed)} of {count} failed; run this again to retry them")
     if outcome.stopped:
-        console.print(f"{outcome.stopped}; run this again to go on", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"{outcome.stopped}; run this again to continue", highlight=False, soft_wrap=True, markup=False)
     return 1 if outcome.failed or outcome.stopped else 0
 
 
-def _say(line: str) -> int:
+def _fail(line: str) -> int:
     print(line, file=sys.stderr)
     return 1

@@ -1,4 +1,4 @@
-"""What each param did to the validation accuracy, averaged over all that the other params did."""
+"""The effect of each param on the validation accuracy, averaged over the values of the others."""
 
 import math
 import statistics

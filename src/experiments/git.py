@@ -12,7 +12,7 @@ from src.core.errors import UserError
 TIMEOUT_SECONDS = 120
 IDENTITIES = ("AUTHOR", "COMMITTER")
 # Git sets these for its hooks and for `git rebase --exec`. In a copy they would lead git back to the user's repository.
-PLACES = (
+REPOSITORY_VARIABLES = (
     "GIT_DIR",
     "GIT_COMMON_DIR",
     "GIT_WORK_TREE",
@@ -61,9 +61,9 @@ def git(root: Path, *words: str, env: Mapping[str, str] | None = None, stdin: st
     return done.stdout.removesuffix("\n")
 
 
-def forget_places() -> None:
-    """Let git find the repository of each command by its folder, in this process and those that it starts."""
-    for name in PLACES:
+def forget_repository() -> None:
+    """Unset these variables for this process and those that it starts: git then goes by the folder."""
+    for name in REPOSITORY_VARIABLES:
         os.environ.pop(name, None)
 
 
@@ -76,13 +76,13 @@ def identity(root: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for role in IDENTITIES:
         try:
-            told = git(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT")
+            ident = git(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT")
         except GitError as error:
             raise UserError(
                 "git does not know who you are, and experiments are commits; run "
                 '`git config --global user.name "Your Name"` and `git config --global user.email you@example.org`'
             ) from error
-        match = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d+", told)
-        assert match, told
+        match = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d+", ident)
+        assert match, ident
         found |= {f"GIT_{role}_NAME": match[1], f"GIT_{role}_EMAIL": match[2]}
     return found

@@ -19,7 +19,7 @@ from src.report.snapshot import Snapshot
 
 HASH_DIGITS = 12
 NAME = re.compile(rf"run-[0-9a-f]{{{HASH_DIGITS}}}")
-LARGEST = 100_000  # bytes of params.yaml or a receipt
+MAX_BYTES = 100_000  # bytes of params.yaml or a receipt
 # Hash of each dependency that is code, by stage and path.
 Code = Mapping[str, Mapping[str, str]]
 
@@ -59,7 +59,7 @@ def params_of(snapshot: Snapshot) -> Params:
         UserError: If it is missing or not valid.
     """
     where = f"{PARAMS_FILE} of {snapshot.name}"
-    content = parse_yaml(snapshot.read(PARAMS_FILE, LARGEST) or b"", where)
+    content = parse_yaml(snapshot.read(PARAMS_FILE, MAX_BYTES) or b"", where)
     if not isinstance(content, dict):
         raise UserError(f"{where}: expected one `key: value` per line")
     return check_params(content, where)
@@ -84,7 +84,7 @@ def check_name(name: str, snapshot: Snapshot, params: Params, code: Code) -> dic
     for stage, hashes in code.items():
         path = receipt_path(stage)
         try:
-            receipt = parse_receipt((snapshot.read(path, LARGEST) or b"").decode())
+            receipt = parse_receipt((snapshot.read(path, MAX_BYTES) or b"").decode())
         except ValueError as error:
             raise UserError(f"{path} of {name}: is not a receipt ({error})") from error
         wrong = [file for file, oid in hashes.items() if receipt["deps"].get(file) != oid]

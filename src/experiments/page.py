@@ -1,4 +1,4 @@
-"""What a sweep taught, as one HTML file that needs nothing else."""
+"""The results of a sweep as one self-contained HTML file."""
 
 import base64
 import html

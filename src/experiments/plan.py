@@ -1,4 +1,4 @@
-"""Which experiments a commit is to have, and whether it is ready to run them."""
+"""The experiments that a commit should have, and whether it is ready to run them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -61,7 +61,7 @@ class Progress:
         self._end(run, f"[red]failed[/red]: {escape(reason)}")
 
     def skip(self, run: Run, reason: str) -> None:
-        """A run is somebody else's."""
+        """Another clone has the run."""
         self.epochs -= run.params.epochs
         self._end(run, escape(reason), epochs=0)
 
@@ -108,7 +108,7 @@ class Progress:
 
 
 def epochs_done(copy: Path) -> int:
-    """Epochs that the training in a copy has behind it; before it starts, the history is that of the commit."""
+    """Epochs that the training in a copy has finished; until it starts, the history is the commit's."""
     try:
         if not (copy / STARTED).exists():
             return 0

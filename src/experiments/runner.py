@@ -1,13 +1,11 @@
 """Runs experiments side by side, each in a copy of the repository."""
 
-import fcntl
 import os
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -209,29 +207,6 @@ def environment(root: Path, workers: int) -> dict[str, str]:
     # Threads that wait for each other by spinning would take the cores from the other trainings.
     patience = {"OMP_WAIT_POLICY": "PASSIVE"} if workers > 1 else {}
     return {**identity(root), **patience, "PATH": path}
-
-
-@contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Hold the lock of this clone's sweep; the kernel releases it when the process ends, however it ends.
-
-    Raises:
-        UserError: If another process holds it.
-    """
-    path = root / LOGS / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UserError(
-                f"process {file.read()} is running experiments in this clone; wait for it, or use another clone"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def missing(base: Base, runs: Sequence[Run], remote: Remote | None) -> list[Run]:

@@ -1,4 +1,4 @@
-"""What a sweep taught: a table here, the same with a picture in report/sweep.html and report/sweep.png.
+"""The results of a sweep: tables in the terminal, the same with a picture in report/sweep.html and report/sweep.png.
 
 Read from the experiments in this clone; `dvc exp pull REMOTE` brings those of others.
 """
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def summarise(
     sweep: Sweep, results: Sequence[Result], settings: Sequence[Setting], planned: int, problems: Sequence[str]
 ) -> Summary:
-    """Say what the runs show.
+    """Describe what the runs show.
 
     Args:
         sweep: What was asked for.
@@ -82,15 +82,15 @@ def _best(sweep: Sweep, settings: Sequence[Setting]) -> list[str]:
     values = ", ".join(f"{name}={best.params[name]}" for name in compared(sweep)) or "the only setting"
     return [
         f"Best by validation: {values}: {SCORE} {best.score:.4f}{seeds}; `dvc exp apply {best.results[0].run.name}`.",
-        f"Its {TEST_SCORE} is {best.test_score:.4f}, which played no part in the choice. Its {SCORE} did, so that is "
-        "higher than the setting deserves, the more so the more settings were tried.",
+        f"Its {TEST_SCORE} is {best.test_score:.4f}, which played no part in the choice. Its {SCORE} did, so it is "
+        "optimistic, the more so the more settings were tried.",
     ]
 
 
 def _chance(settings: Sequence[Setting]) -> list[str]:
     noise = seed_deviation(settings)
     if noise is None:
-        return ["No setting was run with several seeds, so nothing tells how much of a difference is chance."]
+        return ["No setting was run with several seeds, so it is not known how much of a difference is chance."]
     others = len(as_good(settings))
     return [
         f"Seeds alone change {SCORE} by {noise[0]:.4f} (standard deviation, {noise[1]} degrees of freedom): "

@@ -1,6 +1,6 @@
 """Run the experiments of a sweep that are missing: `python -m src.experiments.sweep sweep.yaml`.
 
-Run it again to go on after an interruption, to retry what failed, or after adding values to the spec.
+Run it again to continue after an interruption, to retry what failed, or after adding values to the spec.
 """
 
 import argparse

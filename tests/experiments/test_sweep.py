@@ -277,7 +277,7 @@ def test_a_remote_that_vanishes_ends_no_run_under_way(lab: Project, tmp_path: Pa
     assert "seed=15: failed: is done, but could not be pushed" in lab.output()
     # That it failed after all makes no third.
     assert lab.output().count("\n2/3 ") == 2
-    assert "runs not begun: 1; run this again to go on" in lab.output()
+    assert "runs not begun: 1; run this again to continue" in lab.output()
     assert len(references(lab.path)) == 1
     (tmp_path / "gone").rename(remote)
     assert "3 runs: 1 exist, 2 to run" in sweep(lab, "--remote", str(remote)).stdout
