@@ -1,4 +1,4 @@
-"""Read inputs so that a stage's guard can check what was read."""
+"""Reads inputs so that a stage's guard can check what was read."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Note what a stage writes, so that its guard can check the outputs."""
+"""Notes what a stage writes, so that its guard can check the outputs."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping

@@ -1,8 +1,8 @@
 """Runs a stage so that dvc.lock records what actually ran.
 
-Only one process at a time runs a stage, with the helpers that it or a launcher has started. It ends when the `dvc` that
-started it ends, and never succeeds after a signal. It fails if its inputs changed while it ran, because DVC hashes them
-only after the command has ended.
+Only one process at a time runs a stage, together with those that it or a launcher has started. It ends when the `dvc`
+that started it ends, and never succeeds after a signal. It fails if its inputs changed while it ran, because DVC hashes
+them only after the command has ended.
 """
 
 import os
@@ -17,8 +17,8 @@ from src.core.run import Facts, Run
 from src.core.writing import noting_writes
 from src.guard.advice import advice_on
 from src.guard.environment import forget_ranks, sanitize, take_gpus
-from src.guard.helpers import other_processes
 from src.guard.inputs import check_unchanged, declared_stages, read_inputs
+from src.guard.launcher import other_processes
 from src.guard.lock import locked
 from src.guard.machine import machine
 from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a file of the branch, in words."""
+"""Pydantic's findings about a file of the branch, as text."""
 
 from pydantic import ValidationError
 

@@ -110,7 +110,7 @@ class Classifier(LightningModule):
         self._log_scores(self.val_scores, "val_")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is no weight."""
+        """Add whether steps ran as CUDA graphs."""
         checkpoint["captured"] = self.captured
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

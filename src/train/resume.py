@@ -21,7 +21,7 @@ def run_identity(origin: Mapping[str, str], schedule: str, facts: Mapping[str, o
 
 
 def checkpoint_to_resume(checkpoints: Checkpoints, epochs: int) -> Path | None:
-    """The checkpoint from which a run of `epochs` resumes, or None; says so on the terminal."""
+    """The checkpoint from which a run of `epochs` resumes, or None; prints which."""
     try:
         done = checkpoints.find(epochs)
     except DamagedError as error:

@@ -1,4 +1,4 @@
-"""Stops training that has diverged, and says why."""
+"""Stops training that has diverged, with the reason."""
 
 import math
 

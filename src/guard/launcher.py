@@ -1,4 +1,4 @@
-"""The other processes of a stage that runs in several: started, watched and ended with it."""
+"""Starts, watches and ends the other processes of a stage that runs in several."""
 
 import os
 import signal
