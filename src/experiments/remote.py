@@ -139,8 +139,9 @@ class Remote:
     def _make_claim(self) -> str:
         tree = git(self.root, "mktree")
         message = f"{self.owner} on {platform.node()}"
-        # A date of its own makes each commit another one, whoever makes it.
-        return git(self.root, "commit-tree", tree, "-m", message, env=self.identity)
+        # A date of its own makes each commit another one; that of the environment, if it has one, would not be now.
+        now = {"GIT_COMMITTER_DATE": f"{int(time.time())} +0000"}
+        return git(self.root, "commit-tree", tree, "-m", message, env={**now, **self.identity})
 
     def _push_claim(self, name: str, expected: str, commit: str) -> None:
         """Push a claim if the remote still has the expected one; empty: none."""

@@ -59,12 +59,14 @@ def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{lab.env['PATH']}",
     }
     task = Project(tmp_path / "shared/clones/3")
-    first = lab.start("bash", str(SLURM), **env)
-    wait_for(lambda: processes(task, "train"), "a training")
-    os.kill(first.pid, signal.SIGUSR1)
-    assert first.wait(60) == 0, lab.output()
+    # Cancelled, then at its time limit. When the script ends, SLURM kills what is left.
+    for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGUSR1, 0)):
+        first = lab.start("bash", str(SLURM), **env)
+        wait_for(lambda: processes(task, "train"), "a training")
+        os.kill(first.pid, number)
+        assert first.wait(60) == code, lab.output()
+        assert not processes(task, "train")
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
-    assert not processes(task, "train")
     assert len(pushed(remote)) == 1  # its claim
     hold.unlink()
     again = lab.run("bash", str(SLURM), **env)

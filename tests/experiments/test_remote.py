@@ -84,6 +84,15 @@ def test_a_renewed_claim_stays_alive(server: Path, monkeypatch: pytest.MonkeyPat
     assert claims(server) == []
 
 
+def test_a_claim_is_as_old_as_it_is_whatever_the_environment_says(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2020-01-01T00:00:00Z")
+    a, b = connect(server, "a"), connect(server, "b")
+    assert a.claim("run-1") == ""
+    assert b.claim("run-1") == f"is being run on {module.platform.node()}"
+
+
 def test_a_claim_that_was_taken_over_leaves_the_others_alive(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = connect(server, "a"), connect(server, "b")
     monkeypatch.setattr(module, "RENEW_SECONDS", 0)
