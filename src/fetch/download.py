@@ -1,6 +1,8 @@
 """Downloads the four MNIST files from the first mirror that delivers them intact."""
 
+import errno
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +28,8 @@ SHA256 = {
 }
 TIMEOUT_SECONDS = 20.0
 RETRIES = 1
+# No other mirror helps against these.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def download(
@@ -48,6 +52,7 @@ def download(
 
     Raises:
         UserError: If a file cannot be downloaded; the message gives each mirror's cause and the offline alternatives.
+        OSError: If the disk of the folder is full or read-only.
     """
     # pooch reports every retry at INFO; the progress bar and the final error are enough.
     pooch.get_logger().setLevel(logging.WARNING)
@@ -57,6 +62,9 @@ def download(
             _download_from(mirror, folder, sha256, timeout_seconds, retries)
             return
         except (OSError, ValueError, requests.RequestException) as error:
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                # The system's error does not name the file.
+                raise OSError(error.errno, error.strerror, os.fspath(folder)) from error
             causes.append(f"{mirror} ({_cause(error)})")
     raise UserError(
         f"MNIST could not be downloaded from any mirror: {'; '.join(causes)}. Without network: set MNIST_MIRROR to a "

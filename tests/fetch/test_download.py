@@ -1,4 +1,5 @@
 import hashlib
+import resource
 import socket
 import struct
 import threading
@@ -266,3 +267,16 @@ def test_a_damaged_folder_is_left_for_the_next_mirror(tmp_path: Path, folder: Pa
 def test_a_scheme_that_nobody_speaks_is_left_for_the_next_mirror(tmp_path: Path, folder: Path) -> None:
     fetch(folder, "gopher://127.0.0.1/mnist", str(mirror_folder(tmp_path / "mirror")))
     assert_whole(folder)
+
+
+def test_a_full_disk_is_no_fault_of_a_mirror(serve: Serve, folder: Path) -> None:
+    first, second = serve(intact), serve(intact)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match=f"File too large: '{folder}'"):
+            download(folder, [first.url, second.url], HASHES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert second.requested == []
+    assert not folder.exists() or list(folder.iterdir()) == []
