@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: $(VENV)/installed ## fetch, train and evaluate whatever is out of date
+repro: $(VENV)/installed ## fetch, train and evaluate what is out of date
 	@echo "make: dvc repro runs what is out of date: check, fetch, train, evaluate"
 	dvc repro
 
@@ -98,7 +98,7 @@ clean: ## remove the environment and tool caches, but not data, models, checkpoi
 	@if [ -d logs/checkpoints ]; then echo "kept: logs/checkpoints, from which interrupted training resumes"; fi
 
 $(VENV)/installed: requirements.lock
-# Light, and enough for the report alone; beside the whole environment it adds one package.
+# Light, and enough for the report alone; next to the whole environment it adds one package.
 $(VENV)/installed-report: requirements-report.lock
 $(VENV)/installed-onnx: requirements-onnx.lock
 $(VENV)/installed-remotes: requirements-remotes.lock

@@ -97,7 +97,7 @@ class Remote:
                 if not expected and attempt == ATTEMPTS - 1:
                     # Nobody holds it: the remote takes no claims, because a hook or a rule of its server forbids them.
                     raise
-                # Refused although nobody holds it: somebody else was pushing at the same moment.
+                # Refused although no clone holds it: another one was pushing at the same moment.
                 time.sleep(random.uniform(0, 0.2 * 2**attempt))
                 continue
             self._held[name] = commit

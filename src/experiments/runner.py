@@ -165,7 +165,7 @@ class Runner:
         self.jobs.append(job)
 
     def _pushed(self, job: Job, result: Result) -> None:
-        """See whether the remote has it, whatever the push said: another clone may have been there first."""
+        """Check whether the remote has it, even if the push failed: another clone may have pushed it first."""
         assert self.remote
         try:
             stored = self.remote.commit(self.base.reference(job.run.name))

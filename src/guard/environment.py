@@ -12,8 +12,8 @@ from src.model.processes import Processes
 FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE")
 # The stages that compute with torch.
 COMPUTING = ("train", "evaluate")
-# Set by whatever started a process as one of several. Without a launcher's own mark, they are left over from something
-# else, and libraries would wait for processes that nobody starts.
+# Launchers set these for each of several processes. Without a launcher's own mark, they are left over from something
+# else, and libraries would wait for processes that are never started.
 RANKS = (
     "RANK",
     "LOCAL_RANK",

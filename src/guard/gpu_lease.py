@@ -66,7 +66,7 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        # Not truncated if another process creates it meanwhile; readable for all users, whatever the umask is.
+        # Not truncated if another process creates it meanwhile; readable for all users, regardless of the umask.
         file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         os.fchmod(file, 0o644)
         return file

@@ -138,7 +138,7 @@ def _check_sources(sources: Mapping[str, bytes]) -> None:
 
 def _fail(line: str, code: object = 1) -> int:
     """Print why; returns the exit code, which is never 0."""
-    # If the terminal is closed, nobody can read it.
+    # The terminal may be closed.
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
     return code if isinstance(code, int) and code else 1

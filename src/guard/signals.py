@@ -1,4 +1,4 @@
-"""A signal ends a stage, whatever its main thread is doing, and never with success."""
+"""Makes a signal end a stage, even one that is busy inside a library, and never with success."""
 
 import os
 import signal

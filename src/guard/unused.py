@@ -1,4 +1,4 @@
-"""Hides installed packages that a stage does not use, and that a library would import wherever it finds them."""
+"""Hides installed packages that a stage does not use, and that its libraries would import if they were there."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
 from types import ModuleType
 
-# torchmetrics imports scipy and torchvision wherever it finds them, for metrics of sound and of image quality, and
+# torchmetrics imports scipy and torchvision if they are installed, for metrics of sound and of image quality, and
 # scikit-learn imports pandas. Hiding them saves a fifth of the trainer's start; benchmarks/history.md has the figures.
 UNUSED = {"train": ("scipy", "torchvision"), "evaluate": ("pandas",)}
 

@@ -20,7 +20,7 @@ def scoring_stages(base: Revision, head: Revision, policy: Policy) -> dict[str, 
 
 
 def gating_reasons(base: Revision, head: Revision, policy: Policy) -> list[Reason]:
-    """Files with gating metrics that no recorded run of their stage made: anybody could have written them."""
+    """Files with gating metrics that no recorded run of their stage made: they may have been written by hand."""
     reasons = []
     for file, stage in scoring_stages(base, head, policy).items():
         locked = head.pipeline.locked.get(stage or "")

@@ -49,7 +49,7 @@ def compare_definitions(base: Revision, head: Revision) -> list[Change]:
 
 
 def definition_reasons(changes: list[Change]) -> list[Reason]:
-    """One reason for each stage or file: somebody has to read what loosens a definition."""
+    """One reason for each stage or file: a reviewer has to read what loosens a definition."""
     return [
         _reason(subject, [change for change in changes if change.subject == subject])
         for subject in dict.fromkeys(change.subject for change in changes)

@@ -18,7 +18,7 @@ class Seeds:
     """The seed measurements of both recipes.
 
     Attributes:
-        old: The measurement for the base's data and recipe, or None if nobody measured them.
+        old: The measurement for the base's data and recipe, or None if they were not measured.
         new: The measurement for the head's, or None.
     """
 

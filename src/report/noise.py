@@ -112,7 +112,7 @@ def _impossible(found: Measurement) -> str:
         return f"expected {name} and one more wrong_in than there are seeds"
     if images < 2:
         return "wrong_in: expected the counts of at least 2 test images"
-    # The accuracies of the seeds differ most if the same seeds are wrong wherever any is.
+    # The accuracies of the seeds differ most if the same seeds get every such image wrong.
     errors = [sum(found.wrong_in[wrong:]) / images for wrong in range(1, seeds + 1)]
     spread = found.metrics[file][name]
     if abs(1 - statistics.mean(errors) - spread.mean) > ROUNDING or spread.std > statistics.stdev(errors) + ROUNDING:

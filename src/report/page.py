@@ -39,7 +39,7 @@ MAX_TILE_BYTES = 2_000_000
 TILE_PIXELS, COLUMNS, MAX_TILES, ZOOM = 28, 20, 1000, 2
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-# The policy forbids every request, whatever the page holds; Vega compiles its expressions, hence unsafe-eval.
+# The policy forbids every request, regardless of the page's content; Vega compiles its expressions, hence unsafe-eval.
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -39,7 +39,7 @@ class Rule(BaseModel):
         return self.tolerated if isinstance(self.tolerated, float) else abs(old) * (_share(self.tolerated) or 0.0)
 
     def exceeds(self, old: float, new: float, allowed: float) -> bool:
-        """Whether the loss is larger than allowed; an equal loss is not, whatever the rounding of floats."""
+        """Whether the loss is larger than allowed; an equal loss is not, up to the rounding of floats."""
         loss = self.loss(old, new)
         return loss > allowed and not math.isclose(loss, allowed, rel_tol=1e-9)
 

@@ -125,10 +125,10 @@ class Checkpoints(Checkpoint):
 
 
 def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
-    """Delete the oldest files beside one's own until both limits are met.
+    """Delete the oldest files in a run's folder until both limits are met.
 
     Args:
-        own: This file stays, however large it is, and however old if the clock was set back.
+        own: The run's own file stays, however large it is, and however old if the clock was set back.
         max_files: Limit to the number of files, at least 1.
         max_bytes: Limit to the size of all files together.
     """

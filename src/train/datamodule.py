@@ -15,7 +15,7 @@ from src.train.augmentation import Augmentation
 from src.train.batches import BatchLoader, DeviceExamples, in_order, shuffled
 
 # How many batches Lightning passes per call, which are one CUDA graph. A call costs about half a millisecond: little
-# beside sixteen steps on a CPU, and hidden behind them on a GPU. Results do not depend on the number.
+# compared with sixteen steps on a CPU, and hidden behind them on a GPU. Results do not depend on the number.
 BATCHES_PER_CALL = 16
 VAL_BATCH_SIZE = 1000
 

@@ -16,7 +16,7 @@ def capture_cuda_graph(function: Callable[[], T]) -> tuple[Callable[[], None], T
 
     Args:
         function: Always does the same operations on the same memory and never waits for the device. It is called twice:
-            to warm up, which changes whatever it changes, and to record.
+            to warm up, with all its effects, and to record.
 
     Returns:
         Replay, and the function's output; each replay overwrites it.
