@@ -12,6 +12,7 @@ import pytest
 from src.fetch.digits import digits_as_mnist
 from src.guard.preflight import CLASS_COUNTS
 from src.model.params import load_params
+from tests import STAGE_THREADS
 from tests.conftest import said
 from tests.faults.project import Project, run_stage
 
@@ -260,7 +261,14 @@ def test_row_58_a_linked_folder_of_outputs_loses_nothing(project: Project, name:
     assert_refused(project, before, lock, project.dvc("repro"))
 
 
-def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(project: Project) -> None:
+def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.set(epochs=1)
+    project.edit("src/model/processes.py", "CPU_THREADS = 1", f"CPU_THREADS = {STAGE_THREADS}")
+    monkeypatch.setattr("src.model.determinism.CPU_THREADS", STAGE_THREADS)
+    monkeypatch.chdir(project.path)
+    assert run_stage("train") == 0
     before = project.results()
     settings = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}
     done = project.run("taskset", "--cpu-list", "0", "python", "-I", "stages/__main__.py", "train", **settings)

@@ -10,6 +10,7 @@ from src.audit.differences import compare_metrics, machine_differences
 from src.audit.results import Results, read_results
 from src.core.errors import UserError
 from src.core.files import md5
+from src.model.processes import CPU_THREADS
 from src.report.noise import NOISE, Measurement, format_noise, measure_noise
 from src.report.policy import Policy
 from tests.faults.project import Project
@@ -43,7 +44,7 @@ def test_each_difference_of_versions_and_machines_is_named(name: str) -> None:
 
 def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:
     made_with = read_results(project.path).made_with
-    assert made_with["train: threads"] == 2
+    assert made_with["train: threads"] == CPU_THREADS
     assert made_with["evaluate: scikit-learn"]
     assert "fetch: cpu" not in made_with
 
@@ -106,7 +107,7 @@ def tamper(project: Project) -> None:
 def other_threads(project: Project) -> None:
     for stage in ("train", "evaluate"):
         receipt = project.path / f"receipts/{stage}.json"
-        receipt.write_text(receipt.read_text().replace('"threads": 2', '"threads": 3'))
+        receipt.write_text(receipt.read_text().replace('"threads": 1', '"threads": 3'))
         rehash(project, f"receipts/{stage}.json", md5(receipt))
 
 
@@ -144,5 +145,5 @@ def test_another_output_of_another_machine_passes_within_the_seed_noise(project:
     done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == 0
     assert differing(done.stdout) == [METRICS]
-    assert "train: threads: 3 before, 2 now" in done.stdout
+    assert "train: threads: 3 before, 1 now" in done.stdout
     assert "within what another seed changes" in done.stdout

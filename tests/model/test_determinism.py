@@ -1,14 +1,17 @@
 import pytest
 import torch
 
-from src.model.determinism import CPU_THREADS, configure_determinism
+from src.model import determinism
+from src.model.determinism import configure_determinism
+from tests import STAGE_THREADS
 
 
-def test_the_number_of_threads_is_the_same_on_every_machine() -> None:
+def test_the_number_of_threads_is_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(determinism, "CPU_THREADS", STAGE_THREADS)
     for threads in (1, 3):
         torch.set_num_threads(threads)
         configure_determinism()
-        assert torch.get_num_threads() == CPU_THREADS == 2
+        assert torch.get_num_threads() == STAGE_THREADS == 2
 
 
 @pytest.mark.parametrize("tf32", [True, False])
