@@ -19,7 +19,12 @@ from typing import IO, Any
 from unittest.mock import patch
 
 import dvc.cli.parser
-import dvc.repo
+
+# The commands import these when they run. Imported here, they are there for every fork.
+import dvc.repo.experiments.queue.celery
+import dvc.repo.graph
+import dvc.repo.plots
+import dvc.utils.strictyaml
 import psutil
 import pytest
 from ruamel.yaml import YAML

@@ -77,10 +77,10 @@ def test_a_file_where_a_folder_must_be_is_named(project: Project) -> None:
     assert done.stderr.startswith("check: logs: File exists; a folder must be there")
 
 
-def test_row_65_closed_streams_hinder_no_stage(project: Project) -> None:
-    done = project.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
+def test_row_65_closed_streams_hinder_no_stage(fetching: Project) -> None:
+    done = fetching.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
     assert done.returncode == 0
-    assert (project.path / "logs/fetch.lock").read_text().isdecimal()
+    assert (fetching.path / "logs/fetch.lock").read_text().isdecimal()
 
 
 def test_row_65_what_a_terminal_cannot_show_is_printed_nevertheless(project: Project) -> None:
