@@ -18,13 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 from unittest.mock import patch
 
-import dvc.cli.parser
-
-# The commands import these when they run. Imported here, they are there for every fork.
-import dvc.repo.experiments.queue.celery
-import dvc.repo.graph
-import dvc.repo.plots
-import dvc.utils.strictyaml
+import dvc.cli
 import psutil
 import pytest
 from ruamel.yaml import YAML
@@ -57,6 +51,9 @@ ENVIRONMENT = {
     for name, value in os.environ.items()
     if name not in SET_BY_TRAINING and not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
 }
+# dvc imports these when it runs a command; what is there already, no fork imports again.
+for module in ("cli.parser", "repo.experiments.queue.celery", "repo.graph", "repo.plots", "utils.strictyaml"):
+    import_module(f"dvc.{module}")
 # Seconds after which something that does not happen counts as not happening.
 DEADLINE = 60.0
 

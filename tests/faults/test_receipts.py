@@ -5,6 +5,7 @@ import py_compile
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -247,3 +248,14 @@ def test_row_60_code_of_the_project_counts_inside_a_virtual_environment_too(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path.parent))
     assert imported_files({f"{tmp_path}/src/model.py": b""}) == {tmp_path / "src/model.py"}
+
+
+def test_row_60_what_python_imported_from_the_project_by_itself_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "prefix", f"{tmp_path}/.venv")
+    for name in ("extra.so", ".venv/package.py"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        monkeypatch.setattr(sys.modules[name], "__file__", f"{tmp_path}/{name}", raising=False)
+    assert imported_files({}) == {tmp_path / "extra.so"}
