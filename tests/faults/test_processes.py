@@ -116,10 +116,14 @@ def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_row_72_the_second_process_ends_with_the_first(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
-    (project.path / "plots/history.csv").unlink()
+    history = project.path / "plots/history.csv"
+    history.unlink()
     leader = project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
     helper = helper_of(leader.pid)
-    wait_for((project.path / "plots/history.csv").exists, "the first epoch")
+    wait_for(history.exists, "the first epoch")
+    # Until both are at work: the second epoch follows when both have done the first; of a toy, each process writes it.
+    first = history.stat().st_ino
+    wait_for(lambda: history.stat().st_ino != first, "the second process")
     leader.send_signal(number)
     assert leader.wait(20) in (-number, 128 + number)
     wait_for(lambda: is_gone(helper), "the end of the second process", seconds=5)
