@@ -5,6 +5,7 @@ import multiprocessing
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,9 @@ def test_row_26_a_killed_download_leaves_no_output(stalling_mirror: str, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def fetch_often(folder: Path) -> None:
+def fetch_often(folder: Path, together: Barrier) -> None:
     for _ in range(10):
+        together.wait(10)
         fetch("digits", folder)
 
 
@@ -71,7 +73,8 @@ def test_row_27_of_two_fetches_at_once_both_are_right(tmp_path: Path, monkeypatc
     # Scaling the images takes longer than writing them.
     scaled = digits.digits_as_mnist()
     monkeypatch.setattr(digits, "digits_as_mnist", lambda: scaled)
-    both = [FORK.Process(target=fetch_often, args=(tmp_path / "MNIST",)) for _ in range(2)]
+    together = FORK.Barrier(2)
+    both = [FORK.Process(target=fetch_often, args=(tmp_path / "MNIST", together)) for _ in range(2)]
     for process in both:
         process.start()
     for process in both:
