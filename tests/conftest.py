@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from src.core.dataset import FILES, Examples, raw_folder, write_manifest
+from src.core.dataset import FILES, Examples, load_examples, raw_folder, write_manifest
 from src.core.idx import write_idx
 from src.guard.driver import LIBCUDA
 from src.guard.gpus import LIBNVML
@@ -68,6 +68,17 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     data_dir = tmp_path_factory.mktemp("digits") / "MNIST"
     fetch("digits", data_dir)
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first of the digits, for trainings that need not learn: 275 images to train."""
+    data_dir = tmp_path_factory.mktemp("few") / "MNIST"
+    train, test = (load_examples(digits_dir, split) for split in ("train", "test"))
+    write_dataset(
+        data_dir, Examples(train.images[:305], train.labels[:305]), Examples(test.images[:50], test.labels[:50])
+    )
     return data_dir
 
 

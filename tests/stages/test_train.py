@@ -77,12 +77,12 @@ def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params:
 
 
 def test_the_same_bytes_come_again_whatever_the_global_random_state(
-    params: Params, digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two threads, as a stage has: they may not add in the order in which they end.
     monkeypatch.setattr(determinism, "CPU_THREADS", STAGE_THREADS)
     for name in ("a", "b"):
-        train(params, digits_dir, outputs_in(tmp_path / name), accelerator="cpu")
+        train(params, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
         np.random.seed(123)
         torch.manual_seed(123)
     assert torch.get_num_threads() == STAGE_THREADS
@@ -111,7 +111,7 @@ def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: 
 
 
 def test_each_hyperparameter_arrives_where_it_belongs(
-    params: Params, digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Classifier] = []
 
@@ -122,7 +122,7 @@ def test_each_hyperparameter_arrives_where_it_belongs(
 
     monkeypatch.setattr(stages.train, "Classifier", Kept)
     values = {"weight_decay": 0.01, "label_smoothing": 0.2, "ema": 0.3, "precision": "bf16"}
-    train(params.model_copy(update={"epochs": 1} | values), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    train(params.model_copy(update={"epochs": 1} | values), few_digits, outputs_in(tmp_path), accelerator="cpu")
     assert {name: getattr(made[0], name) for name in values} == values
     assert made[0].configure_optimizers().param_groups[0]["weight_decay"] == 0.01
 
@@ -197,15 +197,15 @@ def test_a_gpu_learns_the_same(
 
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def test_a_resumed_training_gives_the_same_bytes(
-    params: Params, digits_dir: Path, tmp_path: Path, accelerator: str
+    params: Params, few_digits: Path, tmp_path: Path, accelerator: str
 ) -> None:
     constant = params.model_copy(update={"schedule": "constant"})
     first, resumed, whole = (outputs_in(tmp_path / name) for name in ("first", "resumed", "whole"))
     for epochs, outputs in (1, first), (2, resumed):
         checkpoints = Checkpoints(tmp_path / "checkpoints", {})
-        train(constant.model_copy(update={"epochs": epochs}), digits_dir, outputs, accelerator, checkpoints)
-    again = train(constant.model_copy(update={"epochs": 2}), digits_dir, resumed, accelerator, checkpoints)
-    at_once = train(constant.model_copy(update={"epochs": 2}), digits_dir, whole, accelerator)
+        train(constant.model_copy(update={"epochs": epochs}), few_digits, outputs, accelerator, checkpoints)
+    again = train(constant.model_copy(update={"epochs": 2}), few_digits, resumed, accelerator, checkpoints)
+    at_once = train(constant.model_copy(update={"epochs": 2}), few_digits, whole, accelerator)
     assert again.machine == at_once.machine
     assert read_all(resumed) == read_all(whole)
     assert read_all(first) != read_all(whole)
