@@ -59,7 +59,7 @@ report: $(VENV)/installed-report ## compare the working tree with another revisi
 	@python -m src.report "$$BASE"
 
 test: $(VENV)/installed-dev ## run the tests
-	python -m pytest -n 2 -m "not slow" --durations=10
+	python -m pytest -n 3 -m "not slow" --durations=10
 
 test-slow: $(VENV)/installed-dev ## run the tests that take minutes, mounts or many kills
 	python -m pytest -n 2 -m slow

@@ -6,6 +6,7 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from tests.faults.project import Project
 
 REPOSITORY = Path(__file__).parents[1]
+
+# Tests copy whole projects. A file system in memory takes half the system time of a disk; it must have room (in GB) and
+# be allowed to hold programs.
+MEMORY, ROOM = Path("/dev/shm"), 2
+with suppress(FileNotFoundError):
+    if shutil.disk_usage(MEMORY).free > ROOM * 1e9 and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 # Imports leave no garbage to look for.
 gc.disable()

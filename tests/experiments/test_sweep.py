@@ -192,9 +192,8 @@ def test_a_killed_worker_costs_one_run_which_goes_on_when_it_is_run_again(lab: P
     assert learning_rates(lab) == [0.004, 0.006]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGINT))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
     lab: Project, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -65,6 +65,7 @@ def strike(project: Project, number: int, struck: list[psutil.Process]) -> None:
     struck[0].send_signal(number)
 
 
+@pytest.mark.slow
 def test_row_71_two_processes_write_the_bytes_of_one(
     project: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -198,7 +198,14 @@ def four_epochs(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -
     return shared(tmp_path_factory, "four-epochs", build)
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, flip], ids=["row-8-cut", "row-9-empty", "row-10-flipped"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(truncate, id="row-8-cut", marks=pytest.mark.slow),
+        pytest.param(empty, id="row-9-empty", marks=pytest.mark.slow),
+        pytest.param(flip, id="row-10-flipped"),
+    ],
+)
 def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
     project: Project,
     four_epochs: Project,
@@ -215,7 +222,9 @@ def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
     assert project.results() == four_epochs.results()
 
 
-@pytest.mark.parametrize("change", [{"lr": 0.002}, {"schedule": "cosine"}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.002}, pytest.param({"schedule": "cosine"}, marks=pytest.mark.slow)], ids=str
+)
 def test_row_11_other_params_start_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: dict[str, object]
 ) -> None:
