@@ -28,7 +28,7 @@ from tests.faults.project import Project, restore_ctrl_c, run_stage, shared, wai
 INJECT = str(Path(__file__).parent / "inject")
 # Audit event, part of a path, how many such events pass first, seconds later.
 PLACES = {
-    "before-the-first-epoch": ("open", "train-images-idx3-ubyte", 3, 0),
+    "before-the-first-epoch": ("open", "train-images-idx3-ubyte", 1, 0),
     "in-the-middle-of-an-epoch": ("os.rename", "history.csv", 1, 0.05),
     "while-a-checkpoint-is-written": ("os.rename", ".ckpt", 1, 0),
     "at-the-end-of-an-epoch": ("open", "history.csv", 1, 0),
