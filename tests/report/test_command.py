@@ -91,13 +91,14 @@ def test_a_report_that_breaks_leaves_no_old_verdict(
     assert not (history.path / "report/report.html").exists()
 
 
+def endless(*_: object) -> None:
+    while True:
+        pass
+
+
 def test_a_branch_that_takes_too_long_is_given_up(
     history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def endless(*_: object) -> None:
-        while True:
-            pass
-
     monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
     monkeypatch.setattr("src.report.command.compare", endless)
     assert main(["main"]) == 2
@@ -108,10 +109,6 @@ def test_a_branch_that_takes_too_long_is_given_up(
 def test_a_part_that_takes_too_long_does_not_pass_for_an_unreadable_file(
     history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def endless(*_: object) -> None:
-        while True:
-            pass
-
     monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
     monkeypatch.setattr("src.report.compare.compare_behaviour", endless)
     history.write_results(range(0, 1000, 10))
