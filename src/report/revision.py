@@ -15,13 +15,13 @@ from src.report.stale import Finding, edited_outputs, stale_stages
 
 POLICY = "metrics_policy.yaml"
 PINS = ("requirements.txt", "requirements.lock")
-MAX_PINS_BYTES = 2_000_000  # bytes
+MAX_PINS_BYTES = 2_000_000
 TEST_DATA = "data/MNIST"
 MODEL = "models/model.safetensors"
 TILES = "plots/error_tiles.png"
 TABLES = ("plots/errors.csv", "plots/confusion.csv", "plots/per_class.csv", "plots/history.csv")
-MAX_TABLE_BYTES = 20_000_000  # bytes
-MAX_PICTURE_BYTES = 10_000_000  # bytes
+MAX_TABLE_BYTES = 20_000_000
+MAX_PICTURE_BYTES = 10_000_000
 DVC_FOLDER, DVC_TEMPLATES = ".dvc/", ".dvc/plots/"
 # What runs the checks of a branch: where a branch edits it, its checks prove little.
 CHECKS = (".github/", "Makefile", "install.py", "src/audit/", "src/report/")

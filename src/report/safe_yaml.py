@@ -14,8 +14,8 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from src.core.errors import UserError, one_line
 
-MAX_YAML_BYTES = 100_000  # bytes
-MAX_JSON_BYTES = 5_000_000  # bytes
+MAX_YAML_BYTES = 100_000
+MAX_JSON_BYTES = 5_000_000
 MAX_DEPTH = 50
 MAX_BRACKETS = 500  # the scanner looks ahead within brackets, which takes time quadratic in their depth
 MAX_VALUES = 10_000  # with aliases expanded

@@ -25,9 +25,9 @@ IGNORE = ".dvcignore"
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 # A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
 MAX_STARS = 3
-MAX_IGNORE_BYTES = 20_000  # bytes
-MAX_TOTAL_BYTES = 100_000_000  # bytes of all files that are read from a commit; one object may be many files
-MAX_LISTING_BYTES = 16_000_000  # bytes of `git ls-tree`, about 200,000 files
+MAX_IGNORE_BYTES = 20_000
+MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a commit; one object may be many files
+MAX_LISTING_BYTES = 16_000_000  # of `git ls-tree`, about 200,000 files
 
 
 class LinkError(UserError):
