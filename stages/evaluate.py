@@ -49,7 +49,7 @@ def main(run: Run) -> Facts:
     """Evaluate the model of the train stage on the device that the environment asks for."""
     accelerator = chosen_accelerator(os.environ)
     evaluate(run.params["tta_shift"], DATA_DIR, MODEL_PATH, Outputs(), accelerator)
-    packages = ("torch", "numpy", "scikit-learn", "matplotlib", "pillow", "safetensors")
+    packages = ("torch", "numpy", "scikit-learn", "pillow", "safetensors")
     return Facts(versions(*packages), device_facts(torch_device(accelerator)) | {"threads": torch.get_num_threads()})
 
 
@@ -110,8 +110,8 @@ def _draw_worst(test: Examples, errors: list[dict[str, float]], path: Path) -> N
     worst = sorted(errors, key=lambda row: (-row["confidence"], row["index"]))[:WORST]
     draw_errors(
         test.images[[int(row["index"]) for row in worst]],
-        [f"{row['actual']} as {row['predicted']}, {row['confidence']:.0%}" for row in worst],
-        f"{len(worst)} of {len(errors)} errors, those of which the model was surest: actual as predicted, confidence",
+        [f"{row['actual']} as {row['predicted']} ({row['confidence']:.0%})" for row in worst],
+        f"The {len(worst)} most confident of {len(errors)} errors: actual as predicted, confidence",
         path,
     )
 

@@ -1,30 +1,40 @@
-"""The plot of the worst errors."""
+"""The worst errors in one picture, each with what it was taken for."""
 
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
-from src.core.png import default_style, write_png
+from src.evaluate.tiles import TILE_PIXELS, write_image
+
+COLUMNS = 10
+ZOOM = 3
+DIGIT = ZOOM * TILE_PIXELS
+# Pixels of the picture.
+CELL_WIDTH, CELL_HEIGHT, CAPTION_HEIGHT = 114, 118, 44
+TITLE_SIZE, CAPTION_SIZE = 14, 18
 
 
-@default_style()
-def draw_errors(images: np.ndarray, titles: list[str], caption: str, path: Path, columns: int = 10) -> None:
-    """Write a grid of digits, each with a title, as a PNG.
+def draw_errors(images: np.ndarray, titles: list[str], caption: str, path: Path) -> None:
+    """Write a grid of digits, dark ink on white, ten in a row, each below its title, as a greyscale PNG.
 
     Args:
         images: uint8 of shape (N, 28, 28); N may be 0.
         titles: N titles of one line.
         caption: Heading of the grid.
-        path: Where to write the PNG.
-        columns: Digits in a row.
+        path: Where to write the PNG. Its bytes depend only on what is drawn and on Pillow's version.
     """
-    lines = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(columns * 0.95, lines * 1.15 + 0.5), layout="constrained")
-    figure.suptitle(caption, fontsize=11)
-    for position, (image, title) in enumerate(zip(images, titles, strict=True), start=1):
-        axes = figure.add_subplot(lines, columns, position)
-        axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=8)
-        axes.set_axis_off()
-    write_png(figure, path)
+    rows = max(1, -(-len(images) // COLUMNS))
+    grid = Image.new("L", (COLUMNS * CELL_WIDTH, CAPTION_HEIGHT + rows * CELL_HEIGHT), "white")
+    draw = ImageDraw.Draw(grid)
+    draw.text(
+        (grid.width // 2, CAPTION_HEIGHT // 2), caption, "black", ImageFont.load_default(CAPTION_SIZE), anchor="mm"
+    )
+    font = ImageFont.load_default(TITLE_SIZE)
+    for position, (image, title) in enumerate(zip(images, titles, strict=True)):
+        row, column = divmod(position, COLUMNS)
+        middle, top = column * CELL_WIDTH + CELL_WIDTH // 2, CAPTION_HEIGHT + row * CELL_HEIGHT
+        draw.text((middle, top), title, "black", font, anchor="ma")
+        digit = Image.fromarray(255 - image).resize((DIGIT, DIGIT), Image.Resampling.NEAREST)
+        grid.paste(digit, (middle - DIGIT // 2, top + TITLE_SIZE + 4))
+    write_image(grid, path)

@@ -25,6 +25,11 @@ def draw_tiles(images: np.ndarray, path: Path) -> None:
     tiles = np.zeros((rows * COLUMNS, TILE_PIXELS, TILE_PIXELS), np.uint8)
     tiles[: len(shown)] = shown
     grid = tiles.reshape(rows, COLUMNS, TILE_PIXELS, TILE_PIXELS).swapaxes(1, 2)
+    write_image(Image.fromarray(255 - grid.reshape(rows * TILE_PIXELS, COLUMNS * TILE_PIXELS)), path)
+
+
+def write_image(image: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, atomically; the bytes depend only on the picture and on Pillow's version."""
     content = io.BytesIO()
-    Image.fromarray(255 - grid.reshape(rows * TILE_PIXELS, COLUMNS * TILE_PIXELS)).save(content, "PNG", optimize=True)
+    image.save(content, "PNG", optimize=True)
     write_bytes(path, content.getvalue())

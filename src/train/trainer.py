@@ -24,6 +24,9 @@ def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks
         callbacks: At most one of them writes checkpoints.
     """
     _quiet_lightning()
+    # Importing Lightning sets this, so that asking for GPUs does not start CUDA before a fork. Nothing forks here, and
+    # each optimizer step asks: on a machine without a driver, looking for its library takes 5 to 10% of a step.
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     return Trainer(
         accelerator=accelerator,
         devices=_devices(processes),

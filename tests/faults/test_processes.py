@@ -1,6 +1,7 @@
 """Rows 71 to 73: a stage that several processes run is still one run."""
 
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ SHARDS = 2
 STAGE = "stages/__main__.py"
 # What differs between runs of one and of several processes: the receipt tells their number.
 RECEIPT = "receipts/train.json"
+KILLED = "train: process 1 of 2 was killed by SIGKILL, so all end; the next run resumes after the last epoch\n"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,19 @@ def helper_of(leader: int) -> psutil.Process:
     return wait_for(lambda: next(iter(psutil.Process(leader).children()), None), "the second process")
 
 
+def start_two(project: Project) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """Start the stage train as two processes; returns both as soon as both are at work."""
+    history = project.path / "plots/history.csv"
+    history.unlink()
+    leader = project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
+    helper = helper_of(leader.pid)
+    wait_for(history.exists, "the first epoch")
+    # The second epoch follows when both have done the first; of a toy, each process writes it.
+    first = history.stat().st_ino
+    wait_for(lambda: history.stat().st_ino != first, "the second process")
+    return leader, helper
+
+
 def strike(project: Project, number: int, struck: list[psutil.Process]) -> None:
     """Send a signal to the second process of this process's stage once an epoch is done."""
     wait_for((project.path / "plots/history.csv").exists, "the first epoch")
@@ -82,6 +97,7 @@ def test_row_71_two_processes_write_the_bytes_of_one(
     assert said.err == ""
 
 
+@pytest.mark.slow
 def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
     project: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,9 +112,7 @@ def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
         assert run_stage("train") == 1
         killer.join()
     said = capfd.readouterr().err
-    assert said == (
-        "train: process 1 of 2 was killed by SIGKILL, so all end; the next run resumes after the last epoch\n"
-    )
+    assert said == KILLED
     # With the constant rate of this project, a run of fewer epochs may resume only if it has not done more already.
     done = (project.path / "plots/history.csv").read_text().count("\n") - 1
     project.set(epochs=max(done, 3))
@@ -113,18 +127,18 @@ def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
         assert (project.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+def test_row_72_all_end_when_one_is_killed(held: Project) -> None:
+    leader, helper = start_two(held)
+    helper.kill()
+    assert leader.wait(20) == 1
+    assert held.output().endswith(KILLED)
+
+
 @pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_row_72_the_second_process_ends_with_the_first(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
-    history = project.path / "plots/history.csv"
-    history.unlink()
-    leader = project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
-    helper = helper_of(leader.pid)
-    wait_for(history.exists, "the first epoch")
-    # Until both are at work: the second epoch follows when both have done the first; of a toy, each process writes it.
-    first = history.stat().st_ino
-    wait_for(lambda: history.stat().st_ino != first, "the second process")
+    leader, helper = start_two(project)
     leader.send_signal(number)
     assert leader.wait(20) in (-number, 128 + number)
     wait_for(lambda: is_gone(helper), "the end of the second process", seconds=5)

@@ -10,7 +10,7 @@ from tests.conftest import REPOSITORY
 TRAINERS = ("pytorch_lightning", "torchmetrics", "torchvision")
 IMPORTS = {
     "train": (UNUSED["train"], ("torch",)),
-    "evaluate": ((*UNUSED["evaluate"], *TRAINERS), ("torch", "src.model.network", "src.evaluate.scores")),
+    "evaluate": ((*UNUSED["evaluate"], *TRAINERS, "matplotlib"), ("torch", "src.model.network", "src.evaluate.scores")),
     "fetch": (("torch", "sklearn", "pandas", "matplotlib"), ()),
 }
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import shutil
 from dataclasses import astuple
 from pathlib import Path
@@ -178,6 +179,13 @@ def test_tf32_is_fp32_on_a_cpu(trained: Outputs, params: Params, digits_dir: Pat
 def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table() -> None:
     build_trainer(1, "cpu", Processes(), [])
     assert not rank_zero_module.log.isEnabledFor(logging.INFO)
+
+
+def test_optimizer_steps_do_not_look_for_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As importing Lightning does.
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    build_trainer(1, "cpu", Processes(), [])
+    assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
 
 
 @pytest.mark.gpu
