@@ -69,12 +69,13 @@ def main(stage: str) -> int:
         raise
 
     def load() -> Callable[[Run], Facts]:
-        # Imports leave no garbage, and looking for it takes almost a second of the trainer's start.
+        # Imports leave no garbage, and what they leave stays. Looking for garbage there takes more than a second.
         gc.disable()
         try:
             with hiding(UNUSED.get(stage, ())):
                 return import_module(f"stages.{stage}").main
         finally:
+            gc.freeze()
             gc.enable()
 
     return guarded(stage, load, SourceLoader.sources)

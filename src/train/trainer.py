@@ -15,7 +15,7 @@ from src.train.distributed import ConnectedEnvironment, ShardedStrategy
 
 
 def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks: Sequence[Callback]) -> Trainer:
-    """A deterministic trainer.
+    """A trainer; what it computes is deterministic only after `configure_determinism`.
 
     Args:
         epochs: Number of epochs, including those of a checkpoint that it resumes from.
@@ -32,7 +32,6 @@ def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks
         devices=_devices(processes),
         strategy=ShardedStrategy() if processes.count > 1 else "auto",
         max_epochs=epochs,
-        deterministic=True,
         callbacks=list(callbacks),
         plugins=[CheckpointFiles(), ConnectedEnvironment(processes)],
         default_root_dir=os.devnull,

@@ -1,5 +1,6 @@
 """Rows 32 to 35, 40, 51, 54, 55, 57 and 58: what is bad before a run is found before DVC deletes the last results."""
 
+import json
 import os
 import re
 import shutil
@@ -262,6 +263,19 @@ def test_row_58_a_linked_folder_of_outputs_loses_nothing(project: Project, name:
     assert_refused(project, before, lock, project.dvc("repro"))
 
 
+FIGHTING = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}
+
+
+def test_row_51_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy: Project) -> None:
+    toy.edit("stages/train.py", "json.dumps(dict(run.params))", "json.dumps(sorted(__import__('os').environ))")
+    done = toy.stage("train", **FIGHTING)
+    assert done.returncode == 0, done.stderr
+    seen = set(json.loads((toy.path / "metrics/train.json").read_text()))
+    assert "PATH" in seen
+    assert seen.isdisjoint(FIGHTING)
+
+
+@pytest.mark.slow
 def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +287,6 @@ def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(
     before = project.results()
     # What is compared is a training, not the end of this one.
     shutil.rmtree(project.path / "logs/checkpoints")
-    settings = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}
-    done = project.run("taskset", "--cpu-list", "0", "python", "-I", "stages/__main__.py", "train", **settings)
+    done = project.run("taskset", "--cpu-list", "0", "python", "-I", "stages/__main__.py", "train", **FIGHTING)
     assert done.returncode == 0, done.stderr
     assert project.results() == before

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -34,25 +35,27 @@ def sharded(tmp_path_factory: pytest.TempPathFactory, reproduced: Project) -> Pr
 
 
 @pytest.fixture
-def project(sharded: Project, tmp_path: Path) -> Project:
-    """To be trained again, from the start."""
-    project = sharded.copy(tmp_path / "project")
+def untrained(sharded: Project, tmp_path: Path) -> Iterator[Project]:
+    """It, to be trained again from the start."""
+    project = sharded.copy(tmp_path / "untrained")
     forget(project)
-    return project
+    yield project
+    project.clean_up()
 
 
 @pytest.fixture
 def held(toy: Project) -> Project:
     """A toy project whose stage train would not end."""
+    toy.set(shards=SHARDS)
     toy.hold("train")
     return toy
 
 
 @pytest.fixture
-def training(project: Project) -> Project:
+def training(untrained: Project) -> Project:
     """A project that would train for long."""
-    project.set(epochs=1000)
-    return project
+    untrained.set(epochs=1000)
+    return untrained
 
 
 def helper_of(leader: int) -> psutil.Process:
@@ -82,15 +85,15 @@ def strike(project: Project, number: int, struck: list[psutil.Process]) -> None:
 
 @pytest.mark.slow
 def test_row_71_two_processes_write_the_bytes_of_one(
-    project: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    untrained: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(project.path)
+    monkeypatch.chdir(untrained.path)
     monkeypatch.setenv("PL_TRAINER_DEVICES", "2")
     for name in ("models/model.safetensors", "metrics/train.json", "plots/history.csv"):
-        (project.path / name).unlink()
+        (untrained.path / name).unlink()
     assert run_stage("train") == 0
-    assert project.results() == sharded.results()
-    assert '"processes": 2' in (project.path / RECEIPT).read_text()
+    assert untrained.results() == sharded.results()
+    assert '"processes": 2' in (untrained.path / RECEIPT).read_text()
     assert '"processes"' not in (sharded.path / RECEIPT).read_text()
     said = capfd.readouterr()
     assert said.out.count("validation") == 1
@@ -99,32 +102,32 @@ def test_row_71_two_processes_write_the_bytes_of_one(
 
 @pytest.mark.slow
 def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
-    project: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    untrained: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(project.path)
-    (project.path / "plots/history.csv").unlink()
-    project.set(epochs=100)
+    monkeypatch.chdir(untrained.path)
+    (untrained.path / "plots/history.csv").unlink()
+    untrained.set(epochs=100)
     with monkeypatch.context() as patch:
         patch.setenv("PL_TRAINER_DEVICES", "2")
         struck: list[psutil.Process] = []
-        killer = threading.Thread(target=strike, args=(project, signal.SIGKILL, struck))
+        killer = threading.Thread(target=strike, args=(untrained, signal.SIGKILL, struck))
         killer.start()
         assert run_stage("train") == 1
         killer.join()
     said = capfd.readouterr().err
     assert said == KILLED
     # With the constant rate of this project, a run of fewer epochs may resume only if it has not done more already.
-    done = (project.path / "plots/history.csv").read_text().count("\n") - 1
-    project.set(epochs=max(done, 3))
+    done = (untrained.path / "plots/history.csv").read_text().count("\n") - 1
+    untrained.set(epochs=max(done, 3))
     assert run_stage("train") == 0
     assert "Resuming after epoch" in capfd.readouterr().out
-    whole = sharded.copy(project.path.parent / "whole")
+    whole = sharded.copy(untrained.path.parent / "whole")
     forget(whole)
     whole.set(epochs=max(done, 3))
     monkeypatch.chdir(whole.path)
     assert run_stage("train") == 0
     for name in ("models/model.safetensors", "metrics/train.json", "plots/history.csv"):
-        assert (project.path / name).read_bytes() == (whole.path / name).read_bytes()
+        assert (untrained.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
 def test_row_72_all_end_when_one_is_killed(held: Project) -> None:
@@ -142,7 +145,6 @@ def test_row_72_the_second_process_ends_with_the_first(request: pytest.FixtureRe
     leader.send_signal(number)
     assert leader.wait(20) in (-number, 128 + number)
     wait_for(lambda: is_gone(helper), "the end of the second process", seconds=5)
-    project.clean_up()
 
 
 @pytest.mark.parametrize("stray", [{"LOCAL_RANK": "1"}, {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1"}])
@@ -159,7 +161,6 @@ def test_row_73_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
         monkeypatch.setenv(name, value)
     assert run_stage("train") == 1
     assert f"process {holder.pid} is running this stage here" in capfd.readouterr().err
-    toy.clean_up()
 
 
 def test_row_73_dvc_is_started_once_for_all_processes(
@@ -199,23 +200,23 @@ def test_row_73_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
 
 
 @pytest.mark.slow
-def test_row_71_torchrun_and_dvc_commit_lock_what_dvc_repro_does(project: Project, sharded: Project) -> None:
+def test_row_71_torchrun_and_dvc_commit_lock_what_dvc_repro_does(untrained: Project, sharded: Project) -> None:
     torchrun = str(Path(sys.executable).with_name("torchrun"))
-    done = project.run(torchrun, "--nproc-per-node", "2", "-m", "stages", "train")
+    done = untrained.run(torchrun, "--nproc-per-node", "2", "-m", "stages", "train")
     assert done.returncode == 0, done.stderr
-    assert "commit" not in project.dvc_ok("commit", "--force", "train")
-    assert project.results() == sharded.results()
-    before, after = sharded.lock(), project.lock()
+    assert "commit" not in untrained.dvc_ok("commit", "--force", "train")
+    assert untrained.results() == sharded.results()
+    before, after = sharded.lock(), untrained.lock()
     assert [out for out in after["train"]["outs"] if out["path"] != RECEIPT] == [
         out for out in before["train"]["outs"] if out["path"] != RECEIPT
     ]
-    assert "Running stage" not in project.repro()
+    assert "Running stage" not in untrained.repro()
 
 
 @pytest.mark.slow
-def test_row_71_srun_starts_processes_that_find_each_other(project: Project, sharded: Project) -> None:
+def test_row_71_srun_starts_processes_that_find_each_other(untrained: Project, sharded: Project) -> None:
     """As srun would: two processes with its variables, none of which the other has started."""
-    (project.path / "models/model.safetensors").unlink()
+    (untrained.path / "models/model.safetensors").unlink()
     slurm = {
         "SLURM_JOB_ID": "54321",
         "SLURM_JOB_NAME": "train",
@@ -226,8 +227,8 @@ def test_row_71_srun_starts_processes_that_find_each_other(project: Project, sha
         "SLURM_NODEID": "0",
     }
     started = [
-        project.start(sys.executable, "-m", "stages", "train", SLURM_PROCID=rank, SLURM_LOCALID=rank, **slurm)
+        untrained.start(sys.executable, "-m", "stages", "train", SLURM_PROCID=rank, SLURM_LOCALID=rank, **slurm)
         for rank in ("0", "1")
     ]
-    assert [process.wait(120) for process in started] == [0, 0], project.output()
-    assert project.results() == sharded.results()
+    assert [process.wait(120) for process in started] == [0, 0], untrained.output()
+    assert untrained.results() == sharded.results()

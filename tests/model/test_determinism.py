@@ -14,6 +14,13 @@ def test_the_number_of_threads_is_the_same_on_every_machine(monkeypatch: pytest.
         assert torch.get_num_threads() == STAGE_THREADS == 2
 
 
+def test_an_operation_without_a_deterministic_kernel_is_refused() -> None:
+    torch.use_deterministic_algorithms(False)
+    configure_determinism()
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+
+
 @pytest.mark.parametrize("tf32", [True, False])
 def test_float32_is_rounded_to_tf32_only_if_asked_for(tf32: bool) -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not tf32

@@ -1,18 +1,25 @@
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from src.guard.unused import UNUSED
-from tests.conftest import REPOSITORY
+from tests.faults.project import Project
 
 # Packages that the stage must not import, and modules that it must: what serving a model needs is part of evaluate.
 TRAINERS = ("pytorch_lightning", "torchmetrics", "torchvision")
+COMPILERS = ("torch._dynamo", "torch._inductor", "triton")
+SERVING = ("torch", "src.model.network", "src.evaluate.scores")
 IMPORTS = {
     "train": (UNUSED["train"], ("torch",)),
-    "evaluate": ((*UNUSED["evaluate"], *TRAINERS, "matplotlib"), ("torch", "src.model.network", "src.evaluate.scores")),
+    "evaluate": ((*UNUSED["evaluate"], *TRAINERS, *COMPILERS, "matplotlib"), SERVING),
     "fetch": (("torch", "sklearn", "pandas", "matplotlib"), ()),
 }
+EVALUATE = """
+from pathlib import Path
+outputs = stages.evaluate.Outputs(*(Path(sys.argv[1]) / name for name in vars(stages.evaluate.Outputs())))
+stages.evaluate.evaluate(0, stages.evaluate.DATA_DIR, stages.evaluate.MODEL_PATH, outputs)
+"""
 
 
 def test_every_stage_from_which_packages_are_hidden_is_tried() -> None:
@@ -20,13 +27,16 @@ def test_every_stage_from_which_packages_are_hidden_is_tried() -> None:
 
 
 @pytest.mark.parametrize("stage", IMPORTS)
-def test_a_stage_starts_without_what_it_does_not_use(stage: str) -> None:
+def test_a_stage_starts_without_what_it_does_not_use(stage: str, reproduced: Project, tmp_path: Path) -> None:
     program = (
         "import sys; from src.guard.unused import UNUSED, hiding\n"
         f"with hiding(UNUSED.get({stage!r}, ())): import stages.{stage}\n"
+        f"{EVALUATE if stage == 'evaluate' else ''}\n"
         "print(*sys.modules)"
     )
-    imported = set(subprocess.check_output([sys.executable, "-c", program], cwd=REPOSITORY, text=True).split())
+    done = reproduced.run(sys.executable, "-c", program, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    imported = set(done.stdout.split())
     absent, present = IMPORTS[stage]
     assert imported.isdisjoint(absent)
     assert imported.issuperset(present)
