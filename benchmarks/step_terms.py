@@ -1,5 +1,6 @@
 """Where the time of the plain recipe's step goes, and how many operators it has."""
 
+import os
 import time
 from collections import Counter
 from typing import Any
@@ -57,6 +58,8 @@ def step_terms(precision: str) -> tuple[dict[str, float], float]:
     """Milliseconds of a step by term, their sum as `step`, and the number of operators."""
     configure_determinism()
     keep_freed_memory()
+    # As the trainer does: what importing Lightning sets makes each optimizer step look for a driver.
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     size, generator = BATCHES_PER_CALL * BATCH_SIZE, np.random.default_rng(0)
     images = torch.from_numpy(generator.integers(0, 256, (size, 28, 28), dtype=np.uint8))
     examples = DeviceExamples(windows(images, 0), torch.from_numpy(generator.integers(0, 10, size)))

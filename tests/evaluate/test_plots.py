@@ -76,6 +76,16 @@ def test_more_errors_take_more_lines(tmp_path: Path) -> None:
     assert len(picture(tmp_path / "two lines.png")) > len(picture(tmp_path / "one line.png"))
 
 
+@pytest.mark.parametrize("change", ["image", "title", "caption"])
+def test_digits_titles_and_caption_show(tmp_path: Path, change: str) -> None:
+    images = np.zeros((2, 28, 28), np.uint8)
+    draw_errors(images, ["1 as 7", "4 as 9"], "2 errors", tmp_path / "before.png")
+    images[1, 14, 14] = 255 * (change == "image")
+    titles = ["1 as 7", "4 as 6" if change == "title" else "4 as 9"]
+    draw_errors(images, titles, "3 errors" if change == "caption" else "2 errors", tmp_path / "after.png")
+    assert not np.array_equal(picture(tmp_path / "before.png"), picture(tmp_path / "after.png"))
+
+
 def test_every_digit_needs_a_title(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
         draw_errors(random_examples(2).images, ["only one"], "2 errors", tmp_path / "errors.png")
