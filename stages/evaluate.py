@@ -1,11 +1,8 @@
 """Stage evaluate: scores the model on the test set, which no other stage uses."""
 
-import csv
-import io
 import itertools
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import numpy as np
 import torch
 
 from src.core.dataset import Examples, load_examples
-from src.core.files import write_json, write_text
+from src.core.files import write_json, write_table
 from src.core.run import Facts, Run, versions
 from src.evaluate.error_grid import draw_errors
 from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
@@ -80,9 +77,9 @@ def evaluate(
     _draw_worst(test, errors, outputs.errors_picture)
     # In the order of the error table, so that the pull-request report can show any of them without the data.
     draw_tiles(test.images[[int(row["index"]) for row in errors]], outputs.error_tiles)
-    _write_table(outputs.confusion, CONFUSION_COLUMNS, confusion_rows(test.labels, y_pred))
-    _write_table(outputs.per_class, PER_CLASS_COLUMNS, per_class_rows(test.labels, y_pred))
-    _write_table(outputs.errors, ERROR_COLUMNS, errors)
+    write_table(outputs.confusion, CONFUSION_COLUMNS, confusion_rows(test.labels, y_pred))
+    write_table(outputs.per_class, PER_CLASS_COLUMNS, per_class_rows(test.labels, y_pred))
+    write_table(outputs.errors, ERROR_COLUMNS, errors)
     write_json(outputs.metrics, metrics)
     return metrics
 
@@ -114,15 +111,6 @@ def _draw_worst(test: Examples, errors: list[dict[str, float]], path: Path) -> N
         f"The {len(worst)} most confident of {len(errors)} errors: actual as predicted, confidence",
         path,
     )
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, float]]) -> None:
-    # Not pandas: importing it would add a tenth to this stage's start.
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from src.train.trainer import build_trainer
 DATA_DIR = Path("data/MNIST")
 RECORD_PATH = Path("logs/train.json")
 # The packages that compute the outputs.
-PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas", "matplotlib", "pillow", "safetensors")
+PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "matplotlib", "pillow", "safetensors")
 
 
 @dataclass(frozen=True)

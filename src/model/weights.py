@@ -13,13 +13,16 @@ from src.core.reading import read_input
 from src.model.network import ARCHITECTURES, MEAN, STD, CalibratedModel
 
 METADATA_KEY = "mnist"
+# How networks order the features of a picture's pixels where they flatten it. Until there was this entry, it was NCHW.
+LAYOUT = "NHWC"
 
 
 def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
     """Write the weights as safetensors, atomically, with what `load_model` needs in the metadata."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     # A single key: safetensors does not keep the order of several, so the bytes would differ from run to run.
-    description = {"architecture": architecture, "mean": MEAN, "std": STD, "temperature": model.temperature}
+    description = {"architecture": architecture, "layout": LAYOUT, "mean": MEAN, "std": STD}
+    description["temperature"] = model.temperature
     write_bytes(path, save(weights, {METADATA_KEY: json.dumps(description)}))
 
 
@@ -40,8 +43,8 @@ def load_model(path: Path) -> CalibratedModel:
         description = json.loads(_metadata(content)[METADATA_KEY])
         if (description["mean"], description["std"]) != (MEAN, STD):
             raise UserError(f"{path}: was trained on images normalised differently; {repair}")
-        if "temperature" not in description:
-            raise UserError(f"{path}: has no temperature, because an older version wrote it; run `dvc repro`")
+        if "temperature" not in description or description.get("layout") != LAYOUT:
+            raise UserError(f"{path}: an older version wrote it, and its weights mean something else; run `dvc repro`")
         temperature = description["temperature"]
         if not (isinstance(temperature, float) and 0 < temperature < math.inf):
             raise ValueError(f"temperature is {temperature!r}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.files import scratch_folder, sha256, write_bytes, write_json, write_text
+from src.core.files import scratch_folder, sha256, write_bytes, write_json, write_table, write_text
 
 
 @contextmanager
@@ -105,6 +105,17 @@ def test_a_number_that_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_pa
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"loss": number})
     assert json.loads(path.read_text()) == {"loss": 1}
+
+
+def test_a_table_has_a_header_and_an_empty_cell_for_what_a_row_lacks(tmp_path: Path) -> None:
+    write_table(tmp_path / "table.csv", ("a", "b"), [{"a": 1, "b": 0.5}, {"b": "x, y"}])
+    assert (tmp_path / "table.csv").read_bytes() == b'a,b\n1,0.5\n,"x, y"\n'
+
+
+def test_a_table_has_no_column_beside_those_that_were_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'c'"):
+        write_table(tmp_path / "table.csv", ("a", "b"), [{"a": 1, "c": 2}])
+    assert not list(tmp_path.iterdir())
 
 
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,12 @@ def test_pooling_before_the_relu_gives_the_same(seed: int) -> None:
     with torch.no_grad():
         y = F.max_pool2d(F.relu(model.conv1(x)), 2)
         y = F.relu(model.conv2(y))
-        y = F.relu(model.linear1(y.flatten(1)))
+        y = F.relu(model.linear1(y.permute(0, 2, 3, 1).flatten(1)))
         torch.testing.assert_close(model(x), model.linear2(y), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("size", [1, 7, 128])
-def test_a_linear_layer_computed_as_a_convolution_is_one(size: int) -> None:
+def test_a_linear_layer_computed_with_onednn_is_one(size: int) -> None:
     generator = torch.Generator().manual_seed(size)
     layer = CPULinear(2000, 500)
     x, gradient = (torch.randn(size, width, generator=generator) for width in (2000, 500))
@@ -143,8 +144,8 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
         {"format": "pt"},
         {METADATA_KEY: "not json"},
         {METADATA_KEY: "{}"},
-        {METADATA_KEY: '{"architecture": "vgg", "mean": 0.1307, "std": 0.3081, "temperature": 1.0}'},
-        {METADATA_KEY: '{"architecture": "cnn", "mean": 0.1307, "std": 0.3081, "temperature": 1.0}'},
+        {METADATA_KEY: '{"architecture": "vgg", "mean": 0.1307, "std": 0.3081, "layout": "NHWC", "temperature": 1.0}'},
+        {METADATA_KEY: '{"architecture": "cnn", "mean": 0.1307, "std": 0.3081, "layout": "NHWC", "temperature": 1.0}'},
         {METADATA_KEY: "[1]"},
         {METADATA_KEY: "null"},
     ],
@@ -170,16 +171,21 @@ def test_a_model_of_images_normalised_in_another_way_is_refused(tmp_path: Path) 
         load_model(tmp_path / "model")
 
 
-def test_a_model_of_an_older_version_without_a_temperature_is_refused(tmp_path: Path) -> None:
-    metadata = {METADATA_KEY: '{"architecture": "cnn", "mean": 0.1307, "std": 0.3081}'}
-    save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", metadata)
-    with pytest.raises(UserError, match=r"model: has no temperature, .*; run `dvc repro`$"):
+@pytest.mark.parametrize("missing", ["layout", "temperature"])
+def test_a_model_of_an_older_version_is_refused(tmp_path: Path, missing: str) -> None:
+    description = {"architecture": "cnn", "layout": "NHWC", "mean": 0.1307, "std": 0.3081, "temperature": 1.0}
+    save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", {METADATA_KEY: json.dumps(description)})
+    load_model(tmp_path / "model")
+    del description[missing]
+    save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", {METADATA_KEY: json.dumps(description)})
+    with pytest.raises(UserError, match=r"model: an older version wrote it, .*; run `dvc repro`$"):
         load_model(tmp_path / "model")
 
 
 @pytest.mark.parametrize("temperature", ["0.0", "-1.0", "NaN", "Infinity", '"1.0"', "null", "true"])
 def test_an_impossible_temperature_is_refused(tmp_path: Path, temperature: str) -> None:
-    metadata = {METADATA_KEY: f'{{"architecture": "cnn", "mean": 0.1307, "std": 0.3081, "temperature": {temperature}}}'}
+    facts = '"architecture": "cnn", "layout": "NHWC", "mean": 0.1307, "std": 0.3081'
+    metadata = {METADATA_KEY: f'{{{facts}, "temperature": {temperature}}}'}
     save_file(build_model("cnn", 0).state_dict(), tmp_path / "model", metadata)
     with pytest.raises(UserError, match=r"is not a model of this pipeline \(temperature is"):
         load_model(tmp_path / "model")

@@ -11,7 +11,7 @@ TRAINERS = ("pytorch_lightning", "torchmetrics", "torchvision")
 COMPILERS = ("torch._dynamo", "torch._inductor", "triton")
 SERVING = ("torch", "src.model.network", "src.evaluate.scores")
 IMPORTS = {
-    "train": (UNUSED["train"], ("torch",)),
+    "train": ((*UNUSED["train"], "pandas"), ("torch",)),
     "evaluate": ((*UNUSED["evaluate"], *TRAINERS, *COMPILERS, "matplotlib"), SERVING),
     "fetch": (("torch", "sklearn", "pandas", "matplotlib"), ()),
 }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from src.model.determinism import configure_determinism
-from src.model.network import build_model
+from src.model.network import CPULinear, build_model
 from src.model.shifts import windows
 from src.train.augmentation import Augmentation
 from src.train.batches import BatchLoader, DeviceExamples, shuffled
@@ -23,6 +23,11 @@ from tests.train.cuda_graph import HostReadError, Recorder, emulated_cuda_graph,
 
 # Two epochs of 18 images: two calls of two steps, and a last batch of two.
 SIZE, BATCH_SIZE, STEPS, EPOCHS = 18, 4, 2, 2
+
+
+@pytest.fixture(autouse=True)
+def linear_layers_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CPULinear, "forward", nn.Linear.forward)
 
 
 @dataclass(frozen=True)

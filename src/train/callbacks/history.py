@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import pandas as pd
 from pytorch_lightning import LightningModule, Trainer
 
-from src.core.files import write_text
+from src.core.files import write_table
 from src.train.callbacks.recorder import EpochRecorder
 from src.train.scores import CHARTED
 
@@ -27,5 +26,5 @@ class HistoryCSV(EpochRecorder):
 
     def write(self) -> None:
         """Write the table of all epochs so far."""
-        table = pd.DataFrame(self.rows).reindex(columns=COLUMNS)
-        write_text(self.path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        rows = ({name: f"{row[name]:.6g}" for name in COLUMNS if name in row} for row in self.rows)
+        write_table(self.path, COLUMNS, rows)
