@@ -23,11 +23,17 @@ BATCH_SIZE, CALLS = 128, 10
 # Operators by term; all others, autograd and Python are what remains of the step.
 TERMS = {
     "convolutions": ("mkldnn_convolution", "convolution_backward"),
-    "linear layers": ("addmm", "mm"),
+    "linear layers": (
+        "addmm",
+        "mm",
+        "mkldnn_linear",
+        "mkldnn_linear_backward_input",
+        "mkldnn_linear_backward_weights",
+    ),
     "pooling": ("max_pool2d_with_indices", "max_pool2d_with_indices_backward"),
     "ReLU": ("clamp_min", "threshold_backward"),
     "Adam": ("_fused_adamw_", "_foreach_add_"),
-    "copies, casts, batches": ("copy_", "fill_", "index", "cat", "sub", "div_"),
+    "copies, casts, batches": ("copy_", "fill_", "index", "sub", "div_", "to_mkldnn", "_to_dense"),
 }
 
 
@@ -47,11 +53,7 @@ class _Count(TorchDispatchMode):
 def term_of(event: Any) -> str | None:
     """The term that a profiled operator belongs to."""
     name = event.key.removeprefix("aten::")
-    found = next((term for term, names in TERMS.items() if name in names), None)
-    # The large linear layer in float32 is a convolution over one picture, whose pixels are the batch.
-    if found == "convolutions" and any(shape[:1] == [1] for shape in event.input_shapes[:2]):
-        return "linear layers"
-    return found
+    return next((term for term, names in TERMS.items() if name in names), None)
 
 
 def step_terms(precision: str) -> tuple[dict[str, float], float]:
@@ -72,11 +74,11 @@ def step_terms(precision: str) -> tuple[dict[str, float], float]:
         started = time.perf_counter()
         runner.run(batches, rates)
         seconds.append(time.perf_counter() - started)
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(CALLS):
             runner.run(batches, rates)
     spent: Counter[str] = Counter()
-    for event in profiler.key_averages(group_by_input_shape=True):
+    for event in profiler.key_averages():
         if (term := term_of(event)) is not None:
             spent[term] += event.self_cpu_time_total / 1e3 / CALLS / BATCHES_PER_CALL
     with _Count() as counter:
