@@ -31,25 +31,25 @@ experiments: $(VENV)/installed ## list the experiments, the best validation accu
 push: $(VENV)/installed ## push data, models and all runs to the default DVC remote; others restore them (docs/sharing.md)
 	python -m src.share
 
-remotes: $(VENV)/installed-remotes ## install what DVC takes for remotes over SSH and on S3
+remotes: $(VENV)/installed-dev ## install what DVC takes for remotes over SSH and on S3
 
-onnx: $(VENV)/installed-onnx ## export the model to models/model.onnx and compare it with PyTorch on the test set
-	python -m src.export
+onnx: $(VENV)/installed-dev ## export the model to models/model.onnx and compare it with PyTorch on the test set
+	python -m src.mnist.export
 
 card: $(VENV)/installed ## write docs/model_card.md from the results in the working tree
-	python -m src.card
+	python -m src.mnist.card
 
 SPEC ?= sweep.yaml
 SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOTE))
 sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; SPEC=, WORKERS=, REMOTE=
-	@python -m src.experiments.sweep $(SPEC) $(SHARING)
+	@python -m src.sweep $(SPEC) $(SHARING)
 
 sweep-report: $(VENV)/installed ## summarize the sweep: tables here, a page in report/sweep.html
-	@python -m src.experiments.summary $(SPEC)
+	@python -m src.sweep.summary $(SPEC)
 
 N ?= 5
 seeds: $(VENV)/installed ## measure how much seeds alone change the results: make seeds N=5
-	@python -m src.experiments.seeds $(N) $(SHARING)
+	@python -m src.sweep.seeds $(N) $(SHARING)
 
 BASE ?= main
 # Taken literally: neither make nor the shell expands anything in the name of a revision.
@@ -81,8 +81,6 @@ lock: $(VENV)/installed-report ## write the lock files from requirements*.txt; U
 	$(COMPILE) $(UPGRADE) requirements-dev.txt --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements.txt --output-file requirements.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements-report.txt --output-file requirements-report.lock
-	$(COMPILE) --constraint requirements-dev.lock requirements-onnx.txt --output-file requirements-onnx.lock
-	$(COMPILE) --constraint requirements-dev.lock requirements-remotes.txt --output-file requirements-remotes.lock
 
 audit: $(VENV)/installed-report ## check the locked packages for known vulnerabilities
 	uv tool run pip-audit@2.10.1 --strict --requirement requirements-dev.lock --no-deps --disable-pip
@@ -100,10 +98,8 @@ clean: ## remove the environment and tool caches, but not data, models, checkpoi
 $(VENV)/installed: requirements.lock
 # Light, and enough for the report alone; next to the whole environment it adds one package.
 $(VENV)/installed-report: requirements-report.lock
-$(VENV)/installed-onnx: requirements-onnx.lock
-$(VENV)/installed-remotes: requirements-remotes.lock
 $(VENV)/installed-dev: requirements-dev.lock
-$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-onnx $(VENV)/installed-remotes $(VENV)/installed-dev:
+$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); use: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) install.py $<

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from src.model.network import MEAN, STD
-from src.model.split import split_indices
+from src.mnist.model.network import MEAN, STD
+from src.mnist.model.split import split_indices
 
 
 class Network(nn.Module):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from src.model.determinism import CPU_THREADS
-from src.model.device import device_facts
+from src.mnist.model.determinism import CPU_THREADS
+from src.mnist.model.device import device_facts
 
 
 def machine() -> str:

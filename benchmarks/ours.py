@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.recipes import RECIPES, recipe_params
-from src.core.dataset import load_examples
 from src.core.files import md5
-from src.model.weights import load_model
+from src.mnist.data.dataset import load_examples
+from src.mnist.model.weights import load_model
 from stages.evaluate import predict
 from stages.train import Outputs, train
 

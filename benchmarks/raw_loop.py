@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from src.core.dataset import load_examples
-from src.model.determinism import configure_determinism
-from src.model.network import CNN, normalize
-from src.model.split import split_indices
+from src.mnist.data.dataset import load_examples
+from src.mnist.model.determinism import configure_determinism
+from src.mnist.model.network import CNN, normalize
+from src.mnist.model.split import split_indices
 
 
 def fit_seconds(data_dir: Path, epochs: int, batch_size: int, lr: float, bf16: bool) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.machine import machine
 from src.core.files import write_json, write_text
-from src.model.params import Params, load_params
+from src.mnist.model.params import Params, load_params
 from stages import evaluate, train
 from stages.train import DATA_DIR
 

@@ -20,7 +20,7 @@ from benchmarks.recipes import FAST
 from benchmarks.step_terms import step_terms
 from src.core.files import write_text
 from src.guard.preflight import cache_folder
-from src.model.determinism import CPU_THREADS
+from src.mnist.model.determinism import CPU_THREADS
 from stages.train import DATA_DIR
 
 RESULTS = Path("benchmarks/results.md")

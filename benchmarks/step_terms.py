@@ -10,14 +10,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from src.model.determinism import configure_determinism
-from src.model.memory import keep_freed_memory
-from src.model.network import build_model
-from src.model.shifts import windows
-from src.train.augmentation import Augmentation
-from src.train.batches import BatchLoader, DeviceExamples, shuffled
-from src.train.datamodule import BATCHES_PER_CALL
-from src.train.steps import StepRunner
+from src.mnist.model.determinism import configure_determinism
+from src.mnist.model.memory import keep_freed_memory
+from src.mnist.model.network import build_model
+from src.mnist.model.shifts import windows
+from src.mnist.train.augmentation import Augmentation
+from src.mnist.train.batches import BatchLoader, DeviceExamples, shuffled
+from src.mnist.train.datamodule import BATCHES_PER_CALL
+from src.mnist.train.steps import StepRunner
 
 BATCH_SIZE, CALLS = 128, 10
 # Operators by term; all others, autograd and Python are what remains of the step.

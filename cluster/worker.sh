@@ -24,4 +24,4 @@ git fetch --quiet origin "${REVISION:-HEAD}"
 git checkout --quiet --detach FETCH_HEAD
 mkdir -p "$SHARED/cache"
 dvc cache dir --local "$SHARED/cache"
-exec python -m src.experiments.sweep "${2:-sweep.yaml}" --workers "${WORKERS:-1}" --remote origin
+exec python -m src.sweep "${2:-sweep.yaml}" --workers "${WORKERS:-1}" --remote origin

@@ -16,9 +16,9 @@ import pandas as pd
 ROOT = next(folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "dvc.yaml").exists())
 sys.path.insert(0, str(ROOT))
 
-from src.core.dataset import load_examples
-from src.model.params import Params, load_params
-from src.model.weights import load_model
+from src.mnist.data.dataset import load_examples
+from src.mnist.model.params import Params, load_params
+from src.mnist.model.weights import load_model
 from stages import evaluate, train
 from stages.fetch import fetch
 

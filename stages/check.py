@@ -9,9 +9,9 @@ from src.core.files import write_text
 from src.core.run import Facts, Run
 from src.guard.driver import check_accelerator
 from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages, check_sizes
-from src.model.accelerator import chosen_accelerator
-from src.model.params import Params
-from src.model.processes import Processes, check_processes, chosen_processes
+from src.mnist.model.accelerator import chosen_accelerator
+from src.mnist.model.params import Params
+from src.mnist.model.processes import Processes, check_processes, chosen_processes
 
 MARKER = Path("data/checked")
 OUTPUTS = tuple(Path(name) for name in ("data", "models", "metrics", "plots", "receipts"))

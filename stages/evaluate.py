@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.core.dataset import Examples, load_examples
 from src.core.files import write_json, write_table
 from src.core.run import Facts, Run, versions
-from src.evaluate.error_grid import draw_errors
-from src.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
-from src.evaluate.tiles import draw_tiles
-from src.model.accelerator import chosen_accelerator
-from src.model.determinism import configure_determinism
-from src.model.device import device_facts, torch_device
-from src.model.logits import predict_logits
-from src.model.shifts import windows
-from src.model.weights import load_model
+from src.mnist.data.dataset import Examples, load_examples
+from src.mnist.evaluate.error_grid import draw_errors
+from src.mnist.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
+from src.mnist.evaluate.tiles import draw_tiles
+from src.mnist.model.accelerator import chosen_accelerator
+from src.mnist.model.determinism import configure_determinism
+from src.mnist.model.device import device_facts, torch_device
+from src.mnist.model.logits import predict_logits
+from src.mnist.model.shifts import windows
+from src.mnist.model.weights import load_model
 
 DATA_DIR = Path("data/MNIST")
 MODEL_PATH = Path("models/model.safetensors")

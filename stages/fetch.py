@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from src.core.dataset import FILES, raw_folder, write_manifest
 from src.core.errors import UserError
 from src.core.files import scratch_folder, write_bytes
-from src.core.idx import write_idx
 from src.core.run import Facts, Run, versions
-from src.fetch.download import MIRRORS, SHA256, download
+from src.mnist.data.dataset import FILES, raw_folder, write_manifest
+from src.mnist.data.idx import write_idx
+from src.mnist.fetch.download import MIRRORS, SHA256, download
 
 DATA_DIR = Path("data/MNIST")
 
@@ -56,7 +56,7 @@ def _download_mnist(data_dir: Path, mirrors: Sequence[str], sha256: Mapping[str,
 
 def _write_digits(data_dir: Path) -> None:
     # Imported here because scikit-learn takes half a second, which MNIST need not pay.
-    from src.fetch.digits import digits_as_mnist
+    from src.mnist.fetch.digits import digits_as_mnist
 
     for part, arrays in digits_as_mnist().items():
         for name, array in zip(FILES[part], arrays, strict=True):

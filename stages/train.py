@@ -12,32 +12,32 @@ import torch
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
 
-from src.core.dataset import load_examples
 from src.core.files import write_json
 from src.core.run import Facts, Run, versions
-from src.model.accelerator import chosen_accelerator
-from src.model.determinism import configure_determinism
-from src.model.device import device_facts, torch_device
-from src.model.logits import predict_logits
-from src.model.memory import keep_freed_memory
-from src.model.network import CalibratedModel, build_model
-from src.model.params import Params
-from src.model.processes import Processes, chosen_processes
-from src.model.weights import save_model
-from src.train.augmentation import Augmentation
-from src.train.calibration import fit_temperature
-from src.train.callbacks.history import HistoryCSV
-from src.train.callbacks.progress import ProgressTable
-from src.train.callbacks.stop_at_nan import StopAtNaN
-from src.train.checkpoint import Checkpoints, shared_folder
-from src.train.classifier import Classifier
-from src.train.datamodule import TrainingData
-from src.train.distributed import broadcast, check_same, connected
-from src.train.resume import checkpoint_to_resume, run_identity
-from src.train.schedule import learning_rates
-from src.train.scores import EpochScores
-from src.train.summary import summary
-from src.train.trainer import build_trainer
+from src.mnist.data.dataset import load_examples
+from src.mnist.model.accelerator import chosen_accelerator
+from src.mnist.model.determinism import configure_determinism
+from src.mnist.model.device import device_facts, torch_device
+from src.mnist.model.logits import predict_logits
+from src.mnist.model.memory import keep_freed_memory
+from src.mnist.model.network import CalibratedModel, build_model
+from src.mnist.model.params import Params
+from src.mnist.model.processes import Processes, chosen_processes
+from src.mnist.model.weights import save_model
+from src.mnist.train.augmentation import Augmentation
+from src.mnist.train.calibration import fit_temperature
+from src.mnist.train.callbacks.history import HistoryCSV
+from src.mnist.train.callbacks.progress import ProgressTable
+from src.mnist.train.callbacks.stop_at_nan import StopAtNaN
+from src.mnist.train.checkpoint import Checkpoints, shared_folder
+from src.mnist.train.classifier import Classifier
+from src.mnist.train.datamodule import TrainingData
+from src.mnist.train.distributed import broadcast, check_same, connected
+from src.mnist.train.resume import checkpoint_to_resume, run_identity
+from src.mnist.train.schedule import learning_rates
+from src.mnist.train.scores import EpochScores
+from src.mnist.train.summary import summary
+from src.mnist.train.trainer import build_trainer
 
 DATA_DIR = Path("data/MNIST")
 RECORD_PATH = Path("logs/train.json")
@@ -161,7 +161,7 @@ def _write_results(
 ) -> None:
     """Calibrate a trained network, and write the model, its metrics and its learning curve."""
     # Imported here because matplotlib takes a third of a second, which is better spent after training.
-    from src.train.learning_curve import draw_learning_curve
+    from src.mnist.train.learning_curve import draw_learning_curve
 
     # With the precision, the device and the weights that the evaluate stage will use.
     configure_determinism()

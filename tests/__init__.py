@@ -4,7 +4,7 @@ Two threads of a convolution wait for each other by spinning. If more threads th
 several processes, a training then takes several times the processor time, and minutes on a busy machine.
 """
 
-from src.model import processes
+from src.mnist.model import processes
 
 STAGE_THREADS = processes.CPU_THREADS
 # This comes first, before another module imports the number.

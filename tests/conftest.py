@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from src.core.dataset import FILES, Examples, load_examples, raw_folder, write_manifest
-from src.core.idx import write_idx
 from src.guard.driver import LIBCUDA
 from src.guard.gpus import LIBNVML
-from src.model.params import Params
+from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder, write_manifest
+from src.mnist.data.idx import write_idx
+from src.mnist.model.params import Params
 
 if TYPE_CHECKING:
     from tests.faults.project import Project
@@ -121,14 +121,14 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not compiler:
         pytest.skip("needs a C compiler")
     folder = tmp_path_factory.mktemp("driver")
-    source = REPOSITORY / "tests/guard/driver.c"
+    source = REPOSITORY / "tests/unit/guard/driver.c"
     for name in (LIBCUDA, LIBNVML):
         subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / name, source], check=True)
     return folder
 
 
 def said(*devices: str, init: int = 0, version: int = 99000) -> dict[str, str]:
-    """What to tell the libraries; tests/guard/driver.c says how a device is described."""
+    """What to tell the libraries; tests/unit/guard/driver.c says how a device is described."""
     return {"STAND_IN_INIT": str(init), "STAND_IN_VERSION": str(version), "STAND_IN_GPUS": "\n".join(devices)}
 
 

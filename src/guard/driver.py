@@ -10,7 +10,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.guard.gpus import CPU_INSTEAD, VISIBLE, has_kernels, unsupported, usable_gpus
-from src.model.accelerator import CHOICE, driver_version
+from src.mnist.model.accelerator import CHOICE, driver_version
 
 LIBCUDA = "libcuda.so.1"
 # From cuda.h: results of a call, and attributes of a device.

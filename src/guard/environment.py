@@ -4,8 +4,8 @@ from collections.abc import MutableMapping
 
 from src.guard.gpu_lease import lease_gpus
 from src.guard.gpus import VISIBLE
-from src.model.accelerator import CHOICE
-from src.model.processes import Processes
+from src.mnist.model.accelerator import CHOICE
+from src.mnist.model.processes import Processes
 
 # oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
 # too large for the machine ends the process when the first thread starts.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from src.core.errors import UserError
-from src.model.accelerator import CHOICE
+from src.mnist.model.accelerator import CHOICE
 
 LIBNVML = "libnvidia-ml.so.1"
 VISIBLE = "CUDA_VISIBLE_DEVICES"

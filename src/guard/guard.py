@@ -25,7 +25,7 @@ from src.guard.receipts import check_imports, check_receipts_before, imported_fi
 from src.guard.signals import ending_on_signals
 from src.guard.starter import DVC_STAGE, end_with_starter
 from src.guard.streams import open_streams
-from src.model.processes import Processes, check_processes, chosen_processes
+from src.mnist.model.processes import Processes, check_processes, chosen_processes
 
 LOCKS = Path("logs")
 # The stage that several processes may run together.

@@ -13,7 +13,7 @@ from src.core.errors import UserError
 from src.core.files import md5
 from src.core.receipt import PARAMS_FILE, folder_md5
 from src.core.yaml_file import read_mapping
-from src.model.params import load_params
+from src.mnist.model.params import load_params
 
 IGNORE = ".dvcignore"
 

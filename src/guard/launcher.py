@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from src.core.errors import UserError
-from src.model.processes import CPU_THREADS, LEADER, LOOPBACK, Processes
+from src.mnist.model.processes import CPU_THREADS, LEADER, LOOPBACK, Processes
 
 POLL_SECONDS = 0.2
 # How long the main thread may take to notice that a process has ended, and how long the others may take to end.

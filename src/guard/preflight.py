@@ -14,8 +14,8 @@ from dvc.config import Config
 
 from src.core.errors import UserError
 from src.guard.advice import missing
-from src.model.params import Params
-from src.model.split import held_out
+from src.mnist.model.params import Params
+from src.mnist.model.split import held_out
 
 # Training images of each class. The hashes of MNIST's files fix its numbers. Nothing is known about an unlisted data
 # set before it is fetched; the train stage repeats the checks.

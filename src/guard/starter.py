@@ -8,7 +8,7 @@ import time
 import psutil
 
 from src.core.errors import UserError
-from src.model.processes import Processes
+from src.mnist.model.processes import Processes
 
 POLL_SECONDS = 0.5
 # DVC sets it for the commands that it runs.

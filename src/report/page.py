@@ -35,7 +35,7 @@ from src.report.vega import confusion_plot, curves_plot, f1_plot
 MAX_DIGITS = 200
 WORDS_COLUMNS = 5  # only the table of metrics has five, the last of which holds a sentence
 MAX_TILE_BYTES = 2_000_000
-# As in src/evaluate/tiles.py, which this cannot import: the report is installed without NumPy.
+# As in src/mnist/evaluate/tiles.py, which this cannot import: the report is installed without NumPy.
 TILE_PIXELS, COLUMNS, MAX_TILES, ZOOM = 28, 20, 1000, 2
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -24,7 +24,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages.__main__
-from src.model.processes import CPU_THREADS
+from src.mnist.model.processes import CPU_THREADS
 from tests import STAGE_THREADS
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ class Project:
             else:
                 shutil.copy(ROOT / name, target)
         project = cls(path)
-        project.edit("src/model/processes.py", f"CPU_THREADS = {STAGE_THREADS}", f"CPU_THREADS = {CPU_THREADS}")
+        project.edit("src/mnist/model/processes.py", f"CPU_THREADS = {STAGE_THREADS}", f"CPU_THREADS = {CPU_THREADS}")
         project.set(**params)
         project.git("init", "--quiet", "--template=", "--initial-branch", "main")
         project.commit()

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from src.core.dataset import FILES, load_examples
 from src.core.errors import UserError
-from src.fetch import digits
-from src.model.network import CalibratedModel, build_model
-from src.model.weights import save_model
+from src.mnist.data.dataset import FILES, load_examples
+from src.mnist.fetch import digits
+from src.mnist.model.network import CalibratedModel, build_model
+from src.mnist.model.weights import save_model
 from stages.fetch import fetch
 from tests.faults.project import Project, run_stage, wait_for
 

@@ -138,7 +138,7 @@ def edit_params_and_code(project: Project) -> None:
 
 
 def edit_code(project: Project) -> None:
-    project.append("src/model/network.py", "# edited\n")
+    project.append("src/mnist/model/network.py", "# edited\n")
 
 
 def run_experiment(project: Project) -> None:
@@ -147,7 +147,7 @@ def run_experiment(project: Project) -> None:
 
 DRIFT = pytest.mark.parametrize(
     ("act", "named"),
-    [(edit_params_and_code, "params.yaml: lr, src/model/network.py"), (run_experiment, "params.yaml: lr")],
+    [(edit_params_and_code, "params.yaml: lr, src/mnist/model/network.py"), (run_experiment, "params.yaml: lr")],
     ids=["rows-15-16-params-and-code", "row-17-experiment"],
 )
 
@@ -156,7 +156,7 @@ DRIFT = pytest.mark.parametrize(
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (edit_params_and_code, "params.yaml: lr, src/model/network.py changed during the run"),
+        (edit_params_and_code, "params.yaml: lr, src/mnist/model/network.py changed during the run"),
         (run_experiment, "models/model.safetensors: is "),
     ],
     ids=["rows-15-16-params-and-code", "row-17-experiment"],
@@ -210,7 +210,7 @@ def test_code_edited_while_torch_is_imported_voids_the_run(project: Project) -> 
     wait_for(lambda: any("torch" in file.path for file in trainer.memory_maps()), "the import of torch")
     edit_code(project)
     assert dvc.wait(60) != 0
-    assert "src/model/network.py changed during the run" in project.output()
+    assert "src/mnist/model/network.py changed during the run" in project.output()
 
 
 def test_an_unknown_stage_is_named(project: Project) -> None:

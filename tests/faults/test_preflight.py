@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.fetch.digits import digits_as_mnist
 from src.guard.preflight import CLASS_COUNTS
-from src.model.params import load_params
+from src.mnist.fetch.digits import digits_as_mnist
+from src.mnist.model.params import load_params
 from tests import STAGE_THREADS
 from tests.conftest import said
 from tests.faults.project import Project, run_stage
@@ -137,7 +137,7 @@ def test_row_40_a_missing_device_loses_nothing(project: Project) -> None:
 
 def test_row_40_is_checked_when_only_code_changed(project: Project) -> None:
     before, lock = project.results(), project.lock()
-    model = project.path / "src/model/network.py"
+    model = project.path / "src/mnist/model/network.py"
     model.write_text(model.read_text() + "\n")
     done = project.dvc("repro", PL_TRAINER_ACCELERATOR="gpu", CUDA_VISIBLE_DEVICES="")
     assert_refused(project, before, lock, done)
@@ -280,8 +280,8 @@ def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.set(epochs=1)
-    project.edit("src/model/processes.py", "CPU_THREADS = 1", f"CPU_THREADS = {STAGE_THREADS}")
-    monkeypatch.setattr("src.model.determinism.CPU_THREADS", STAGE_THREADS)
+    project.edit("src/mnist/model/processes.py", "CPU_THREADS = 1", f"CPU_THREADS = {STAGE_THREADS}")
+    monkeypatch.setattr("src.mnist.model.determinism.CPU_THREADS", STAGE_THREADS)
     monkeypatch.chdir(project.path)
     assert run_stage("train") == 0
     before = project.results()

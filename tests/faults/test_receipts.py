@@ -45,9 +45,9 @@ def python_that_edits_after(project: Project, path: str, stage: str) -> str:
 
 
 def test_row_47_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(toy: Project) -> None:
-    done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/train/steps.py", "train"))
+    done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/mnist/train/steps.py", "train"))
     # DVC has locked the edited code by now. The next stage does not build on it.
-    contradiction = "dvc.lock contradicts receipts/train.json in src/train: stage train was not run like that"
+    contradiction = "dvc.lock contradicts receipts/train.json in src/mnist/train: stage train was not run like that"
     repair = "dvc repro --single-item --force train"
     assert done.returncode != 0
     assert f"evaluate: {contradiction}; run `{repair}`" in done.stderr
@@ -60,12 +60,12 @@ def test_row_47_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_loc
 
 
 def test_row_47_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
-    done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/evaluate/scores.py", "evaluate"))
+    done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/mnist/evaluate/scores.py", "evaluate"))
     assert done.returncode == 0
     # Stage check read the code before the edit, too.
     check, problem = verify(toy.path)[1]
-    assert check.startswith("check: src/evaluate changed since it ran;")
-    assert problem.startswith("dvc.lock contradicts receipts/evaluate.json in src/evaluate:")
+    assert check.startswith("check: src/mnist/evaluate changed since it ran;")
+    assert problem.startswith("dvc.lock contradicts receipts/evaluate.json in src/mnist/evaluate:")
 
 
 def add_to_fetch(project: Project, code: str) -> None:
@@ -84,16 +84,16 @@ def test_row_47_a_process_ends_at_once_when_its_stage_has_ended(fetching: Projec
 def test_row_48_what_dvc_commit_locks_by_hand_is_void(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replace_in(project.path / "src/model/network.py", "255 * MEAN", "254 * MEAN")
+    replace_in(project.path / "src/mnist/model/network.py", "255 * MEAN", "254 * MEAN")
     assert project.dvc("commit", "--force").returncode == 0
     problems = [line for line in verify(project.path)[1] if "contradicts" in line]
     assert [line.partition(":")[0] for line in problems] == [
-        "dvc.lock contradicts receipts/train.json in src/model",
-        "dvc.lock contradicts receipts/evaluate.json in src/model",
+        "dvc.lock contradicts receipts/train.json in src/mnist/model",
+        "dvc.lock contradicts receipts/evaluate.json in src/mnist/model",
     ]
     monkeypatch.chdir(project.path)
     assert run_stage("evaluate") == 1
-    assert "evaluate: dvc.lock contradicts receipts/train.json in src/model" in capsys.readouterr().err
+    assert "evaluate: dvc.lock contradicts receipts/train.json in src/mnist/model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", [b"", b"[1]", b"[{}]", b"[\xff]"])
@@ -107,7 +107,9 @@ def test_a_receipt_that_is_none_proves_nothing(
 
 
 # Nobody declares the first; the second is a dependency of stage check alone.
-@pytest.mark.parametrize(("module", "path"), [("src.extra", "src/extra.py"), ("src.train", "src/train/__init__.py")])
+@pytest.mark.parametrize(
+    ("module", "path"), [("src.extra", "src/extra.py"), ("src.mnist.train", "src/mnist/train/__init__.py")]
+)
 def test_row_49_a_file_that_is_imported_and_not_declared_is_named(fetching: Project, module: str, path: str) -> None:
     (fetching.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
     add_to_fetch(fetching, f"import {module}")
@@ -212,26 +214,27 @@ def test_row_59_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named
 def add_and_remove(project: Project) -> str:
     """A module that exists only while the stage imports it."""
     add_to_fetch(
-        project, 'Path("src/fetch/brief.py").touch()\nimport src.fetch.brief\nPath("src/fetch/brief.py").unlink()'
+        project,
+        'brief = Path("src/mnist/fetch/brief.py")\nbrief.touch()\nimport src.mnist.fetch.brief\nbrief.unlink()',
     )
-    return "src/fetch/brief.py"
+    return "src/mnist/fetch/brief.py"
 
 
 def shadow(project: Project) -> str:
     """The same with a package that Python prefers to a declared module of the same name."""
-    module, package = "src/fetch/plain.py", "src/fetch/plain/__init__.py"
+    module, package = "src/mnist/fetch/plain.py", "src/mnist/fetch/plain/__init__.py"
     (project.path / module).touch()
     move = f'Path("{package}").parent.mkdir()\nPath("{module}").replace("{package}")'
-    add_to_fetch(project, f'{move}\nimport src.fetch.plain\nPath("{package}").replace("{module}")')
+    add_to_fetch(project, f'{move}\nimport src.mnist.fetch.plain\nPath("{package}").replace("{module}")')
     return package
 
 
 def hide(project: Project) -> str:
     """A module that DVC never hashes."""
-    (project.path / "src/fetch/hidden.py").touch()
-    project.append(".dvcignore", "/src/fetch/hidden.py\n")
-    add_to_fetch(project, "import src.fetch.hidden")
-    return "src/fetch/hidden.py"
+    (project.path / "src/mnist/fetch/hidden.py").touch()
+    project.append(".dvcignore", "/src/mnist/fetch/hidden.py\n")
+    add_to_fetch(project, "import src.mnist.fetch.hidden")
+    return "src/mnist/fetch/hidden.py"
 
 
 @pytest.mark.parametrize("act", [add_and_remove, shadow, hide])
@@ -247,7 +250,7 @@ def test_row_60_code_of_the_project_counts_inside_a_virtual_environment_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path.parent))
-    assert imported_files({f"{tmp_path}/src/model.py": b""}) == {tmp_path / "src/model.py"}
+    assert imported_files({f"{tmp_path}/src/mnist/model.py": b""}) == {tmp_path / "src/mnist/model.py"}
 
 
 def test_row_60_what_python_imported_from_the_project_by_itself_counts(

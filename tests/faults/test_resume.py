@@ -21,8 +21,8 @@ from pytorch_lightning import LightningModule, Trainer
 from ruamel.yaml import YAML
 
 import stages.__main__
-from src.train.checkpoint import CheckpointFiles, Checkpoints, delete_oldest, shared_folder
-from src.train.classifier import Classifier
+from src.mnist.train.checkpoint import CheckpointFiles, Checkpoints, delete_oldest, shared_folder
+from src.mnist.train.classifier import Classifier
 from tests.faults.project import Project, restore_ctrl_c, run_stage, shared, wait_for
 
 INJECT = str(Path(__file__).parent / "inject")
@@ -237,7 +237,7 @@ def test_row_11_other_params_start_over(
 def test_row_12_other_code_starts_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = project.path / "src/model/network.py"
+    source = project.path / "src/mnist/model/network.py"
     source.write_text(source.read_text() + "# edited\n")
     assert train_here(project, monkeypatch, epochs=4) == 0
     assert "Resuming" not in capsys.readouterr().out
@@ -247,7 +247,7 @@ def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def edit_and_import(name: str) -> ModuleType:
-        source = project.path / "src/model/network.py"
+        source = project.path / "src/mnist/model/network.py"
         source.write_text(source.read_text() + "# edited\n")
         project.set(epochs=4)
         return import_module(name)
@@ -255,7 +255,7 @@ def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     monkeypatch.setattr(stages.__main__, "import_module", edit_and_import)
     checkpoints = sorted(project.path.glob("logs/checkpoints/*"))
     assert train_here(project, monkeypatch) == 1
-    assert "params.yaml: epochs, src/model/network.py changed during the run" in capsys.readouterr().err
+    assert "params.yaml: epochs, src/mnist/model/network.py changed during the run" in capsys.readouterr().err
     assert sorted(project.path.glob("logs/checkpoints/*")) == checkpoints
 
 
@@ -379,7 +379,7 @@ def test_row_53_a_finished_training_whose_results_were_lost_does_not_train_again
 def test_row_53_drift_ends_a_training_before_its_next_epoch(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = project.path / "src/model/network.py"
+    source = project.path / "src/mnist/model/network.py"
     original = source.read_text()
 
     def edit(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -390,7 +390,7 @@ def test_row_53_drift_ends_a_training_before_its_next_epoch(
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "on_train_epoch_end", edit)
         assert train_here(project, patch, epochs=500, lr=0.002) == 1
-    assert "src/model/network.py changed during the run" in capsys.readouterr().err
+    assert "src/mnist/model/network.py changed during the run" in capsys.readouterr().err
     source.write_text(original)
     assert train_here(project, monkeypatch, epochs=3) == 0
     assert "Resuming after epoch 1 of 3" in capsys.readouterr().out

@@ -86,13 +86,13 @@ def test_sound_outputs_are_counted(project: Project) -> None:
     # The marker and the model, one listing, five files of data, each twice but the listing; nine files in git and
     # three receipts, which are files and hold dvc.lock to what they say; a command, a params file and the code of each
     # of four stages.
-    assert (count, problems) == (2 * 2 + 1 + 2 * 5 + 9 + 2 * 3 + 2 * 4 + 8 + 3 + 4 + 4, [])
+    assert (count, problems) == (2 * 2 + 1 + 2 * 5 + 9 + 2 * 3 + 2 * 4 + 10 + 4 + 5 + 5, [])
 
 
 @pytest.mark.parametrize(
     ("path", "text", "problems"),
     [
-        ("src/train/loop.py", "# edited", ["check: src/train", "train: src/train"]),
+        ("src/mnist/train/loop.py", "# edited", ["check: src/mnist/train", "train: src/mnist/train"]),
         ("params.yaml", "tta_shift: 1", ["check: params.yaml: tta_shift", "evaluate: params.yaml: tta_shift"]),
         ("dvc.yaml", "__main__.py evaluate --again", ["evaluate: its command"]),
     ],

@@ -9,7 +9,7 @@ from tests.faults.project import Project
 # Packages that the stage must not import, and modules that it must: what serving a model needs is part of evaluate.
 TRAINERS = ("pytorch_lightning", "torchmetrics", "torchvision")
 COMPILERS = ("torch._dynamo", "torch._inductor", "triton")
-SERVING = ("torch", "src.model.network", "src.evaluate.scores")
+SERVING = ("torch", "src.mnist.model.network", "src.mnist.evaluate.scores")
 IMPORTS = {
     "train": ((*UNUSED["train"], "pandas"), ("torch",)),
     "evaluate": ((*UNUSED["evaluate"], *TRAINERS, *COMPILERS, "matplotlib"), SERVING),
@@ -26,7 +26,7 @@ def test_every_stage_from_which_packages_are_hidden_is_tried() -> None:
     assert UNUSED.keys() <= IMPORTS.keys()
 
 
-# That hidden packages stay away is tried without torch in tests/guard/test_unused.py, too.
+# That hidden packages stay away is tried without torch in tests/unit/guard/test_unused.py, too.
 SLOW = {"train": pytest.mark.slow}
 
 

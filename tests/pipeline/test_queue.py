@@ -16,13 +16,13 @@ def wait_for_the_queue(project: Project) -> None:
 
 
 def mark_code(project: Project, mark: str) -> None:
-    (project.path / "src/train/mark.py").write_text(f'MARK = "{mark}"\n')
+    (project.path / "src/mnist/train/mark.py").write_text(f'MARK = "{mark}"\n')
 
 
 def test_a_queued_experiment_runs_the_queued_code_and_params_and_not_the_workspaces(project: Project) -> None:
     project.make_toy()
     project.edit("stages/train.py", "dict(run.params)", '{"mark": MARK, **run.params}')
-    project.edit("stages/train.py", "import json\n", "import json\nfrom src.train.mark import MARK\n")
+    project.edit("stages/train.py", "import json\n", "import json\nfrom src.mnist.train.mark import MARK\n")
     mark_code(project, "of the commit")
     project.commit()
     before = (project.path / "metrics/train.json").read_bytes()

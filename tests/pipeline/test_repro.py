@@ -38,9 +38,9 @@ def test_a_changed_evaluation_reruns_evaluation_alone(project: Project) -> None:
     project.make_toy()
     project.repro()
     project.commit()
-    project.append("src/evaluate/scores.py", "\n# changed\n")
+    project.append("src/mnist/evaluate/scores.py", "\n# changed\n")
     assert stages_run(project.dvc_ok("repro")) == ["evaluate"]
-    changed = ["dvc.lock", "receipts/evaluate.json", "src/evaluate/scores.py"]
+    changed = ["dvc.lock", "receipts/evaluate.json", "src/mnist/evaluate/scores.py"]
     assert project.git("status", "--porcelain").split()[1::2] == changed
 
 

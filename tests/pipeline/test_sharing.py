@@ -15,7 +15,7 @@ import pytest
 from dvc.repo import Repo
 
 from src.core.errors import UserError
-from src.predict.registry import fetch_version
+from src.mnist.predict.registry import fetch_version
 from src.share.__main__ import share
 from tests.faults.project import Project, wait_for
 

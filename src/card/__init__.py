@@ -1,1 +1,0 @@
-"""Writes docs/model_card.md from the committed results: `python -m src.card`."""

@@ -1,1 +1,0 @@
-"""Exports the trained model to ONNX: `python -m src.export`."""

@@ -1,0 +1,93 @@
+"""Scores of a trained model on the test set, from labels and probabilities."""
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+
+from src.core.interval import wilson_interval
+from src.mnist.data.dataset import NUM_CLASSES
+
+CALIBRATION_BINS = 15
+CLASSES = np.arange(NUM_CLASSES)
+
+
+def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]:
+    """Every test metric, rounded to six decimals.
+
+    Args:
+        y_true: True classes, shape (N,), values 0 to 9, N at least 1.
+        probs: Probability of each class, shape (N, 10); each row sums to 1.
+
+    Returns:
+        `test_acc` with its 95% interval `test_acc_low`, `test_acc_high`; `test_loss` (mean cross-entropy, natural
+        logarithm); `test_precision`, `test_recall`, `test_f1` (macro over all ten classes); `test_ece`.
+    """
+    y_pred = probs.argmax(1)
+    right = int((y_true == y_pred).sum())
+    low, high = wilson_interval(right, len(y_true))
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        y_true, y_pred, labels=CLASSES, average="macro", zero_division=0
+    )
+    values = {
+        "test_acc": right / len(y_true),
+        "test_acc_low": low,
+        "test_acc_high": high,
+        "test_loss": log_loss(y_true, probs, labels=CLASSES),
+        "test_precision": precision,
+        "test_recall": recall,
+        "test_f1": f1,
+        "test_ece": expected_calibration_error(y_true, probs),
+    }
+    return {name: round(float(value), 6) for name, value in values.items()}
+
+
+def expected_calibration_error(y_true: np.ndarray, probs: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
+    """Mean distance between confidence and accuracy, over bins of equal width (Guo et al., ICML 2017, equation 3).
+
+    Args:
+        y_true: True classes, shape (N,).
+        probs: Probability of each class, shape (N, C).
+        bins: Number of bins of the confidence, which is the largest probability.
+
+    Returns:
+        Σ over bins of (images in the bin / N) · |accuracy − mean confidence|, in [0, 1].
+    """
+    confidence, right = probs.max(1), probs.argmax(1) == y_true
+    # Bins are open below and closed above, as in the paper; a confidence is always above 0.
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(bin_of, weights=right - confidence.astype(float), minlength=bins)
+    return float(np.abs(gaps).sum() / len(y_true))
+
+
+def confusion_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, int]]:
+    """Counts of every (actual, predicted) pair of classes, 100 rows, zeros included so that a heat map has no holes."""
+    counts = confusion_matrix(y_true, y_pred, labels=CLASSES)
+    return [{"actual": int(i), "predicted": int(j), "count": int(counts[i, j])} for i in CLASSES for j in CLASSES]
+
+
+def per_class_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, float]]:
+    """Precision, recall, F1 (four decimals) and number of images of every class, ten rows."""
+    columns = precision_recall_fscore_support(y_true, y_pred, labels=CLASSES, zero_division=0)
+    return [
+        {
+            "class": int(label),
+            "precision": round(float(precision), 4),
+            "recall": round(float(recall), 4),
+            "f1": round(float(f1), 4),
+            "images": int(images),
+        }
+        for label, precision, recall, f1, images in zip(CLASSES, *columns, strict=True)
+    ]
+
+
+def error_rows(y_true: np.ndarray, probs: np.ndarray) -> list[dict[str, float]]:
+    """One row for each misclassified image, sorted by index: index, actual, predicted, confidence (four decimals)."""
+    y_pred = probs.argmax(1)
+    return [
+        {
+            "index": int(index),
+            "actual": int(y_true[index]),
+            "predicted": int(y_pred[index]),
+            "confidence": round(float(probs[index, y_pred[index]]), 4),
+        }
+        for index in np.flatnonzero(y_pred != y_true)
+    ]

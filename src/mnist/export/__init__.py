@@ -1,0 +1,1 @@
+"""Exports the trained model to ONNX: `python -m src.mnist.export`."""

@@ -1,0 +1,121 @@
+"""The schema of params.yaml: type, range and meaning of every hyperparameter."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from src.core.errors import UserError
+from src.core.yaml_file import read_mapping
+
+# Most characters of a value that an error message shows.
+SHOWN = 60
+
+
+class Params(BaseModel):
+    """The hyperparameters of one run; device, mirror and folders are not among them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    dataset: Literal["mnist", "digits"] = Field(description="mnist (70,000 images) or digits (1,797, offline)")
+    architecture: Literal["cnn", "resnet"] = Field(description="which network of src/mnist/model/network.py")
+    seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights, the batches and the augmentation")
+    val_fraction: float = Field(gt=0, lt=1, description="share of the training set held out for validation")
+    epochs: int = Field(ge=1, le=10_000, description="passes over the training part")
+    batch_size: int = Field(ge=1, le=60_000, description="images in one optimizer step, on all devices together")
+    shards: int = Field(ge=1, le=64, description="equal parts of a batch that may be computed by several processes")
+    # A schedule would lower a smaller rate to zero in float32. With a larger one, the loss is NaN in the first epoch.
+    lr: float = Field(ge=1e-20, le=1e6, description="learning rate of Adam; its peak if there is a schedule")
+    schedule: Literal["constant", "one-cycle", "cosine"] = Field(description="schedule of the learning rate")
+    weight_decay: float = Field(ge=0, le=1e6, description="decoupled weight decay of AdamW; 0 makes it plain Adam")
+    label_smoothing: float = Field(ge=0, lt=1, description="share of the target spread evenly over all classes")
+    shift: int = Field(ge=0, le=8, description="most pixels by which training images are shifted, each way")
+    rotation: float = Field(ge=0, le=45, description="most degrees by which training images are rotated, each way")
+    scale: float = Field(ge=0, le=0.5, description="largest share by which training images grow or shrink")
+    ema: float = Field(ge=0, lt=1, description="decay per step of the moving average of the weights; 0: none")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        description="arithmetic of the network in training; tf32 differs from fp32 only on NVIDIA GPUs from Ampere on"
+    )
+    tta_shift: int = Field(
+        ge=0, le=4, description="most pixels by which test images are shifted; scores average over all"
+    )
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        UserError: If anything is wrong; the message names every problem by its key.
+    """
+    content, duplicates = read_mapping(path)
+    return check_params(content, str(path), [f"{_short(key)} is given more than once" for key in duplicates])
+
+
+def check_params(content: Mapping[Any, Any], where: str, problems: Sequence[str] = ()) -> Params:
+    """Check params against the schema.
+
+    Args:
+        content: Values by name.
+        where: How to name their source in an error.
+        problems: What is known to be wrong with them.
+
+    Raises:
+        UserError: If anything is wrong; the message names every problem by its key.
+    """
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        problems = [*problems, *map(_describe, error.errors())]
+        params = None
+    if params is None or problems:
+        raise UserError(f"{where}: " + "; ".join(problems))
+    return params
+
+
+def _describe(problem: ErrorDetails) -> str:
+    """Describe a problem that pydantic found in the user's terms."""
+    key, limits = ".".join(map(_short, problem["loc"])), problem.get("ctx", {})
+    got = _short(problem["input"], repr)
+    known = ", ".join(Params.model_fields)
+    match problem["type"]:
+        case "missing":
+            return f"{key} is missing"
+        case "extra_forbidden" | "invalid_key":
+            return f"{key} is not a parameter (known: {known})"
+        case "literal_error":
+            return f"{key} must be {limits['expected']}, got {got}"
+        case "int_type" | "float_type" | "finite_number":
+            kind = "a whole number" if problem["type"] == "int_type" else "a finite number"
+            return f"{key} must be {kind}{_range(key)}, got {got}"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            kind = "a whole number" if Params.model_fields[key].annotation is int else "a number"
+            return f"{key} must be {kind}{_range(key)}, got {got}"
+        case _:
+            return f"{key}: {problem['msg']}, got {got}"
+
+
+def _short(value: object, words: Callable[[object], str] = str) -> str:
+    """A value as text, cut to leave room for the rest of the line."""
+    try:
+        text = words(value)
+    except (ValueError, RecursionError):
+        # Python refuses to print an integer of more than 4300 digits.
+        return f"a value of type {type(value).__name__} that is too large to show"
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _range(key: str) -> str:
+    """The range of a field as text, such as ' from 1 to 10000'."""
+    bounds = {
+        name: bound
+        for limit in Params.model_fields[key].metadata
+        for name in ("ge", "gt", "le", "lt")
+        if (bound := getattr(limit, name, None)) is not None
+    }
+    if {"ge", "le"} <= set(bounds):
+        return f" from {bounds['ge']} to {bounds['le']}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    return " " + " and ".join(f"{words[name]} {bound}" for name, bound in bounds.items()) if bounds else ""

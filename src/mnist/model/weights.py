@@ -1,0 +1,61 @@
+"""The model file: weights as safetensors, with the metadata needed to use them."""
+
+import json
+import math
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from src.core.errors import UserError, one_line
+from src.core.files import write_bytes
+from src.core.reading import read_input
+from src.mnist.model.network import ARCHITECTURES, MEAN, STD, CalibratedModel
+
+METADATA_KEY = "mnist"
+# How networks order the features of a picture's pixels where they flatten it. Until there was this entry, it was NCHW.
+LAYOUT = "NHWC"
+
+
+def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
+    """Write the weights as safetensors, atomically, with what `load_model` needs in the metadata."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    # A single key: safetensors does not keep the order of several, so the bytes would differ from run to run.
+    description = {"architecture": architecture, "layout": LAYOUT, "mean": MEAN, "std": STD}
+    description["temperature"] = model.temperature
+    write_bytes(path, save(weights, {METADATA_KEY: json.dumps(description)}))
+
+
+def load_model(path: Path) -> CalibratedModel:
+    """Read a model that `save_model` wrote; safetensors holds numbers only, so nothing in the file can run.
+
+    The model divides its logits by the temperature.
+
+    Raises:
+        UserError: If the file is missing, truncated, or not such a model.
+    """
+    repair = "delete it and run `dvc checkout` or `dvc repro`"
+    if not path.is_file():
+        raise UserError(f"{path}: is missing; run `dvc checkout` or `dvc repro`")
+    try:
+        content = read_input(path)
+        weights = load(content)
+        description = json.loads(_metadata(content)[METADATA_KEY])
+        if (description["mean"], description["std"]) != (MEAN, STD):
+            raise UserError(f"{path}: was trained on images normalised differently; {repair}")
+        if "temperature" not in description or description.get("layout") != LAYOUT:
+            raise UserError(f"{path}: an older version wrote it, and its weights mean something else; run `dvc repro`")
+        temperature = description["temperature"]
+        if not (isinstance(temperature, float) and 0 < temperature < math.inf):
+            raise ValueError(f"temperature is {temperature!r}")
+        network = ARCHITECTURES[description["architecture"]]()
+        network.load_state_dict(weights)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: is not a model of this pipeline ({one_line(error)}); {repair}") from error
+    return CalibratedModel(network, temperature)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Metadata of a safetensors file: eight bytes with the length of a header, then the header as JSON."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length])["__metadata__"]

@@ -1,0 +1,1 @@
+"""Uses the trained model: `python -m src.mnist.predict IMAGE...`."""

@@ -1,0 +1,119 @@
+"""Pictures of a digit, converted to the form of MNIST's images."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from src.core.errors import UserError
+from src.mnist.data.dataset import IMAGE_SHAPE
+
+# MNIST's digits were scaled to fit 20 x 20 pixels, with their centre of mass in the middle of 28 x 28 (LeCun, Cortes
+# and Burges, the MNIST page).
+BOX = 20
+# Share of the strongest contrast below which a pixel counts as paper: noise of a camera or of JPEG.
+PAPER = 0.2
+# Least contrast between paper and ink, in grey levels of 255, for a picture to show a digit.
+MIN_CONTRAST = 32
+# Larger pictures are reduced first, so that none takes gigabytes of memory.
+MAX_SIDE = 4096
+# No others: Pillow has some rarely used readers, and starts Ghostscript for EPS.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+# What Pillow's readers raise on damaged files.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+def read_digit(path: Path) -> np.ndarray:
+    """Read a picture of one digit.
+
+    Args:
+        path: A file in one of FORMATS, of any size, dark on light or light on dark; of an animation, the first frame.
+
+    Returns:
+        uint8 of shape (28, 28), light ink on 0, like MNIST's images.
+
+    Raises:
+        UserError: If the file cannot be read, is damaged, or shows nothing.
+    """
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            # Pillow warns from 89 million pixels on, and refuses twice as many.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Only this looks at the checksums of a PNG.
+            Image.open(file, formats=FORMATS).verify()
+            file.seek(0)
+            with Image.open(file, formats=FORMATS) as image:
+                pixels = _grey(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except UNREADABLE as error:
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"expected {', '.join(FORMATS)}"
+        else:
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise UserError(f"{path}: is not a picture that can be read ({reason})") from error
+    return like_mnist(pixels, str(path))
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    """Grey values, float64 of shape (H, W), 0 to 255; transparency becomes white if the rest is dark, else black."""
+    if image.mode.startswith("I;16"):
+        # Pillow would cut off everything above 255.
+        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError("its grey values have 32 bits; save it with 8 or 16")
+    image = image.convert("LA")
+    image = image.reduce(-(-max(image.size) // MAX_SIDE))
+    grey, alpha = (np.asarray(band, float) for band in image.split())
+    share = alpha / 255
+    light = (grey * share).sum() > 127 * share.sum()
+    return grey * share + (0 if light else 255) * (1 - share)
+
+
+def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Invert, crop, scale and centre a digit.
+
+    Args:
+        pixels: Grey values, shape (H, W), 0 to 255. The border shows the colour of the paper.
+        name: Name of the picture in error messages.
+
+    Returns:
+        uint8 of shape (28, 28).
+
+    Raises:
+        UserError: If nothing stands out from the paper.
+    """
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    ink = np.abs(pixels - np.median(border))
+    strongest = ink.max()
+    if strongest < MIN_CONTRAST:
+        raise UserError(f"{name}: shows no digit: expected ink that stands out from the paper by {MIN_CONTRAST} of 255")
+    rows, columns = (np.flatnonzero((ink > PAPER * strongest).any(axis)) for axis in (1, 0))
+    digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * (255 / strongest)
+    scale = BOX / max(digit.shape)
+    height, width = (max(1, round(side * scale)) for side in digit.shape)
+    small = np.asarray(Image.fromarray(digit.round().astype(np.uint8)).resize((width, height), Image.Resampling.BOX))
+    if not small.any():
+        raise UserError(f"{name}: shows no digit: its specks of ink vanish when it is scaled to {BOX} pixels")
+    return _centred(small)
+
+
+def _centred(digit: np.ndarray) -> np.ndarray:
+    """Put a digit's centre of mass in the middle, as far as the digit still fits."""
+    canvas = np.zeros(IMAGE_SHAPE, np.uint8)
+    corner = []
+    for axis, (side, room) in enumerate(zip(digit.shape, IMAGE_SHAPE, strict=True)):
+        mass = digit.sum(1 - axis, dtype=float)
+        centre = (mass @ np.arange(side) + mass.sum() / 2) / mass.sum()
+        corner.append(int(np.clip(round(room / 2 - centre), 0, room - side)))
+    top, left = corner
+    canvas[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
+    return canvas

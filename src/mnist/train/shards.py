@@ -1,0 +1,119 @@
+"""The gradient of a batch that is cut into a fixed number of shards, whichever process computes which.
+
+A floating-point sum depends on its order, and so would the weights on the number of processes. Here they do not: a
+shard is always computed as a whole, and every process adds the results of all shards in the order of the shards.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from src.mnist.data.dataset import NUM_CLASSES
+from src.mnist.model.processes import Processes
+
+
+def shard_slices(size: int, shards: int) -> list[slice]:
+    """Cut a batch into consecutive shards that are as equal as possible.
+
+    Args:
+        size: Images in the batch. If shards do not divide it, as in an epoch's last batch, the first ones get one image
+            more; if there are fewer images than shards, the last ones are empty.
+        shards: Their number, at least 1.
+    """
+    smaller, larger = divmod(size, shards)
+    ends = [number * smaller + min(number, larger) for number in range(shards + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
+
+
+class ShardedBackward:
+    """Replaces `loss.backward()`.
+
+    The gradient is that of the mean loss over the whole batch: the mean over the shards, weighted by their sizes.
+    Batch normalisation uses the statistics of a shard. Its running statistics, and all other floating-point buffers,
+    move by the weighted mean of what each shard moves them by; counters move by what the first shard moves them by.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int, shards: int, processes: Processes) -> None:
+        """Allocate the memory.
+
+        Args:
+            model: The network; it must draw no random numbers.
+            batch_size: Images in a batch.
+            shards: Number of shards, a multiple of the number of processes.
+            processes: This process among the others; if there are several, they must be connected.
+        """
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
+        self.count = processes.count
+        self.slices = shard_slices(batch_size, shards)
+        self.sizes = [part.stop - part.start for part in self.slices]
+        own = shards // processes.count
+        self.own = range(processes.rank * own, (processes.rank + 1) * own)
+        # One row per shard, with its results one after another: gradient, movements of the buffers, movements of the
+        # counters, logits. One message per step takes less time than one per tensor.
+        averaged = sum(tensor.numel() for tensor in [*self.weights, *self.buffers])
+        counted = sum(counter.numel() for counter in self.counters)
+        self.sections = [averaged, counted, max(self.sizes) * NUM_CLASSES]
+        device = self.weights[0].device
+        self.rows = torch.zeros(own, sum(self.sections), device=device)
+        self.all_rows = self.rows if self.count == 1 else torch.zeros(shards, sum(self.sections), device=device)
+        self.total = torch.zeros(averaged, device=device)
+        # In the memory format of the weights, as the optimizer wants them.
+        self.gradients = [torch.zeros_like(weight) for weight in self.weights]
+
+    def backward(self, forward: Callable[[slice], tuple[Tensor, Tensor]]) -> Tensor:
+        """Set the gradient of every weight and move the buffers.
+
+        Args:
+            forward: Takes the images of a batch that a shard consists of; returns their logits, float32 of shape
+                (images, 10), and their mean loss.
+
+        Returns:
+            Logits of the whole batch, float32 of shape (batch_size, 10), in every process.
+        """
+        before = [tensor.clone() for tensor in [*self.buffers, *self.counters]]
+        for row, number in zip(self.rows, self.own, strict=True):
+            self._compute(row, self.slices[number], before, forward)
+        if self.count > 1:
+            torch.distributed.all_gather_into_tensor(self.all_rows, self.rows)
+        self._combine(before)
+        logits = self.all_rows[:, -self.sections[-1] :].unflatten(1, (-1, NUM_CLASSES))
+        return torch.cat([row[:size] for row, size in zip(logits, self.sizes, strict=True)])
+
+    def _compute(
+        self, row: Tensor, part: slice, before: list[Tensor], forward: Callable[[slice], tuple[Tensor, Tensor]]
+    ) -> None:
+        """Write what one shard yields into its row."""
+        row.zero_()
+        if part.start == part.stop:
+            return
+        state = [*self.buffers, *self.counters]
+        for buffer, value in zip(state, before, strict=True):
+            buffer.copy_(value)
+        for weight in self.weights:
+            weight.grad = None
+        logits, loss = forward(part)
+        loss.backward()
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
+        moved = [buffer - value for buffer, value in zip(state, before, strict=True)]
+        results = [*gradients, *moved, logits.detach()]
+        content = torch.cat([tensor.flatten().float() for tensor in results])
+        row[: len(content)].copy_(content)
+
+    def _combine(self, before: list[Tensor]) -> None:
+        """Add the rows in the order of the shards, and set gradients, buffers and counters."""
+        averaged = self.sections[0]
+        self.total.zero_()
+        for row, size in zip(self.all_rows, self.sizes, strict=True):
+            self.total.add_(row[:averaged], alpha=size / sum(self.sizes))
+        _, counts, _ = self.all_rows[0].split(self.sections)
+        sizes = [tensor.numel() for tensor in [*self.weights, *self.buffers]]
+        parts = self.total.split(sizes)
+        for weight, gradient, part in zip(self.weights, self.gradients, parts, strict=False):
+            weight.grad = gradient.copy_(part.view_as(weight))
+        moves = [*parts[len(self.weights) :], *counts.split([counter.numel() for counter in self.counters])]
+        for buffer, value, move in zip([*self.buffers, *self.counters], before, moves, strict=True):
+            buffer.copy_(value + move.view_as(buffer).to(buffer.dtype))

@@ -1,0 +1,144 @@
+"""Optimizer steps over several batches without waiting for the device; on CUDA, replays of one captured graph."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from src.mnist.data.dataset import NUM_CLASSES
+from src.mnist.model.network import normalize
+from src.mnist.model.processes import Processes
+from src.mnist.train.batches import Batches
+from src.mnist.train.graphs import Capture, capture_cuda_graph
+from src.mnist.train.shards import ShardedBackward
+
+
+def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
+    """Normalised images (N, 1, 28, 28) to logits, float32 of shape (N, 10), in the arithmetic of training."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return model(x).float()
+
+
+class StepRunner:
+    """Trains a network on `Batches` of one shape.
+
+    A call's inputs are copied into buffers, so that all calls are the same sequence of operations on the same memory,
+    which a CUDA graph can replay. On a CPU, the same code runs directly.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: Batches,
+        *,
+        average: nn.Module | None = None,
+        ema: float = 0.0,
+        label_smoothing: float = 0.0,
+        precision: str = "fp32",
+        shards: int = 1,
+        processes: Processes = Processes(),  # noqa: B008 - it is frozen
+        capture: Capture[Tensor] | None = None,
+    ) -> None:
+        """Allocate the buffers.
+
+        Args:
+            model: Normalised images (N, 1, 28, 28) to logits (N, 10).
+            optimizer: Optimizer of the model's weights; its learning rate must be a tensor.
+            batches: Batches of the shape that all calls will have.
+            average: Network that holds the moving average of the weights; None: no average.
+            ema: Decay per step of that average.
+            label_smoothing: Share of each target spread evenly over all classes.
+            precision: `fp32` or `bf16`.
+            shards: Number of parts of a batch whose gradients are computed one by one.
+            processes: The processes that compute them.
+            capture: Records a call so that the following ones replay it; None: CUDA graphs on CUDA, else none.
+        """
+        self.model, self.optimizer, self.precision = model, optimizer, precision
+        self.weights = float_tensors(model)
+        self.averaged = [] if average is None else float_tensors(average)
+        self.update_average = get_ema_multi_avg_fn(ema)
+        self.examples, self.selection = batches.examples, batches.selection.map(Tensor.clone)
+        (steps, batch_size), device = self.selection.indices.shape, self.selection.indices.device
+        self.rates = torch.zeros(steps, device=device)
+        # Target probabilities by class.
+        self.targets = (1 - label_smoothing) * torch.eye(NUM_CLASSES, device=device) + label_smoothing / NUM_CLASSES
+        self.sharded = ShardedBackward(model, batch_size, shards, processes) if shards > 1 else None
+        # A single step, such as an epoch's last and smaller batch, is not worth a graph. Steps that wait for other
+        # processes run directly, because it might fail to record them in some of the processes only.
+        worth_it = device.type == "cuda" and steps > 1 and processes.count == 1
+        self.capture = capture or (capture_cuda_graph if worth_it else None)
+        self.replay: Callable[[], None] | None = None
+        self.logits: Tensor
+
+    def run(self, batches: Batches, rates: Tensor) -> Tensor:
+        """Take one optimizer step per batch.
+
+        Args:
+            batches: Of the same shape as in the first call.
+            rates: Learning rate of each step, float32 of shape (steps,).
+
+        Returns:
+            Logits before each step's update, float32 of shape (steps, batch_size, 10); valid until the next run.
+        """
+        for buffer, tensor in zip(self.selection.tensors(), batches.selection.tensors(), strict=True):
+            buffer.copy_(tensor)
+        self.rates.copy_(rates)
+        if self.capture is not None:
+            self._record(self.capture)
+        if self.replay is None:
+            return self._steps()
+        self.replay()
+        return self.logits
+
+    def _steps(self) -> Tensor:
+        """Train on every batch in the buffers, in order; returns the logits."""
+        x = normalize(self.examples.images(self.selection.map(lambda tensor: tensor.flatten(0, 1))))
+        labels = self.examples.labels[self.selection.indices]
+        batches = zip(x.unflatten(0, labels.shape), self.targets[labels], self.rates, strict=True)
+        return torch.stack([self._step(*batch) for batch in batches])
+
+    def _step(self, x: Tensor, target: Tensor, rate: Tensor) -> Tensor:
+        """Train on one batch: images (N, 1, 28, 28), target probabilities (N, 10) and the learning rate, a scalar."""
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad()
+        if self.sharded is None:
+            logits, loss = self._forward(x, target)
+            loss.backward()
+        else:
+            logits = self.sharded.backward(lambda part: self._forward(x[part], target[part]))
+        self.optimizer.step()
+        if self.averaged:
+            self.update_average(self.averaged, self.weights, None)
+        return logits.detach()
+
+    def _forward(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of images, and their mean loss."""
+        logits = compute_logits(self.model, x, self.precision)
+        return logits, F.cross_entropy(logits, target)
+
+    def _state(self) -> list[Tensor]:
+        """Every tensor that a step changes; the optimizer's moments come last, since its first step creates them."""
+        moments = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [*self.model.state_dict().values(), *self.averaged, *moments]
+
+    def _record(self, capture: Capture[Tensor]) -> None:
+        """Record the steps and restore the state, so that every step that counts is a replay."""
+        self.capture = None
+        before = [tensor.clone() for tensor in self._state()]
+        try:
+            self.replay, self.logits = capture(self._steps)
+        except RuntimeError as error:
+            warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
+        finally:
+            for number, tensor in enumerate(self._state()):
+                # Moments that did not exist before the first step start at zero.
+                tensor.copy_(before[number]) if number < len(before) else tensor.zero_()
+
+
+def float_tensors(module: nn.Module) -> list[Tensor]:
+    """Weights and running statistics of a network, without its counters."""
+    return [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]

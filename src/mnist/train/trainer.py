@@ -1,0 +1,62 @@
+"""Lightning's Trainer as this pipeline uses it: it prints, logs and writes nothing by itself."""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+
+import torch
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from src.mnist.model.processes import Processes
+from src.mnist.train.checkpoint import CheckpointFiles
+from src.mnist.train.distributed import ConnectedEnvironment, ShardedStrategy
+
+
+def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks: Sequence[Callback]) -> Trainer:
+    """A trainer; what it computes is deterministic only after `configure_determinism`.
+
+    Args:
+        epochs: Number of epochs, including those of a checkpoint that it resumes from.
+        accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
+        processes: This process among those that train together; they are connected.
+        callbacks: At most one of them writes checkpoints.
+    """
+    _quiet_lightning()
+    # Importing Lightning sets this, so that asking for GPUs does not start CUDA before a fork. Nothing forks here, and
+    # each optimizer step asks: on a machine without a driver, looking for its library takes 5 to 10% of a step.
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    return Trainer(
+        accelerator=accelerator,
+        devices=_devices(processes),
+        strategy=ShardedStrategy() if processes.count > 1 else "auto",
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        plugins=[CheckpointFiles(), ConnectedEnvironment(processes)],
+        default_root_dir=os.devnull,
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        # Without a callback of ours, Lightning would add one of its own.
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _devices(processes: Processes) -> int:
+    """Number of devices that Lightning should see here: one per process, or the only one that a process was given."""
+    return 1 if torch.cuda.is_available() and torch.cuda.device_count() == 1 else processes.local_count
+
+
+def _quiet_lightning() -> None:
+    """Leave the terminal to the progress table."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It would average what every process has computed from all images.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True", category=UserWarning)
+    # One machine needs no srun.
+    warnings.filterwarnings("ignore", message="The `srun` command is available", category=UserWarning)
+    # In every epoch, Lightning 2.6 uses what torch 2.15 has deprecated.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)

@@ -1,1 +1,0 @@
-"""Uses the trained model: `python -m src.predict IMAGE...`."""

@@ -1,0 +1,174 @@
+"""Measure how much seeds alone change the results of params.yaml, and write metrics_noise.json, which the report reads.
+
+Runs the seeds that are missing as experiments, from 0 up.
+"""
+
+import argparse
+import csv
+import io
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from src.core.errors import UserError
+from src.core.files import write_text
+from src.mnist.model.params import Params
+from src.report.git import find_root
+from src.report.noise import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
+from src.report.revision import MAX_TABLE_BYTES, TEST_DATA
+from src.report.snapshot import open_snapshot
+from src.report.statistics import t_limit
+from src.sweep.command import add_options, guarded, run_missing
+from src.sweep.plan import Base, read_base
+from src.sweep.records import EVAL, Result, read_results
+from src.sweep.spec import make_sweep
+
+ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
+# Limits of the interval of test_acc: they belong to one run.
+LEFT_OUT = ("test_acc_low", "test_acc_high")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns 0 if all seeds have run and the file is written."""
+    parser = argparse.ArgumentParser(prog="python -m src.sweep.seeds", description=__doc__)
+    parser.add_argument("seeds", type=int, help="number of seeds, at least 2")
+    parser.add_argument(
+        "-S",
+        "--set-param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of another recipe than params.yaml",
+    )
+    add_options(parser)
+    arguments = parser.parse_args(argv)
+
+    def run() -> int:
+        if arguments.seeds < 2:
+            raise UserError(f"expected at least 2 seeds, got {arguments.seeds}")
+        base = read_base(find_root())
+        settings = _settings(arguments.set_param)
+        sweep = make_sweep("seeds", settings | {"seed": list(range(arguments.seeds))})
+        if several := [name for name in sweep.varied if name != "seed"]:
+            raise UserError(f"--set-param: expected one value of {', '.join(several)}, since only the seed may vary")
+        runs = base.runs(sweep)
+        code = run_missing(base, runs, ["seed"], arguments.workers, arguments.remote)
+        results, problems = read_results(base.root, runs, base.code)
+        if len(results) < len(runs):
+            raise UserError("; ".join([f"{len(results)} of {len(runs)} seeds have run, nothing is written", *problems]))
+        measurement = measure(base, results)
+        record(base.root / NOISE, measurement)
+        show(measurement, settings, Console())
+        return code
+
+    return guarded("seeds", run)
+
+
+def measure(base: Base, results: Sequence[Result]) -> Measurement:
+    """Summarise runs that differ in their seeds alone.
+
+    Raises:
+        UserError: If they were not scored on the same data, or a table is malformed.
+    """
+    data = {result.receipts["evaluate"]["deps"].get(TEST_DATA) for result in results}
+    if len(data) > 1:
+        raise UserError(f"{TEST_DATA}: expected the same in all runs, got {len(data)} versions")
+    tables = [_tables(base.root, result) for result in results]
+    runs = [
+        {
+            "seed": result.run.params.seed,
+            "wrong": wrong,
+            "metrics": {EVAL: {name: v for name, v in result.metrics[EVAL].items() if name not in LEFT_OUT}},
+        }
+        for result, (_, wrong) in zip(results, tables, strict=True)
+    ]
+    images = {images for images, _ in tables}
+    if len(images) > 1:
+        raise UserError(f"{CLASSES}: expected the same number of test images in all runs, got {sorted(images)}")
+    return measure_noise(str(data.pop()), results[0].run.params.model_dump(), machines(results), images.pop(), runs)
+
+
+def machines(results: Sequence[Result]) -> str:
+    """What the runs were trained on, in words; each kind of machine once."""
+    kinds = []
+    for result in results:
+        receipt: dict[str, Any] = result.receipts["train"]
+        machine, versions = receipt["machine"], receipt["versions"]
+        device = machine.get("device", "unknown device")
+        threads = f", {machine['threads']} threads" if "threads" in machine else ""
+        packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+        kinds.append(f"{device}{threads} on {machine.get('cpu', 'unknown processor')}; {packages}")
+    return " / ".join(dict.fromkeys(kinds))
+
+
+def record(path: Path, measurement: Measurement) -> None:
+    """Add a measurement to the file; it replaces one of the same data and recipe."""
+    known = parse_noise(path.read_text(encoding="utf-8"), path.name) if path.exists() else []
+    text = format_noise(updated(known, measurement))
+    # The report would refuse a file that contradicts itself; better now.
+    parse_noise(text, path.name)
+    write_text(path, text)
+
+
+def show(measurement: Measurement, settings: Mapping[str, str], console: Console) -> None:
+    """Print the mean of each metric with its 95% interval, and how much of the variance is luck.
+
+    Args:
+        measurement: The seeds.
+        settings: Params of the recipe that differ from params.yaml, as given.
+        console: Where to print.
+    """
+    n = len(measurement.seeds)
+    table = Table("metric", "mean", "std", "95% interval of the mean", box=SIMPLE_HEAD)
+    for name, spread in measurement.metrics[EVAL].items():
+        half = t_limit(n - 1) * spread.std / math.sqrt(n)
+        table.add_row(
+            name, f"{spread.mean:.5f}", f"{spread.std:.5f}", f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
+        )
+    changes = " ".join(f"{name}={value}" for name, value in settings.items())
+    console.print(f"\n{n} seeds of params.yaml{f' with {changes}' if changes else ''}", highlight=False, markup=False)
+    console.print(table)
+    variance = measurement.metrics[ACCURACY[0]][ACCURACY[1]].std ** 2
+    share = f"{min(1.0, measurement.luck_std**2 / variance):.0%}" if variance else "-"
+    console.print(
+        f"Of the variance of {ACCURACY[1]} between seeds, {share} is luck with this test set (std "
+        f"{measurement.luck_std:.5f}), the rest is real (std {measurement.real_std:.5f}).",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"Written to {NOISE}; commit it, and reports weigh changes against it.", highlight=False)
+
+
+def _settings(given: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    if wrong := [text for text, (_, sign, _) in zip(given, pairs, strict=True) if not sign]:
+        raise UserError(f"--set-param: expected NAME=VALUE, got {wrong[0]!r}")
+    known = [name for name in Params.model_fields if name != "seed"]
+    if unknown := [name for name, _, _ in pairs if name not in known]:
+        raise UserError(f"--set-param: {unknown[0]} is not a param to choose here (known: {', '.join(known)})")
+    return {name: value for name, _, value in pairs}
+
+
+def _tables(root: Path, result: Result) -> tuple[int, list[int]]:
+    """(number of test images, indices of those that the run gets wrong)."""
+    with open_snapshot(root, result.run.name, result.commit) as snapshot:
+        texts = {path: snapshot.read(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
+    try:
+        rows = {path: list(csv.DictReader(io.StringIO((text or b"").decode()))) for path, text in texts.items()}
+        images = sum(int(row["images"]) for row in rows[CLASSES])
+        wrong = sorted(int(row["index"]) for row in rows[ERRORS])
+    except (KeyError, ValueError, csv.Error) as error:
+        raise UserError(f"{ERRORS} or {CLASSES} of {result.run.name}: is malformed ({error})") from error
+    if len(set(wrong)) < len(wrong) or not all(0 <= index < images for index in wrong):
+        raise UserError(f"{ERRORS} of {result.run.name}: expected different test images below {images}")
+    return images, wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

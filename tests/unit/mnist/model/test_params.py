@@ -1,0 +1,243 @@
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+
+from src.core.errors import UserError
+from src.mnist.model.params import Params, load_params
+from tests.conftest import REPOSITORY
+
+COMMITTED = YAML(typ="safe", pure=True).load((REPOSITORY / "params.yaml").read_text())
+
+
+def write(folder: Path, **texts: str) -> Path:
+    lines = {key: str(value) for key, value in COMMITTED.items()} | texts
+    path = folder / "params.yaml"
+    path.write_text("".join(f"{key}: {text}\n" for key, text in lines.items()))
+    return path
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load_params(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+def values(field: FieldInfo) -> st.SearchStrategy[Any]:
+    bounds = {name: bound for limit in field.metadata for name, bound in asdict(limit).items()}
+    if field.annotation is int:
+        return st.integers(
+            bounds.get("ge", bounds.get("gt", -1) + 1), bounds.get("lt", bounds.get("le", 10**9) + 1) - 1
+        )
+    if field.annotation is float:
+        return st.floats(
+            bounds.get("ge", bounds.get("gt")),
+            bounds.get("le", bounds.get("lt")),
+            exclude_min="gt" in bounds,
+            exclude_max="lt" in bounds,
+            allow_nan=False,
+            allow_infinity=False,
+        )
+    if field.annotation is bool:
+        return st.booleans()
+    return st.sampled_from(get_args(field.annotation))
+
+
+ANY_PARAMS = st.fixed_dictionaries({key: values(field) for key, field in Params.model_fields.items()})
+
+
+def test_the_committed_file_gives_its_values() -> None:
+    assert load_params(REPOSITORY / "params.yaml").model_dump() == COMMITTED
+
+
+def test_every_key_of_the_committed_file_has_a_comment() -> None:
+    for line in (REPOSITORY / "params.yaml").read_text().splitlines():
+        assert " # " in line, line
+
+
+@given(content=ANY_PARAMS)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -> None:
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(content, text)
+    path = tmp_path / "params.yaml"
+    path.write_text(text.getvalue())
+    assert load_params(path).model_dump() == content
+
+
+@pytest.mark.parametrize("key", Params.model_fields)
+@pytest.mark.parametrize("text", ["abc", "null", '""', '"3"', "[1, 2]", "{a: 1}", "2026-01-01"])
+def test_a_value_of_another_kind_is_refused_by_key(tmp_path: Path, key: str, text: str) -> None:
+    message = error_of(write(tmp_path, **{key: text}))
+    assert f" {key} must be " in message
+    assert ", got " in message
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *[("epochs", text) for text in ["2.5", "true", "0", "-4", ".nan", "1e3"]],
+        *[("batch_size", text) for text in ["0", "-1", "1.0"]],
+        *[("lr", text) for text in ["nan", ".nan", "inf", ".inf", "0", "-0.1", "true"]],
+        *[("seed", text) for text in ["-1", str(2**32), "1.5"]],
+        *[("val_fraction", text) for text in ["0", "1", "1.5", "-0.1"]],
+        *[("weight_decay", text) for text in ["-0.1", ".inf"]],
+        *[("label_smoothing", text) for text in ["-0.1", "1"]],
+        *[("dataset", text) for text in ["cifar", "MNIST", "1"]],
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_key(tmp_path: Path, key: str, text: str) -> None:
+    assert f" {key} must be " in error_of(write(tmp_path, **{key: text}))
+
+
+def test_the_range_and_what_was_found_are_named(tmp_path: Path) -> None:
+    assert "epochs must be a whole number from 1 to 10000, got 'abc'" in error_of(write(tmp_path, epochs="abc"))
+
+
+def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path, epochs="abc", lr="0", dataset="cifar", epoch="20")
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("batch_size:")]
+    path.write_text("\n".join([*lines, "seed: 1"]) + "\n")
+    message = error_of(path)
+    for part in [
+        "epochs must be",
+        "lr must be",
+        "dataset must be 'mnist' or 'digits'",
+        "epoch is not a parameter",
+        "batch_size is missing",
+        "seed is given more than once",
+    ]:
+        assert part in message
+
+
+@pytest.mark.parametrize("key", Params.model_fields)
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    path = write(tmp_path)
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith(f"{key}:")))
+    assert error_of(path) == f"{path}: {key} is missing"
+
+
+def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    message = error_of(write(tmp_path, epoch="20"))
+    assert "epoch is not a parameter (known: " in message
+    assert all(key in message for key in Params.model_fields)
+
+
+@pytest.mark.parametrize("key", ["1", "true", "null", "2.5"])
+def test_a_key_that_is_no_name_is_named(tmp_path: Path, key: str) -> None:
+    assert "is not a parameter" in error_of(write(tmp_path, **{key: "1"}))
+
+
+def test_a_duplicate_key_is_named_even_with_equal_values(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text() * 2)
+    message = error_of(path)
+    assert all(f"{key} is given more than once" in message for key in Params.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [("", "nothing"), ("# a comment\n", "nothing"), ("- 1\n- 2\n", "type list"), ("abc", "type str")],
+)
+def test_a_file_without_keys_is_refused(tmp_path: Path, content: str, got: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    assert f"got {got}" in error_of(path)
+
+
+@pytest.mark.parametrize("content", [b"epochs: [1", b"epochs: 1\n  lr: 2", b"\xff\xfe\x00", b"a: 1\n---\na: 2\n"])
+def test_what_is_not_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    assert "is not YAML" in error_of(path)
+
+
+def test_a_missing_file_is_named_with_the_command_that_restores_it(tmp_path: Path) -> None:
+    assert "git checkout" in error_of(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-05", 1e-05), ("1e-5", 1e-05), ("0.00001", 1e-05), ("1", 1.0)])
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, text: str, value: float) -> None:
+    lr = load_params(write(tmp_path, lr=text)).lr
+    assert lr == value
+    assert isinstance(lr, float)
+
+
+def test_yaml_is_of_version_1_2(tmp_path: Path) -> None:
+    assert load_params(write(tmp_path, epochs="010")).epochs == 10
+    assert "epochs must be a whole number from 1 to 10000, got 'yes'" in error_of(write(tmp_path, epochs="yes"))
+
+
+def test_params_cannot_be_changed(params: Params) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        params.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        *[("epochs", text) for text in ["10001", f"1{400 * '0'}"]],
+        *[("lr", text) for text in ["1e-320", "1e7"]],
+        ("batch_size", "60001"),
+        ("weight_decay", "1e300"),
+    ],
+)
+def test_row_54_an_extreme_value_is_refused_in_a_short_line(tmp_path: Path, key: str, text: str) -> None:
+    message = error_of(write(tmp_path, **{key: text}))
+    assert f" {key} must be " in message
+    assert len(message) < 300
+
+
+ODD_VALUES = (
+    *(
+        "2026-02-30",
+        "0000-00-00",
+        "2026-13-01T99:99:99",
+        "!!timestamp x",
+        "!!int x",
+        "!!float x",
+        "!!bool x",
+        "!!int ''",
+    ),
+    *("!!binary x", "!!set {a}", "!!omap [a: 1]", "!!python/object:os.system x", "!foo x", "&a [*a]", "*a", "{<<: 1}"),
+    *(
+        5000 * "9",
+        "0x" + 5000 * "f",
+        "1e400",
+        2000 * "[",
+        1000 * "{a: ",
+        "? [1, 2]\n  : 3",
+        "{[1]: 2}",
+        "? |\n  x\n  y",
+    ),
+    *("\0", "\x85", "\u2028", "\ufeff", "'", '"', "|9", "%YAML 3.0", "---", "- 1", "@", "\t1", '"\\ud800"', "1: 2: 3"),
+)
+
+
+@given(data=st.data())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_row_54_no_content_gives_more_than_one_line(data: st.DataObject, tmp_path: Path) -> None:
+    lines = [f"{key}: {value}" for key, value in COMMITTED.items()]
+    odd = st.sampled_from(ODD_VALUES) | st.text(max_size=20)
+    for _ in range(data.draw(st.integers(1, 3))):
+        number, value = data.draw(st.integers(0, len(lines) - 1)), data.draw(odd)
+        key = data.draw(st.sampled_from([lines[number].partition(":")[0], "x", "?", value]))
+        lines[number] = f"{key}: {value}"
+    content = "\n".join(lines).encode(data.draw(st.sampled_from(["utf-8", "utf-16", "latin-1"])), "replace")
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content[data.draw(st.integers(0, 3)) :])
+    said = ""
+    try:
+        load_params(path)
+    except UserError as error:
+        said = str(error)
+    assert len(said.splitlines()) <= 1

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss
+from torch import Tensor
+
+from src.core.errors import UserError
+from src.mnist.train.calibration import HIGHEST, LOWEST, fit_temperature
+
+
+def drawn(seed: int, temperature: float, size: int = 400) -> tuple[Tensor, Tensor]:
+    """Logits whose labels are drawn from `softmax(logits / temperature)`."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 4 * temperature * torch.randn(size, 10, dtype=torch.float64, generator=generator)
+    return logits, (logits / temperature).softmax(1).multinomial(1, generator=generator).squeeze(1)
+
+
+def loss(logits: Tensor, labels: Tensor, temperature: float) -> float:
+    return log_loss(labels, (logits / temperature).softmax(1), labels=range(10))
+
+
+@given(st.integers(0, 1000), st.floats(0.2, 5))
+@settings(max_examples=10)
+def test_the_loss_is_lowest_at_the_temperature(seed: int, temperature: float) -> None:
+    logits, labels = drawn(seed, temperature)
+    # One more image for each class and image, of weight 1 / (10 · N): the uniformly labelled image.
+    further = np.concatenate([np.ones(400), np.full(4000, 1 / 4000)])
+    both = torch.cat([logits, logits.repeat(10, 1)]), torch.cat([labels, torch.arange(10).repeat_interleave(400)])
+
+    def objective(log_temperature: float) -> float:
+        probs = (both[0] / np.exp(log_temperature)).softmax(1)
+        return log_loss(both[1], probs, sample_weight=further, labels=range(10))
+
+    expected = np.exp(minimize_scalar(objective, bounds=np.log([LOWEST, HIGHEST]), method="bounded").x)
+    assert fit_temperature(logits, labels) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_temperature_of_the_labels_is_found() -> None:
+    assert fit_temperature(*drawn(0, 2.5, size=100_000)) == pytest.approx(2.5, rel=0.02)
+
+
+def test_scaling_the_logits_scales_the_temperature() -> None:
+    logits, labels = drawn(3, 1.0)
+    assert fit_temperature(logits / 2, labels) == pytest.approx(fit_temperature(logits, labels) / 2, rel=1e-9)
+
+
+def test_a_shift_of_all_logits_changes_nothing() -> None:
+    logits, labels = drawn(4, 1.0)
+    shifted = logits + 100 * torch.arange(len(logits))[:, None]
+    assert fit_temperature(shifted, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-9)
+
+
+def test_it_is_the_same_twice() -> None:
+    assert fit_temperature(*drawn(5, 1.0)) == fit_temperature(*drawn(5, 1.0))
+
+
+def test_a_perfect_network_keeps_a_doubt_of_one_in_as_many_images_as_it_was_tried_on() -> None:
+    labels = torch.arange(1000) % 10
+    logits = 5.0 * torch.nn.functional.one_hot(labels, 10).double()
+    probs = (logits / fit_temperature(logits, labels)).softmax(1)
+    assert 1 - probs[0].max().item() == pytest.approx(0.9 / 1001, rel=1e-6)
+
+
+def test_a_network_that_learned_nothing_gets_the_highest_temperature() -> None:
+    logits, labels = drawn(6, 1.0)
+    assert fit_temperature(logits, (labels + 1) % 10) == pytest.approx(HIGHEST)
+
+
+def test_logits_that_do_not_depend_on_the_class_keep_temperature_1() -> None:
+    assert fit_temperature(torch.full((20, 10), 3.0), torch.arange(20) % 10) == 1.0
+
+
+def test_tiny_logits_get_the_lowest_temperature() -> None:
+    logits, labels = drawn(7, 1.0)
+    assert fit_temperature(logits / 1000, labels) == pytest.approx(LOWEST)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_logits_that_are_no_numbers_are_refused(value: float) -> None:
+    with pytest.raises(UserError, match=r"validation logits are not finite; lower lr in params.yaml"):
+        fit_temperature(torch.tensor([[value] + [0.0] * 9]), torch.tensor([0]))

@@ -1,0 +1,153 @@
+"""Several processes that train together, against one: the same bytes. How a stage gets them is in tests/faults."""
+
+import multiprocessing
+import socket
+from collections.abc import Callable
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from src.core.errors import UserError
+from src.mnist.model.device import torch_device
+from src.mnist.model.params import Params
+from src.mnist.model.processes import LOOPBACK, Processes
+from src.mnist.train.checkpoint import Checkpoints
+from src.mnist.train.distributed import check_same, connected
+from stages.train import Outputs, train
+from tests.unit.stages.conftest import outputs_in
+
+# Seconds after which processes count as hanging.
+DEADLINE = 120.0
+
+
+def run_as(rank: int, count: int, port: int, accelerator: str, work: Callable[..., None], arguments: tuple) -> None:
+    processes = Processes(rank, count, rank, count, "stage", LOOPBACK, port)
+    with connected(processes, torch_device(accelerator)):
+        work(processes, *arguments)
+
+
+def run_together(count: int, work: Callable[..., None], *arguments: Any, accelerator: str = "cpu") -> None:
+    """Call `work(processes, *arguments)` in several connected processes at once."""
+    # Children of a server that has imported all this and computed nothing: they start at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port = server.getsockname()[1]
+    started = [
+        context.Process(target=run_as, args=(rank, count, port, accelerator, work, arguments)) for rank in range(count)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(DEADLINE)
+        process.kill()
+    assert [process.exitcode for process in started] == [0] * count
+
+
+def train_into(
+    processes: Processes,
+    params: Params,
+    data_dir: Path,
+    folder: Path,
+    accelerator: str = "cpu",
+    checkpoints: bool = False,
+) -> None:
+    # Process 0 alone may write, so the others get another folder, which must stay empty.
+    outputs = outputs_in(folder if processes.rank == 0 else folder / f"of-{processes.rank}")
+    kept = Checkpoints(folder / "checkpoints", {}) if checkpoints else None
+    train(params, data_dir, outputs, accelerator, kept, processes=processes)
+
+
+def read_all(outputs: Outputs) -> list[bytes]:
+    return [path.read_bytes() for path in astuple(outputs)]
+
+
+# There are 275 training images, so the last batch of an epoch has 19, which 4 does not divide.
+CASES: dict[str, dict[str, Any]] = {
+    "cnn": {"shards": 4},
+    "resnet": {"shards": 4, "architecture": "resnet", "ema": 0.9, "epochs": 1},
+    "resnet-everything": {
+        "shards": 4,
+        "architecture": "resnet",
+        "ema": 0.9,
+        "weight_decay": 0.1,
+        "rotation": 10.0,
+        "scale": 0.1,
+        "precision": "bf16",
+    },
+    # 3 and 6 are no powers of two, and the last batch has five images for six shards.
+    "cnn-six-shards": {"shards": 6, "batch_size": 30, "epochs": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "count"),
+    [
+        ("cnn", 2),
+        ("resnet", 2),
+        pytest.param("cnn", 4, marks=pytest.mark.slow),
+        pytest.param("resnet", 4, marks=pytest.mark.slow),
+        pytest.param("resnet-everything", 2, marks=pytest.mark.slow),
+        pytest.param("resnet-everything", 4, marks=pytest.mark.slow),
+        pytest.param("cnn-six-shards", 2, marks=pytest.mark.slow),
+        pytest.param("cnn-six-shards", 3, marks=pytest.mark.slow),
+        pytest.param("cnn-six-shards", 6, marks=pytest.mark.slow),
+    ],
+)
+def test_any_number_of_processes_gives_the_same_bytes(
+    params: Params, few_digits: Path, tmp_path: Path, case: str, count: int
+) -> None:
+    sharded = params.model_copy(update=CASES[case])
+    train(sharded, few_digits, outputs_in(tmp_path / "alone"), accelerator="cpu")
+    run_together(count, train_into, sharded, few_digits, tmp_path / "together")
+    assert read_all(outputs_in(tmp_path / "together")) == read_all(outputs_in(tmp_path / "alone"))
+    assert not list(tmp_path.glob("together/of-*"))
+
+
+def test_shards_train_as_well_as_whole_batches(params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    whole, sharded = (outputs_in(tmp_path / name) for name in ("whole", "sharded"))
+    for shards, outputs in ((1, whole), (4, sharded)):
+        train(params.model_copy(update={"shards": shards, "epochs": 1}), digits_dir, outputs, accelerator="cpu")
+    pd.testing.assert_frame_equal(pd.read_csv(sharded.history), pd.read_csv(whole.history), rtol=0.02)
+    assert sharded.model.read_bytes() != whole.model.read_bytes()
+
+
+def test_another_number_of_processes_resumes_to_the_same_bytes(
+    params: Params, few_digits: Path, tmp_path: Path
+) -> None:
+    sharded = params.model_copy(update={"shards": 2, "schedule": "constant"})
+    one, two = (sharded.model_copy(update={"epochs": epochs}) for epochs in (1, 2))
+    train(two, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
+    run_together(2, train_into, one, few_digits, tmp_path / "resumed", "cpu", True)
+    first = read_all(outputs_in(tmp_path / "resumed"))
+    train_into(Processes(), two, few_digits, tmp_path / "resumed", checkpoints=True)
+    assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole")) != first
+    # And the other way round: from one process to two.
+    (tmp_path / "again").mkdir()
+    train_into(Processes(), one, few_digits, tmp_path / "again", checkpoints=True)
+    run_together(2, train_into, two, few_digits, tmp_path / "again", "cpu", True)
+    assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path / "whole"))
+
+
+def refuse(processes: Processes) -> None:
+    inputs = {"params.yaml: lr": "0.1", "src/mnist/model/network.py": str(processes.rank)}
+    with pytest.raises(UserError, match=r"network.py: process 1 of 2 has another value than process 0"):
+        check_same(inputs, processes)
+    check_same({"params.yaml: lr": "0.1"}, processes)
+
+
+def test_processes_with_other_inputs_are_refused() -> None:
+    run_together(2, refuse)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_give_the_same_bytes_as_one(params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    sharded = params.model_copy(update={"shards": 2, "architecture": "resnet"})
+    train(sharded, digits_dir, outputs_in(tmp_path / "alone"), accelerator="gpu")
+    run_together(2, train_into, sharded, digits_dir, tmp_path / "together", "gpu", accelerator="gpu")
+    assert read_all(outputs_in(tmp_path / "together")) == read_all(outputs_in(tmp_path / "alone"))

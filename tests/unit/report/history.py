@@ -1,0 +1,215 @@
+"""A repository whose results were never computed: every revision is forged, with a matching dvc.lock."""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+from sklearn.metrics import precision_recall_fscore_support
+
+from src.core.receipt import format_receipt, receipt_path
+from src.mnist.evaluate.scores import confusion_rows, per_class_rows
+from src.mnist.evaluate.tiles import draw_tiles
+from src.report.pipeline import read_pipeline
+from src.report.revision import MODEL
+from src.report.snapshot import Snapshot, open_snapshot
+
+REPOSITORY = Path(__file__).parents[3]
+IMAGES = 10_000
+# Some of the code of each folder on which a stage depends; every test copies and hashes them.
+SOURCES = (
+    "src/__init__.py",
+    "src/mnist/__init__.py",
+    "src/mnist/data/dataset.py",
+    "src/core/files.py",
+    "src/mnist/data/idx.py",
+    "src/mnist/evaluate/scores.py",
+    "src/mnist/fetch/download.py",
+    "src/guard/inputs.py",
+    "src/mnist/model/network.py",
+    "src/mnist/train/classifier.py",
+    "stages/__main__.py",
+    "stages/evaluate.py",
+    "stages/fetch.py",
+    "stages/train.py",
+)
+# Differs between results, as if it made the model.
+TRAINS = "src/mnist/train/forged.py"
+TEST_LABELS = np.arange(IMAGES) % 10
+
+
+def actual(index: int) -> int:
+    return int(TEST_LABELS[index])
+
+
+def predicted(index: int) -> int:
+    return (actual(index) + 1 + index // 10 % 9) % 10
+
+
+class History:
+    """A git repository with this project's pipeline, to which tests add revisions."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Hashes of files outside git, which replace made-up ones.
+        self.hashes: dict[str, str] = {}
+
+    @classmethod
+    def begin(cls, path: Path) -> "History":
+        """Copy the pipeline, with neither data nor model, and forge the results of a base with 120 errors."""
+        for name in (
+            "dvc.yaml",
+            "params.yaml",
+            "requirements.txt",
+            "requirements.lock",
+            ".gitignore",
+            ".dvcignore",
+            ".dvc/config",
+            ".dvc/.gitignore",
+            *SOURCES,
+        ):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, path / name)
+        history = cls(path)
+        history.git("init", "-q", "--template=", "-b", "main")
+        history.write("metrics_policy.yaml", POLICY)
+        for name in ("metrics/train.json", "plots/errors.png", "plots/learning_curve.png"):
+            history.write(name, "{}")
+        history.write_results(range(0, 1200, 10))
+        history.relock()
+        history.commit("base")
+        return history
+
+    def git(self, *words: str) -> str:
+        return self.git_with("", *words)
+
+    def git_with(self, standard_input: str, *words: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(
+            ["git", *identity, *words],
+            cwd=self.path,
+            check=True,
+            capture_output=True,
+            text=True,
+            input=standard_input,
+        )
+        return done.stdout.strip()
+
+    def commit(self, message: str) -> str:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+    def write(self, name: str, content: str) -> None:
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name).write_text(content)
+
+    def write_results(self, wrong: Iterable[int], epochs: int = 5) -> None:
+        """Metrics, tables and pictures of a model that gets these test images wrong, and code that trains it."""
+        wrong = sorted(wrong)
+        self.train_anew(hashlib.md5(str(wrong).encode()).hexdigest())
+        preds = np.array([predicted(index) if index in set(wrong) else actual(index) for index in range(IMAGES)])
+        precision, recall, f1, _ = precision_recall_fscore_support(TEST_LABELS, preds, average="macro")
+        acc = 1 - len(wrong) / IMAGES
+        self.write_metrics(
+            test_acc=round(acc, 6),
+            test_f1=round(float(f1), 6),
+            test_precision=round(float(precision), 6),
+            test_recall=round(float(recall), 6),
+            test_loss=round(4 * (1 - acc), 6),
+        )
+        self._table(
+            "errors", ["index", "actual", "predicted", "confidence"], [(i, actual(i), predicted(i), 0.9) for i in wrong]
+        )
+        for name, rows in (
+            ("confusion", confusion_rows(TEST_LABELS, preds)),
+            ("per_class", per_class_rows(TEST_LABELS, preds)),
+        ):
+            self._table(name, list(rows[0]), [tuple(row.values()) for row in rows])
+        self._table(
+            "history",
+            ["epoch", "loss", "acc", "f1", "val_loss", "val_acc", "val_f1", "lr"],
+            [
+                (e, 0.3 / e, 1 - 0.1 / e, 1 - 0.1 / e, 0.4 / e, acc - 0.1 / e, acc - 0.1 / e, 0.001)
+                for e in range(1, epochs + 1)
+            ],
+        )
+        pictures = np.zeros((len(wrong), 28, 28), np.uint8)
+        pictures[:, 8:20, 8:20] = 255
+        draw_tiles(pictures, self.path / "plots/error_tiles.png")
+
+    def train_anew(self, code: str) -> None:
+        """Edit the code of the training, which gives another model."""
+        self.write(TRAINS, f"CODE = {code!r}\n")
+
+    def write_metrics(self, **values: Any) -> None:
+        self.write("metrics/eval.json", json.dumps(values, indent=2) + "\n")
+
+    def relock(self, receipts: bool = True) -> None:
+        """Write receipts and dvc.lock as a run would have; data and models get made-up hashes.
+
+        Without `receipts`, as `dvc commit -f` would have.
+        """
+        (self.path / "dvc.lock").unlink(missing_ok=True)
+        with open_snapshot(self.path, "history", None) as files:
+            pipeline = read_pipeline(files)
+            stages = {}
+            for name, stage in pipeline.stages.items():
+                deps = {path: self._hash(files, path) for path in stage.deps}
+                params = {file: self._params(file, names) for file, names in stage.params.items()}
+                outs = {path: self._hash(files, path) for path in stage.outs if path != receipt_path(name)}
+                if receipt_path(name) in stage.outs:
+                    if receipts:
+                        self.write_receipt(name, deps=deps, params=params["params.yaml"], outs=outs)
+                    outs[receipt_path(name)] = self._hash(files, receipt_path(name))
+                stages[name] = {
+                    "cmd": stage.command,
+                    "deps": [{"path": path, "hash": "md5", "md5": oid} for path, oid in deps.items()],
+                    "params": params,
+                    "outs": [{"path": path, "hash": "md5", "md5": oid} for path, oid in outs.items()],
+                }
+        self.write_lock({"schema": "2.0", "stages": stages})
+
+    def write_receipt(self, stage: str, **parts: Any) -> None:
+        receipt = {"stage": stage, "versions": {"torch": "2.15.0"}, "machine": {"device": "cpu"}, **parts}
+        self.write(receipt_path(stage), format_receipt(receipt))
+
+    def write_lock(self, content: dict[str, Any]) -> None:
+        text = io.StringIO()
+        YAML().dump(content, text)
+        self.write("dvc.lock", text.getvalue())
+
+    def params(self) -> dict[str, Any]:
+        return self._params("params.yaml", None)
+
+    def _params(self, file: str, names: list[str] | None) -> dict[str, Any]:
+        content = YAML(typ="safe", pure=True).load(self.path / file)
+        return content if names is None else {name: content[name] for name in names if name in content}
+
+    def _hash(self, files: Snapshot, path: str) -> str:
+        seed = (self.path / TRAINS).read_text() if path == MODEL and (self.path / TRAINS).exists() else path
+        made_up = hashlib.md5(seed.encode()).hexdigest() + (".dir" if path == "data/MNIST" else "")
+        return files.md5(path) or self.hashes.get(path, made_up)
+
+    def _table(self, name: str, header: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
+        (self.path / "plots").mkdir(exist_ok=True)
+        with (self.path / f"plots/{name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+
+
+POLICY = """\
+metrics:
+  metrics/eval.json:
+    test_acc: {better: higher, tolerated: 0.001, gates: true, mcnemar: true}
+    test_f1: {better: higher, tolerated: 0.001, gates: true, mcnemar: true}
+    test_loss: {better: lower, tolerated: 10%, gates: false}
+"""

@@ -1,0 +1,110 @@
+"""A branch cannot make the report contact anybody, use the reviewer's credentials or fill the reviewer's cache."""
+
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import UserError
+from src.report.git import run_git
+from src.report.verdict import Outcome
+from tests.unit.report.history import History
+from tests.unit.report.server import Server
+from tests.unit.report.test_no_wrong_pass import METRIC, substitute, verdict_of
+
+
+def cached(path: Path) -> list[Path]:
+    return sorted((path / ".dvc").rglob("*"))
+
+
+def move_metric_to_the_cache(history: History) -> None:
+    substitute(history, "dvc.yaml", "metrics/eval.json: {cache: false}", "metrics/eval.json: {cache: true}")
+    history.relock()
+    (history.path / METRIC).unlink()
+
+
+def test_a_changed_remote_gets_neither_a_request_nor_the_password(history: History, server: Server) -> None:
+    history.write(
+        ".dvc/config.local", "['remote \"store\"']\n    user = reviewer\n    password = secret\n    auth = basic\n"
+    )
+    history.git("switch", "-q", "-c", "theirs")
+    history.write(".dvc/config", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {server.url}\n")
+    move_metric_to_the_cache(history)
+    history.commit("another remote")
+    history.git("switch", "-q", "main")
+    outcome, verdict = verdict_of("main", "theirs")
+    assert outcome is Outcome.UNKNOWN
+    assert "`test_acc`: its file is not in git, and nothing is fetched" in verdict
+    assert "`.dvc/config`: changed" in verdict
+
+
+def test_nothing_gets_into_the_cache(history: History, server: Server) -> None:
+    history.git("switch", "-q", "-c", "theirs")
+    history.write(".dvc/config", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {server.url}\n")
+    move_metric_to_the_cache(history)
+    history.commit("bytes under a hash of their choice")
+    history.git("switch", "-q", "main")
+    before = cached(history.path)
+    verdict_of("main", "theirs")
+    assert cached(history.path) == before
+
+
+@pytest.mark.parametrize("kind", ["repository", "url", "local"])
+def test_an_import_is_not_followed(history: History, server: Server, kind: str, tmp_path: Path) -> None:
+    source = {
+        "repository": f"path: eval.json\n  repo:\n    url: {server.url}/their.git\n",
+        "url": f"path: {server.url}/eval.json\n",
+        "local": f"path: eval.json\n  repo:\n    url: {tmp_path}\n",
+    }[kind]
+    history.git("switch", "-q", "-c", "theirs")
+    substitute(history, "dvc.yaml", "      - metrics/eval.json: {cache: false}\n", "")
+    with (history.path / "dvc.yaml").open("a") as file:
+        file.write("\nmetrics: [metrics/eval.json]\n")
+    history.relock()
+    (history.path / METRIC).unlink()
+    history.write(f"{METRIC}.dvc", f"deps:\n- {source}outs:\n- path: eval.json\n  hash: md5\n  md5: {'0' * 32}\n")
+    history.commit("import")
+    history.git("switch", "-q", "main")
+    before = cached(history.path)
+    outcome, verdict = verdict_of("main", "theirs")
+    assert outcome is not Outcome.PASS
+    assert "`test_acc`: its file is not in git, and nothing is fetched" in verdict
+    assert "`metrics/eval.json.dvc`: is new" in verdict
+    assert cached(history.path) == before
+
+
+def test_git_fetches_no_object_that_the_clone_lacks(history: History, server: Server) -> None:
+    # In a file of its own: the base's objects are in one pack.
+    history.write(METRIC, '{"test_acc": 0.5}')
+    history.commit("another metric")
+    blob = history.git("rev-parse", f"HEAD:{METRIC}")
+    (history.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    server.is_remote_of(history)
+    outcome, verdict = verdict_of("HEAD", "HEAD")
+    assert outcome is Outcome.UNKNOWN
+    assert "git cannot" in verdict
+
+
+def test_a_nested_repository_is_not_fetched(history: History, server: Server) -> None:
+    history.write(".gitmodules", f'[submodule "src/core/x"]\n\tpath = src/core/x\n\turl = {server.url}/x.git\n')
+    history.git("update-index", "--add", "--cacheinfo", f"160000,{history.git('rev-parse', 'HEAD')},src/core/x")
+    history.git("add", ".gitmodules")
+    history.git("commit", "-qm", "submodule")
+    outcome, verdict = verdict_of("main~1", "HEAD")
+    assert outcome is Outcome.UNKNOWN
+    assert "src/core/x of HEAD: is a repository of its own" in verdict
+
+
+def test_the_server_notices_requests(server: Server) -> None:
+    urllib.request.urlopen(f"{server.url}/x").read()
+    assert server.contacts.pop() == "GET /x None"
+
+
+def test_git_may_not_use_the_network(history: History, server: Server) -> None:
+    with pytest.raises(UserError, match="git ls-remote"):
+        run_git(history.path, "ls-remote", server.url)
+    assert server.contacts == []
+    subprocess.run(["git", "ls-remote", server.url], cwd=history.path, capture_output=True, check=False)
+    assert server.contacts, "of itself it would"
+    server.contacts.clear()

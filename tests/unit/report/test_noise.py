@@ -1,0 +1,131 @@
+import json
+import math
+from typing import Any
+
+import pytest
+from scipy.stats import ttest_ind
+
+from src.core.errors import UserError
+from src.report.noise import (
+    NOISE,
+    Measurement,
+    find_measurement,
+    format_noise,
+    measure_noise,
+    parse_noise,
+    seed_noise,
+    updated,
+)
+from tests.unit.report.history import REPOSITORY
+
+PARAMS = {"lr": 0.006, "epochs": 10, "seed": 0}
+FILE = "metrics/eval.json"
+
+
+def runs(*accuracies: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "seed": seed,
+            "metrics": {FILE: {"test_acc": acc, "test_loss": 4 * (1 - acc)}},
+            "wrong": range(round((1 - acc) * 1000)),
+        }
+        for seed, acc in enumerate(accuracies)
+    ]
+
+
+def measured(*accuracies: float, **params: object) -> Measurement:
+    return measure_noise("abc.dir", {**PARAMS, **params}, "a machine", 1000, runs(*accuracies))
+
+
+def test_a_measurement_survives_its_file() -> None:
+    measurement = measured(0.99, 0.98, 0.985)
+    assert measurement.metrics[FILE]["test_acc"].std == pytest.approx(0.005)
+    assert measurement.metrics[FILE]["test_acc"].mean == pytest.approx(0.985)
+    assert measurement.wrong_in == [980, 5, 5, 10]
+    assert measurement.seeds == [0, 1, 2]
+    assert parse_noise(format_noise([measurement]), "noise") == [measurement]
+
+
+def test_it_holds_for_its_data_and_recipe_alone() -> None:
+    known = [measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1)]
+    assert find_measurement(known, "abc.dir", {**PARAMS, "seed": 7}) == known[0]
+    assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.1}) == known[1]
+    assert find_measurement(known, "other.dir", PARAMS) is None
+    assert find_measurement(known, None, PARAMS) is None
+    assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.2}) is None
+    assert find_measurement(known, "abc.dir", {**PARAMS, "new": 0}) is None
+    assert find_measurement(known, "abc.dir", {"seed": 0}) is None
+
+
+def test_a_new_measurement_takes_the_place_of_the_old_one() -> None:
+    first, other, again = measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1), measured(0.99, 0.98, 0.97)
+    assert updated(updated([first], other), again) == [other, again]
+
+
+def test_two_trainings_of_one_recipe() -> None:
+    measurement = measured(0.99, 0.98, 0.985)
+    noise = seed_noise(measurement, measurement, FILE, "test_acc")
+    assert noise is not None
+    assert (noise.std, noise.df, noise.seeds) == (pytest.approx(math.sqrt(2) * 0.005), 2, 3)
+    assert noise.p_value(noise.limit) == pytest.approx(0.05)
+    assert noise.p_value(-noise.limit) == pytest.approx(0.05)
+    assert noise.limit == pytest.approx(4.302653 * noise.std)
+
+
+def test_two_recipes_have_the_degrees_of_freedom_of_welchs_test() -> None:
+    old, new = (0.99, 0.98, 0.985, 0.988, 0.99), (0.97, 0.95, 0.96, 0.99, 0.93)
+    noise = seed_noise(measured(*old), measured(*new, lr=1.0), FILE, "test_acc")
+    assert noise is not None
+    assert noise.df == math.floor(ttest_ind(old, new, equal_var=False).df)
+    assert noise.seeds == 10
+
+
+def test_none_is_known_where_either_recipe_or_the_metric_was_not_measured() -> None:
+    known = measured(0.99, 0.98)
+    assert seed_noise(known, None, FILE, "test_acc") is None
+    assert seed_noise(None, known, FILE, "test_acc") is None
+    assert seed_noise(known, known, FILE, "other") is None
+    assert seed_noise(known, known, "other.json", "test_acc") is None
+
+
+def test_seeds_that_all_agree_explain_no_change() -> None:
+    same = measured(0.99, 0.99, 0.99)
+    noise = seed_noise(same, same, FILE, "test_acc")
+    assert noise is not None
+    assert noise.p_value(0) == 1
+    assert noise.p_value(0.001) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"seeds": [0]}, "seeds: List should have at least 2 items"),
+        ({"wrong_in": [1, 2]}, "expected test_acc and one more wrong_in"),
+        ({"metrics": {}}, "expected test_acc and one more wrong_in"),
+        ({"metrics": {FILE: {"test_acc": {"mean": 1.0, "std": -1.0}}}}, "std: Input should be greater"),
+        ({"wrong_in": [1, 0, 0]}, "of at least 2 test images"),
+        ({"wrong_in": [9, -4, 0]}, "wrong_in.1: Input should be greater"),
+        ({"metrics": {FILE: {"test_acc": {"mean": 0.985, "std": 0.5}}}}, "no accuracies that fit wrong_in have"),
+        ({"metrics": {FILE: {"test_acc": {"mean": 0.9, "std": 0.005}}}}, "no accuracies that fit wrong_in have"),
+        ({"extra": 1}, "extra: Extra inputs"),
+    ],
+)
+def test_every_problem_is_named(change: dict[str, object], problem: str) -> None:
+    content = [{**measured(0.99, 0.98).model_dump(), **change}]
+    with pytest.raises(UserError, match=problem) as caught:
+        parse_noise(json.dumps(content), "metrics_noise.json")
+    assert str(caught.value).startswith("metrics_noise.json: ")
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "[" * 5000, "[1]"])
+def test_what_is_not_a_list_of_measurements(text: str) -> None:
+    with pytest.raises(UserError, match="metrics_noise"):
+        parse_noise(text, "metrics_noise.json")
+
+
+def test_the_repositorys_measurements_can_be_read() -> None:
+    measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE)
+    assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)
+    for measurement in measurements:
+        wrong = sum(seeds * images for seeds, images in enumerate(measurement.wrong_in)) / len(measurement.seeds)
+        assert measurement.metrics[FILE]["test_acc"].mean == pytest.approx(1 - wrong / 10_000)

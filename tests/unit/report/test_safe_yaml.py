@@ -1,0 +1,82 @@
+"""YAML and JSON made to break their readers."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from src.core.errors import UserError
+from src.report.command import main
+from src.report.safe_yaml import MAX_VALUES, parse_json, parse_yaml
+from tests.unit.report.history import REPOSITORY, History
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 9)}]}}\n" for level in range(1, 12)
+)
+HOSTILE = {
+    "aliases": (LAUGHS, "expected at most 10,000 values"),
+    "merges": (MERGES, "expected at most 10,000 values"),
+    "values": ("- a\n" * (MAX_VALUES + 1), "expected at most 10,000 values"),
+    "alias of itself": ("a: &a [*a]", "expected no alias within its own anchor"),
+    "brackets": ("a: " + "[" * 3000, "expected at most 500 opening brackets, got 3,000"),
+    "braces": ("a: " + "{" * 3000, "expected at most 500 opening brackets, got 3,000"),
+    "levels": ("- " * 3000, "expected at most 50 levels"),
+    "long number": ("a: " + "9" * 5000, "expected at most 1,000 characters without quotes, got 5,000"),
+    "long hexadecimal number": ("a: 0x" + "f" * 5000, "expected at most 1,000 characters without quotes"),
+    "impossible date": ("a: 2026-02-30", "is not YAML: day is out of range"),
+    "key twice": ("a: 1\na: 2", "found duplicate key"),
+    "size": ("#" * 100_001, "expected at most 100,000 bytes, got 100,001"),
+    "tag": ("a: !!int x", "expected no tags"),
+    "object": ("a: !!python/object/apply:os.system [id]", "expected no tags"),
+    "control character": ("a: \x00", "is not YAML"),
+    "two documents": ("a: 1\n---\nb: 2", "is not YAML"),
+    "collection for a key": ("? {a: 1}\n: 1", "is not YAML"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_yaml_is_an_error_that_names_the_file(name: str) -> None:
+    text, problem = HOSTILE[name]
+    with pytest.raises(UserError, match=problem) as caught:
+        parse_yaml(text.encode(), "the file")
+    assert str(caught.value).startswith("the file: ")
+
+
+@pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", "params.yaml", "metrics_policy.yaml"])
+def test_in_any_file_it_is_exit_code_2(history: History, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    history.write(path, LAUGHS)
+    history.commit("bomb")
+    assert main(["HEAD", "HEAD"]) == 2
+    assert f"{path} of HEAD: expected at most 10,000 values" in capsys.readouterr().err
+
+
+def test_bytes_that_are_not_utf8() -> None:
+    with pytest.raises(UserError, match="is not YAML"):
+        parse_yaml(b"\xff", "the file")
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": 1, "a": 2}', "9" * 5000, ""])
+def test_hostile_json(text: str) -> None:
+    with pytest.raises(UserError, match="the file: is not JSON"):
+        parse_json(text.encode(), "the file")
+
+
+@pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", "params.yaml", "metrics_policy.yaml"])
+def test_our_own_files_are_read_as_dvc_reads_them(path: str) -> None:
+    content = (REPOSITORY / path).read_bytes()
+    assert parse_yaml(content, path) == YAML(typ="safe").load(content)
+
+
+def test_aliases_are_fine_in_moderation() -> None:
+    assert parse_yaml(b"a: &a [1]\nb: *a\nc: {<<: &d {x: 1}}\n", "it") == {"a": [1], "b": [1], "c": {"x": 1}}
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_is_an_error(text: str) -> None:
+    with suppress(UserError):
+        parse_yaml(text.encode(errors="surrogatepass"), "it")

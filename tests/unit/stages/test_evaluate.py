@@ -1,0 +1,172 @@
+import json
+import shutil
+from dataclasses import astuple, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import confusion_matrix, f1_score, log_loss
+
+from src.core.errors import UserError
+from src.core.run import Run
+from src.mnist.data.dataset import Examples, load_examples
+from src.mnist.model.network import build_model, normalize
+from src.mnist.model.weights import load_model
+from stages.evaluate import Outputs, evaluate, main, predict
+from stages.train import Outputs as Trained
+from tests.conftest import random_examples, write_dataset
+
+
+def outputs_in(folder: Path) -> Outputs:
+    return replace(Outputs(), **{field.name: folder / str(field.default) for field in fields(Outputs)})
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Trained, digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    outputs = outputs_in(tmp_path_factory.mktemp("evaluated"))
+    evaluate(0, digits_dir, trained.model, outputs, "cpu")
+    return outputs
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, digits_dir: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(digits_dir, tmp_path / "data/MNIST")
+    (tmp_path / "models").mkdir()
+    shutil.copy(trained.model, tmp_path / "models/model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
+    with torch.no_grad():
+        images = torch.tensor(load_examples(digits_dir, "test").images)
+        logits = load_model(trained.model).eval()((images[:, None] / 255 - 0.1307) / 0.3081)
+    return torch.softmax(logits.double(), 1).numpy()
+
+
+def error_of_main() -> str:
+    with pytest.raises(UserError) as caught:
+        main(Run({"tta_shift": 0}))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_metrics_are_those_of_the_model_on_the_test_set(
+    evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path
+) -> None:
+    metrics, y_true = json.loads(evaluated.metrics.read_text()), load_examples(digits_dir, "test").labels
+    assert metrics["test_acc"] == pytest.approx((plain_probs.argmax(1) == y_true).mean(), abs=1e-6)
+    assert metrics["test_loss"] == pytest.approx(log_loss(y_true, plain_probs), abs=1e-5)
+    assert metrics["test_f1"] == pytest.approx(f1_score(y_true, plain_probs.argmax(1), average="macro"), abs=1e-6)
+    assert metrics["test_acc_low"] < metrics["test_acc"] < metrics["test_acc_high"]
+
+
+def test_the_tables_are_those_of_the_predictions(evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path) -> None:
+    y_true, y_pred = load_examples(digits_dir, "test").labels, plain_probs.argmax(1)
+    confusion, errors = pd.read_csv(evaluated.confusion), pd.read_csv(evaluated.errors)
+    assert list(confusion.columns) == ["actual", "predicted", "count"]
+    np.testing.assert_array_equal(confusion["count"].to_numpy().reshape(10, 10), confusion_matrix(y_true, y_pred))
+    assert list(errors.columns) == ["index", "actual", "predicted", "confidence"]
+    np.testing.assert_array_equal(errors["index"], np.flatnonzero(y_true != y_pred))
+    np.testing.assert_array_equal(errors["predicted"], y_pred[y_true != y_pred])
+    assert pd.read_csv(evaluated.per_class)["images"].sum() == 360
+
+
+def test_the_bytes_are_the_same_twice(evaluated: Outputs, trained: Trained, digits_dir: Path, tmp_path: Path) -> None:
+    evaluate(0, digits_dir, trained.model, outputs_in(tmp_path), "cpu")
+    for first, second in zip(astuple(evaluated), astuple(outputs_in(tmp_path)), strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_many_images_are_predicted_in_parts_and_in_order() -> None:
+    model, images = build_model("cnn", 0), random_examples(2345).images
+    probs = predict(model, images)
+    assert probs.shape == (2345, 10)
+    np.testing.assert_allclose(probs.sum(1), 1)
+    with torch.no_grad():
+        expected = model(normalize(torch.tensor(images[[0, 999, 1000, 2344]]))).double().softmax(1)
+    np.testing.assert_allclose(probs[[0, 999, 1000, 2344]], expected, atol=1e-5)
+
+
+def test_predictions_are_averaged_over_all_shifts() -> None:
+    model, images = build_model("cnn", 0), random_examples(8).images
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
+    shifted = [padded[:, down : down + 28, right : right + 28] for down in range(5) for right in range(5)]
+    expected = np.mean([predict(model, moved) for moved in shifted], axis=0)
+    np.testing.assert_allclose(predict(model, images, shift=2), expected, atol=1e-6)
+    assert np.abs(expected - predict(model, images)).max() > 1e-4
+
+
+def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) -> None:
+    main(Run({"tta_shift": 2}))
+    assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
+
+
+def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
+    images = random_examples(30).images
+    preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
+    write_dataset(tmp_path / "data", random_examples(10), Examples(images, preds))
+    outputs = outputs_in(tmp_path)
+    assert evaluate(0, tmp_path / "data", trained.model, outputs, "cpu")["test_acc"] == 1
+    assert outputs.errors.read_text() == "index,actual,predicted,confidence\n"
+    with Image.open(outputs.errors_picture) as image:
+        assert image.format == "PNG"
+
+
+def test_main_writes_the_outs(workspace: Path, evaluated: Outputs) -> None:
+    main(Run({"tta_shift": 0}))
+    for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
+        assert (workspace / own).read_bytes() == expected.read_bytes()
+
+
+def test_main_reports_a_missing_model(workspace: Path) -> None:
+    (workspace / "models/model.safetensors").unlink()
+    assert "models/model.safetensors: is missing; run `dvc checkout`" in error_of_main()
+
+
+def test_main_reports_a_truncated_model(workspace: Path) -> None:
+    path = workspace / "models/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "models/model.safetensors: is not a model of this pipeline" in error_of_main()
+    assert not (workspace / "metrics").exists()
+
+
+def test_main_reports_changed_data(workspace: Path) -> None:
+    path = workspace / "data/MNIST/raw/t10k-images-idx3-ubyte"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    assert "t10k-images-idx3-ubyte: sha256 is " in error_of_main()
+
+
+def test_main_reports_missing_data(workspace: Path) -> None:
+    shutil.rmtree(workspace / "data")
+    assert "SHA256SUMS: is missing; run `dvc repro -f fetch`" in error_of_main()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shift", [0, 1])
+def test_a_gpu_scores_the_same(trained: Trained, digits_dir: Path, tmp_path: Path, shift: int) -> None:
+    on_cpu, on_gpu = (
+        evaluate(shift, digits_dir, trained.model, outputs_in(tmp_path / name), name) for name in ("cpu", "gpu")
+    )
+    # docs/gpu.md says where the tolerance comes from.
+    assert on_gpu == pytest.approx(on_cpu, abs=2e-6)
+    assert outputs_in(tmp_path / "gpu").confusion.read_bytes() == outputs_in(tmp_path / "cpu").confusion.read_bytes()
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("workspace")
+def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "gpu")
+    facts = main(Run({"tta_shift": 1}))
+    first = [path.read_bytes() for path in astuple(Outputs())]
+    main(Run({"tta_shift": 1}))
+    assert [path.read_bytes() for path in astuple(Outputs())] == first
+    assert facts.machine["device"] == torch.cuda.get_device_name()
+    assert facts.machine["fp32"] == "ieee"

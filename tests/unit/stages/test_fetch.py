@@ -1,0 +1,120 @@
+import gzip
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision.datasets import MNIST
+
+import stages.fetch
+from src.core.errors import UserError
+from src.core.run import Run
+from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
+from src.mnist.data.idx import encode_idx
+from src.mnist.fetch.digits import digits_as_mnist
+from stages.fetch import fetch, main
+from tests.conftest import random_examples
+
+TRAIN, TEST = random_examples(40, seed=1), random_examples(15, seed=2)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Path:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    for names, split in zip(FILES.values(), (TRAIN, TEST), strict=True):
+        for name, array in zip(names, (split.images, split.labels), strict=True):
+            (folder / f"{name}.gz").write_bytes(gzip.compress(encode_idx(array)))
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MNIST_MIRROR", raising=False)
+    return folder
+
+
+def hashes(mirror: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in mirror.iterdir()}
+
+
+def assert_equal(read: Examples, expected: Examples) -> None:
+    np.testing.assert_array_equal(read.images, expected.images)
+    np.testing.assert_array_equal(read.labels, expected.labels)
+
+
+def test_digits_need_no_mirror(tmp_path: Path) -> None:
+    fetch("digits", tmp_path / "MNIST", mirrors=[])
+    parts = digits_as_mnist()
+    assert_equal(load_examples(tmp_path / "MNIST", "train"), Examples(*parts["train"]))
+    assert_equal(load_examples(tmp_path / "MNIST", "test"), Examples(*parts["test"]))
+
+
+def test_mnist_comes_unpacked_from_a_folder(tmp_path: Path, mirror: Path) -> None:
+    fetch("mnist", tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    assert_equal(load_examples(tmp_path / "MNIST", "train"), TRAIN)
+    assert_equal(load_examples(tmp_path / "MNIST", "test"), TEST)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "digits"])
+def test_the_folder_holds_four_files_and_their_hashes_and_nothing_else(
+    tmp_path: Path, mirror: Path, dataset: str
+) -> None:
+    fetch(dataset, tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    expected = {name for pair in FILES.values() for name in pair} | {"SHA256SUMS"}
+    assert {path.name for path in raw_folder(tmp_path / "MNIST").iterdir()} == expected
+    assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
+
+
+def test_torchvision_opens_what_was_fetched(tmp_path: Path, mirror: Path) -> None:
+    fetch("mnist", tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    np.testing.assert_array_equal(MNIST(tmp_path, train=False).data.numpy(), TEST.images)
+
+
+def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
+    contents = []
+    for name in ("a", "b"):
+        fetch("digits", tmp_path / name / "MNIST")
+        contents.append({p.name: p.read_bytes() for p in raw_folder(tmp_path / name / "MNIST").iterdir()})
+    assert contents[0] == contents[1]
+
+
+def test_files_that_are_not_the_original_are_refused_and_nothing_is_written(tmp_path: Path, mirror: Path) -> None:
+    with pytest.raises(UserError, match="wrong SHA-256"):
+        fetch("mnist", tmp_path / "MNIST", [str(mirror)])
+    assert not (tmp_path / "MNIST").exists()
+
+
+def test_nothing_is_written_where_one_of_four_files_is_missing(tmp_path: Path, mirror: Path) -> None:
+    expected = hashes(mirror)
+    (mirror / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match=r"no such file: .*t10k-labels-idx1-ubyte.gz"):
+        fetch("mnist", tmp_path / "MNIST", [str(mirror)], expected)
+    assert not (tmp_path / "MNIST").exists()
+
+
+def test_main_fetches_what_params_name(workspace: Path) -> None:
+    main(Run({"dataset": "digits"}))
+    assert len(load_examples(workspace / "data/MNIST", "test").labels) == 360
+
+
+def test_main_names_every_mirror_in_one_line_own_first(
+    workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNIST_MIRROR", str(mirror))
+    monkeypatch.setattr(stages.fetch, "MIRRORS", [str(workspace / "nowhere")])
+    with pytest.raises(UserError) as caught:
+        main(Run({"dataset": "mnist"}))
+    message = str(caught.value)
+    assert message.startswith(f"MNIST could not be downloaded from any mirror: {mirror} (wrong SHA-256")
+    assert f"{workspace}/nowhere (no such file" in message
+    assert "\n" not in message
+
+
+def test_a_data_set_that_nobody_can_write_is_refused(workspace: Path) -> None:
+    with pytest.raises(UserError, match="got 'cifar'"):
+        main(Run({"dataset": "cifar"}))
+    assert not (workspace / "data").exists()

@@ -1,0 +1,228 @@
+import json
+import logging
+import os
+import shutil
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_module
+from PIL import Image
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+import stages.train
+from src.core.errors import UserError
+from src.core.run import Run
+from src.mnist.data.dataset import load_examples, raw_folder
+from src.mnist.model import determinism
+from src.mnist.model.logits import predict_logits
+from src.mnist.model.params import Params
+from src.mnist.model.processes import CPU_THREADS, Processes
+from src.mnist.model.split import split_indices
+from src.mnist.model.weights import load_model
+from src.mnist.train.calibration import fit_temperature
+from src.mnist.train.checkpoint import Checkpoints
+from src.mnist.train.classifier import Classifier
+from src.mnist.train.schedule import learning_rates
+from src.mnist.train.trainer import build_trainer
+from stages.evaluate import predict
+from stages.train import Outputs, main, train
+from tests import STAGE_THREADS
+from tests.unit.stages.conftest import outputs_in
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, digits_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(digits_dir, tmp_path / "data/MNIST")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
+    return tmp_path
+
+
+def read_all(outputs: Outputs) -> list[bytes]:
+    return [path.read_bytes() for path in astuple(outputs)]
+
+
+def test_every_output_is_written(trained: Outputs) -> None:
+    assert pd.read_csv(trained.history)["epoch"].tolist() == [1, 2]
+    assert set(json.loads(trained.metrics.read_text())) == {"final", "best", "temperature"}
+    with Image.open(trained.learning_curve) as image:
+        assert image.format == "PNG"
+    assert load_model(trained.model)(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_training_learns(trained: Outputs) -> None:
+    history = pd.read_csv(trained.history)
+    assert history["loss"].is_monotonic_decreasing
+    assert history["val_acc"].iloc[-1] > 0.7
+
+
+def test_history_and_metrics_agree(trained: Outputs) -> None:
+    final, last = json.loads(trained.metrics.read_text())["final"], pd.read_csv(trained.history).iloc[-1]
+    for name in ("loss", "acc", "f1", "val_acc", "val_f1"):
+        assert final[name] == pytest.approx(last[name], rel=1e-5)
+
+
+def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params: Params, digits_dir: Path) -> None:
+    split = load_examples(digits_dir, "train")
+    _, val = split_indices(split.labels, params.val_fraction, params.seed)
+    probs, target = predict(load_model(trained.model), split.images[val]), split.labels[val]
+    preds, final = probs.argmax(1), json.loads(trained.metrics.read_text())["final"]
+    assert final["val_loss"] == pytest.approx(log_loss(target, probs), abs=1e-6)
+    assert final["val_acc"] == pytest.approx(accuracy_score(target, preds), abs=1e-6)
+    assert final["val_f1"] == pytest.approx(f1_score(target, preds, average="macro"), abs=1e-6)
+
+
+def test_the_same_bytes_come_again_whatever_the_global_random_state(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two threads, as a stage has: they may not add in the order in which they end.
+    monkeypatch.setattr(determinism, "CPU_THREADS", STAGE_THREADS)
+    for name in ("a", "b"):
+        train(params, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
+        np.random.seed(123)
+        torch.manual_seed(123)
+    assert torch.get_num_threads() == STAGE_THREADS
+    assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
+
+
+def test_another_seed_gives_another_model(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    train(params.model_copy(update={"seed": 1}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert outputs_in(tmp_path).model.read_bytes() != trained.model.read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"ema": 0.9}, {"shift": 2, "rotation": 10.0, "scale": 0.1}, {"precision": "bf16"},
+                                    {"schedule": "one-cycle"}, {"label_smoothing": 0.1}, {"architecture": "resnet"}],
+                         ids=lambda change: next(iter(change)))  # fmt: skip
+def test_every_ingredient_trains(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
+    outputs = outputs_in(tmp_path)
+    train(params.model_copy(update={"epochs": 1} | change), digits_dir, outputs, accelerator="cpu")
+    assert json.loads(outputs.metrics.read_text())["final"]["acc"] > 0.2
+
+
+def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: Params, digits_dir: Path) -> None:
+    train_indices, _ = split_indices(load_examples(digits_dir, "train").labels, params.val_fraction, params.seed)
+    steps = -(-len(train_indices) // params.batch_size)
+    rates = learning_rates(params.schedule, params.lr, params.epochs * steps)
+    assert pd.read_csv(trained.history)["lr"].tolist() == pytest.approx(rates[steps - 1 :: steps].tolist(), rel=1e-5)
+
+
+def test_each_hyperparameter_arrives_where_it_belongs(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Classifier] = []
+
+    class Kept(Classifier):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr(stages.train, "Classifier", Kept)
+    values = {"weight_decay": 0.01, "label_smoothing": 0.2, "ema": 0.3, "precision": "bf16"}
+    train(params.model_copy(update={"epochs": 1} | values), few_digits, outputs_in(tmp_path), accelerator="cpu")
+    assert {name: getattr(made[0], name) for name in values} == values
+    assert made[0].configure_optimizers().param_groups[0]["weight_decay"] == 0.01
+
+
+def test_the_model_is_calibrated_on_the_validation_part(trained: Outputs, params: Params, digits_dir: Path) -> None:
+    split, model = load_examples(digits_dir, "train"), load_model(trained.model)
+    _, val = split_indices(split.labels, params.val_fraction, params.seed)
+    logits = predict_logits(model.network, torch.from_numpy(split.images[val]))
+    expected = fit_temperature(logits, torch.from_numpy(split.labels[val]).long())
+    assert model.temperature == pytest.approx(expected, rel=1e-6)
+    assert json.loads(trained.metrics.read_text())["temperature"] == pytest.approx(model.temperature, abs=1e-6)
+    calibrated = log_loss(split.labels[val], predict(model, split.images[val]))
+    assert calibrated < log_loss(split.labels[val], predict(model.network, split.images[val]))
+
+
+def run(params: Params) -> Run:
+    return Run(params.model_dump(exclude={"dataset", "tta_shift"}))
+
+
+def test_main_writes_the_outs_and_tells_what_made_them(workspace: Path, params: Params, trained: Outputs) -> None:
+    facts = main(run(params))
+    assert read_all(Outputs()) == read_all(trained)
+    assert facts.machine == {"device": "cpu", "threads": CPU_THREADS}
+    assert facts.versions["torch"] == torch.__version__.split("+")[0]
+    assert json.loads((workspace / "logs/train.json").read_text())["fit_seconds"] > 0
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^params.yaml: batch_size must be at most 12\d\d, "):
+        train(params.model_copy(update={"batch_size": 1438}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_main_reports_changed_data_in_one_line(workspace: Path, params: Params) -> None:
+    path = raw_folder(workspace / "data/MNIST") / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"^data/MNIST/raw/train-labels-idx1-ubyte: sha256 is "):
+        main(run(params))
+    assert not (workspace / "models").exists()
+
+
+def test_main_reports_missing_data_in_one_line(workspace: Path, params: Params) -> None:
+    shutil.rmtree(workspace / "data/MNIST")
+    with pytest.raises(UserError, match=r"^data/MNIST/raw/SHA256SUMS: is missing; run `dvc repro"):
+        main(run(params))
+
+
+def test_tf32_is_fp32_on_a_cpu(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
+    train(params.model_copy(update={"precision": "tf32"}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+    assert read_all(outputs_in(tmp_path)) == read_all(trained)
+
+
+def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table() -> None:
+    build_trainer(1, "cpu", Processes(), [])
+    assert not rank_zero_module.log.isEnabledFor(logging.INFO)
+
+
+def test_optimizer_steps_do_not_look_for_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As importing Lightning does.
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    build_trainer(1, "cpu", Processes(), [])
+    assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_gpu_learns_the_same(
+    trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path, precision: str
+) -> None:
+    changed = params.model_copy(update={"precision": precision})
+    result = train(changed, digits_dir, outputs_in(tmp_path), accelerator="gpu")
+    assert result.machine["device"] == torch.cuda.get_device_name()
+    assert result.machine["captured"] is True
+    assert result.machine["fp32"] == ("tf32" if precision == "tf32" else "ieee")
+    on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (outputs_in(tmp_path), trained))
+    np.testing.assert_allclose(on_gpu["loss"], on_cpu["loss"], rtol=0.05)
+    assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
+def test_a_resumed_training_gives_the_same_bytes(
+    params: Params, few_digits: Path, tmp_path: Path, accelerator: str
+) -> None:
+    constant = params.model_copy(update={"schedule": "constant"})
+    first, resumed, whole = (outputs_in(tmp_path / name) for name in ("first", "resumed", "whole"))
+    for epochs, outputs in (1, first), (2, resumed):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+        train(constant.model_copy(update={"epochs": epochs}), few_digits, outputs, accelerator, checkpoints)
+    again = train(constant.model_copy(update={"epochs": 2}), few_digits, resumed, accelerator, checkpoints)
+    at_once = train(constant.model_copy(update={"epochs": 2}), few_digits, whole, accelerator)
+    assert again.machine == at_once.machine
+    assert read_all(resumed) == read_all(whole)
+    assert read_all(first) != read_all(whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("change", [{}, {"precision": "tf32"}, {"architecture": "resnet", "precision": "bf16",
+                                    "rotation": 10.0, "ema": 0.9}], ids=["cnn", "tf32", "resnet"])  # fmt: skip
+def test_a_gpu_gives_the_same_bytes_twice(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
+    for name in ("a", "b"):
+        train(params.model_copy(update=change), digits_dir, outputs_in(tmp_path / name), accelerator="gpu")
+    assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))

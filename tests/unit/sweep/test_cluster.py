@@ -1,0 +1,111 @@
+"""The scripts of cluster/, run as a batch system would run them."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from src.sweep.records import references
+from tests.conftest import REPOSITORY
+from tests.faults.project import Project, wait_for
+from tests.unit.sweep.conftest import write_spec
+from tests.unit.sweep.test_sweep import processes
+
+SLURM, WORKER = REPOSITORY / "cluster/slurm.sbatch", REPOSITORY / "cluster/worker.sh"
+JOB = YAML(typ="safe").load(REPOSITORY / "cluster/kubernetes.yaml")
+
+
+@pytest.fixture
+def remote(lab: Project, tmp_path: Path) -> Path:
+    """A bare repository with the lab's commit and the scripts, and a sweep of two runs."""
+    write_spec(lab, {"seed": "0,1"})
+    (lab.path / "cluster").mkdir()
+    for script in (SLURM, WORKER):
+        (lab.path / "cluster" / script.name).write_bytes(script.read_bytes())
+        (lab.path / "cluster" / script.name).chmod(0o755)
+    lab.commit()
+    lab.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
+    lab.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/cache").symlink_to(lab.path / ".dvc/cache")
+    return tmp_path / "remote.git"
+
+
+def pushed(remote: Path) -> list[str]:
+    shown = ["git", "for-each-ref", "--format=%(refname)", "refs/exps", "refs/sweep"]
+    return subprocess.run(shown, cwd=remote, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.slow
+def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
+    lab: Project, remote: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
+    scontrol.chmod(0o755)
+    hold = tmp_path / "hold"
+    hold.touch()
+    env = {
+        "SLURM_SUBMIT_DIR": str(lab.path),
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "3",
+        "SHARED": str(tmp_path / "shared"),
+        "TOY_HOLD": str(hold),
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{lab.env['PATH']}",
+    }
+    task = Project(tmp_path / "shared/clones/3")
+    # Cancelled, then at its time limit. When the script ends, SLURM kills what is left.
+    for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGUSR1, 0)):
+        first = lab.start("bash", str(SLURM), **env)
+        wait_for(lambda: processes(task, "train"), "a training")
+        os.kill(first.pid, number)
+        assert first.wait(60) == code, lab.output()
+        assert not processes(task, "train")
+    assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
+    assert len(pushed(remote)) == 1  # its claim
+    hold.unlink()
+    again = lab.run("bash", str(SLURM), **env)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [name.split("/")[1] for name in pushed(remote)] == ["exps", "exps"]
+    assert len(references(task.path)) == 2
+
+
+def container() -> dict[str, Any]:
+    (found,) = JOB["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def test_the_kubernetes_job_is_one() -> None:
+    assert (JOB["apiVersion"], JOB["kind"]) == ("batch/v1", "Job")
+    spec = JOB["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert 1 <= spec["parallelism"] <= spec["completions"]
+    assert spec["template"]["spec"]["restartPolicy"] == "OnFailure"
+    volumes = {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
+    assert {mount["name"] for mount in container()["volumeMounts"]} <= volumes
+
+
+@pytest.mark.slow
+def test_the_kubernetes_job_runs_its_worker(lab: Project, remote: Path, tmp_path: Path) -> None:
+    # Run its command, in this machine's environment instead of the image's.
+    env = {entry["name"]: entry["value"] for entry in container()["env"]}
+    (mount,) = container()["volumeMounts"]
+    assert env["SHARED"] == mount["mountPath"]
+    env |= {"REPOSITORY": str(remote), "SHARED": str(tmp_path / "shared"), "TMPDIR": str(tmp_path)}
+    done = lab.run(*container()["command"], *container()["args"], JOB_COMPLETION_INDEX="0", **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(pushed(remote)) == 2
+
+
+@pytest.mark.parametrize(("missing", "said"), [("REPOSITORY", "the URL of the git"), ("SHARED", "a folder that all")])
+def test_a_worker_says_what_it_needs(missing: str, said: str, tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "REPOSITORY": "x", "SHARED": str(tmp_path)}
+    del env[missing]
+    done = subprocess.run(["bash", str(WORKER), "0"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"{missing}: expected {said}" in done.stderr

@@ -1,0 +1,145 @@
+"""What is installed: the lock files against the lists that they are made from."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import install
+from tests.conftest import REPOSITORY
+
+LISTS = ["requirements", "requirements-report", "requirements-dev"]
+
+
+def pins(text: str) -> dict[str, str]:
+    """Version of each package, by its normalized name."""
+    found = re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+
+
+def locked(name: str) -> dict[str, str]:
+    return pins((REPOSITORY / f"{name}.lock").read_text())
+
+
+def listed(name: str) -> dict[str, str]:
+    text = (REPOSITORY / f"{name}.txt").read_text()
+    included = re.findall(r"^-r (.+)\.txt$", text, re.MULTILINE)
+    return pins(text) | {package: version for other in included for package, version in listed(other).items()}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_lock_has_every_pin_of_its_list_and_a_hash_for_each_package(name: str) -> None:
+    assert listed(name).items() <= locked(name).items(), "run `make lock`"
+    lines = (REPOSITORY / f"{name}.lock").read_text().replace("\\\n", "").splitlines()
+    packages = [line for line in lines if not line.startswith("#")]
+    assert len(packages) == len(locked(name))
+    without = [line for line in packages if not re.search(r" --hash=sha256:[0-9a-f]{64}( |$)", line)]
+    assert not without
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_lock_agrees_with_the_largest(name: str) -> None:
+    assert locked(name).items() <= locked("requirements-dev").items(), "run `make lock`"
+
+
+@pytest.mark.parametrize("file", [f"{name}{suffix}" for name in LISTS for suffix in (".txt", ".lock")])
+def test_no_index_is_named(file: str) -> None:
+    text = (REPOSITORY / file).read_text()
+    assert not re.search(r"://|^ *--?(i |index|extra-index|find-links|trusted)", text, re.MULTILINE)
+
+
+def test_each_line_of_a_list_is_an_exact_pin() -> None:
+    for name in LISTS:
+        lines = (REPOSITORY / f"{name}.txt").read_text().splitlines()
+        assert [line for line in lines if not re.fullmatch(r"#.*|-r \S+|[\w.-]+==[\w.]+", line)] == []
+
+
+def test_the_report_imports_only_what_its_lock_brings() -> None:
+    code = """
+import importlib, pkgutil, sys
+from importlib.metadata import packages_distributions
+at_start = set(sys.modules)
+import src.report
+for module in pkgutil.iter_modules(src.report.__path__, "src.report."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+import src.report.command
+found = packages_distributions()
+print(*{name for module in sys.modules.keys() - at_start for name in found.get(module.partition(".")[0], [])})
+"""
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True)
+    imported = {re.sub(r"[-_.]+", "-", name).lower() for name in printed.split()}
+    assert {"pathspec", "psutil"} <= imported
+    # ruamel.yaml imports its faster parser where that is installed; the report needs only the other.
+    assert imported - {"ruamel-yaml-clib"} <= locked("requirements-report").keys()
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment with pip, of which nothing is installed or looked up."""
+    folder = tmp_path / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    pip = next(folder.glob("lib/python*/site-packages")) / "pip"
+    pip.mkdir()
+    (pip / "__main__.py").write_text("")
+    monkeypatch.setattr(install, "ENVIRONMENT", folder)
+    monkeypatch.setattr(install, "PYTHON", folder / "bin" / "python")
+    monkeypatch.setattr(install, "UNFINISHED", folder / "unfinished")
+    return folder
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_whole_environment_is_kept() -> None:
+    assert install.is_whole()
+
+
+@pytest.mark.parametrize("leftover", ["no pip", "no python", "mark"])
+def test_a_half_made_environment_is_recognised(environment: Path, leftover: str) -> None:
+    if leftover == "no pip":
+        next(environment.glob("lib/python*/site-packages/pip/__main__.py")).unlink()
+    elif leftover == "no python":
+        (environment / "bin" / "python").unlink()
+    else:
+        (environment / "unfinished").touch()
+    assert not install.is_whole()
+
+
+def test_a_failed_download_costs_no_environment_but_a_broken_installation_does(environment: Path) -> None:
+    packages = next(environment.glob("lib/python*/site-packages"))
+    made = packages.stat().st_mtime
+    install.UNFINISHED.touch()
+    os.utime(install.UNFINISHED, (made, made))
+    assert install.is_unchanged()
+    (packages / "half").mkdir()
+    os.utime(packages, (made + 1, made + 1))
+    assert not install.is_unchanged()
+
+
+@pytest.mark.parametrize("tool", install.TOOLS)
+def test_the_tools_are_locked(tool: str) -> None:
+    assert re.fullmatch(rf"{tool}==\S+ \\\n( +--hash=sha256:[0-9a-f]{{64}}( \\)?\n)+", install.locked(tool))
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, False),
+        ({"PIP_INDEX_URL": "file:///nowhere"}, True),
+        ({"PIP_NO_INDEX": "1"}, True),
+        ({"PIP_EXTRA_INDEX_URL": "file:///nowhere"}, False),
+        ({"PIP_INDEX_URL": "file:///nowhere", "UV_DEFAULT_INDEX": "file:///nowhere"}, False),
+    ],
+)
+def test_pip_installs_where_only_pip_knows_the_index(
+    variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PIP_INDEX_URL", "PIP_NO_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(install, "PYTHON", sys.executable)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert install.pip_has_its_own_index() is expected
