@@ -8,32 +8,36 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
 from types import ModuleType
 
-# torchmetrics imports scipy and torchvision if they are installed, for metrics of sound and of image quality, and
-# scikit-learn imports pandas. Hiding them saves a fifth of the trainer's start; benchmarks/history.md has the figures.
-UNUSED = {"train": ("scipy", "torchvision"), "evaluate": ("pandas",)}
+# torchmetrics imports scipy, torchvision and transformers if they are installed, for metrics of sound, of image quality
+# and of text, and scikit-learn imports pandas. Hiding them saves a fifth of the trainer's start;
+# benchmarks/history.md has the figures.
+UNUSED = {"train": ("scipy", "torchvision", "transformers"), "evaluate": ("pandas",)}
 
 
 @contextmanager
 def hiding(packages: Sequence[str]) -> Iterator[None]:
     """While active, packages that are not imported yet look as if they were not installed."""
-    finder = _HiddenPackages(packages)
-    sys.meta_path.insert(0, finder)
+    hidden = [name for name in packages if name not in sys.modules]
+    # What Python itself takes for a module that cannot be found, whether it is imported or only looked for.
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    versions = _NoVersions(hidden)
+    sys.meta_path.insert(0, versions)
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        sys.meta_path.remove(versions)
+        for name in hidden:
+            del sys.modules[name]
 
 
-class _HiddenPackages(MetaPathFinder):
-    """Answers for the finders after it that a package is not there, neither to import nor to ask for its version."""
+class _NoVersions(MetaPathFinder):
+    """Answers for the finders after it that a package has no version."""
 
     def __init__(self, packages: Sequence[str]) -> None:
         self.packages = packages
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Refuse to import a hidden package."""
-        if name.partition(".")[0] in self.packages:
-            raise ModuleNotFoundError(f"{name} is not used by this stage and hidden from it", name=name)
+        """Leave importing to the finders after it."""
         return None
 
     def find_distributions(self, context: DistributionFinder.Context) -> Iterator[Distribution]:
