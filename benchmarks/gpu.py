@@ -159,10 +159,11 @@ def kill_and_resume(sizes: Sizes, folder: Path) -> bool:
 def largest_difference(sizes: Sizes, folder: Path) -> float:
     """The largest difference of a test metric of one model, with test shifts, between the device and the CPU."""
     outputs = train.Outputs(*(folder / f"{name}.out" for name in vars(train.Outputs())))
-    train.train(recipe_params("fast"), sizes.data_dir, outputs, sizes.accelerator)
+    params = recipe_params("fast", tta_shift=1)
+    train.train(params, sizes.data_dir, outputs, sizes.accelerator)
     written = evaluate.Outputs(*(folder / f"{name}.out" for name in vars(evaluate.Outputs())))
     there, here = (
-        evaluate.evaluate(1, sizes.data_dir, outputs.model, written, name) for name in (sizes.accelerator, "cpu")
+        evaluate.evaluate(params, sizes.data_dir, outputs.model, written, name) for name in (sizes.accelerator, "cpu")
     )
     return max(abs(there[name] - here[name]) for name in here)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
-from src.mnist.model.determinism import CPU_THREADS
 from src.mnist.model.device import device_facts
+
+# As in the recipes.
+THREADS = 2
 
 
 def machine() -> str:
@@ -20,6 +22,6 @@ def machine() -> str:
     else:
         lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
         names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        device = f"{names[0] if names else platform.processor()}, {cores} cores, {CPU_THREADS} threads used"
+        device = f"{names[0] if names else platform.processor()}, {cores} cores, {THREADS} threads used"
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning", "torchvision", "dvc"))
     return f"{device}; Python {platform.python_version()}, {packages}"

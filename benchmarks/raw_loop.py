@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
+from benchmarks.machine import THREADS
 from src.mnist.data.dataset import load_examples
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.network import CNN, normalize
@@ -19,7 +20,7 @@ from src.mnist.model.split import split_indices
 
 def fit_seconds(data_dir: Path, epochs: int, batch_size: int, lr: float, bf16: bool) -> float:
     """Train with a bare loop; returns the seconds of all epochs."""
-    configure_determinism()
+    configure_determinism(THREADS)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data = load_examples(data_dir, "train")
     images, labels = torch.tensor(data.images, device=device), torch.tensor(data.labels, device=device).long()

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
+from benchmarks.machine import THREADS, machine
 from src.core.files import write_json, write_text
 from src.mnist.model.params import Params, load_params
 from stages import evaluate, train
@@ -37,6 +37,7 @@ PLAIN: dict[str, object] = {
     "scale": 0.0,
     "ema": 0.0,
     "precision": "fp32",
+    "threads": THREADS,
     "tta_shift": 0,
 }
 FAST = PLAIN | {
@@ -87,10 +88,10 @@ def measure(recipe: str, seed: int) -> dict[str, Any]:
         outputs = train.Outputs(folder / "model.safetensors", folder / "t.json", folder / "h.csv", folder / "l.png")
         result = train.train(params, DATA_DIR, outputs)
         scores = evaluate.Outputs(*(folder / f"{output}.out" for output in vars(evaluate.Outputs())))
-        as_they_are = evaluate.evaluate(0, DATA_DIR, outputs.model, scores)
+        as_they_are = evaluate.evaluate(params, DATA_DIR, outputs.model, scores)
         with scores.errors.open(newline="") as file:
             wrong = [int(row["index"]) for row in csv.DictReader(file)]
-        shifted = evaluate.evaluate(TTA_SHIFT, DATA_DIR, outputs.model, scores)
+        shifted = evaluate.evaluate(params.model_copy(update={"tta_shift": TTA_SHIFT}), DATA_DIR, outputs.model, scores)
         validation = json.loads(outputs.metrics.read_text())["final"]["val_acc"]
     return {
         "seed": seed,

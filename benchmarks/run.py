@@ -15,12 +15,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import THREADS, machine
 from benchmarks.recipes import FAST
 from benchmarks.step_terms import step_terms
 from src.core.files import write_text
 from src.guard.preflight import cache_folder
-from src.mnist.model.determinism import CPU_THREADS
 from stages.train import DATA_DIR
 
 RESULTS = Path("benchmarks/results.md")
@@ -59,7 +58,7 @@ def matrix_rate(dtype: torch.dtype) -> Callable[[], float]:
 
     def run() -> float:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.set_num_threads(CPU_THREADS)
+        torch.set_num_threads(THREADS)
         size = 8192 if device == "cuda" else 2048
         a = torch.randn(size, size, device=device, dtype=dtype)
         seconds = []

@@ -10,6 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.machine import THREADS
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.memory import keep_freed_memory
 from src.mnist.model.network import build_model
@@ -58,7 +59,7 @@ def term_of(event: Any) -> str | None:
 
 def step_terms(precision: str) -> tuple[dict[str, float], float]:
     """Milliseconds of a step by term, their sum as `step`, and the number of operators."""
-    configure_determinism()
+    configure_determinism(THREADS)
     keep_freed_memory()
     # As the trainer does: what importing Lightning sets makes each optimizer step look for a driver.
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)

@@ -43,16 +43,19 @@ for axis, image, label in zip(axes, test.images, test.labels, strict=False):
 
 
 # %%
+params = load_params(ROOT / "params.yaml")
+
+
 def run(name: str, **changes: object) -> pd.DataFrame:
     """Train and return the history, one row per epoch; the model is FOLDER/name/model.safetensors."""
-    params = Params.model_validate(
-        load_params(ROOT / "params.yaml").model_dump() | {"dataset": "digits", "epochs": 2, "batch_size": 64} | changes
+    changed = Params.model_validate(
+        params.model_dump() | {"dataset": "digits", "epochs": 2, "batch_size": 64} | changes
     )
     folder = FOLDER / name
     outputs = train.Outputs(
         folder / "model.safetensors", folder / "train.json", folder / "history.csv", folder / "learning_curve.png"
     )
-    train.train(params, DATA, outputs)
+    train.train(changed, DATA, outputs)
     return pd.read_csv(outputs.history, index_col="epoch")
 
 
@@ -74,7 +77,7 @@ chosen = max(histories, key=lambda name: histories[name]["val_acc"].iloc[-1])
 written = FOLDER / "evaluation"
 names = ("eval.json", "confusion.csv", "per_class.csv", "errors.csv", "errors.png", "error_tiles.png")
 model_path = FOLDER / chosen / "model.safetensors"
-scores = evaluate.evaluate(0, DATA, model_path, evaluate.Outputs(*(written / name for name in names)))
+scores = evaluate.evaluate(params, DATA, model_path, evaluate.Outputs(*(written / name for name in names)))
 print(chosen, scores)
 
 # %%

@@ -19,6 +19,7 @@ from src.mnist.model.accelerator import chosen_accelerator
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.device import device_facts, torch_device
 from src.mnist.model.logits import predict_logits
+from src.mnist.model.params import EvaluateParams
 from src.mnist.model.shifts import windows
 from src.mnist.model.weights import load_model
 
@@ -45,18 +46,18 @@ class Outputs:
 def main(run: Run) -> Facts:
     """Evaluate the model of the train stage on the device that the environment asks for."""
     accelerator = chosen_accelerator(os.environ)
-    evaluate(run.params["tta_shift"], DATA_DIR, MODEL_PATH, Outputs(), accelerator)
+    evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, Outputs(), accelerator)
     packages = ("torch", "numpy", "scikit-learn", "pillow", "safetensors")
     return Facts(versions(*packages), device_facts(torch_device(accelerator)) | {"threads": torch.get_num_threads()})
 
 
 def evaluate(
-    tta_shift: int, data_dir: Path, model_path: Path, outputs: Outputs, accelerator: str = "auto"
+    params: EvaluateParams, data_dir: Path, model_path: Path, outputs: Outputs, accelerator: str = "auto"
 ) -> dict[str, float]:
     """Score a model on the test set and write metrics, tables and images of its errors.
 
     Args:
-        tta_shift: Pixels; probabilities are averaged over all shifts of an image up to this many.
+        params: Its `tta_shift` and the number of threads.
         data_dir: What the fetch stage wrote.
         model_path: What the train stage wrote.
         outputs: Where to write.
@@ -68,10 +69,10 @@ def evaluate(
     Raises:
         UserError: If the data, the model or the device is missing, or the data or the model is damaged.
     """
-    configure_determinism()
+    configure_determinism(params.threads)
     device = torch_device(accelerator)
     test = load_examples(data_dir, "test")
-    probs = predict(load_model(model_path).to(device), test.images, tta_shift)
+    probs = predict(load_model(model_path).to(device), test.images, params.tta_shift)
     metrics = score_predictions(test.labels, probs)
     y_pred, errors = probs.argmax(1), error_rows(test.labels, probs)
     _draw_worst(test, errors, outputs.errors_picture)

@@ -21,7 +21,7 @@ from src.mnist.model.device import device_facts, torch_device
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.memory import keep_freed_memory
 from src.mnist.model.network import CalibratedModel, build_model
-from src.mnist.model.params import Params
+from src.mnist.model.params import TrainParams
 from src.mnist.model.processes import Processes, chosen_processes
 from src.mnist.model.weights import save_model
 from src.mnist.train.augmentation import Augmentation
@@ -70,7 +70,7 @@ class Result:
 
 def main(run: Run) -> Facts:
     """Train as params.yaml says, on the device that the environment asks for."""
-    params = Params.model_construct(**run.params)
+    params = TrainParams.model_validate(run.params)
     accelerator, processes = chosen_accelerator(os.environ), chosen_processes(os.environ)
     device, installed = torch_device(accelerator), versions(*PACKAGES)
     identity = run_identity(run.origin, params.schedule, {**installed, **device_facts(device)})
@@ -85,7 +85,7 @@ def main(run: Run) -> Facts:
 
 
 def train(
-    params: Params,
+    params: TrainParams,
     data_dir: Path,
     outputs: Outputs,
     accelerator: str = "auto",
@@ -111,7 +111,7 @@ def train(
         UserError: If the data is missing or damaged, the params do not fit it, or a score is not finite.
     """
     tf32 = params.precision == "tf32"
-    configure_determinism(tf32=tf32)
+    configure_determinism(params.threads, tf32=tf32)
     keep_freed_memory()
     data = TrainingData(
         load_examples(data_dir, "train"),
@@ -146,7 +146,7 @@ def train(
     if is_first:
         # If all epochs were already done, Lightning restores the state and calls no callback.
         history.write()
-        _write_results(outputs, params.architecture, classifier.deployed.to(device), data, history.rows)
+        _write_results(outputs, params, classifier.deployed.to(device), data, history.rows)
     machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
     if device.type == "cuda":
         machine["captured"] = classifier.captured
@@ -157,18 +157,18 @@ def train(
 
 
 def _write_results(
-    outputs: Outputs, architecture: str, network: nn.Module, data: TrainingData, rows: list[dict[str, float]]
+    outputs: Outputs, params: TrainParams, network: nn.Module, data: TrainingData, rows: list[dict[str, float]]
 ) -> None:
     """Calibrate a trained network, and write the model, its metrics and its learning curve."""
     # Imported here because matplotlib takes a third of a second, which is better spent after training.
     from src.mnist.train.learning_curve import draw_learning_curve
 
     # With the precision, the device and the weights that the evaluate stage will use.
-    configure_determinism()
+    configure_determinism(params.threads)
     images, labels = data.validation_set()
     logits = predict_logits(network, images.to(data.device))
     model = CalibratedModel(network, fit_temperature(logits, labels))
-    save_model(outputs.model, model, architecture)
+    save_model(outputs.model, model, params.architecture)
     val_scores = EpochScores()(logits / model.temperature, labels)
     write_json(outputs.metrics, summary(rows, val_scores, model.temperature))
     draw_learning_curve(rows, outputs.learning_curve)

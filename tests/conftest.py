@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tests.faults.project import Project
 
 REPOSITORY = Path(__file__).parents[1]
+# Tests train with one thread, apart from those about threads. Two threads wait for each other by spinning: with more of
+# them than cores, a training takes several times the processor time.
+THREADS = 1
 
 # Tests copy whole projects. A file system in memory takes half the system time of a disk; it must have room (in GB) and
 # be allowed to hold programs.
@@ -74,7 +77,7 @@ def params() -> Params:
     from benchmarks.recipes import recipe_params
 
     changes = {"lr": 0.006, "schedule": "one-cycle", "label_smoothing": 0.1, "shift": 2}
-    return recipe_params("plain", dataset="digits", epochs=2, batch_size=64, **changes)
+    return recipe_params("plain", dataset="digits", epochs=2, batch_size=64, threads=THREADS, **changes)
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ def _run(
     with (
         expecting(before.md5_by_path),
         noting_writes(declaration.outs) as written,
-        other_processes(stage, processes, os.environ),
+        other_processes(stage, processes, before.params.get("threads", 1), os.environ),
     ):
         main = load()
         _check_sources(sources)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from src.core.errors import UserError
-from src.mnist.model.processes import CPU_THREADS, LEADER, LOOPBACK, Processes
+from src.mnist.model.processes import LEADER, LOOPBACK, Processes
 
 POLL_SECONDS = 0.2
 # How long the main thread may take to notice that a process has ended, and how long the others may take to end.
@@ -20,7 +20,9 @@ END_SECONDS = 60.0
 
 
 @contextmanager
-def other_processes(stage: str, processes: Processes, environ: MutableMapping[str, str]) -> Iterator[None]:
+def other_processes(
+    stage: str, processes: Processes, threads: int, environ: MutableMapping[str, str]
+) -> Iterator[None]:
     """Start the other processes of a stage, unless torchrun or srun has done that; before torch is imported.
 
     If one fails, the stage fails; if this one ends, so do the others, because they watch it.
@@ -28,12 +30,13 @@ def other_processes(stage: str, processes: Processes, environ: MutableMapping[st
     Args:
         stage: Its name.
         processes: Which processes there are.
+        threads: CPU threads of each.
         environ: Describes them to the stage; is changed.
 
     Raises:
         UserError: If one of them fails.
     """
-    _share_cores(processes, environ)
+    _share_cores(processes, threads, environ)
     if processes.count == 1 or processes.launcher:
         yield
         return
@@ -62,9 +65,9 @@ def other_processes(stage: str, processes: Processes, environ: MutableMapping[st
             child.wait()
 
 
-def _share_cores(processes: Processes, environ: MutableMapping[str, str]) -> None:
+def _share_cores(processes: Processes, threads: int, environ: MutableMapping[str, str]) -> None:
     """Let waiting threads sleep if there are more threads than cores: spinning, they would keep others from working."""
-    if processes.count > 1 and processes.local_count * CPU_THREADS > len(os.sched_getaffinity(0)):
+    if processes.count > 1 and processes.local_count * threads > len(os.sched_getaffinity(0)):
         environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 

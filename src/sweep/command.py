@@ -14,7 +14,6 @@ from src.guard.gpus import usable_gpus
 from src.guard.lock import locked
 from src.guard.signals import ending_on_signals
 from src.mnist.model.accelerator import CHOICE
-from src.mnist.model.processes import CPU_THREADS
 from src.sweep.git import forget_repository, identity
 from src.sweep.plan import Base, check_committed
 from src.sweep.progress import Progress
@@ -68,7 +67,7 @@ def run_missing(
     Raises:
         UserError: If something is wrong beforehand.
     """
-    workers = fitting_workers() if workers is None else workers
+    workers = fitting_workers(base.params.threads) if workers is None else workers
     if workers < 1:
         raise UserError(f"--workers: expected at least 1, got {workers}")
     check_committed(base)
@@ -90,10 +89,10 @@ def run_missing(
     return _conclude(outcome, len(runs), console)
 
 
-def fitting_workers() -> int:
-    """One for each GPU; without any, one for each two cores, since a training has two threads."""
+def fitting_workers(threads: int) -> int:
+    """One for each GPU; without any, as many as the cores have room for, each with this many threads."""
     gpus = 0 if os.environ.get(CHOICE) == "cpu" else len(usable_gpus(os.environ, count=0))
-    return max(1, gpus or len(os.sched_getaffinity(0)) // CPU_THREADS)
+    return max(1, gpus or len(os.sched_getaffinity(0)) // threads)
 
 
 def _conclude(outcome: Outcome, count: int, console: Console) -> int:

@@ -24,8 +24,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages.__main__
-from src.mnist.model.processes import CPU_THREADS
-from tests import STAGE_THREADS
+from tests.conftest import THREADS
 
 ROOT = Path(__file__).parents[2]
 TOY_STAGE = Path(__file__).parent / "toy_stage.py"
@@ -91,8 +90,7 @@ class Project:
             else:
                 shutil.copy(ROOT / name, target)
         project = cls(path)
-        project.edit("src/mnist/model/processes.py", f"CPU_THREADS = {STAGE_THREADS}", f"CPU_THREADS = {CPU_THREADS}")
-        project.set(**params)
+        project.set(**{"threads": THREADS} | params)
         project.git("init", "--quiet", "--template=", "--initial-branch", "main")
         project.commit()
         return project

@@ -14,7 +14,6 @@ import pytest
 from src.guard.preflight import CLASS_COUNTS
 from src.mnist.fetch.digits import digits_as_mnist
 from src.mnist.model.params import load_params
-from tests import STAGE_THREADS
 from tests.conftest import said
 from tests.faults.project import Project, run_stage
 
@@ -279,9 +278,7 @@ def test_row_51_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy
 def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project.set(epochs=1)
-    project.edit("src/mnist/model/processes.py", "CPU_THREADS = 1", f"CPU_THREADS = {STAGE_THREADS}")
-    monkeypatch.setattr("src.mnist.model.determinism.CPU_THREADS", STAGE_THREADS)
+    project.set(epochs=1, threads=2)
     monkeypatch.chdir(project.path)
     assert run_stage("train") == 0
     before = project.results()

@@ -10,9 +10,9 @@ from src.audit.differences import compare_metrics, machine_differences
 from src.audit.results import Results, read_results
 from src.core.errors import UserError
 from src.core.files import md5
-from src.mnist.model.processes import CPU_THREADS
 from src.report.noise import NOISE, Measurement, format_noise, measure_noise
 from src.report.policy import Policy
+from tests.conftest import THREADS
 from tests.faults.project import Project
 
 MADE_WITH = {"train: device": "cpu", "train: threads": 2, "train: kernels": {}, "train: torch": "2"}
@@ -44,7 +44,7 @@ def test_each_difference_of_versions_and_machines_is_named(name: str) -> None:
 
 def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:
     made_with = read_results(project.path).made_with
-    assert made_with["train: threads"] == CPU_THREADS
+    assert made_with["train: threads"] == THREADS
     assert made_with["evaluate: scikit-learn"]
     assert "fetch: cpu" not in made_with
 

@@ -18,7 +18,8 @@ IMPORTS = {
 EVALUATE = """
 from pathlib import Path
 outputs = stages.evaluate.Outputs(*(Path(sys.argv[1]) / name for name in vars(stages.evaluate.Outputs())))
-stages.evaluate.evaluate(0, stages.evaluate.DATA_DIR, stages.evaluate.MODEL_PATH, outputs)
+params = stages.evaluate.EvaluateParams(threads=1, tta_shift=0)
+stages.evaluate.evaluate(params, stages.evaluate.DATA_DIR, stages.evaluate.MODEL_PATH, outputs)
 """
 
 

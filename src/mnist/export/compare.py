@@ -7,7 +7,6 @@ import onnxruntime
 import torch
 
 from src.mnist.export.onnx_model import INPUT, OUTPUT
-from src.mnist.model.determinism import CPU_THREADS
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.network import CalibratedModel
 
@@ -19,7 +18,7 @@ BATCH_SIZE = 100
 def run_onnx(content: bytes, images: np.ndarray) -> np.ndarray:
     """Probabilities, float32 (N, 10), that onnxruntime computes on the CPU for uint8 images (N, 28, 28)."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = CPU_THREADS
+    options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     starts = range(0, len(images), BATCH_SIZE)
     return np.concatenate([session.run([OUTPUT], {INPUT: images[i : i + BATCH_SIZE]})[0] for i in starts])

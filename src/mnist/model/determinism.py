@@ -4,17 +4,16 @@ import os
 
 import torch
 
-from src.mnist.model.processes import CPU_THREADS
 
-
-def configure_determinism(*, tf32: bool = False) -> None:
+def configure_determinism(threads: int, *, tf32: bool = False) -> None:
     """Compute with the same number of CPU threads, deterministic kernels and the same arithmetic on every machine.
 
     Args:
+        threads: CPU threads. The order of a sum depends on their number, and so would the weights on the machine.
         tf32: Whether GPUs may round the factors of float32 products to TF32's 10 bits of mantissa. By default, PyTorch
             does so in convolutions but not in linear layers; here, float32 is float32 unless it is asked for.
     """
-    torch.set_num_threads(CPU_THREADS)
+    torch.set_num_threads(threads)
     # As `use_deterministic_algorithms(True)`, which also tells PyTorch's compiler: importing that takes 1.5 s.
     torch.set_deterministic_debug_mode("error")
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"

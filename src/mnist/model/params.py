@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,12 +14,26 @@ from src.core.yaml_file import read_mapping
 SHOWN = 60
 
 
-class Params(BaseModel):
-    """The hyperparameters of one run; device, mirror and folders are not among them."""
+Threads = Annotated[
+    int, Field(ge=1, le=256, description="CPU threads that compute; the last bits depend on their number")
+]
+
+
+class _Checked(BaseModel):
+    """A group of hyperparameters, of exactly these names, types and ranges."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+
+class FetchParams(_Checked):
+    """What the fetch stage reads."""
+
     dataset: Literal["mnist", "digits"] = Field(description="mnist (70,000 images) or digits (1,797, offline)")
+
+
+class TrainParams(_Checked):
+    """What the train stage reads."""
+
     architecture: Literal["cnn", "resnet"] = Field(description="which network of src/mnist/model/network.py")
     seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights, the batches and the augmentation")
     val_fraction: float = Field(gt=0, lt=1, description="share of the training set held out for validation")
@@ -38,9 +52,20 @@ class Params(BaseModel):
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         description="arithmetic of the network in training; tf32 differs from fp32 only on NVIDIA GPUs from Ampere on"
     )
+    threads: Threads
+
+
+class EvaluateParams(_Checked):
+    """What the evaluate stage reads."""
+
+    threads: Threads
     tta_shift: int = Field(
         ge=0, le=4, description="most pixels by which test images are shifted; scores average over all"
     )
+
+
+class Params(EvaluateParams, TrainParams, FetchParams):
+    """All of params.yaml, in its order; device, mirror and folders are not among them."""
 
 
 def load_params(path: Path) -> Params:

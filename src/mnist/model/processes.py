@@ -12,8 +12,6 @@ DEVICES, NODES = f"{PREFIX}DEVICES", f"{PREFIX}NUM_NODES"
 # Process id of the stage that started this process as a part of itself. LOCAL_RANK and RANK alone prove nothing: they
 # may be left over from anything.
 LEADER = "STAGE_LEADER"
-# Threads of each, because the order of summation depends on their number: left to the machine, so would the weights.
-CPU_THREADS = 2
 # Where the processes of a node meet; Lightning's first port for SLURM, to which it adds the end of the job's number.
 LOOPBACK, SLURM_PORT = "127.0.0.1", 15000
 

@@ -10,7 +10,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from src.core.errors import UserError
-from src.mnist.model.processes import CPU_THREADS, Processes
+from src.mnist.model.processes import Processes
 
 # Longest wait for another process: for its start, where a network drive may be slow, or for its part of a step.
 TIMEOUT = timedelta(minutes=5)
@@ -126,8 +126,9 @@ class ShardedStrategy(DDPStrategy):
 
     def setup_environment(self) -> None:
         """Undo Lightning's choice of the number of threads, which depends on the number of processes."""
+        threads = torch.get_num_threads()
         super().setup_environment()
-        torch.set_num_threads(CPU_THREADS)
+        torch.set_num_threads(threads)
 
     def configure_ddp(self) -> None:
         """Leave the module as it is."""

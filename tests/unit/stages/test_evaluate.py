@@ -14,10 +14,13 @@ from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import Examples, load_examples
 from src.mnist.model.network import build_model, normalize
+from src.mnist.model.params import EvaluateParams
 from src.mnist.model.weights import load_model
 from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
-from tests.conftest import random_examples, write_dataset
+from tests.conftest import THREADS, random_examples, write_dataset
+
+PARAMS = EvaluateParams(threads=THREADS, tta_shift=0)
 
 
 def outputs_in(folder: Path) -> Outputs:
@@ -27,7 +30,7 @@ def outputs_in(folder: Path) -> Outputs:
 @pytest.fixture(scope="module")
 def evaluated(trained: Trained, digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     outputs = outputs_in(tmp_path_factory.mktemp("evaluated"))
-    evaluate(0, digits_dir, trained.model, outputs, "cpu")
+    evaluate(PARAMS, digits_dir, trained.model, outputs, "cpu")
     return outputs
 
 
@@ -51,7 +54,7 @@ def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
 
 def error_of_main() -> str:
     with pytest.raises(UserError) as caught:
-        main(Run({"tta_shift": 0}))
+        main(Run(PARAMS.model_dump()))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -78,7 +81,7 @@ def test_the_tables_are_those_of_the_predictions(evaluated: Outputs, plain_probs
 
 
 def test_the_bytes_are_the_same_twice(evaluated: Outputs, trained: Trained, digits_dir: Path, tmp_path: Path) -> None:
-    evaluate(0, digits_dir, trained.model, outputs_in(tmp_path), "cpu")
+    evaluate(PARAMS, digits_dir, trained.model, outputs_in(tmp_path), "cpu")
     for first, second in zip(astuple(evaluated), astuple(outputs_in(tmp_path)), strict=True):
         assert first.read_bytes() == second.read_bytes()
 
@@ -103,7 +106,7 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
 
 
 def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) -> None:
-    main(Run({"tta_shift": 2}))
+    main(Run({"threads": THREADS, "tta_shift": 2}))
     assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
 
 
@@ -112,14 +115,14 @@ def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trai
     preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
     write_dataset(tmp_path / "data", random_examples(10), Examples(images, preds))
     outputs = outputs_in(tmp_path)
-    assert evaluate(0, tmp_path / "data", trained.model, outputs, "cpu")["test_acc"] == 1
+    assert evaluate(PARAMS, tmp_path / "data", trained.model, outputs, "cpu")["test_acc"] == 1
     assert outputs.errors.read_text() == "index,actual,predicted,confidence\n"
     with Image.open(outputs.errors_picture) as image:
         assert image.format == "PNG"
 
 
 def test_main_writes_the_outs(workspace: Path, evaluated: Outputs) -> None:
-    main(Run({"tta_shift": 0}))
+    main(Run(PARAMS.model_dump()))
     for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
         assert (workspace / own).read_bytes() == expected.read_bytes()
 
@@ -152,8 +155,9 @@ def test_main_reports_missing_data(workspace: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("shift", [0, 1])
 def test_a_gpu_scores_the_same(trained: Trained, digits_dir: Path, tmp_path: Path, shift: int) -> None:
+    params = EvaluateParams(threads=THREADS, tta_shift=shift)
     on_cpu, on_gpu = (
-        evaluate(shift, digits_dir, trained.model, outputs_in(tmp_path / name), name) for name in ("cpu", "gpu")
+        evaluate(params, digits_dir, trained.model, outputs_in(tmp_path / name), name) for name in ("cpu", "gpu")
     )
     # docs/gpu.md says where the tolerance comes from.
     assert on_gpu == pytest.approx(on_cpu, abs=2e-6)
@@ -164,9 +168,9 @@ def test_a_gpu_scores_the_same(trained: Trained, digits_dir: Path, tmp_path: Pat
 @pytest.mark.usefixtures("workspace")
 def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "gpu")
-    facts = main(Run({"tta_shift": 1}))
+    facts = main(Run({"threads": THREADS, "tta_shift": 1}))
     first = [path.read_bytes() for path in astuple(Outputs())]
-    main(Run({"tta_shift": 1}))
+    main(Run({"threads": THREADS, "tta_shift": 1}))
     assert [path.read_bytes() for path in astuple(Outputs())] == first
     assert facts.machine["device"] == torch.cuda.get_device_name()
     assert facts.machine["fp32"] == "ieee"

@@ -18,10 +18,9 @@ import stages.train
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import load_examples, raw_folder
-from src.mnist.model import determinism
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.params import Params
-from src.mnist.model.processes import CPU_THREADS, Processes
+from src.mnist.model.processes import Processes
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
 from src.mnist.train.calibration import fit_temperature
@@ -31,7 +30,7 @@ from src.mnist.train.schedule import learning_rates
 from src.mnist.train.trainer import build_trainer
 from stages.evaluate import predict
 from stages.train import Outputs, main, train
-from tests import STAGE_THREADS
+from tests.conftest import THREADS
 from tests.unit.stages.conftest import outputs_in
 
 
@@ -78,15 +77,15 @@ def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params:
 
 
 def test_the_same_bytes_come_again_whatever_the_global_random_state(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    params: Params, few_digits: Path, tmp_path: Path
 ) -> None:
     # Two threads, as a stage has: they may not add in the order in which they end.
-    monkeypatch.setattr(determinism, "CPU_THREADS", STAGE_THREADS)
+    two = params.model_copy(update={"threads": 2})
     for name in ("a", "b"):
-        train(params, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
+        train(two, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
         np.random.seed(123)
         torch.manual_seed(123)
-    assert torch.get_num_threads() == STAGE_THREADS
+    assert torch.get_num_threads() == 2
     assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
 
 
@@ -146,7 +145,7 @@ def run(params: Params) -> Run:
 def test_main_writes_the_outs_and_tells_what_made_them(workspace: Path, params: Params, trained: Outputs) -> None:
     facts = main(run(params))
     assert read_all(Outputs()) == read_all(trained)
-    assert facts.machine == {"device": "cpu", "threads": CPU_THREADS}
+    assert facts.machine == {"device": "cpu", "threads": THREADS}
     assert facts.versions["torch"] == torch.__version__.split("+")[0]
     assert json.loads((workspace / "logs/train.json").read_text())["fit_seconds"] > 0
 

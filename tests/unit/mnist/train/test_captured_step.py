@@ -18,7 +18,7 @@ from src.mnist.train.augmentation import Augmentation
 from src.mnist.train.batches import BatchLoader, DeviceExamples, shuffled
 from src.mnist.train.graphs import Capture
 from src.mnist.train.steps import StepRunner
-from tests.conftest import random_examples
+from tests.conftest import THREADS, random_examples
 from tests.unit.mnist.train.cuda_graph import HostReadError, Recorder, emulated_cuda_graph, recorded
 
 # Two epochs of 18 images: two calls of two steps, and a last batch of two.
@@ -67,7 +67,7 @@ class Training:
     """A network in training; `capture` as in `StepRunner`."""
 
     def __init__(self, case: Case, capture: Capture[Tensor] | None) -> None:
-        configure_determinism()
+        configure_determinism(THREADS)
         self.case, self.capture = case, capture
         split = random_examples(SIZE)
         images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)

@@ -19,6 +19,7 @@ from src.mnist.train.batches import shuffled
 from src.mnist.train.classifier import Classifier
 from src.mnist.train.datamodule import TrainingData
 from src.mnist.train.schedule import learning_rates
+from tests.conftest import THREADS
 
 BATCH_SIZE, EPOCHS, SEED, VAL_FRACTION = 16, 2, 0, 0.2
 LR = 0.002
@@ -47,7 +48,7 @@ def fit(
     epochs: int = EPOCHS,
     **options: Any,
 ) -> tuple[Classifier, list[dict[str, float]]]:
-    configure_determinism()
+    configure_determinism(THREADS)
     data = TrainingData(split, VAL_FRACTION, BATCH_SIZE, SEED, Augmentation())
     rates = learning_rates(schedule, lr, epochs * data.steps_per_epoch)
     classifier, logged = Classifier(build_model("cnn", SEED), rates, **options), Logged()
