@@ -1,16 +1,19 @@
 """Stage check: finds what would make the other stages fail, while the last results still exist."""
 
+import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.run import Facts, Run
 from src.guard.driver import check_accelerator
 from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages, check_sizes
 from src.mnist.model.accelerator import chosen_accelerator
-from src.mnist.model.params import Params
+from src.mnist.model.params import Params, check_params
 from src.mnist.model.processes import Processes, check_processes, chosen_processes
 
 MARKER = Path("data/checked")
@@ -51,5 +54,33 @@ def check(params: Params, accelerator: str, processes: Processes, folders: Itera
     write_text(marker, "params.yaml is sound, and this machine can run it\n")
 
 
+def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
+    """Check params before anything runs with them, as the runs would; this machine plays no part.
+
+    Args:
+        settings: All params of each run.
+        where: Who asks for them, for messages.
+
+    Returns:
+        The same in the schema's order and types.
+
+    Raises:
+        UserError: If a run would be refused.
+    """
+    found = []
+    for values in settings:
+        params = check_params(values, where)
+        try:
+            check_sizes(params)
+        except UserError as error:
+            raise UserError(f"{where}: a run is not possible: {error}") from error
+        found.append(params.model_dump())
+    return found
+
+
 if __name__ == "__main__":
-    sys.exit("this module has the stage's functions; its guarded command is `python -m stages check`")
+    # `python -m stages.check WHERE`: a JSON list of params on standard input, and checked on standard output.
+    try:
+        print(json.dumps(check_settings(json.load(sys.stdin), *sys.argv[1:])))
+    except UserError as error:
+        sys.exit(str(error))
