@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from src.audit.differences import explain
 from src.audit.results import Results, read_results
 from src.core.errors import UserError
+from src.core.signals import restore_signals
 from src.report.noise import NOISE, Measurement, find_measurement, parse_noise
 from src.report.pipeline import PARAMS
 from src.report.policy import Policy, parse_policy
@@ -73,4 +74,5 @@ def _table(expected: dict[str, str], found: dict[str, str]) -> Table:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())

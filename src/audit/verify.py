@@ -18,6 +18,7 @@ from rich.console import Console
 
 from src.core.files import md5
 from src.core.receipt import receipt_path, why_void_in
+from src.core.signals import restore_signals
 from src.core.yaml_file import read_mapping
 
 
@@ -120,4 +121,5 @@ def _check(path: Path, expected: str, name: str, repair: str) -> str:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())

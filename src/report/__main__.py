@@ -4,7 +4,10 @@ import sys
 import traceback
 from pathlib import Path
 
+from src.core.signals import restore_signals
+
 if __name__ == "__main__":
+    restore_signals()
     try:
         from src.report.command import main
     except ImportError as error:

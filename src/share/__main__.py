@@ -13,6 +13,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from src.core.errors import UserError, one_line
+from src.core.signals import restore_signals
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,4 +62,5 @@ def _push_objects(repo: Repo, remote: str | None) -> int:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main(sys.argv[1:]))

@@ -7,6 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from src.core.signals import restore_signals
 from src.report.git import find_root
 from src.sweep.command import add_options, guarded, run_missing
 from src.sweep.plan import read_base
@@ -29,4 +30,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())

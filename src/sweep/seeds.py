@@ -18,6 +18,7 @@ from rich.table import Table
 
 from src.core.errors import UserError
 from src.core.files import write_text
+from src.core.signals import restore_signals
 from src.mnist.model.params import Params
 from src.report.git import find_root
 from src.report.noise import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
@@ -171,4 +172,5 @@ def _tables(root: Path, result: Result) -> tuple[int, list[int]]:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())

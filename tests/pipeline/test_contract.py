@@ -139,6 +139,12 @@ def test_every_folder_of_the_library_has_its_arrows() -> None:
     assert {room(path.relative_to(REPOSITORY)) for path in packages} - {"mnist/__init__.py"} == set(ARROWS)
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_every_command_first_restores_the_signals_that_its_parent_has_changed(command: Path) -> None:
+    (last,) = [node for node in ast.parse((REPOSITORY / command).read_text()).body if isinstance(node, ast.If)]
+    assert ast.unparse(last.body[0]) == "restore_signals()"
+
+
 def test_packages_hold_no_code_of_their_own() -> None:
     for path in [*REPOSITORY.glob("src/**/__init__.py"), *REPOSITORY.glob("stages/**/__init__.py")]:
         assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body), path

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import write_text
+from src.core.signals import restore_signals
 from src.mnist.card.results import read_results
 from src.mnist.card.text import format_card
 
@@ -24,4 +25,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())

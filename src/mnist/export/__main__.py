@@ -8,6 +8,7 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.files import sha256, write_bytes, write_json
 from src.core.run import versions
+from src.core.signals import restore_signals
 from src.mnist.data.dataset import load_examples
 from src.mnist.model.weights import load_model
 
@@ -75,4 +76,5 @@ def export(model_path: Path, data_dir: Path, target: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())

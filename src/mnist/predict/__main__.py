@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from src.core.errors import UserError
+from src.core.signals import restore_signals
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.weights import load_model
 from src.mnist.predict.images import FORMATS, read_digit
@@ -103,4 +104,5 @@ def _show(rows: Sequence[tuple[Path, tuple[int, float] | str]], as_json: bool) -
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())
