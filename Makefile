@@ -29,7 +29,7 @@ experiments: $(VENV)/installed ## list the experiments, the best validation accu
 	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by final.val_acc --sort-order desc
 
 push: $(VENV)/installed ## push data, models and all runs to the default DVC remote; others restore them (docs/sharing.md)
-	python -m src.share
+	python -m src.share.push
 
 remotes: $(VENV)/installed-dev ## install what DVC takes for remotes over SSH and on S3
 

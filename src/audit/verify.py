@@ -16,10 +16,11 @@ from dvc.repo import Repo
 from dvc.stage import Stage
 from rich.console import Console
 
+from src.audit.lock import read_lock
+from src.core.errors import UserError, one_line
 from src.core.files import md5
-from src.core.receipt import receipt_path, why_void_in
+from src.core.receipt import folder_md5, receipt_path, why_void_in
 from src.core.signals import restore_signals
-from src.core.yaml_file import read_mapping
 
 
 def main() -> int:
@@ -27,8 +28,8 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         count, problems = verify(Path())
-    except DvcException as error:
-        console.print(f"verify: {error}")
+    except (UserError, DvcException) as error:
+        console.print(f"verify: {one_line(error)}")
         return 1
     for problem in problems:
         console.print(problem)
@@ -46,52 +47,68 @@ def verify(root: Path) -> tuple[int, list[str]]:
 
     Returns:
         (number of checks, one line with the repair for each receipt that contradicts dvc.lock, each file that is
-        missing or does not match dvc.lock, and each input that changed since its stage ran).
+        missing or does not match dvc.lock, each input that changed since its stage ran, and each stage of which
+        dvc.lock has no whole record).
+
+    Raises:
+        UserError: If dvc.lock cannot be read.
     """
-    lock = read_mapping(root / "dvc.lock")[0]["stages"] if (root / "dvc.lock").exists() else {}
+    lock = read_lock(root)
+    results: list[str] = []
+    unknown: list[str] = []
     with Repo(str(root)) as repo:
-        results = [problem for out in repo.index.outs for problem in _check_out(out)]
-        declared = {str(out): out.stage.name for out in repo.index.outs}
-        results += [problem for stage in repo.index.stages for problem in _check_inputs(stage, declared)]
-        results += [
-            why_void_in(root, stage, lock.get(stage, {}))
-            for out, stage in declared.items()
-            if out == receipt_path(stage)
-        ]
+        declared = {str(out) for out in repo.index.outs}
+        for stage in repo.index.stages:
+            name = getattr(stage, "name", None) or stage.addressing
+            if not all(out.hash_info for out in stage.outs):
+                unknown.append(name)
+                continue
+            results += [problem for out in stage.outs for problem in _check_out(out)]
+            results += _check_inputs(stage, name, declared)
+            if receipt_path(name) in map(str, stage.outs):
+                results.append(why_void_in(root, name, lock[name]))
+    if unknown:
+        results.append(f"dvc.lock: has no whole record of {', '.join(unknown)}; run `dvc repro`")
     return len(results), [problem for problem in results if problem]
 
 
 def _check_out(out: Output) -> Iterator[str]:
     """One string for each file of an output and each of its cache objects; empty if it is intact."""
-    path, name = Path(out.fs_path), str(out)
-    if not out.hash_info:
-        yield f"{name}: dvc.lock does not know it; run `dvc repro`"
-        return
-    oid = out.hash_info.value
+    path, name, oid = Path(out.fs_path), str(out), out.hash_info.value
     if not out.use_cache:
         yield _check(path, oid, name, f"delete it and run `git checkout {name}`, or `dvc repro` if it is not in git")
         return
     remake = "delete it and run `dvc pull` or `dvc repro`"
-    listing = Path(out.cache.oid_to_path(oid))
-    yield _check(listing, oid.removesuffix(".dir"), f"{listing} (cache of {name})", remake)
+    cached = Path(out.cache.oid_to_path(oid))
+    wrong = _check(cached, oid.removesuffix(".dir"), f"{cached} (cache of {name})", remake)
+    yield wrong
     # Delete it first, because DVC and git trust a file whose size and time have not changed.
     restore = f"delete it and run `dvc checkout {name}`"
     if not out.is_dir_checksum:
         yield _check(path, oid, name, restore)
-        return
-    entries = _entries(listing)
+    elif wrong:
+        # Which of its files are wrong, only the listing in the cache could say.
+        files = {str(file.relative_to(path)): md5(file) for file in path.rglob("*") if file.is_file()}
+        found = folder_md5(files)
+        yield "" if found == oid else f"{name}: md5 is {found}, expected {oid}; run `dvc pull` or `dvc repro`"
+    else:
+        yield from _check_files(out, json.loads(cached.read_text(encoding="utf-8")), remake, restore)
+
+
+def _check_files(folder: Output, entries: list[dict[str, str]], remake: str, restore: str) -> Iterator[str]:
+    """Same for the files of a folder, of which its listing in the cache has a hash each."""
+    path, name = Path(folder.fs_path), str(folder)
     known = {path / entry["relpath"] for entry in entries}
     for stray in sorted(file for file in path.rglob("*") if file.is_file() and file not in known):
-        yield f"{name}/{stray.relative_to(path)}: is not in dvc.lock; delete it"
+        yield f"{name}/{stray.relative_to(path)}: is not in dvc.lock; move it out of {name}, where DVC deletes it"
     for entry in entries:
-        file, cached = entry["relpath"], Path(out.cache.oid_to_path(entry["md5"]))
+        file, cached = entry["relpath"], Path(folder.cache.oid_to_path(entry["md5"]))
         yield _check(cached, entry["md5"], f"{cached} (cache of {name}/{file})", remake)
         yield _check(path / file, entry["md5"], f"{name}/{file}", restore)
 
 
-def _check_inputs(stage: Stage, declared: Container[str]) -> Iterator[str]:
+def _check_inputs(stage: Stage, name: str, declared: Container[str]) -> Iterator[str]:
     """One string for the command and each dependency or params file; empty if it is what dvc.lock records."""
-    name = getattr(stage, "name", None) or stage.addressing
     yield f"{name}: its command changed since it ran; run `dvc repro`" if stage.changed_stage() else ""
     for dep in stage.deps:
         if str(dep) in declared:
@@ -99,14 +116,6 @@ def _check_inputs(stage: Stage, declared: Container[str]) -> Iterator[str]:
         changed = dep.status().get(str(dep), {})
         what = f"{dep}: {', '.join(changed)}" if isinstance(changed, dict) else str(dep)
         yield f"{name}: {what} changed since it ran; run `dvc repro`" if changed else ""
-
-
-def _entries(listing: Path) -> list[dict[str, str]]:
-    """Files of a folder in the cache; none if the listing is unreadable, which the check of its hash reports."""
-    try:
-        return json.loads(listing.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
 
 
 def _check(path: Path, expected: str, name: str, repair: str) -> str:

@@ -1,1 +1,1 @@
-"""Shares results through a DVC remote."""
+"""Shares results through a DVC remote: `make push`."""

@@ -35,6 +35,7 @@ CODE = (
     ".dvc/config",
     ".dvc/plots",
     ".dvcignore",
+    ".gitattributes",
     ".gitignore",
     "dvc.yaml",
     "params.yaml",
@@ -230,6 +231,10 @@ class Project:
     def outs(self) -> dict[str, str]:
         """Hash of every output by path, as locked."""
         return {out["path"]: out["md5"] for stage in self.lock().values() for out in stage.get("outs", [])}
+
+    def cached(self, md5: str) -> Path:
+        """The object of DVC's cache with this hash."""
+        return self.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
     def results(self) -> dict[str, bytes]:
         """Content of every output of training and evaluation."""

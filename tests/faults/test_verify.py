@@ -2,16 +2,13 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from src.audit.verify import verify
 from tests.faults.project import Project, wait_for
-
-
-def cached(project: Project, md5: str) -> Path:
-    return project.path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
 
 
 def md5(path: Path) -> str:
@@ -26,7 +23,7 @@ def corrupt(path: Path) -> None:
 
 
 def test_row_30_a_corrupt_object_is_named_with_its_repair(project: Project) -> None:
-    model = cached(project, project.outs()["models/model.safetensors"])
+    model = project.cached(project.outs()["models/model.safetensors"])
     corrupt(model)
     assert "up to date" in project.dvc("status").stdout
     done = project.run("python", "-m", "src.audit.verify")
@@ -38,7 +35,7 @@ def test_row_30_a_corrupt_object_is_named_with_its_repair(project: Project) -> N
 
 def test_row_31_a_missing_object_is_made_again(project: Project) -> None:
     name = "data/MNIST/raw/train-labels-idx1-ubyte"
-    labels = cached(project, md5(project.path / name))
+    labels = project.cached(md5(project.path / name))
     labels.unlink()
     assert verify(project.path)[1] == [f"{labels} (cache of {name}): is missing; run `dvc pull` or `dvc repro`"]
     project.repro("fetch")
@@ -55,7 +52,9 @@ def test_every_output_is_hashed(project: Project, name: str) -> None:
 
 def test_a_file_that_does_not_belong_to_a_folder_is_named(project: Project) -> None:
     (project.path / "data/MNIST/raw/notes.txt").touch()
-    assert verify(project.path)[1] == ["data/MNIST/raw/notes.txt: is not in dvc.lock; delete it"]
+    assert verify(project.path)[1] == [
+        "data/MNIST/raw/notes.txt: is not in dvc.lock; move it out of data/MNIST, where DVC deletes it"
+    ]
 
 
 def test_the_repair_of_a_file_that_only_its_hash_betrays_works(project: Project) -> None:
@@ -75,10 +74,90 @@ def test_the_repair_of_a_file_that_only_its_hash_betrays_works(project: Project)
 
 def test_files_of_a_folder_are_hashed_in_the_cache(project: Project) -> None:
     name = "data/MNIST/raw/train-images-idx3-ubyte"
-    corrupt(cached(project, md5(project.path / name)))
+    corrupt(project.cached(md5(project.path / name)))
     assert f"(cache of {name})" in verify(project.path)[1][0]
-    corrupt(cached(project, project.outs()["data/MNIST"]))
-    assert any("(cache of data/MNIST): md5 is" in line for line in verify(project.path)[1])
+
+
+@pytest.mark.parametrize("content", [b"", b'[{"md5": "', b"[1, 2]", b"\xff"])
+def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(project: Project, content: bytes) -> None:
+    listing = project.cached(project.outs()["data/MNIST"])
+    listing.chmod(0o644)
+    listing.write_bytes(content)
+    (line,) = verify(project.path)[1]
+    assert line.startswith(f"{listing} (cache of data/MNIST): md5 is")
+    assert line.endswith("delete it and run `dvc pull` or `dvc repro`")
+    listing.unlink()
+    project.repro("fetch")
+    assert verify(project.path)[1] == []
+
+
+def test_a_folder_is_hashed_even_if_its_listing_is_torn(project: Project) -> None:
+    corrupt(project.cached(project.outs()["data/MNIST"]))
+    corrupt(project.path / "data/MNIST/raw/train-images-idx3-ubyte")
+    _, line = verify(project.path)[1]
+    assert line.startswith("data/MNIST: md5 is")
+
+
+def torn(lock: str, kind: str) -> str:
+    """A dvc.lock after a merge that left a conflict, or after a write that was cut off."""
+    half = len(lock) // 2
+    return {
+        "conflict": f"<<<<<<< HEAD\n{lock}=======\n{lock}>>>>>>> theirs\n",
+        "conflict within": f"{lock[:half]}\n<<<<<<< HEAD\n=======\n>>>>>>> theirs\n{lock[half:]}",
+        "empty": "",
+        "cut in a line": lock[: lock.index("md5:", half) + 10],
+        "cut after a stage": lock[: lock.index("  train:")],
+        "another schema": lock.replace("outs:", "outputs:"),
+        "binary": "\0",
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("conflict", "dvc.lock: has the conflict markers of a merge; delete dvc.lock, then run `dvc repro`"),
+        ("conflict within", "dvc.lock: has the conflict markers of a merge; delete dvc.lock, then run `dvc repro`"),
+        ("empty", "dvc.lock: is not what DVC wrote, or not all of it"),
+        ("cut in a line", "dvc.lock: "),
+        ("cut after a stage", "dvc.lock: has no whole record of train, evaluate; run `dvc repro`"),
+        ("another schema", "dvc.lock: is not what DVC wrote, or not all of it"),
+        ("binary", "dvc.lock: is not what DVC wrote, or not all of it"),
+    ],
+)
+def test_a_torn_lock_is_one_line_whose_repair_works(project: Project, kind: str, problem: str) -> None:
+    lock = project.path / "dvc.lock"
+    before = project.lock()
+    lock.write_text(torn(lock.read_text(), kind))
+    done = project.run("python", "-m", "src.audit.verify")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    first, *rest = done.stdout.splitlines()
+    assert first.removeprefix("verify: ").startswith(problem)
+    if "delete dvc.lock" in first:
+        assert not rest
+        lock.unlink()
+    project.repro()
+    assert project.lock() == before
+    assert verify(project.path)[1] == []
+
+
+def test_without_a_lock_there_are_no_results(project: Project) -> None:
+    (project.path / "dvc.lock").unlink()
+    done = project.run("python", "-m", "src.audit.verify")
+    assert (done.returncode, done.stdout) == (
+        1,
+        "verify: dvc.lock: is missing, so there are no results; run `dvc repro`\n",
+    )
+
+
+def test_a_clone_with_converted_line_endings_has_the_same_files(project: Project, tmp_path: Path) -> None:
+    project.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    shutil.copytree(project.path / ".dvc/cache", clone.path / ".dvc/cache")
+    clone.dvc_ok("checkout")
+    assert clone.git("status", "--porcelain") == ""
+    assert "up to date" in clone.dvc_ok("status")
+    assert verify(clone.path)[1] == []
 
 
 def test_sound_outputs_are_counted(project: Project) -> None:

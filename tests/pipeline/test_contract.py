@@ -30,7 +30,7 @@ COMMANDS = [
     Path("src/sweep/__main__.py"),
     Path("src/mnist/predict/__main__.py"),
     Path("src/report/__main__.py"),
-    Path("src/share/__main__.py"),
+    Path("src/share/push.py"),
     Path("src/audit/reproduce.py"),
     Path("src/audit/verify.py"),
 ]

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+import src.share.push
 from src.core.errors import UserError
 from src.mnist.predict.registry import fetch_version
-from src.share.__main__ import share
+from src.share.push import Pushed, push
 from tests.faults.project import Project, wait_for
 
 REMOTES = ["folder", pytest.param("ssh", marks=pytest.mark.slow), pytest.param("s3", marks=pytest.mark.slow)]
@@ -97,10 +98,10 @@ def add_remote(project: Project, options: Options, secrets: Options) -> None:
         project.dvc_ok("remote", "modify", "--local", "storage", name, value)
 
 
-def push(project: Project) -> tuple[int, int]:
+def push_all(project: Project) -> Pushed:
     """What `make push` does in a project."""
     with chdir(project.path):
-        return share()
+        return push()
 
 
 def clone(project: Project, folder: Path, revision: str) -> Project:
@@ -117,7 +118,7 @@ def test_an_experiment_that_someone_has_pushed_is_restored(kind: str, one_epoch:
         pushed = one_epoch.copy(tmp_path / "pushed")
         add_remote(pushed, options, secrets)
         assert all(value not in pushed.git("diff") for value in secrets.values())
-        push(pushed)
+        push_all(pushed)
         # The commit that the experiment was made from: nothing but the run cache knows its results.
         other = clone(one_epoch, tmp_path / "other", "HEAD~1")
         add_remote(other, options, secrets)
@@ -129,9 +130,37 @@ def test_an_experiment_that_someone_has_pushed_is_restored(kind: str, one_epoch:
 def test_pushing_again_pushes_nothing(one_epoch: Project, tmp_path: Path) -> None:
     project = one_epoch.copy(tmp_path / "project")
     add_remote(project, {"url": str(tmp_path / "storage")}, {})
-    files, runs = push(project)
-    assert files > 0
-    assert push(project) == (0, runs)
+    first = push_all(project)
+    assert first.objects > 0
+    assert push_all(project) == (0, first.runs, 0)
+
+
+def test_only_runs_that_can_be_restored_are_pushed_and_counted(one_epoch: Project, tmp_path: Path) -> None:
+    project = one_epoch.copy(tmp_path / "project")
+    storage = tmp_path / "storage"
+    add_remote(project, {"url": str(storage)}, {})
+    records = list((project.path / ".dvc/cache/runs").glob("*/*/*"))
+    lost = project.outs()["models/model.safetensors"]
+    project.cached(lost).unlink()
+    incomplete = [record for record in records if lost in record.read_text().partition("outs:")[2]]
+    found = push_all(project)
+    assert (found.runs, found.incomplete) == (len(records) - len(incomplete), len(incomplete))
+    assert {record.name for record in storage.glob("runs/*/*/*")} == {
+        record.name for record in records if record not in incomplete
+    }
+    # It removes the objects of what git tracks, which every run has.
+    project.dvc_ok("gc", "--workspace", "--force")
+    assert push_all(project) == (0, 0, len(records))
+
+
+def test_a_torn_listing_of_a_folder_makes_its_run_incomplete(one_epoch: Project, tmp_path: Path) -> None:
+    project = one_epoch.copy(tmp_path / "project")
+    add_remote(project, {"url": str(tmp_path / "storage")}, {})
+    listing = project.cached(project.outs()["data/MNIST"])
+    whole = push_all(project)
+    listing.chmod(0o644)
+    listing.write_text(listing.read_text()[:50])
+    assert push_all(project) == (0, whole.runs - 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -149,18 +178,32 @@ def test_a_remote_that_cannot_be_reached_is_one_line(
     for url in remote:
         project.dvc_ok("remote", "add", "--default", "storage", url)
     with pytest.raises(UserError, match=message) as raised:
-        push(project)
+        push_all(project)
     assert "\n" not in str(raised.value)
     # What needs no remote works as before.
     with Repo(str(project.path)) as repo:
         assert repo.status() == {}
 
 
+def test_an_error_that_nobody_foresaw_keeps_its_traceback(
+    one_epoch: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = one_epoch.copy(tmp_path / "project")
+    add_remote(project, {"url": str(tmp_path / "storage")}, {})
+
+    def broken(*_: object) -> list[Path]:
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(src.share.push, "_records", broken)
+    with pytest.raises(TypeError, match="a mistake of ours"):
+        push_all(project)
+
+
 def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_path: Path) -> None:
     project = one_epoch.copy(tmp_path / "project")
     add_remote(project, {"url": str(tmp_path / "storage")}, {})
     project.commit()
-    push(project)
+    push_all(project)
     for command in (["register", "mnist-classifier"], ["assign", "mnist-classifier", "--stage", "prod"]):
         done = project.run("gto", *command)
         assert done.returncode == 0, done.stderr

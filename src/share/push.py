@@ -1,0 +1,119 @@
+"""`python -m src.share.push [REMOTE]`, or `make push`: push results for `dvc exp run --pull` elsewhere to restore.
+
+`dvc push --run-cache` pushes records of runs, and the outputs in the working tree that DVC caches. A record also names
+outputs that git tracks, such as metrics. Their objects stay behind, so DVC runs the stage again wherever it finds the
+record. This pushes every object that a record names, and then the record. A run of which objects are missing, for
+example after `dvc gc`, could not be restored and is left out.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dvc.exceptions import DvcException
+from dvc.fs import generic
+from dvc.repo import Repo
+
+from src.core.errors import UserError, one_line
+from src.core.signals import restore_signals
+from src.core.yaml_file import read_mapping
+
+# What the remotes' libraries raise besides OSError has no common class.
+REMOTE_LIBRARIES = {"asyncssh", "botocore", "dvc_objects", "dvc_s3", "dvc_ssh", "s3fs", "sshfs"}
+
+
+class Pushed(NamedTuple):
+    """What a remote got.
+
+    Attributes:
+        objects: Number of those that it lacked.
+        runs: Number of runs that it now can restore.
+        incomplete: Number of runs that were left out.
+    """
+
+    objects: int
+    runs: int
+    incomplete: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Push to the named remote, or to the default one; returns the exit code."""
+    if len(arguments) > 1:
+        print("push: expected at most the name of one remote: python -m src.share.push REMOTE", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        pushed = push(*arguments)
+    except UserError as error:
+        print(f"push: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(f"{pushed.objects} files pushed, {pushed.runs} runs shared")  # noqa: T201
+    if pushed.incomplete:
+        print(f"push: {pushed.incomplete} runs left out: files of theirs are not in the cache (docs/sharing.md)")  # noqa: T201
+    return 0
+
+
+def push(remote: str | None = None) -> Pushed:
+    """Push the outputs in the working tree and every whole run in the cache.
+
+    Args:
+        remote: Name of a DVC remote; None for the default.
+
+    Raises:
+        UserError: If there is no such remote, or it cannot be reached or written.
+    """
+    try:
+        with Repo() as repo:
+            objects = repo.push(remote=remote)
+            with repo.lock:
+                records = list(_records(repo))
+                runs = {record: named for record in records if (named := _objects(repo, record))}
+                objects += _push_objects(repo, set().union(*runs.values()), remote)
+                # Last, so that a clone that pulls meanwhile finds whole runs.
+                _push_records(repo, list(runs), remote)
+                return Pushed(objects, len(runs), len(records) - len(runs))
+    except DvcException as error:
+        raise UserError(one_line(error)) from error
+    except Exception as error:
+        if not _is_about_remote(error):
+            raise
+        raise UserError(f"remote {remote or 'by default'}: {one_line(error)}; see `dvc remote list`") from error
+
+
+def _is_about_remote(error: Exception) -> bool:
+    libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or not libraries.isdisjoint(REMOTE_LIBRARIES)
+
+
+def _records(repo: Repo) -> list[Path]:
+    """The run cache: a file for every run of a stage, without what DVC is writing or left half written."""
+    return [path for path in Path(repo.stage_cache.cache_dir).glob("*/*/*") if not path.name.startswith(".")]
+
+
+def _objects(repo: Repo, record: Path) -> set[str]:
+    """MD5 of every object that a record names, with those of the files in folders; empty if one is not in the cache."""
+    try:
+        named = {out["md5"] for out in read_mapping(record)[0]["outs"]}
+        listings = (Path(repo.cache.local.oid_to_path(oid)) for oid in named if oid.endswith(".dir"))
+        named |= {file["md5"] for listing in listings for file in json.loads(listing.read_bytes())}
+    except (UserError, KeyError, TypeError, ValueError, FileNotFoundError):
+        return set()
+    return named if all(Path(repo.cache.local.oid_to_path(oid)).exists() for oid in named) else set()
+
+
+def _push_objects(repo: Repo, named: set[str], remote: str | None) -> int:
+    return len(repo.cloud.push([repo.cache.local.get(oid).hash_info for oid in named], remote=remote).transferred)
+
+
+def _push_records(repo: Repo, records: Sequence[Path], remote: str | None) -> None:
+    source = repo.cache.legacy
+    target = repo.cloud.get_remote_odb(remote, "push --run-cache", hash_name="md5-dos2unix")
+    for record in records:
+        path = target.fs.join(target.path, *record.relative_to(source.path).parts)
+        generic.copy(source.fs, str(record), target.fs, path)
+
+
+if __name__ == "__main__":
+    restore_signals()
+    sys.exit(main(sys.argv[1:]))
