@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.recipes import MEASURED
-from src.report.noise import ACCURACY
+from src.noise.measurement import ACCURACY
+from src.noise.significance import t_limit
 from src.report.policy import parse_policy
 from src.report.revision import POLICY
-from src.report.statistics import t_limit
 
 MIN_SEEDS = 5  # which make 20 ordered pairs
 STEP = 0.0001  # one image of 10,000

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from src.audit.results import Results
-from src.report.noise import NOISE, Measurement, seed_noise
+from src.noise.measurement import NOISE, Measurement, seed_noise
 from src.report.policy import Policy
 from src.report.revision import POLICY
 

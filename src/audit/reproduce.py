@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 from src.audit.differences import explain
 from src.audit.results import Results, read_results
 from src.core.errors import UserError
+from src.core.receipt import PARAMS_FILE as PARAMS
 from src.core.signals import restore_signals
-from src.report.noise import NOISE, Measurement, find_measurement, parse_noise
-from src.report.pipeline import PARAMS
+from src.noise.measurement import NOISE, Measurement, find_measurement, parse_noise
 from src.report.policy import Policy, parse_policy
 from src.report.revision import POLICY, TEST_DATA
 

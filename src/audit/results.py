@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from src.core.errors import UserError
 from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path, why_void_in
-from src.report.revision import flatten
+from src.revision.parsing import flatten
 
 
 @dataclass(frozen=True)

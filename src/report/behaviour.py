@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from src.core.errors import UserError
 from src.core.interval import wilson_interval
+from src.noise.significance import mcnemar_p
 from src.report.revision import Revision
-from src.report.statistics import mcnemar_p
 from src.report.tables import ClassScores, Mistake, read_classes, read_confusion, read_mistakes
 
 

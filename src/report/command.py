@@ -16,12 +16,12 @@ from src.report.compare import REPRODUCED, choose_policy, compare, could_not_tel
 from src.report.document import Data, Document, Message
 from src.report.escape import visible
 from src.report.evidence import accumulated_reasons, no_reference
-from src.report.git import find_commit, find_root
 from src.report.lineage import find_lineage
 from src.report.markdown import render_markdown
 from src.report.page import render_page
 from src.report.revision import Revision, read_revision
 from src.report.verdict import Outcome, Reason
+from src.revision.git import find_commit, find_root
 
 FOLDER = Path("report")
 MAX_SECONDS = 120  # a report takes two

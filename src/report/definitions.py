@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from src.report.document import Data, Message, Paragraph, Section, Sentence, cut, listed
-from src.report.pipeline import Out, Stage
 from src.report.revision import Revision
 from src.report.verdict import Outcome, Reason
+from src.revision.pipeline import Out, Stage
 
 MAX_SHOWN = 40
 MAX_NAMED = 3  # changes of one stage in the verdict, and names in each

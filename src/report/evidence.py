@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from src.core.errors import UserError
+from src.core.receipt import PARAMS_FILE
+from src.noise.measurement import NOISE, Measurement, SeedNoise, find_measurement, parse_noise, seed_noise
+from src.noise.significance import SIGNIFICANCE
 from src.report.document import Data, Message
 from src.report.metrics import Row, Standing, read_metric
-from src.report.noise import NOISE, Measurement, SeedNoise, find_measurement, parse_noise, seed_noise
 from src.report.policy import Policy
-from src.report.revision import PARAMS, Revision
-from src.report.statistics import SIGNIFICANCE
+from src.report.revision import Revision
 from src.report.verdict import Outcome, Reason
 
 
@@ -42,7 +43,9 @@ def read_seeds(old: Revision, new: Revision, measured: str | None) -> Seeds:
         UserError: If it is malformed.
     """
     known = parse_noise(measured, f"{NOISE} of the base") if measured is not None else []
-    return Seeds(*(find_measurement(known, revision.data, revision.params.get(PARAMS, {})) for revision in (old, new)))
+    return Seeds(
+        *(find_measurement(known, revision.data, revision.params.get(PARAMS_FILE, {})) for revision in (old, new))
+    )
 
 
 def noise_reasons(base: Revision, head: Revision) -> list[Reason]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.core.errors import UserError
-from src.report.git import find_commit, run_git
+from src.revision.git import find_commit, run_git
 
 
 @dataclass(frozen=True)

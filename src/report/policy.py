@@ -4,11 +4,9 @@ import math
 import re
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from src.core.errors import UserError
-from src.report.safe_yaml import parse_yaml
-from src.report.schema import describe_problems
+from src.revision.parsing import parse_yaml, validated
 
 
 class Rule(BaseModel):
@@ -85,10 +83,7 @@ def parse_policy(text: str, where: str) -> Policy:
     Raises:
         UserError: Naming every problem at once.
     """
-    try:
-        return Policy.model_validate(parse_yaml(text.encode(), where))
-    except ValidationError as error:
-        raise UserError(f"{where}: {'; '.join(describe_problems(error))}") from error
+    return validated(Policy, parse_yaml(text.encode(), where), where)
 
 
 def _share(text: str) -> float | None:

@@ -5,10 +5,10 @@ import re
 from src.core.errors import UserError
 from src.core.receipt import parse_receipt, receipt_path, why_void
 from src.report.document import Data, Message, Sentence, listed
-from src.report.pipeline import Locked
 from src.report.revision import Revision
-from src.report.safe_yaml import parse_json
 from src.report.verdict import Outcome, Reason
+from src.revision.parsing import parse_json
+from src.revision.pipeline import Locked
 
 # One requirement: its name, and all that follows up to a comment or a line break.
 REQUIREMENT = re.compile(r"^[ \t]*([A-Za-z0-9][A-Za-z0-9._-]*)([^#\n]*)", re.MULTILINE)

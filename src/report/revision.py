@@ -5,13 +5,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from src.core.errors import UserError
-from src.core.receipt import receipt_path
-from src.report.git import find_commit
-from src.report.noise import NOISE
-from src.report.pipeline import PARAMS, Pipeline, read_pipeline
-from src.report.safe_yaml import MAX_JSON_BYTES, MAX_YAML_BYTES, parse_json, parse_yaml
-from src.report.snapshot import IGNORE, Snapshot, open_snapshot
-from src.report.stale import Finding, edited_outputs, stale_stages
+from src.core.receipt import PARAMS_FILE, receipt_path
+from src.noise.measurement import NOISE
+from src.revision.git import find_commit
+from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES, flatten, parse_values
+from src.revision.pipeline import Pipeline, read_pipeline
+from src.revision.stale import Mismatch, edited_outputs, stale_stages
+from src.revision.tree import IGNORE, Tree, open_tree
 
 POLICY = "metrics_policy.yaml"
 PINS = ("requirements.txt", "requirements.lock")
@@ -59,8 +59,8 @@ class Revision:
     unreadable: dict[str, str]
     elsewhere: frozenset[str]
     params: dict[str, dict[str, Any]]
-    stale: list[Finding]
-    edited: list[Finding]
+    stale: list[Mismatch]
+    edited: list[Mismatch]
     files: frozenset[str]
     rules: dict[str, str | None]
     checks: dict[str, str | None]
@@ -108,15 +108,15 @@ def read_revision(root: Path, name: str | None) -> Revision:
     """
     title = name or "working tree"
     commit = find_commit(root, name) if name else None
-    with open_snapshot(root, title, commit) as snapshot:
+    with open_tree(root, title, commit) as snapshot:
         return _read(snapshot, title, commit)
 
 
-def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
+def _read(snapshot: Tree, name: str, commit: str | None) -> Revision:
     pipeline = read_pipeline(snapshot)
     metrics, unreadable, elsewhere = _metrics(snapshot, pipeline)
     params = _params(snapshot, pipeline)
-    files = sorted(snapshot.everything())
+    files = sorted(snapshot.entries)
     return Revision(
         name=name,
         commit=commit,
@@ -143,9 +143,7 @@ def _read(snapshot: Snapshot, name: str, commit: str | None) -> Revision:
     )
 
 
-def _metrics(
-    snapshot: Snapshot, pipeline: Pipeline
-) -> tuple[dict[str, dict[str, Any]], dict[str, str], frozenset[str]]:
+def _metrics(snapshot: Tree, pipeline: Pipeline) -> tuple[dict[str, dict[str, Any]], dict[str, str], frozenset[str]]:
     """The metrics files that dvc.yaml names: their values, why some are unreadable, and which are not in git."""
     outs = {path: out for stage in pipeline.stages.values() for path, out in stage.outs.items()}
     receipts = set(map(receipt_path, pipeline.stages))
@@ -160,34 +158,25 @@ def _metrics(
                 elsewhere.add(path)
             continue
         try:
-            values[path] = flatten(_parsed(content, path, snapshot.name))
+            values[path] = flatten(parse_values(content, path, f"{path} of {snapshot.name}"))
         except UserError as error:
             unreadable[path] = str(error)
     return values, unreadable, frozenset(elsewhere)
 
 
-def _params(snapshot: Snapshot, pipeline: Pipeline) -> dict[str, Any]:
+def _params(snapshot: Tree, pipeline: Pipeline) -> dict[str, Any]:
     """Content of each params file that exists.
 
     Raises:
         UserError: If one cannot be read.
     """
-    files = [PARAMS, *pipeline.params, *(file for stage in pipeline.stages.values() for file in stage.params)]
+    files = [PARAMS_FILE, *pipeline.params, *(file for stage in pipeline.stages.values() for file in stage.params)]
     found = {file: snapshot.read(file, MAX_JSON_BYTES) for file in dict.fromkeys(files)}
-    return {file: _parsed(content, file, snapshot.name) for file, content in found.items() if content is not None}
+    contents = {file: content for file, content in found.items() if content is not None}
+    return {file: parse_values(content, file, f"{file} of {snapshot.name}") for file, content in contents.items()}
 
 
-def _parsed(content: bytes, path: str, name: str) -> Any:
-    match PurePosixPath(path).suffix:
-        case ".json":
-            return parse_json(content, f"{path} of {name}")
-        case ".yaml" | ".yml":
-            return parse_yaml(content, f"{path} of {name}")
-        case _:
-            raise UserError(f"{path} of {name}: expected YAML or JSON, the only formats that the report reads")
-
-
-def _rules(snapshot: Snapshot, files: list[str]) -> dict[str, str | None]:
+def _rules(snapshot: Tree, files: list[str]) -> dict[str, str | None]:
     """Hashes of the files that decide what DVC or git finds at a path; a change of one may hide another change."""
     found: dict[str, str | None] = {}
     for path in files:
@@ -202,20 +191,7 @@ def _rules(snapshot: Snapshot, files: list[str]) -> dict[str, str | None]:
     return found
 
 
-def flatten(content: Any) -> dict[str, Any]:
-    """Values by path, with dots between the levels; not recursive, since the branch chooses the depth."""
-    flat: dict[str, Any] = {}
-    left = [("", content)]
-    while left:
-        name, value = left.pop()
-        if isinstance(value, dict) and (value or not name):
-            left += [(f"{name}.{key}" if name else str(key), inner) for key, inner in reversed(value.items())]
-        else:
-            flat[name] = value
-    return flat
-
-
-def _text(snapshot: Snapshot, path: str, largest: int) -> str | None:
+def _text(snapshot: Tree, path: str, largest: int) -> str | None:
     """Text of a file; bytes that are not UTF-8 become replacement characters."""
     content = snapshot.read(path, largest)
     return None if content is None else content.decode(errors="replace")

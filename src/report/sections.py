@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from src.core.errors import UserError
+from src.noise.measurement import ACCURACY, NOISE, Measurement, SeedNoise
+from src.noise.significance import SIGNIFICANCE
 from src.report.behaviour import Behaviour
 from src.report.document import (
     Better,
@@ -27,12 +29,10 @@ from src.report.document import (
 )
 from src.report.evidence import Seeds
 from src.report.metrics import Reading, Row, Standing
-from src.report.noise import ACCURACY, NOISE, Measurement, SeedNoise
 from src.report.revision import Revision
-from src.report.stale import Finding
-from src.report.statistics import SIGNIFICANCE
 from src.report.tables import MAX_VALUE, read_history
 from src.report.verdict import Outcome, Verdict
+from src.revision.stale import Mismatch
 
 MAX_NEWS = 8  # rows of the first table, which shares the first screen with the verdict
 MAX_ROWS = 40
@@ -313,5 +313,5 @@ def _code_changes(base: Revision, head: Revision) -> list[Sentence]:
     return changes
 
 
-def _finding(finding: Finding) -> Sentence:
+def _finding(finding: Mismatch) -> Sentence:
     return [Data(finding.stage), ": ", Data(finding.subject), f" {finding.problem}"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from src.report.document import Data, Message, Sentence, listed
 from src.report.metrics import Row, Standing
 from src.report.revision import Revision
-from src.report.stale import Finding
+from src.revision.stale import Mismatch
 
 
 class Outcome(enum.Enum):
@@ -80,7 +80,7 @@ def _why_it_passes(base: Revision, rows: list[Row]) -> list[Sentence]:
     return [[f"{gates - len(explained)} of {gates} metrics that gate hold"], *map(_metric, explained), fresh]
 
 
-def _stale(findings: list[Finding]) -> Sentence:
+def _stale(findings: list[Mismatch]) -> Sentence:
     stages = list(dict.fromkeys(finding.stage for finding in findings if not finding.follows))
     after = list(dict.fromkeys(finding.stage for finding in findings if finding.follows))
     perhaps = [", then perhaps ", *listed(after)] if after else []

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from src.core.signals import restore_signals
-from src.report.git import find_root
+from src.revision.git import find_root
 from src.sweep.command import add_options, guarded, run_missing
 from src.sweep.plan import read_base
 from src.sweep.spec import SPEC, read_sweep

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.report.statistics import t_p
+from src.noise.significance import t_p
 from src.sweep.records import Result
 from src.sweep.settings import Setting, score
 from src.sweep.spec import Interval, Sweep

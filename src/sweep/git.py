@@ -1,4 +1,4 @@
-"""Git commands that write, or that may use the network; reading is `src.report.snapshot`'s."""
+"""Git commands that write, or that may use the network; reading is `src.revision.tree`'s."""
 
 import os
 import re

@@ -13,9 +13,9 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, parse_receipt, receipt_path
 from src.mnist.model.params import Params, check_params
-from src.report.pipeline import read_pipeline
-from src.report.safe_yaml import parse_yaml
-from src.report.snapshot import Snapshot
+from src.revision.parsing import parse_yaml
+from src.revision.pipeline import read_pipeline
+from src.revision.tree import Tree
 
 HASH_DIGITS = 12
 NAME = re.compile(rf"run-[0-9a-f]{{{HASH_DIGITS}}}")
@@ -30,7 +30,7 @@ def name_of(params: Params, code: Code) -> str:
     return f"run-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
 
 
-def code_of(snapshot: Snapshot) -> Code:
+def code_of(snapshot: Tree) -> Code:
     """What the stages with a receipt depend on in a commit, besides the outputs of other stages.
 
     Raises:
@@ -52,7 +52,7 @@ def code_of(snapshot: Snapshot) -> Code:
     return code
 
 
-def params_of(snapshot: Snapshot) -> Params:
+def params_of(snapshot: Tree) -> Params:
     """params.yaml of a commit.
 
     Raises:
@@ -65,7 +65,7 @@ def params_of(snapshot: Snapshot) -> Params:
     return check_params(content, where)
 
 
-def check_name(name: str, snapshot: Snapshot, params: Params, code: Code) -> dict[str, dict[str, Any]]:
+def check_name(name: str, snapshot: Tree, params: Params, code: Code) -> dict[str, dict[str, Any]]:
     """Check that an experiment's receipts are those of the run that its name stands for.
 
     Args:

@@ -7,8 +7,8 @@ from pathlib import Path
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE
 from src.mnist.model.params import Params
-from src.report.git import find_commit
-from src.report.snapshot import open_snapshot
+from src.revision.git import find_commit
+from src.revision.tree import open_tree
 from src.sweep.git import git
 from src.sweep.identity import Code, code_of, name_of, params_of
 from src.sweep.records import Run
@@ -54,7 +54,7 @@ def read_base(root: Path, revision: str = "HEAD") -> Base:
         UserError: If there is no such revision, or if it is not one of this pipeline.
     """
     commit = find_commit(root, revision)
-    with open_snapshot(root, revision, commit) as snapshot:
+    with open_tree(root, revision, commit) as snapshot:
         return Base(root, commit, code_of(snapshot), params_of(snapshot))
 
 

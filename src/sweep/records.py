@@ -9,10 +9,9 @@ from typing import Any
 
 from src.core.errors import UserError
 from src.mnist.model.params import Params
-from src.report.git import run_git
-from src.report.revision import flatten
-from src.report.safe_yaml import MAX_JSON_BYTES, parse_json
-from src.report.snapshot import Snapshot, open_snapshot
+from src.revision.git import run_git
+from src.revision.parsing import MAX_JSON_BYTES, flatten, parse_json
+from src.revision.tree import Tree, open_tree
 from src.sweep.identity import Code, check_name
 
 TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
@@ -94,12 +93,12 @@ def read_result(root: Path, run: Run, reference: str, code: Code) -> Result:
         UserError: If it was not run with these params and this code, or if its metrics are not numbers.
     """
     commit = run_git(root, "rev-parse", "--verify", f"{reference}^{{commit}}").decode().strip()
-    with open_snapshot(root, run.name, commit) as snapshot:
+    with open_tree(root, run.name, commit) as snapshot:
         receipts = check_name(run.name, snapshot, run.params, code)
         return Result(run, commit, {path: _numbers(snapshot, path) for path in NEEDED}, receipts)
 
 
-def _numbers(snapshot: Snapshot, path: str) -> dict[str, float]:
+def _numbers(snapshot: Tree, path: str) -> dict[str, float]:
     where = f"{path} of {snapshot.name}"
     content = flatten(parse_json(snapshot.read(path, MAX_JSON_BYTES) or b"", where))
     wrong = [name for name, value in content.items() if not _is_finite(value)]

@@ -20,11 +20,11 @@ from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.signals import restore_signals
 from src.mnist.model.params import Params
-from src.report.git import find_root
-from src.report.noise import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
+from src.noise.measurement import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
+from src.noise.significance import t_limit
 from src.report.revision import MAX_TABLE_BYTES, TEST_DATA
-from src.report.snapshot import open_snapshot
-from src.report.statistics import t_limit
+from src.revision.git import find_root
+from src.revision.tree import open_tree
 from src.sweep.command import add_options, guarded, run_missing
 from src.sweep.plan import Base, read_base
 from src.sweep.records import EVAL, Result, read_results
@@ -158,7 +158,7 @@ def _settings(given: Sequence[str]) -> dict[str, str]:
 
 def _tables(root: Path, result: Result) -> tuple[int, list[int]]:
     """(number of test images, indices of those that the run gets wrong)."""
-    with open_snapshot(root, result.run.name, result.commit) as snapshot:
+    with open_tree(root, result.run.name, result.commit) as snapshot:
         texts = {path: snapshot.read(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
     try:
         rows = {path: list(csv.DictReader(io.StringIO((text or b"").decode()))) for path, text in texts.items()}

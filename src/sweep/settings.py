@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.report.statistics import t_limit
+from src.noise.significance import t_limit
 from src.sweep.records import EVAL, SCORE, TEST_SCORE, TRAIN, Result
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.signals import restore_signals
-from src.report.git import find_root
+from src.revision.git import find_root
 from src.sweep.command import guarded
 from src.sweep.effects import compared, is_drawn, levels, trend
 from src.sweep.figure import draw

@@ -10,7 +10,7 @@ from src.audit.differences import compare_metrics, machine_differences
 from src.audit.results import Results, read_results
 from src.core.errors import UserError
 from src.core.files import md5
-from src.report.noise import NOISE, Measurement, format_noise, measure_noise
+from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise
 from src.report.policy import Policy
 from tests.conftest import THREADS
 from tests.faults.project import Project

@@ -11,7 +11,7 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path
-from src.report.noise import NOISE, Measurement, find_measurement, parse_noise
+from src.noise.measurement import NOISE, Measurement, find_measurement, parse_noise
 
 DATA = "data/MNIST"
 MODEL = "models/model.safetensors"

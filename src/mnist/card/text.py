@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from src.core.receipt import receipt_path
 from src.mnist.card.results import CONFUSION, DATA, MODEL, PER_CLASS, TEST_METRICS, TRAIN_METRICS, Results
 from src.mnist.model.params import Params
-from src.report.noise import ACCURACY
+from src.noise.measurement import ACCURACY
 
 ARCHITECTURES = {
     "cnn": "two convolutions and two linear layers, 1,007,590 weights",

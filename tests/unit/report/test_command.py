@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.report.command import main
-from tests.unit.report.history import REPOSITORY, History
+from tests.unit.history import REPOSITORY, History
 
 
 @pytest.mark.parametrize(("errors", "code"), [(120, 0), (300, 1)])

@@ -6,15 +6,15 @@ from statistics import stdev
 import pytest
 
 from benchmarks.gate import bar, left_out_alarms, margins, rates
+from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise
 from src.report.command import judge_revisions
 from src.report.evidence import Seeds, weigh
 from src.report.markdown import render_markdown
 from src.report.metrics import Reading, Row, Standing
-from src.report.noise import NOISE, Measurement, format_noise, measure_noise
 from src.report.policy import Rule
 from src.report.verdict import Outcome
+from tests.unit.history import IMAGES, POLICY, REPOSITORY, History
 from tests.unit.report.conftest import judge
-from tests.unit.report.history import IMAGES, POLICY, REPOSITORY, History
 from tests.unit.report.test_verdict import BASE_ERRORS, locked, part
 
 FILE = "metrics/eval.json"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import UserError
-from src.report.git import run_git
 from src.report.verdict import Outcome
-from tests.unit.report.history import History
-from tests.unit.report.server import Server
+from src.revision.git import run_git
+from tests.unit.history import History
 from tests.unit.report.test_no_wrong_pass import METRIC, substitute, verdict_of
+from tests.unit.server import Server
 
 
 def cached(path: Path) -> list[Path]:

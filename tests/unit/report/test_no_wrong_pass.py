@@ -9,12 +9,12 @@ from ruamel.yaml import YAML
 
 from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path
+from src.noise.measurement import NOISE
 from src.report.command import judge_revisions
 from src.report.markdown import render_markdown
-from src.report.noise import NOISE
 from src.report.verdict import Outcome
-from tests.unit.report.history import POLICY, TRAINS, History
-from tests.unit.report.server import Server
+from tests.unit.history import POLICY, TRAINS, History
+from tests.unit.server import Server
 
 BASE_ERRORS = set(range(0, 1200, 10))
 PASS, FAIL, UNKNOWN = Outcome.PASS, Outcome.FAIL, Outcome.UNKNOWN
@@ -538,7 +538,7 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
         "metrics_policy.yaml of HEAD: is a symbolic",
     ),
     "template": (in_stage("train", deps=["${dep}"]), UNKNOWN, "without templates"),
-    "path outside": (in_stage("train", deps=["../secret"]), UNKNOWN, "expected a path within the repository"),
+    "path outside": (in_stage("train", deps=["../secret"]), UNKNOWN, "expected a path within the project"),
     "foreach": (in_stage("many", foreach=["a"], do={"cmd": "echo"}), UNKNOWN, "stages.many.foreach: Extra inputs"),
     "hash twice": (
         lambda history: edit_yaml(history, lambda s: s["train"]["outs"].append(s["train"]["outs"][0]), "dvc.lock"),

@@ -8,9 +8,9 @@ from src.report.document import Document, Paragraph, Section
 from src.report.markdown import MAX_LENGTH, render_markdown
 from src.report.page import render_page
 from src.report.vega import MAX_POINTS, thinned
+from tests.unit.history import History
 from tests.unit.report.browser import find_browser, visit
 from tests.unit.report.conftest import build, judge
-from tests.unit.report.history import History
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on PATH to draw the page with")
 HOSTILE = [

@@ -2,7 +2,7 @@ import pytest
 
 from src.core.errors import UserError
 from src.report.policy import Rule, parse_policy
-from tests.unit.report.history import REPOSITORY
+from tests.unit.history import REPOSITORY
 
 
 def rule(tolerated: float | str, better: str = "higher") -> Rule:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from src.core.errors import UserError
 from src.core.receipt import format_receipt
 from src.mnist.model.params import Params
-from src.report.snapshot import Snapshot, WorkingTree, open_snapshot
+from src.revision.tree import Tree, open_tree
 from src.sweep.identity import NAME, check_name, code_of, name_of, params_of
 from src.sweep.records import by_name
 from tests.conftest import REPOSITORY
@@ -33,7 +35,7 @@ def test_a_number_written_otherwise_is_the_same(params: Params) -> None:
 
 
 def test_the_code_is_what_the_committed_receipts_name() -> None:
-    with open_snapshot(REPOSITORY, "tree", None) as files:
+    with open_tree(REPOSITORY, "tree", None) as files:
         code = code_of(files)
         assert list(code) == ["fetch", "train", "evaluate"]
         rooms = {"src/core", "src/mnist/data", "src/mnist/model", "src/mnist/train"}
@@ -42,20 +44,22 @@ def test_the_code_is_what_the_committed_receipts_name() -> None:
 
 
 @pytest.fixture
-def experiment(tmp_path: Path, params: Params) -> Snapshot:
+def experiment(tmp_path: Path, params: Params) -> Iterator[Tree]:
     """The receipts of a run of CODE, as files."""
     for stage, deps in CODE.items():
         receipt = {"stage": stage, "deps": deps, "params": {"lr": params.lr}, "outs": {}, "versions": {}, "machine": {}}
         (tmp_path / "receipts").mkdir(exist_ok=True)
         (tmp_path / f"receipts/{stage}.json").write_text(format_receipt(receipt))
-    return WorkingTree("run-x", tmp_path)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    with open_tree(tmp_path, "run-x", None) as tree:
+        yield tree
 
 
-def test_receipts_of_the_run_are_accepted(experiment: Snapshot, params: Params) -> None:
+def test_receipts_of_the_run_are_accepted(experiment: Tree, params: Params) -> None:
     assert list(check_name("run-x", experiment, params, CODE)) == ["train", "evaluate"]
 
 
-def test_receipts_of_another_run_are_refused(experiment: Snapshot, params: Params) -> None:
+def test_receipts_of_another_run_are_refused(experiment: Tree, params: Params) -> None:
     with pytest.raises(UserError, match=r"receipts/train\.json of run-x: is the receipt of another run; lr differs"):
         check_name("run-x", experiment, params.model_copy(update={"lr": 0.5}), CODE)
     with pytest.raises(UserError, match="src/core differs"):

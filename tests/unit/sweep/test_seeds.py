@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from src.core.errors import UserError
 from src.mnist.model.params import Params
-from src.report.noise import NOISE, find_measurement, parse_noise
+from src.noise.measurement import NOISE, find_measurement, parse_noise
 from src.sweep import seeds
 from src.sweep.plan import Base
 from tests.faults.project import Project

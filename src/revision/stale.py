@@ -1,17 +1,18 @@
 """Does dvc.lock match dvc.yaml and the files? Decided by hashes: nothing is run, fetched or checked out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src.report.pipeline import Locked, Pipeline, Stage
-from src.report.snapshot import LinkError, Snapshot
+from src.revision.parsing import same
+from src.revision.pipeline import Locked, Pipeline, Stage, enclosing, tracked_md5
+from src.revision.tree import LinkError, Tree
 
 MISSING = object()
 
 
 @dataclass(frozen=True)
-class Finding:
+class Mismatch:
     """One reason why a stage's results may not belong to its declared inputs.
 
     Attributes:
@@ -27,46 +28,46 @@ class Finding:
     follows: bool = False
 
 
-def stale_stages(pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any]) -> list[Finding]:
+def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> list[Mismatch]:
     """Where dvc.lock does not match commands, code, params and data.
 
     A stage that reads the output of a stale stage is stale, too. Data outside git is judged only by its hashes in
-    dvc.lock.
+    dvc.lock and in .dvc files.
 
     Args:
         pipeline: What is declared and recorded.
-        snapshot: The files of that revision.
+        tree: The files of that revision.
         params: Content of each params file that exists.
 
     Raises:
         UserError: If a dependency cannot be hashed.
     """
-    findings = [
-        finding
+    found = [
+        mismatch
         for name, stage in pipeline.stages.items()
-        for finding in _own_findings(name, stage, pipeline, snapshot, params)
+        for mismatch in _own_mismatches(name, stage, pipeline, tree, params)
     ]
-    findings += [
-        Finding(name, "the stage", "is in dvc.lock but no longer in dvc.yaml")
+    found += [
+        Mismatch(name, "the stage", "is in dvc.lock but no longer in dvc.yaml")
         for name in pipeline.locked
         if name not in pipeline.stages
     ]
-    stale = {finding.stage for finding in findings}
-    while downstream := [
-        finding for name in pipeline.stages if name not in stale for finding in _after(name, stale, pipeline)
+    stale = {mismatch.stage for mismatch in found}
+    while after := [
+        mismatch for name in pipeline.stages if name not in stale for mismatch in _after(name, stale, pipeline)
     ]:
-        findings += downstream
-        stale |= {finding.stage for finding in downstream}
-    return findings
+        found += after
+        stale |= {mismatch.stage for mismatch in after}
+    return found
 
 
-def edited_outputs(pipeline: Pipeline, snapshot: Snapshot) -> list[Finding]:
+def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
     """Outputs whose content differs from dvc.lock, and metrics and plots that should be in git but are not.
 
     Raises:
         UserError: If an output that should be in git cannot be hashed.
     """
-    findings = []
+    found = []
     for name, stage in pipeline.stages.items():
         recorded = pipeline.locked[name].outs if name in pipeline.locked else {}
         for path, out in stage.outs.items():
@@ -74,40 +75,40 @@ def edited_outputs(pipeline: Pipeline, snapshot: Snapshot) -> list[Finding]:
             if expected is None:
                 continue  # the stage is stale, which is reported already
             try:
-                found = snapshot.md5(path)
+                content = tree.md5(path)
             except LinkError:
                 if not out.cached:
                     raise
                 continue  # a link into the cache, which DVC makes if so configured
-            if found is None and not out.cached:
-                findings.append(Finding(name, path, "is missing"))
-            elif found not in (None, expected):
-                findings.append(Finding(name, path, "differs from what dvc.lock records"))
-    return findings
+            if content is None and not out.cached:
+                found.append(Mismatch(name, path, "is missing"))
+            elif content not in (None, expected):
+                found.append(Mismatch(name, path, "differs from what dvc.lock records"))
+    return found
 
 
-def _own_findings(
-    name: str, stage: Stage, pipeline: Pipeline, snapshot: Snapshot, params: dict[str, Any]
-) -> Iterator[Finding]:
+def _own_mismatches(
+    name: str, stage: Stage, pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]
+) -> Iterator[Mismatch]:
     locked = pipeline.locked.get(name)
     if locked is None:
-        yield Finding(name, "the stage", "is not in dvc.lock")
+        yield Mismatch(name, "the stage", "is not in dvc.lock")
         return
-    if stage.command != locked.command:
-        yield Finding(name, "its command", "changed")
+    if not same(stage.command, locked.command):
+        yield Mismatch(name, "its command", "changed")
     for path in stage.deps:
-        if problem := _dependency_problem(path, locked, pipeline, snapshot):
-            yield Finding(name, path, problem)
-    yield from _params_findings(name, stage, locked, params)
+        if problem := _dependency_problem(path, locked, pipeline, tree):
+            yield Mismatch(name, path, problem)
+    yield from _params_mismatches(name, stage, locked, params)
     for path in stage.outs:
         if locked.outs.get(path) is None:
-            yield Finding(name, path, "is not in dvc.lock")
+            yield Mismatch(name, path, "is not in dvc.lock")
     for path in [*locked.deps, *locked.outs]:
         if path not in stage.deps and path not in stage.outs:
-            yield Finding(name, path, "is in dvc.lock but no longer declared")
+            yield Mismatch(name, path, "is in dvc.lock but no longer declared")
 
 
-def _dependency_problem(path: str, locked: Locked, pipeline: Pipeline, snapshot: Snapshot) -> str:
+def _dependency_problem(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> str:
     """What is wrong with a dependency, or an empty string."""
     recorded = locked.deps.get(path)
     if recorded is None:
@@ -115,34 +116,41 @@ def _dependency_problem(path: str, locked: Locked, pipeline: Pipeline, snapshot:
     if producer := pipeline.producers.get(path):
         made = pipeline.locked[producer].outs.get(path) if producer in pipeline.locked else None
         return "" if recorded == made else "is not what the stage before it made"
-    found = snapshot.md5(path)
+    found = tree.md5(path) or tracked_md5(tree, path)
     if found is None:
-        return "is missing"
+        # Within an output that is not in git, only the hash of the whole output is known.
+        return "" if _is_within_an_output(path, pipeline) else "is missing"
     return "" if found == recorded else "changed"
 
 
-def _params_findings(name: str, stage: Stage, locked: Locked, params: dict[str, Any]) -> Iterator[Finding]:
+def _is_within_an_output(path: str, pipeline: Pipeline) -> bool:
+    made = pipeline.producers
+    out = enclosing(path, made)
+    return out is not None and pipeline.stages[made[out]].outs[out].cached
+
+
+def _params_mismatches(name: str, stage: Stage, locked: Locked, params: Mapping[str, Any]) -> Iterator[Mismatch]:
     for file, names in stage.params.items():
         recorded = locked.params.get(file, {})
         if file not in params:
-            yield Finding(name, file, "is missing")
+            yield Mismatch(name, file, "is missing")
             continue
         everything = params[file] if isinstance(params[file], dict) else {}
         wanted = list(map(str, everything)) if names is None else names
         for key in wanted:
             now, before = _look_up(params[file], key), recorded.get(key, MISSING)
             if now is MISSING:
-                yield Finding(name, f"{file}:{key}", "is missing")
+                yield Mismatch(name, f"{file}:{key}", "is missing")
             elif before is MISSING:
-                yield Finding(name, f"{file}:{key}", "is not in dvc.lock")
-            elif now != before:
-                yield Finding(name, f"{file}:{key}", "changed")
+                yield Mismatch(name, f"{file}:{key}", "is not in dvc.lock")
+            elif not same(now, before):
+                yield Mismatch(name, f"{file}:{key}", "changed")
         for key in recorded:
             if key not in wanted:
-                yield Finding(name, f"{file}:{key}", "is in dvc.lock but no longer declared")
+                yield Mismatch(name, f"{file}:{key}", "is in dvc.lock but no longer declared")
     for file in locked.params:
         if file not in stage.params:
-            yield Finding(name, file, "is in dvc.lock but no longer declared")
+            yield Mismatch(name, file, "is in dvc.lock but no longer declared")
 
 
 def _look_up(content: Any, key: str) -> Any:
@@ -156,7 +164,10 @@ def _look_up(content: Any, key: str) -> Any:
     return content
 
 
-def _after(name: str, stale: set[str], pipeline: Pipeline) -> list[Finding]:
-    deps = pipeline.stages[name].deps
-    makers = dict.fromkeys(pipeline.producers[path] for path in deps if path in pipeline.producers)
-    return [Finding(name, maker, "comes before it and is stale", follows=True) for maker in makers if maker in stale]
+def _after(name: str, stale: set[str], pipeline: Pipeline) -> list[Mismatch]:
+    makers = dict.fromkeys(pipeline.producer(path) for path in pipeline.stages[name].deps)
+    return [
+        Mismatch(name, maker, "comes before it and is stale", follows=True)
+        for maker in makers
+        if maker is not None and maker in stale and maker != name
+    ]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, t
 
-from src.report.statistics import mcnemar_p, split_variance, t_limit, t_p
+from src.noise.significance import mcnemar_p, split_variance, t_limit, t_p
 
 
 @given(st.integers(0, 400), st.integers(0, 400))

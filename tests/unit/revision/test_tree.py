@@ -4,9 +4,9 @@ import pytest
 from dvc.repo import Repo
 
 from src.core.errors import UserError
-from src.report.git import find_commit
-from src.report.snapshot import Snapshot, open_snapshot
-from tests.unit.report.history import History
+from src.revision.git import find_commit
+from src.revision.tree import Tree, open_tree
+from tests.unit.history import History
 
 
 def test_hashes_are_those_of_dvc_in_a_commit_and_in_the_working_tree(history: History) -> None:
@@ -18,7 +18,7 @@ def test_hashes_are_those_of_dvc_in_a_commit_and_in_the_working_tree(history: Hi
     deps = {str(dep): dep for stage in Repo(".").index.stages for dep in stage.deps if str(dep).startswith("s")}
     assert "src/core" in deps
     for commit in (None, find_commit(history.path, "HEAD")):
-        with open_snapshot(history.path, "it", commit) as snapshot:
+        with open_tree(history.path, "it", commit) as snapshot:
             for path, dep in deps.items():
                 assert snapshot.md5(path) == dep.get_hash().value, path
 
@@ -35,22 +35,25 @@ def test_a_folder_that_is_a_file_too_is_refused(history: History) -> None:
     folder = history.git_with(f"100644 blob {blob}\tb\n", "mktree")
     tree = history.git_with(f"100644 blob {blob}\ta\n040000 tree {folder}\ta\n", "mktree")
     commit = history.git("commit-tree", "-m", "malformed", tree)
-    with pytest.raises(UserError, match="a/b of it: is in a folder that is a file, too"), open_it(history, commit):
+    with (
+        pytest.raises(UserError, match="a of it: is not a path that git can check out, or appears twice"),
+        open_it(history, commit),
+    ):
         pass
 
 
-def test_one_object_as_many_files_does_not_take_for_ever(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.report.snapshot.MAX_TOTAL_BYTES", 25_000)
+def test_the_bytes_that_are_read_are_limited(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.revision.tree.MAX_TOTAL_BYTES", 25_000)
     for number in range(3):
-        history.write(f"many/{number}", "x" * 10_000)
+        history.write(f"many/{number}", str(number) * 10_000)
     with open_it(history, history.commit("many")) as snapshot:
         assert snapshot.md5("many/0")
-        with pytest.raises(UserError, match=r"many/. of it: the report reads at most 25,000 bytes of a commit"):
+        with pytest.raises(UserError, match=r"many/. of it: at most 25,000 bytes of a revision are read"):
             snapshot.md5("many")
 
 
-def open_it(history: History, commit: str) -> AbstractContextManager[Snapshot]:
-    return open_snapshot(history.path, "it", commit)
+def open_it(history: History, commit: str) -> AbstractContextManager[Tree]:
+    return open_tree(history.path, "it", commit)
 
 
 def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -> None:

@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.report.command import main
-from src.report.safe_yaml import MAX_VALUES, parse_json, parse_yaml
-from tests.unit.report.history import REPOSITORY, History
+from src.revision.parsing import MAX_VALUES, parse_json, parse_yaml
+from tests.unit.history import REPOSITORY, History
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)

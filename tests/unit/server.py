@@ -2,7 +2,7 @@
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.unit.report.history import History
+from tests.unit.history import History
 
 
 class Server:

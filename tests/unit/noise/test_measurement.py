@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import ttest_ind
 
 from src.core.errors import UserError
-from src.report.noise import (
+from src.noise.measurement import (
     NOISE,
     Measurement,
     find_measurement,
@@ -16,7 +16,7 @@ from src.report.noise import (
     seed_noise,
     updated,
 )
-from tests.unit.report.history import REPOSITORY
+from tests.unit.history import REPOSITORY
 
 PARAMS = {"lr": 0.006, "epochs": 10, "seed": 0}
 FILE = "metrics/eval.json"

@@ -4,10 +4,13 @@ YAML is read as DVC reads it (YAML 1.2), so 1e-05, yes and 010 mean the same her
 """
 
 import json
+import tomllib
 from copy import deepcopy
 from functools import lru_cache
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, Event, ScalarEvent
@@ -20,6 +23,8 @@ MAX_DEPTH = 50
 MAX_BRACKETS = 500  # the scanner looks ahead within brackets, which takes time quadratic in their depth
 MAX_VALUES = 10_000  # with aliases expanded
 MAX_PLAIN_LENGTH = 1_000  # characters of a value without quotes, such as a number
+MAX_PROBLEMS = 5  # of one file that are named
+Schema = TypeVar("Schema", bound=BaseModel)
 # ruamel.yaml does not wrap what int(), date() and recursion raise on values such as 2026-02-30.
 BAD_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
@@ -64,6 +69,80 @@ def parse_json(content: bytes, where: str) -> Any:
         return json.loads(content.decode(), object_pairs_hook=_no_key_twice)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: is not JSON: {one_line(error) or type(error).__name__}") from error
+
+
+def parse_values(content: bytes, path: str, where: str) -> Any:
+    """Content of a file of params or metrics, by its ending.
+
+    Raises:
+        UserError: If it is malformed, or neither YAML, JSON nor TOML.
+    """
+    match PurePosixPath(path).suffix:
+        case ".json":
+            return parse_json(content, where)
+        case ".yaml" | ".yml":
+            return parse_yaml(content, where)
+        case ".toml":
+            return parse_toml(content, where)
+        case _:
+            raise UserError(f"{where}: expected YAML, JSON or TOML, the only formats that are read")
+
+
+def parse_toml(content: bytes, where: str) -> Any:
+    """Content of a TOML file.
+
+    Raises:
+        UserError: If it is not TOML, or larger than a YAML file may be.
+    """
+    if len(content) > MAX_YAML_BYTES:
+        raise UserError(f"{where}: expected at most {MAX_YAML_BYTES:,} bytes, got {len(content):,}")
+    try:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: is not TOML: {one_line(error) or type(error).__name__}") from error
+
+
+def validated(schema: type[Schema], content: Any, where: str) -> Schema:
+    """Content as an instance of its schema.
+
+    Raises:
+        UserError: Naming the first problems and their places in the file.
+    """
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {problems(error)}") from error
+
+
+def problems(error: ValidationError) -> str:
+    """The first problems with their places, such as `metrics.metrics/eval.json.test_acc.better: Field required`."""
+    found = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+    more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
+    return "; ".join([*found[:MAX_PROBLEMS], *more])
+
+
+def flatten(content: Any) -> dict[str, Any]:
+    """Values by path, with dots between the levels; not recursive, since the branch chooses the depth."""
+    flat: dict[str, Any] = {}
+    left = [("", content)]
+    while left:
+        name, value = left.pop()
+        if isinstance(value, dict) and (value or not name):
+            left += [(f"{name}.{key}" if name else str(key), inner) for key, inner in reversed(value.items())]
+        else:
+            flat[name] = value
+    return flat
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal and of the same types: 1, 1.0 and True are three values. NaN equals nothing."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
 
 
 def _check_events(text: str) -> None:

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src.core.errors import UserError
-from src.report.schema import describe_problems
-from src.report.statistics import split_variance, t_limit, t_p
+from src.noise.significance import split_variance, t_limit, t_p
+from src.revision.parsing import problems, same
 
 NOISE = "metrics_noise.json"
 ACCURACY = ("metrics/eval.json", "test_acc")
@@ -97,7 +97,7 @@ def parse_noise(text: str, where: str) -> list[Measurement]:
     try:
         measurements = TypeAdapter(list[Measurement]).validate_json(text)
     except ValidationError as error:
-        raise UserError(f"{where}: {'; '.join(describe_problems(error))}") from error
+        raise UserError(f"{where}: {problems(error)}") from error
     for number, found in enumerate(measurements):
         if problem := _impossible(found):
             raise UserError(f"{where}: {number}: {problem}")
@@ -131,7 +131,7 @@ def find_measurement(
         params: All of params.yaml; the seed makes no difference.
     """
     recipe = _without_seed(params)
-    return next((found for found in measurements if found.data == data and found.params == recipe), None)
+    return next((found for found in measurements if found.data == data and same(found.params, recipe)), None)
 
 
 def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name: str) -> SeedNoise | None:

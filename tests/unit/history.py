@@ -14,14 +14,15 @@ import numpy as np
 from ruamel.yaml import YAML
 from sklearn.metrics import precision_recall_fscore_support
 
+from src.core.files import md5
 from src.core.receipt import format_receipt, receipt_path
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows
 from src.mnist.evaluate.tiles import draw_tiles
-from src.report.pipeline import read_pipeline
 from src.report.revision import MODEL
-from src.report.snapshot import Snapshot, open_snapshot
+from src.revision.pipeline import read_pipeline
+from src.revision.tree import Tree, open_tree
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 IMAGES = 10_000
 # Some of the code of each folder on which a stage depends; every test copies and hashes them.
 SOURCES = (
@@ -158,7 +159,7 @@ class History:
         Without `receipts`, as `dvc commit -f` would have.
         """
         (self.path / "dvc.lock").unlink(missing_ok=True)
-        with open_snapshot(self.path, "history", None) as files:
+        with open_tree(self.path, "history", None) as files:
             pipeline = read_pipeline(files)
             stages = {}
             for name, stage in pipeline.stages.items():
@@ -168,7 +169,10 @@ class History:
                 if receipt_path(name) in stage.outs:
                     if receipts:
                         self.write_receipt(name, deps=deps, params=params["params.yaml"], outs=outs)
-                    outs[receipt_path(name)] = self._hash(files, receipt_path(name))
+                    receipt = self.path / receipt_path(name)
+                    outs[receipt_path(name)] = (
+                        md5(receipt) if receipt.exists() else self._hash(files, receipt_path(name))
+                    )
                 stages[name] = {
                     "cmd": stage.command,
                     "deps": [{"path": path, "hash": "md5", "md5": oid} for path, oid in deps.items()],
@@ -193,7 +197,7 @@ class History:
         content = YAML(typ="safe", pure=True).load(self.path / file)
         return content if names is None else {name: content[name] for name in names if name in content}
 
-    def _hash(self, files: Snapshot, path: str) -> str:
+    def _hash(self, files: Tree, path: str) -> str:
         seed = (self.path / TRAINS).read_text() if path == MODEL and (self.path / TRAINS).exists() else path
         made_up = hashlib.md5(seed.encode()).hexdigest() + (".dir" if path == "data/MNIST" else "")
         return files.md5(path) or self.hashes.get(path, made_up)

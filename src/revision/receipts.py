@@ -1,0 +1,67 @@
+"""Receipts of the stages, held against dvc.lock. `src.core.receipt` documents them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from src.core.errors import UserError
+from src.core.receipt import PARAMS_FILE, receipt_path
+from src.revision.parsing import MAX_JSON_BYTES, parse_json, same, validated
+from src.revision.pipeline import Locked
+from src.revision.tree import Tree
+
+MISSING = object()
+
+
+class Receipt(BaseModel):
+    """What a stage read, used and wrote, as it says itself."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    stage: str
+    deps: dict[str, str]
+    params: dict[str, Any]
+    outs: dict[str, str]
+    versions: dict[str, str]
+    machine: dict[str, Any]
+
+
+def read_receipt(tree: Tree, stage: str) -> Receipt:
+    """The receipt of a stage.
+
+    Raises:
+        UserError: If it is missing or malformed, or the receipt of another stage.
+    """
+    path = receipt_path(stage)
+    where = f"{path} of {tree.name}"
+    content = tree.read(path, MAX_JSON_BYTES)
+    if content is None:
+        raise UserError(f"{where}: is missing, so nothing shows what stage {stage} was run with")
+    match parse_json(content, where):
+        case [found]:
+            receipt = validated(Receipt, found, where)
+        case _:
+            raise UserError(f"{where}: expected a list of one receipt")
+    if receipt.stage != stage:
+        raise UserError(f"{where}: expected the receipt of stage {stage}, got that of stage {receipt.stage}")
+    return receipt
+
+
+def lock_differences(receipt: Receipt, locked: Locked) -> list[str]:
+    """Dependencies, params (`params.yaml: lr`) and outputs that dvc.lock and a receipt do not agree on, by name."""
+    own = receipt_path(receipt.stage)
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (receipt.deps, dict(locked.deps)),
+        (_named(receipt.params), _named(locked.params.get(PARAMS_FILE, {}))),
+        (receipt.outs, {path: oid for path, oid in locked.outs.items() if path != own}),
+    ]
+    return [
+        name
+        for ours, theirs in pairs
+        for name in {**ours, **theirs}
+        if not same(ours.get(name, MISSING), theirs.get(name, MISSING))
+    ]
+
+
+def _named(params: dict[str, Any]) -> dict[str, Any]:
+    return {f"{PARAMS_FILE}: {name}": value for name, value in params.items()}

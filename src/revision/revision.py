@@ -1,0 +1,139 @@
+"""One commit, or the working tree, as its files tell it. Each file is parsed once, when it is first asked for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from src.core.errors import UserError
+from src.core.receipt import PARAMS_FILE, receipt_path
+from src.revision.git import find_commit
+from src.revision.parsing import MAX_JSON_BYTES, flatten, parse_values
+from src.revision.pipeline import Pipeline, enclosing, read_pipeline
+from src.revision.receipts import Receipt, read_receipt
+from src.revision.stale import Mismatch, edited_outputs, stale_stages
+from src.revision.tree import Tree, open_tree
+
+
+class Revision:
+    """A revision. The author of the branch chose every text and number in it.
+
+    Attributes:
+        name: As the user named it.
+        commit: Full hash, or None for the working tree.
+        tree: Its files.
+    """
+
+    def __init__(self, name: str, commit: str | None, tree: Tree) -> None:
+        self.name = name
+        self.commit = commit
+        self.tree = tree
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """What dvc.yaml declares and dvc.lock records.
+
+        Raises:
+            UserError: If either is malformed.
+        """
+        return read_pipeline(self.tree)
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """Content of each params file that exists, as it is nested.
+
+        Raises:
+            UserError: If one cannot be read.
+        """
+        declared = [file for stage in self.pipeline.stages.values() for file in stage.params]
+        files = dict.fromkeys([PARAMS_FILE, *self.pipeline.params, *declared])
+        found = {file: self.tree.read(file, MAX_JSON_BYTES) for file in files}
+        return {
+            file: parse_values(content, file, f"{file} of {self.name}")
+            for file, content in found.items()
+            if content is not None
+        }
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, Any] | UserError | None]:
+        """Values of each metrics file by name, with dots between the levels; unchecked.
+
+        The error of a file that cannot be read; None for one that DVC keeps outside git. A missing file is left out.
+        """
+        outs = {path: out for stage in self.pipeline.stages.values() for path, out in stage.outs.items()}
+        receipts = set(map(receipt_path, self.pipeline.stages))
+        declared = [*(path for path, out in outs.items() if out.kind == "metrics"), *self.pipeline.metrics]
+        found: dict[str, dict[str, Any] | UserError | None] = {}
+        for path in dict.fromkeys(path for path in declared if path not in receipts):
+            content = self.tree.read(path, MAX_JSON_BYTES)
+            if content is not None:
+                try:
+                    found[path] = flatten(parse_values(content, path, f"{path} of {self.name}"))
+                except UserError as error:
+                    found[path] = error
+            elif self.is_outside_git(path):
+                found[path] = None
+        return found
+
+    def is_outside_git(self, path: str) -> bool:
+        """Whether DVC keeps a file, or the folder that holds it, in its cache."""
+        outs = {path: out for stage in self.pipeline.stages.values() for path, out in stage.outs.items()}
+        out = enclosing(path, outs)
+        return bool(out and outs[out].cached) or self.tree.has(f"{path}.dvc")
+
+    @property
+    def has_results(self) -> bool:
+        """Whether a pipeline ran here: there are stages in dvc.lock, and metrics, readable or not."""
+        return bool(self.pipeline.code) and any(
+            found or isinstance(found, UserError) for found in self.metrics.values()
+        )
+
+    @cached_property
+    def stale(self) -> list[Mismatch]:
+        """Where dvc.lock does not match what is declared."""
+        return stale_stages(self.pipeline, self.tree, self.params)
+
+    @cached_property
+    def edited(self) -> list[Mismatch]:
+        """Outputs whose content does not match dvc.lock."""
+        return edited_outputs(self.pipeline, self.tree)
+
+    @cached_property
+    def receipts(self) -> dict[str, Receipt | UserError]:
+        """Receipt of each stage that declares one, or what is wrong with it."""
+        found: dict[str, Receipt | UserError] = {}
+        for stage, declared in self.pipeline.stages.items():
+            if receipt_path(stage) in declared.outs:
+                try:
+                    found[stage] = read_receipt(self.tree, stage)
+                except UserError as error:
+                    found[stage] = error
+        return found
+
+    def text(self, path: str, largest: int) -> str | None:
+        """Text of a file, or None if there is none; bytes that are not UTF-8 become replacement characters.
+
+        Raises:
+            UserError: If it has more bytes than `largest`, or is a symbolic link.
+        """
+        content = self.tree.read(path, largest)
+        return None if content is None else content.decode(errors="replace")
+
+
+@contextmanager
+def open_revision(root: Path, name: str | None, title: str = "") -> Iterator[Revision]:
+    """Read a revision without touching the user's files.
+
+    Args:
+        root: Folder of the project, as `find_root` gives it.
+        name: Anything that git accepts as a revision, or a DVC experiment; None is the working tree.
+        title: What to call it; its name by default.
+
+    Raises:
+        UserError: If there is no such revision, or its folders cannot be read within the limits.
+    """
+    shown = title or name or "working tree"
+    commit = find_commit(root, name) if name else None
+    with open_tree(root, shown, commit) as tree:
+        yield Revision(shown, commit, tree)

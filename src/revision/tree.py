@@ -1,0 +1,252 @@
+"""The files of a commit, or of the working tree as git would commit it, read from git objects alone.
+
+Nothing else is read: no DVC configuration or cache, no remote, no checkout. What git ignores is not seen.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from pathspec import GitIgnoreSpec
+
+from src.core.errors import UserError
+from src.core.receipt import folder_md5
+from src.revision.git import COMMIT, MAX_COMMIT_BYTES, Objects, open_objects, run_git
+
+IGNORE = ".dvcignore"
+# What DVC ignores in every repository.
+ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
+# A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
+MAX_STARS = 3
+MAX_IGNORE_BYTES = 20_000
+MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
+MAX_FILES = 200_000
+MAX_FOLDERS = 20_000  # different ones
+MAX_FOLDER_BYTES = 20_000_000  # of all listings
+MAX_LEVELS = 100
+MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
+FOLDER, LINK = "40000", "120000"
+HASH_BYTES = 20
+
+
+class LinkError(UserError):
+    """A symbolic link or a nested repository stands where a file or folder was expected."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or link: its mode in git, and the hash of its object."""
+
+    mode: str
+    oid: str
+
+
+class Tree:
+    """Files by path, relative to the folder of the project and with forward slashes.
+
+    If the project lies below git's top folder, what decides about it from there has a path that begins with `../`.
+    """
+
+    def __init__(self, name: str, entries: dict[str, Entry], objects: Objects) -> None:
+        self.name = name
+        self.entries = entries
+        self._objects = objects
+        self._left = MAX_TOTAL_BYTES
+        self._md5: dict[str, str] = {}
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a file.
+
+        Raises:
+            LinkError: If the path is or leads through a symbolic link or a nested repository.
+        """
+        for end in [*(place for place, char in enumerate(path) if char == "/"), len(path)]:
+            entry = self.entries.get(path[:end])
+            if entry and not entry.mode.startswith("100"):
+                what = "symbolic link" if entry.mode == LINK else "repository of its own"
+                raise LinkError(f"{path[:end]} of {self.name}: is a {what}, which is not followed")
+        return path in self.entries
+
+    def files(self, folder: str) -> dict[str, Entry]:
+        """Everything at a path: one file, or all that lie in the folder."""
+        inside = f"{folder}/"
+        return {path: entry for path, entry in self.entries.items() if path == folder or path.startswith(inside)}
+
+    def read(self, path: str, largest: int) -> bytes | None:
+        """Content of a file, or None if there is no such file.
+
+        Raises:
+            UserError: If it has more bytes than `largest`, or is a symbolic link.
+        """
+        if not self.has(path):
+            return None
+        where, oid = f"{path} of {self.name}", self.entries[path].oid
+        self._left -= self._objects.size(oid, "blob", where)
+        if self._left < 0:
+            raise UserError(f"{where}: at most {MAX_TOTAL_BYTES:,} bytes of a revision are read")
+        return self._objects.read(oid, "blob", largest, where)
+
+    def md5(self, path: str) -> str | None:
+        """Hash of a file or folder as DVC computes it, or None if there is neither.
+
+        Raises:
+            UserError: If it is or contains a symbolic link.
+        """
+        if self.has(path):
+            oid = self.entries[path].oid
+            if oid not in self._md5:
+                content = self.read(path, MAX_TOTAL_BYTES) or b""
+                self._md5[oid] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            return self._md5[oid]
+        files = self.files(path)
+        if not files:
+            return None
+        hidden = self._ignored()
+        shown = [file for file in files if not hidden.match_file(file)]
+        return folder_md5({file.removeprefix(f"{path}/"): self.md5(file) or "" for file in shown})
+
+    def _ignored(self) -> GitIgnoreSpec:
+        text = (self.read(IGNORE, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
+        if any(len(re.findall(r"\*+", line)) > MAX_STARS for line in text.splitlines()):
+            raise UserError(f"{IGNORE} of {self.name}: expected at most {MAX_STARS} stars in a line")
+        try:
+            return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *text.splitlines()])
+        except ValueError as error:
+            raise UserError(f"{IGNORE} of {self.name}: has a line that is not a pattern: {error}") from error
+
+
+@contextmanager
+def open_tree(root: Path, name: str, commit: str | None) -> Iterator[Tree]:
+    """The files of a commit, or of the working tree.
+
+    Args:
+        root: Folder of the project.
+        name: What to call it in errors.
+        commit: Its full hash, or None for the working tree.
+
+    Raises:
+        UserError: If its folders are beyond the limits, or malformed, or the clone lacks one.
+    """
+    prefix = os.fsdecode(run_git(root, "rev-parse", "--show-prefix")).rstrip("\n").rstrip("/")
+    with TemporaryDirectory(prefix="tree-") as scratch:
+        extra = {} if commit else _scratch_environment(root, Path(scratch))
+        tree = None if commit else _write_tree(root, extra)
+        with open_objects(root, extra) as objects:
+            folder = tree or _tree_of(commit or "", objects, name)
+            yield Tree(name, _Listing(name, objects).project(folder, prefix), objects)
+
+
+def _tree_of(commit: str, objects: Objects, name: str) -> str:
+    if not COMMIT.fullmatch(commit):
+        raise UserError(f"{name}: expected the whole hash of a commit, got {commit!r}")
+    first = objects.read(commit, "commit", MAX_COMMIT_BYTES, name).split(b"\n", 1)[0]
+    return first.decode(errors="replace").removeprefix("tree ")
+
+
+def _scratch_environment(root: Path, scratch: Path) -> dict[str, str]:
+    """A copied index and a folder for new objects, so that nothing is written to the repository."""
+    index, objects = (
+        root / os.fsdecode(run_git(root, "rev-parse", "--git-path", name)).rstrip("\n") for name in ("index", "objects")
+    )
+    if index.exists():
+        shutil.copy2(index, scratch / "index")  # with its times, by which git knows what changed
+    (scratch / "objects/info").mkdir(parents=True)
+    (scratch / "objects/info/alternates").write_bytes(os.fsencode(objects.resolve()) + b"\n")
+    return {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_OBJECT_DIRECTORY": str(scratch / "objects")}
+
+
+def _write_tree(root: Path, extra: dict[str, str]) -> str:
+    """The working tree as a tree object."""
+    listing = run_git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", ":/", extra=extra)
+    sizes = {path: _size(root / path) for path in os.fsdecode(listing).split("\0") if path}
+    if sum(sizes.values()) > MAX_NEW_BYTES:
+        largest = max(sizes, key=lambda path: sizes[path])
+        raise UserError(
+            f"{largest}: has {sizes[largest]:,} bytes, and git neither has nor ignores it; name it in .gitignore"
+        )
+    run_git(root, "-c", "core.autocrlf=false", "-c", "core.compression=0", "add", "--all", "--", ":/", extra=extra)
+    return run_git(root, "write-tree", "--missing-ok", extra=extra).decode().strip()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:  # it was removed meanwhile
+        return 0
+
+
+class _Listing:
+    """Walks the folders of a tree under limits."""
+
+    def __init__(self, name: str, objects: Objects) -> None:
+        self._name = name
+        self._objects = objects
+        self._folders: dict[str, dict[str, Entry]] = {}
+        self._has_files: dict[str, bool] = {}
+        self._bytes_left = MAX_FOLDER_BYTES
+
+    def project(self, oid: str, prefix: str) -> dict[str, Entry]:
+        """All files in the folder `prefix` of a tree, and what decides about them from above it."""
+        found: dict[str, Entry] = {}
+        parts = PurePosixPath(prefix).parts
+        for level, part in enumerate(parts):
+            up = "../" * (len(parts) - level)
+            listing = self._folder(oid, up)
+            if (entry := listing.get(".gitattributes")) and entry.mode != FOLDER:
+                found[f"{up}.gitattributes"] = entry
+            if level == 0 and (entry := listing.get(".github")) and entry.mode == FOLDER:
+                self._walk(entry.oid, f"{up}.github/", found, 1)
+            entry = listing.get(part)
+            if entry is None or entry.mode != FOLDER:
+                return found
+            oid = entry.oid
+        self._walk(oid, "", found, 0)
+        return found
+
+    def _walk(self, oid: str, path: str, found: dict[str, Entry], level: int) -> None:
+        for name, entry in self._folder(oid, path).items():
+            if entry.mode != FOLDER:
+                found[path + name] = entry
+                if len(found) > MAX_FILES:
+                    raise UserError(f"{self._name}: has too many files; at most {MAX_FILES:,} are read")
+            elif self._holds_files(entry.oid, f"{path}{name}/", level + 1):
+                self._walk(entry.oid, f"{path}{name}/", found, level + 1)
+
+    def _holds_files(self, oid: str, path: str, level: int) -> bool:
+        """Whether a folder has a file at any depth. One object may be millions of folders, and is looked at once."""
+        if level > MAX_LEVELS:
+            raise UserError(f"{path[:80]}… of {self._name}: expected at most {MAX_LEVELS} levels of folders")
+        if oid not in self._has_files:
+            self._has_files[oid] = any(
+                entry.mode != FOLDER or self._holds_files(entry.oid, f"{path}{name}/", level + 1)
+                for name, entry in self._folder(oid, path).items()
+            )
+        return self._has_files[oid]
+
+    def _folder(self, oid: str, path: str) -> dict[str, Entry]:
+        """The entries of one folder, by name."""
+        if oid in self._folders:
+            return self._folders[oid]
+        where = f"{path or 'its folder'} of {self._name}"
+        content = self._objects.read(oid, "tree", self._bytes_left, where)
+        self._bytes_left -= len(content)
+        if len(self._folders) >= MAX_FOLDERS:
+            raise UserError(f"{self._name}: has too many folders; at most {MAX_FOLDERS:,} are read")
+        entries: dict[str, Entry] = {}
+        start = 0
+        while start < len(content):
+            end = content.find(b"\0", start)
+            mode, _, raw = content[start:end].partition(b" ")
+            name, start = os.fsdecode(raw), end + 1 + HASH_BYTES
+            bad = name in {"", ".", ".."} or name.lower() == ".git" or "/" in name
+            if end < 0 or start > len(content) or bad or name in entries:
+                raise UserError(f"{path}{name} of {self._name}: is not a path that git can check out, or appears twice")
+            entries[name] = Entry(mode.decode(errors="replace").lstrip("0"), content[start - HASH_BYTES : start].hex())
+        self._folders[oid] = entries
+        return entries

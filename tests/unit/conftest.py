@@ -1,0 +1,38 @@
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.history import History
+from tests.unit.server import Server
+
+
+@pytest.fixture(scope="session")
+def _base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    history = History.begin(tmp_path_factory.mktemp("history"))
+    # One file instead of hundreds, which every test copies.
+    history.git("gc", "--quiet")
+    return history.path
+
+
+@pytest.fixture
+def history(_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
+    """A fresh copy of a repository with one revision, main, of 120 errors; the current directory is in it."""
+    shutil.copytree(_base, tmp_path / "clone", symlinks=True)
+    monkeypatch.chdir(tmp_path / "clone")
+    return History(tmp_path / "clone")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    contacts = list(server.contacts)
+    server.http.shutdown()
+    thread.join()
+    server.http.server_close()
+    assert contacts == [], "somebody was contacted"
