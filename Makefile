@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Stages run `python`, so the environment's must come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# DVC asks for the user's name, which a container may not have.
+export USER ?= $(shell id -u)
 
 .DEFAULT_GOAL := help
 .PHONY: help repro experiments sweep sweep-report seeds push remotes onnx card report verify reproduce test test-slow lint format \
@@ -16,15 +18,16 @@ help: ## list the commands
 repro: $(VENV)/installed ## fetch, train and evaluate what is out of date
 	@echo "make: dvc repro runs what is out of date: check, fetch, train, evaluate"
 	dvc repro
+	@python -m src.mnist.card
 
 verify: $(VENV)/installed ## hash every output, and its objects in the cache, and compare with dvc.lock
 	python -m src.audit.verify
 
-reproduce: $(VENV)/installed ## run the last commit again in a clone with an empty cache and compare with dvc.lock
-	python -m src.audit.reproduce
+reproduce: $(VENV)/installed ## run the last commit again in a clone with an empty cache and compare; by the rules of BASE=main
+	python -m src.audit.reproduce "$$BASE"
 
 # DVC shows every metric, param and dependency of an experiment. These are what does not fit a terminal.
-UNSHOWN := (final\.(?!val_acc)|best|temperature|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
+UNSHOWN := (final\.(?!val_acc)|best|temperature|weights|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
 experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
 	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by final.val_acc --sort-order desc
 

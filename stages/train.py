@@ -170,7 +170,8 @@ def _write_results(
     model = CalibratedModel(network, fit_temperature(logits, labels))
     save_model(outputs.model, model, params.architecture)
     val_scores = EpochScores()(logits / model.temperature, labels)
-    write_json(outputs.metrics, summary(rows, val_scores, model.temperature))
+    weights = sum(weight.numel() for weight in network.parameters())
+    write_json(outputs.metrics, {**summary(rows, val_scores, model.temperature), "weights": weights})
     draw_learning_curve(rows, outputs.learning_curve)
 
 

@@ -1,25 +1,39 @@
 """Why two runs of one commit differ, and whether their metrics are as good."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from src.audit.results import Results
-from src.noise.measurement import NOISE, Measurement, seed_noise
+from src.noise.measurement import NOISE, Measurement, find_measurement, seed_noise
 from src.report.policy import Policy
-from src.report.revision import POLICY
 
 
-def explain(committed: Results, again: Results, policy: Policy, measured: Measurement | None) -> tuple[bool, list[str]]:
+@dataclass(frozen=True)
+class Rules:
+    """What decides whether other bytes are as good; never the branch's own.
+
+    Attributes:
+        policy: Names the metrics that count.
+        noise: What other seeds change, for each recipe that was measured.
+    """
+
+    policy: Policy
+    noise: list[Measurement]
+
+
+def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, list[str]]:
     """Explain results whose bytes differ.
 
     Args:
         committed: Results of the commit.
         again: Results made from it here.
-        policy: Which metrics gate.
-        measured: The seeds measured for this data and recipe, or None.
+        rules: Those of the commit's base.
 
     Returns:
-        (whether another machine or other versions explain the difference and no metric changed by more than another
-        seed changes it, lines to print).
+        (whether another machine or other versions explain the difference, and every metric that counts is within what
+        another seed changes; lines to print).
     """
     if wrong := [path for path in sorted(committed.portable) if committed.outputs[path] != again.outputs.get(path)]:
         return False, [f"{', '.join(wrong)}: differs, though it does not depend on the machine."]
@@ -27,13 +41,16 @@ def explain(committed: Results, again: Results, policy: Policy, measured: Measur
     if not reasons:
         return False, ["Versions, device, threads and processor are the same, so these outputs should be, too."]
     lines = [f"- {reason}" for reason in reasons]
-    compared = list(compare_metrics(committed, again, policy, measured))
-    lines += [line for line, _ in compared]
-    if compared:
-        lines.append(f"Nothing else was compared: no other metric gates in {POLICY} and is in {NOISE}.")
-    else:
-        lines.append(f"{NOISE} does not have this data and recipe, so whether this is noise cannot be told.")
-    return bool(compared) and all(within for _, within in compared), lines
+    same = [path for path in sorted(committed.passed_on) if committed.outputs[path] == again.outputs.get(path)]
+    if committed.passed_on and len(same) == len(committed.passed_on):
+        return False, [
+            *lines,
+            f"{', '.join(same)}: the same bytes, so no machine or version explains what else differs.",
+        ]
+    compared = list(metric_differences(committed, again, rules))
+    if not compared:
+        return False, [*lines, "No metric counts: the base's rules name none."]
+    return all(within for _, within in compared), [*lines, *(line for line, _ in compared)]
 
 
 def machine_differences(committed: Results, again: Results) -> Iterator[str]:
@@ -44,25 +61,38 @@ def machine_differences(committed: Results, again: Results) -> Iterator[str]:
             yield f"{name}: {before} before, {now} now"
 
 
-def compare_metrics(
-    committed: Results, again: Results, policy: Policy, measured: Measurement | None
-) -> Iterator[tuple[str, bool]]:
-    """Each metric that gates and whose seed noise is known: a line about it, and whether a seed changes it as much.
+def metric_differences(committed: Results, again: Results, rules: Rules) -> Iterator[tuple[str, bool]]:
+    """Each metric that can fail a change: a line about it, and whether it is within what another seed changes.
 
     Args:
         committed: Results of the commit.
         again: Results made from it here.
-        policy: Which metrics gate.
-        measured: The seeds measured for this data and recipe, or None.
+        rules: Those of the commit's base.
     """
-    for path, rules in policy.metrics.items():
-        for name in (name for name, rule in rules.items() if rule.gates and name in committed.metrics.get(path, {})):
-            if noise := seed_noise(measured, measured, path, name):
-                before, now = (results.metrics[path][name] for results in (committed, again))
+    recipe = committed.params.get("params.yaml", {})
+    found = (find_measurement(rules.noise, data, recipe) for data in committed.outputs.values())
+    measured = next((one for one in found if one), None)
+    for path, named in rules.policy.metrics.items():
+        for name in (name for name, rule in named.items() if rule.gates):
+            before, now = (results.metrics.get(path, {}).get(name) for results in (committed, again))
+            noise = seed_noise(measured, measured, path, name)
+            line = f"{name}: {before} before, {now} now; "
+            if not (_is_number(before) and _is_number(now)):
+                yield f"{line}not a number in both", False
+            elif noise is None:
+                yield (
+                    f"{line}the base's {NOISE} does not have this data and recipe, so nobody knows if it is noise",
+                    False,
+                )
+            else:
                 within = abs(now - before) <= noise.limit
                 words = "within" if within else "more than"
                 yield (
-                    f"{name}: {before} before, {now} now; {words} what another seed changes "
+                    f"{line}{words} what another seed changes "
                     f"(95% by less than {noise.limit:.2g}, over {noise.seeds} seeds)",
                     within,
                 )
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,78 +1,134 @@
-"""Runs the committed pipeline again in a clone with an empty cache and compares: `python -m src.audit.reproduce`."""
+"""`python -m src.audit.reproduce [BASE]`: run the last commit again in a clone with an empty cache, and compare.
+
+Exit codes: 0 every output has the same bytes; 1 they differ; 2 there is nothing to compare; 3 not the same bytes but as
+good: another machine or other versions explain it, and no metric changed by more than another seed changes it. What
+another seed changes, and which metrics count, is taken from the commit where HEAD left BASE, main by default: a branch
+cannot choose it.
+"""
 
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from ruamel.yaml import YAML
 
-from src.audit.differences import explain
-from src.audit.results import Results, read_results
+from src.audit.differences import Rules, explain
+from src.audit.results import Results
 from src.core.errors import UserError
-from src.core.receipt import PARAMS_FILE as PARAMS
 from src.core.signals import restore_signals
-from src.noise.measurement import NOISE, Measurement, find_measurement, parse_noise
+from src.noise.measurement import NOISE, parse_noise
 from src.report.policy import Policy, parse_policy
-from src.report.revision import POLICY, TEST_DATA
+from src.report.revision import POLICY
+from src.revision.git import find_commit, find_root, merge_bases, run_git
+from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES
+from src.revision.revision import open_revision
+
+SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
 
 
-def main() -> int:
-    """Print a table of all outputs; 0 if they are identical, or as good on a machine that is known to differ."""
+def main(arguments: Sequence[str]) -> int:
+    """Print a table of all outputs and what explains the differences; returns the exit code."""
     console = Console(highlight=False, soft_wrap=True)
+    if len(arguments) > 1:
+        print("reproduce: expected at most one revision: python -m src.audit.reproduce BASE", file=sys.stderr)  # noqa: T201
+        return UNKNOWN
     try:
-        with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
-            clone = Path(folder) / "clone"
-            _run("git", "clone", "--quiet", str(Path().resolve()), str(clone), folder=Path())
-            committed = read_results(clone)
-            policy, measured = _read_policy(clone), _read_noise(clone, committed)
-            # Forced, because metrics and plots came with the clone and DVC would trust them.
-            _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone)
-            again = read_results(clone)
+        root = find_root()
+        commit = find_commit(root, "HEAD")
+        rules, origin = read_rules(root, *arguments)
+        with open_revision(root, commit, "the last commit") as revision:
+            committed = Results.of(revision)
+        again = _run_again(root, commit)
     except UserError as error:
         print(f"reproduce: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return UNKNOWN
     console.print(_table(committed.outputs, again.outputs))
     if committed.outputs == again.outputs:
-        console.print(f"All {len(again.outputs)} outputs are byte-identical.")
-        return 0
-    as_good, lines = explain(committed, again, policy, measured)
+        console.print(f"Identical: all {len(again.outputs)} outputs have the same bytes.")
+        return SAME
+    as_good, lines = explain(committed, again, rules)
     console.print("\n".join(lines), markup=False)
-    return 0 if as_good else 1
+    console.print(
+        f"{'Not identical, but as good' if as_good else 'Different'}, by the rules of {origin}.", markup=False
+    )
+    return AS_GOOD if as_good else DIFFERENT
+
+
+def read_rules(root: Path, base: str = "main") -> tuple[Rules, str]:
+    """What may differ, from the commit where HEAD left its base.
+
+    Args:
+        root: Folder of the project.
+        base: Name of a revision. If there is none of this name, nothing may differ.
+
+    Returns:
+        (rules, words for where they come from).
+    """
+    try:
+        tip = find_commit(root, base)
+    except UserError:
+        return Rules(Policy(metrics={}), []), f"no base, since {base} is no revision here"
+    begun = merge_bases(root, tip, find_commit(root, "HEAD"))
+    # If there are several, a branch could choose which one git names first.
+    commit = begun[0] if len(begun) == 1 else tip
+    with open_revision(root, commit) as revision:
+        policy, noise = revision.text(POLICY, MAX_YAML_BYTES), revision.text(NOISE, MAX_JSON_BYTES)
+    rules = Rules(
+        Policy(metrics={}) if policy is None else parse_policy(policy, f"{POLICY} of {base}"),
+        [] if noise is None else parse_noise(noise, f"{NOISE} of {base}"),
+    )
+    return rules, f"{commit[:7]}, where it left {base}"
+
+
+def _run_again(root: Path, commit: str) -> Results:
+    """Results of the whole pipeline in a clone.
+
+    Args:
+        root: Folder of the project, which may lie below git's top folder.
+        commit: Full hash.
+    """
+    with _clone(root, commit) as project:
+        # Forced, because metrics and plots came with the clone and DVC would trust them.
+        _run(sys.executable, "-m", "dvc", "repro", "--force", folder=project)
+        with open_revision(project, None, "the new run") as revision:
+            return Results.of(revision)
+
+
+@contextmanager
+def _clone(root: Path, commit: str) -> Iterator[Path]:
+    """Folder of the project in a new clone."""
+    top, prefix = (
+        os.fsdecode(run_git(root, "rev-parse", option)).rstrip("\n") for option in ("--show-toplevel", "--show-prefix")
+    )
+    with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
+        clone = Path(folder) / "clone"
+        _run("git", "clone", "--quiet", "--no-checkout", top, str(clone), folder=root)
+        _run("git", "checkout", "--quiet", "--detach", commit, folder=clone)
+        yield clone / prefix
 
 
 def _run(*command: str, folder: Path) -> None:
+    # Whoever runs this from a git hook has variables that name another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     # The clone uses this process's interpreter; DVC runs `python` from PATH.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    if subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode:
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
         raise UserError(f"`{' '.join(command)}` failed in {folder.resolve()}; see above")
 
 
-def _read_policy(clone: Path) -> Policy:
-    path = clone / POLICY
-    return parse_policy(path.read_text(encoding="utf-8"), POLICY) if path.exists() else Policy(metrics={})
-
-
-def _read_noise(clone: Path, committed: Results) -> Measurement | None:
-    """The seeds measured for the committed data and recipe, or None."""
-    path = clone / NOISE
-    if not path.exists():
-        return None
-    params = YAML(typ="safe").load(clone / PARAMS)
-    return find_measurement(parse_noise(path.read_text(encoding="utf-8"), NOISE), committed.outputs[TEST_DATA], params)
-
-
-def _table(expected: dict[str, str], found: dict[str, str]) -> Table:
+def _table(expected: dict[str, str | None], found: dict[str, str | None]) -> Table:
     table = Table("output", "dvc.lock", "now", "", box=None)
     for path in {**expected, **found}:
-        before, now = expected.get(path, "-"), found.get(path, "-")
+        before, now = expected.get(path) or "-", found.get(path) or "-"
         table.add_row(path, before[:12], now[:12], "same" if before == now else "[red]differs[/red]")
     return table
 
 
 if __name__ == "__main__":
     restore_signals()
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,68 +1,77 @@
-"""The results in a working tree, each confirmed by dvc.lock and by the receipt of its stage."""
+"""The results of a revision, each confirmed by dvc.lock and by the receipt of its stage."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from ruamel.yaml import YAML
+from typing import Any, Self
 
 from src.core.errors import UserError
-from src.core.files import md5
-from src.core.receipt import parse_receipt, receipt_path, why_void_in
-from src.revision.parsing import flatten
+from src.core.receipt import receipt_path
+from src.revision.receipts import Receipt, lock_differences
+from src.revision.revision import Revision
+
+REPAIR = "run `dvc repro`, commit what it writes"
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the stages of a repository wrote.
+    """What the stages of a revision wrote.
 
     Attributes:
         outputs: Hash of every output except the receipts, by path, as in dvc.lock.
-        portable: Paths of the outputs that do not depend on the machine.
-        made_with: Versions and machine of every stage, from its receipt, by `stage: name`.
+        receipts: By stage.
         metrics: Values by name, with dots between the levels, of each metrics file by its path.
+        params: Content of each params file, by its path.
     """
 
-    outputs: dict[str, str]
-    portable: frozenset[str]
-    made_with: dict[str, Any]
+    outputs: dict[str, str | None]
+    receipts: dict[str, Receipt]
     metrics: dict[str, dict[str, Any]]
+    params: dict[str, Any]
+
+    @classmethod
+    def of(cls, revision: Revision) -> Self:
+        """Read the results of a revision.
+
+        Raises:
+            UserError: If there are none, or they are not those of its code and params, or contradict each other.
+        """
+        locked = revision.pipeline.locked
+        if not locked:
+            raise UserError(f"dvc.lock of {revision.name}: is missing, so there are no results; {REPAIR}")
+        for mismatch in [*revision.stale, *revision.edited]:
+            raise UserError(f"{mismatch.stage}: {mismatch.subject} {mismatch.problem}; {REPAIR}")
+        own = set(map(receipt_path, locked))
+        return cls(
+            outputs={path: oid for stage in locked.values() for path, oid in stage.outs.items() if path not in own},
+            receipts={stage: _confirmed(stage, receipt, revision) for stage, receipt in revision.receipts.items()},
+            metrics={path: values for path, values in revision.metrics.items() if isinstance(values, dict)},
+            params=revision.params,
+        )
+
+    @property
+    def portable(self) -> set[str]:
+        """Paths of the outputs that do not depend on the machine."""
+        return {path for receipt in self.receipts.values() if not receipt.machine for path in receipt.outs}
+
+    @property
+    def passed_on(self) -> set[str]:
+        """Paths of the other outputs that a later stage reads, such as a model."""
+        written = {path for receipt in self.receipts.values() for path in receipt.outs}
+        return {path for receipt in self.receipts.values() for path in receipt.deps if path in written} - self.portable
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Versions and machine of every stage by `stage: name`."""
+        return {
+            f"{stage}: {name}": value
+            for stage, receipt in self.receipts.items()
+            for name, value in {**receipt.versions, **receipt.machine}.items()
+        }
 
 
-def read_results(repository: Path) -> Results:
-    """Read the results in a working tree.
-
-    Raises:
-        UserError: If there are none, or if a file does not match dvc.lock.
-    """
-    lock = repository / "dvc.lock"
-    if not lock.exists():
-        raise UserError("the last commit has no dvc.lock, so there is no result to reproduce; run `dvc repro`, commit")
-    stages = YAML(typ="safe").load(lock)["stages"]
-    outputs = {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
-    for path, oid in outputs.items():
-        if (repository / path).is_file() and md5(repository / path) != oid:
-            raise UserError(
-                f"{path}: was committed with content that dvc.lock does not have; run `dvc repro`, commit both"
-            )
-    receipts = {stage: _read_receipt(repository, stage, stages[stage]) for stage in stages if stage != "check"}
-    portable = {path for receipt in receipts.values() if not receipt["machine"] for path in receipt["outs"]}
-    made_with = {
-        f"{stage}: {name}": value
-        for stage, receipt in receipts.items()
-        for name, value in {**receipt["versions"], **receipt["machine"]}.items()
-    }
-    kept = {path: oid for path, oid in outputs.items() if path not in map(receipt_path, receipts)}
-    metrics = {path: flatten(_read_json(repository / path)) for path in kept if path.endswith(".json")}
-    return Results(kept, frozenset(portable), made_with, metrics)
-
-
-def _read_receipt(repository: Path, stage: str, locked: dict[str, Any]) -> dict[str, Any]:
-    if wrong := why_void_in(repository, stage, locked):
-        raise UserError(f"{wrong}, commit its results")
-    return parse_receipt((repository / receipt_path(stage)).read_text(encoding="utf-8"))
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _confirmed(stage: str, receipt: Receipt | UserError, revision: Revision) -> Receipt:
+    """The receipt of a stage whose entry in dvc.lock it confirms."""
+    if isinstance(receipt, UserError):
+        raise UserError(f"{receipt}; {REPAIR}") from receipt
+    if wrong := lock_differences(receipt, revision.pipeline.locked[stage]):
+        raise UserError(f"dvc.lock contradicts {receipt_path(stage)} in {', '.join(wrong)}; {REPAIR}")
+    return receipt

@@ -16,11 +16,13 @@ from dvc.repo import Repo
 from dvc.stage import Stage
 from rich.console import Console
 
-from src.audit.lock import read_lock
 from src.core.errors import UserError, one_line
 from src.core.files import md5
-from src.core.receipt import folder_md5, receipt_path, why_void_in
+from src.core.receipt import folder_md5, receipt_path
 from src.core.signals import restore_signals
+from src.revision.pipeline import Locked, read_lock
+from src.revision.receipts import lock_differences, read_receipt
+from src.revision.tree import Tree, open_tree
 
 
 def main() -> int:
@@ -53,10 +55,10 @@ def verify(root: Path) -> tuple[int, list[str]]:
     Raises:
         UserError: If dvc.lock cannot be read.
     """
-    lock = read_lock(root)
     results: list[str] = []
     unknown: list[str] = []
-    with Repo(str(root)) as repo:
+    with open_tree(root, "the working tree", None) as tree, Repo(str(root)) as repo:
+        locked = read_lock(tree)
         declared = {str(out) for out in repo.index.outs}
         for stage in repo.index.stages:
             name = getattr(stage, "name", None) or stage.addressing
@@ -66,7 +68,7 @@ def verify(root: Path) -> tuple[int, list[str]]:
             results += [problem for out in stage.outs for problem in _check_out(out)]
             results += _check_inputs(stage, name, declared)
             if receipt_path(name) in map(str, stage.outs):
-                results.append(why_void_in(root, name, lock[name]))
+                results.append(_check_receipt(tree, name, locked[name]))
     if unknown:
         results.append(f"dvc.lock: has no whole record of {', '.join(unknown)}; run `dvc repro`")
     return len(results), [problem for problem in results if problem]
@@ -116,6 +118,16 @@ def _check_inputs(stage: Stage, name: str, declared: Container[str]) -> Iterator
         changed = dep.status().get(str(dep), {})
         what = f"{dep}: {', '.join(changed)}" if isinstance(changed, dict) else str(dep)
         yield f"{name}: {what} changed since it ran; run `dvc repro`" if changed else ""
+
+
+def _check_receipt(tree: Tree, stage: str, locked: Locked) -> str:
+    """Empty if the receipt of a stage confirms its entry in dvc.lock."""
+    try:
+        wrong = lock_differences(read_receipt(tree, stage), locked)
+        problem = wrong and f"dvc.lock contradicts {receipt_path(stage)} in {', '.join(wrong)}"
+    except UserError as error:
+        problem = str(error)
+    return f"{problem}; run `dvc repro --single-item --force {stage}`" if problem else ""
 
 
 def _check(path: Path, expected: str, name: str, repair: str) -> str:

@@ -116,7 +116,7 @@ def validated(schema: type[Schema], content: Any, where: str) -> Schema:
 
 def problems(error: ValidationError) -> str:
     """The first problems with their places, such as `metrics.metrics/eval.json.test_acc.better: Field required`."""
-    found = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+    found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
     more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
     return "; ".join([*found[:MAX_PROBLEMS], *more])
 

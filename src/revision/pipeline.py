@@ -5,6 +5,7 @@ What DVC refuses is refused.
 """
 
 import posixpath
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -15,6 +16,9 @@ from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE
 from src.revision.parsing import MAX_YAML_BYTES, Schema, parse_yaml, validated
 from src.revision.tree import Tree
+
+LOCK = "dvc.lock"
+CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -267,19 +271,33 @@ def read_pipeline(tree: Tree) -> Pipeline:
         UserError: If one of them is malformed, or uses what is not supported.
     """
     declared = _read(_DvcYaml, tree, "dvc.yaml") or _DvcYaml()
-    recorded = _read(_DvcLock, tree, "dvc.lock")
     stages = {name: _stage(stage, f"dvc.yaml of {tree.name}: {name}") for name, stage in declared.stages.items()}
     _check_outs(stages, f"dvc.yaml of {tree.name}")
-    locked = {
-        name: Locked(
-            stage.cmd,
-            _by_path(stage.deps, f"dvc.lock of {tree.name}: {name}"),
-            stage.params,
-            _by_path(stage.outs, f"dvc.lock of {tree.name}: {name}"),
-        )
-        for name, stage in (recorded.stages if recorded else {}).items()
-    }
-    return Pipeline(stages, locked, declared.metrics, declared.params)
+    return Pipeline(stages, read_lock(tree), declared.metrics, declared.params)
+
+
+def read_lock(tree: Tree) -> dict[str, Locked]:
+    """What dvc.lock records of each stage; nothing if it is missing.
+
+    Raises:
+        UserError: With the repair, if it is not what DVC wrote.
+    """
+    where = f"{LOCK} of {tree.name}"
+    try:
+        if CONFLICT.search(tree.read(LOCK, MAX_YAML_BYTES) or b""):
+            raise UserError(f"{where}: has the conflict markers of a merge")
+        recorded = _read(_DvcLock, tree, LOCK)
+        return {
+            name: Locked(
+                stage.cmd,
+                _by_path(stage.deps, f"{where}: {name}"),
+                stage.params,
+                _by_path(stage.outs, f"{where}: {name}"),
+            )
+            for name, stage in (recorded.stages if recorded else {}).items()
+        }
+    except UserError as error:
+        raise UserError(f"{error}; delete {LOCK}, then run `dvc repro`") from error
 
 
 def tracked_md5(tree: Tree, path: str) -> str | None:

@@ -1,23 +1,58 @@
 """`make reproduce` tells the same from another result, and says what may be the reason."""
 
+import subprocess
 from collections.abc import Mapping
+from contextlib import chdir
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from src.audit.differences import compare_metrics, machine_differences
-from src.audit.results import Results, read_results
+from src.audit.differences import Rules, explain, machine_differences, metric_differences
+from src.audit.reproduce import AS_GOOD, DIFFERENT, SAME, UNKNOWN, read_rules
+from src.audit.results import Results
 from src.core.errors import UserError
 from src.core.files import md5
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise
 from src.report.policy import Policy
-from tests.conftest import THREADS
+from src.revision.receipts import Receipt
+from src.revision.revision import open_revision
 from tests.faults.project import Project
 
-MADE_WITH = {"train: device": "cpu", "train: threads": 2, "train: kernels": {}, "train: torch": "2"}
-METRICS = "metrics/eval.json"
-COMMITTED = Results({METRICS: "0"}, frozenset(), MADE_WITH, {METRICS: {"test_acc": 0.99}})
+METRICS, MODEL = "metrics/eval.json", "models/model.safetensors"
+SCORES = ("test_acc", "test_f1")
+MADE_WITH = {"device": "cpu", "threads": 2, "kernels": {}, "torch": "2"}
+
+
+def made(data: str, model: str, metrics: str, test_acc: object, **made_with: object) -> Results:
+    """Results with these hashes."""
+    versions = {"torch": str(made_with.pop("torch", MADE_WITH["torch"]))}
+    machine = {**MADE_WITH, **made_with}
+    del machine["torch"]
+    deps = {"fetch": {"checked": "c"}, "train": {"data": data}, "evaluate": {MODEL: model}}
+    outs = {"fetch": {"data": data}, "train": {MODEL: model}, "evaluate": {METRICS: metrics}}
+    return Results(
+        outputs={"checked": "c", "data": data, MODEL: model, METRICS: metrics},
+        receipts={
+            stage: Receipt(
+                stage=stage,
+                deps=deps[stage],
+                params={},
+                outs=outs[stage],
+                versions=versions,
+                machine={} if stage == "fetch" else machine,
+            )
+            for stage in deps
+        },
+        metrics={METRICS: {"test_acc": test_acc}},
+        params={"params.yaml": {"lr": 0.1, "seed": 3}},
+    )
+
+
+COMMITTED = made("d", "m", "0", 0.99)
+# What another machine makes of it: another model, and metrics that are as good.
+ELSEWHERE = made("d", "n", "1", 0.9901, device="gpu")
 POLICY = Policy.model_validate(
     {"metrics": {METRICS: {"test_acc": {"better": "higher", "tolerated": 0.001, "gates": True}}}}
 )
@@ -26,10 +61,18 @@ POLICY = Policy.model_validate(
 def measured(data: str, params: Mapping[str, object]) -> Measurement:
     """Three seeds with a standard deviation of 0.001."""
     runs = [
-        {"seed": seed, "metrics": {METRICS: {"test_acc": 1 - wrong / 1000}}, "wrong": list(range(wrong))}
+        {"seed": seed, "metrics": {METRICS: dict.fromkeys(SCORES, 1 - wrong / 1000)}, "wrong": list(range(wrong))}
         for seed, wrong in enumerate((11, 10, 9))
     ]
     return measure_noise(data, params, "a machine", 1000, runs)
+
+
+RULES = Rules(POLICY, [measured("d", {"lr": 0.1})])
+
+
+def results(project: Project) -> Results:
+    with open_revision(project.path, None) as revision:
+        return Results.of(revision)
 
 
 def test_the_same_machine_has_no_differences() -> None:
@@ -38,58 +81,151 @@ def test_the_same_machine_has_no_differences() -> None:
 
 @pytest.mark.parametrize("name", MADE_WITH)
 def test_each_difference_of_versions_and_machines_is_named(name: str) -> None:
-    again = replace(COMMITTED, made_with={**MADE_WITH, name: "other"})
-    assert list(machine_differences(COMMITTED, again)) == [f"{name}: {MADE_WITH[name]} before, other now"]
+    again = made("d", "m", "0", 0.99, **{name: "other"})
+    stages = ("fetch", "train", "evaluate") if name == "torch" else ("train", "evaluate")
+    assert list(machine_differences(COMMITTED, again)) == [
+        f"{stage}: {name}: {MADE_WITH[name]} before, other now" for stage in stages
+    ]
 
 
-def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:
-    made_with = read_results(project.path).made_with
-    assert made_with["train: threads"] == THREADS
-    assert made_with["evaluate: scikit-learn"]
-    assert "fetch: cpu" not in made_with
+def test_results_of_another_machine_within_the_noise_are_as_good() -> None:
+    as_good, lines = explain(COMMITTED, ELSEWHERE, RULES)
+    assert as_good
+    assert lines[0] == "- train: device: cpu before, gpu now"
+    assert lines[-1].startswith("test_acc: 0.99 before, 0.9901 now; within what another seed changes")
 
 
-def test_a_lock_that_contradicts_a_receipt_is_no_result(project: Project) -> None:
-    lock = project.path / "dvc.lock"
-    lock.write_text(lock.read_text().replace(project.outs()["models/model.safetensors"], 32 * "f"))
-    (project.path / "models/model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"^dvc.lock contradicts receipts/train.json in models/model.safetensors"):
-        read_results(project.path)
+@pytest.mark.parametrize(
+    ("again", "rules", "reason"),
+    [
+        (made("d", "n", "1", 0.9901), RULES, "the same, so these outputs should be, too"),
+        (made("e", "n", "1", 0.9901, device="gpu"), RULES, "data: differs, though it does not depend on the machine"),
+        # A machine that computes the same model computes the same scores: whoever claims another one made them up.
+        (made("d", "m", "1", 0.9901, device="gpu"), RULES, "the same bytes, so no machine or version explains"),
+        (made("d", "n", "1", 0.98, device="gpu"), RULES, "more than what another seed changes"),
+        (made("d", "n", "1", float("nan"), device="gpu"), RULES, "not a number in both"),
+        (made("d", "n", "1", "0.99", device="gpu"), RULES, "not a number in both"),
+        (ELSEWHERE, Rules(POLICY, []), "nobody knows if it is noise"),
+        (ELSEWHERE, Rules(POLICY, [measured("d", {"lr": 0.2})]), "nobody knows if it is noise"),
+        (ELSEWHERE, Rules(Policy(metrics={}), RULES.noise), "No metric counts"),
+    ],
+)
+def test_nothing_else_is_as_good(again: Results, rules: Rules, reason: str) -> None:
+    as_good, lines = explain(COMMITTED, again, rules)
+    assert not as_good
+    assert reason in lines[-1]
 
 
-def test_committed_metrics_that_were_edited_are_refused(project: Project) -> None:
-    metrics = project.path / METRICS
-    metrics.write_text(metrics.read_text().replace('"test_loss": 0.', '"test_loss": 0.0'))
-    with pytest.raises(UserError, match=f"^{METRICS}: was committed with content that dvc.lock does not have"):
-        read_results(project.path)
+def test_every_metric_that_counts_must_be_within_the_noise() -> None:
+    rule = POLICY.metrics[METRICS]["test_acc"]
+    both = Rules(Policy(metrics={METRICS: {"test_acc": rule, "unmeasured": rule}}), RULES.noise)
+    before, now = (
+        replace(one, metrics={METRICS: {**one.metrics[METRICS], "unmeasured": 0.9}}) for one in (COMMITTED, ELSEWHERE)
+    )
+    assert not explain(before, now, both)[0]
 
 
 # Student's t with 2 degrees of freedom: 4.303 * sqrt(2) * 0.001 = 0.0061.
 @pytest.mark.parametrize(("now", "within"), [(0.996, True), (0.9962, False), (0.984, True), (0.9838, False)])
 def test_a_metric_is_compared_within_the_seed_noise(now: float, within: bool) -> None:
     again = replace(COMMITTED, metrics={METRICS: {"test_acc": now}})
-    ((words, found),) = compare_metrics(COMMITTED, again, POLICY, measured("abc.dir", {}))
+    ((words, found),) = metric_differences(COMMITTED, again, RULES)
     assert found == within
     assert f"test_acc: 0.99 before, {now} now; {'within' if within else 'more than'} what another seed" in words
 
 
-def test_a_metric_whose_seed_noise_nobody_measured_is_not_compared() -> None:
-    assert not list(compare_metrics(COMMITTED, COMMITTED, POLICY, None))
+def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:
+    found = results(project)
+    assert found.made_with["train: device"] == "cpu"
+    assert found.made_with["evaluate: scikit-learn"]
+    assert "fetch: cpu" not in found.made_with
+    assert found.portable == {"data/MNIST"}
+    assert found.passed_on == {MODEL}
+
+
+def test_a_lock_that_contradicts_a_receipt_is_no_result(project: Project) -> None:
+    lock = project.path / "dvc.lock"
+    lock.write_text(lock.read_text().replace(project.outs()[MODEL], 32 * "f"))
+    with pytest.raises(UserError, match=rf"^dvc.lock contradicts receipts/train.json in {MODEL}; run `dvc repro`"):
+        results(project)
+
+
+def test_committed_metrics_that_were_edited_are_refused(project: Project) -> None:
+    metrics = project.path / METRICS
+    metrics.write_text(metrics.read_text().replace('"test_loss": 0.', '"test_loss": 0.0'))
+    with pytest.raises(UserError, match=rf"^evaluate: {METRICS} .*; run `dvc repro`, commit"):
+        results(project)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("rm dvc.lock", "dvc.lock of the last commit: is missing, so there are no results"),
+        ("sed -i '1i <<<<<<< HEAD' dvc.lock", "dvc.lock of the last commit: "),
+        ("truncate --size 1500 dvc.lock", "is not in dvc.lock"),
+        ("truncate --size 0 dvc.lock", "dvc.lock of the last commit: "),
+        ("rm receipts/train.json", "receipts/train.json"),
+        ("echo '# edited' >> stages/train.py", "check: stages changed"),
+    ],
+)
+def test_without_whole_results_nothing_is_run(project: Project, change: str, problem: str) -> None:
+    subprocess.run(change, shell=True, cwd=project.path, check=True)
+    project.commit()
+    done = project.run("python", "-m", "src.audit.reproduce")
+    assert done.returncode == UNKNOWN
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("reproduce: ")
+    assert problem in line
+    assert "`dvc repro`" in line
+
+
+def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) -> None:
+    project.commit()
+    project.git("checkout", "--quiet", "-b", "branch")
+    (project.path / NOISE).write_text(format_noise([measured("d", {})]))
+    policy = project.path / "metrics_policy.yaml"
+    policy.write_text(policy.read_text().replace("gates: true", "gates: false"))
+    project.commit()
+    with chdir(project.path):
+        rules, origin = read_rules(project.path)
+        assert rules.noise == []
+        assert rules.policy.metrics[METRICS]["test_acc"].gates
+        assert origin.endswith("where it left main")
+        assert read_rules(project.path, "branch")[0].noise
+        assert read_rules(project.path, "none")[0] == Rules(Policy(metrics={}), [])
+
+
+def test_a_project_below_the_top_folder_of_git_is_run_there(toy: Project, tmp_path: Path) -> None:
+    toy.repro()
+    (toy.path / "params.yaml").rename(tmp_path / "params.yaml")
+    mono = Project(tmp_path / "mono")
+    subprocess.run(["mkdir", "-p", mono.path / "ml"], check=True)
+    subprocess.run(["rm", "-rf", toy.path / ".git"], check=True)
+    project = toy.copy(mono.path / "ml/mnist")
+    (tmp_path / "params.yaml").rename(project.path / "params.yaml")
+    # Another project's, of the same name.
+    (mono.path / "params.yaml").write_text("lr: 3\n")
+    mono.git("init", "--quiet", "--template=", "--initial-branch", "main")
+    mono.commit()
+    done = project.run("python", "-m", "src.audit.reproduce")
+    assert done.returncode == SAME, done.stdout + done.stderr
+    assert "Identical: all" in done.stdout
 
 
 @pytest.mark.slow
 def test_a_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> None:
     project.commit()
     done = project.run("python", "-m", "src.audit.reproduce")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == SAME, done.stdout + done.stderr
     # A receipt describes the machine, too; it is no result.
-    results = [path for path in project.outs() if not path.startswith("receipts/")]
-    assert f"All {len(results)} outputs are byte-identical." in done.stdout
+    outputs = [path for path in project.outs() if not path.startswith("receipts/")]
+    assert f"Identical: all {len(outputs)} outputs have the same bytes." in done.stdout
     assert "differs" not in done.stdout
 
 
 def rehash(project: Project, path: str, new: str) -> None:
-    """Give an output another hash in its receipt and in dvc.lock."""
+    """Give an output another hash in all receipts and in dvc.lock."""
     for file in (*project.path.glob("receipts/*"), project.path / "dvc.lock"):
         file.write_text(file.read_text().replace(project.outs()[path], new))
         if file.parent.name == "receipts":
@@ -106,10 +242,10 @@ def tamper(project: Project) -> None:
     project.commit()
 
 
-def other_threads(project: Project) -> None:
+def claim_another_machine(project: Project) -> None:
     for stage in ("train", "evaluate"):
         receipt = project.path / f"receipts/{stage}.json"
-        receipt.write_text(receipt.read_text().replace('"threads": 1', '"threads": 3'))
+        receipt.write_text(receipt.read_text().replace('"device": "cpu"', '"device": "an abacus"'))
         rehash(project, f"receipts/{stage}.json", md5(receipt))
 
 
@@ -122,30 +258,28 @@ def differing(output: str) -> list[str]:
 def test_another_output_than_the_lock_has_is_named(project: Project) -> None:
     tamper(project)
     done = project.run("python", "-m", "src.audit.reproduce")
-    assert done.returncode == 1
+    assert done.returncode == DIFFERENT
     assert differing(done.stdout) == [METRICS]
     assert "the same, so these outputs should be, too" in done.stdout
 
 
 @pytest.mark.slow
-def test_other_data_passes_on_no_machine(project: Project) -> None:
-    other_threads(project)
-    rehash(project, "data/MNIST", f"{32 * 'f'}.dir")
-    project.commit()
-    done = project.run("python", "-m", "src.audit.reproduce")
-    assert done.returncode == 1
-    assert "data/MNIST: differs, though it does not depend on the machine" in done.stdout
-
-
-@pytest.mark.slow
-def test_another_output_of_another_machine_passes_within_the_seed_noise(project: Project) -> None:
-    other_threads(project)
-    params = YAML(typ="safe").load(project.path / "params.yaml")
-    noise = format_noise([measured(project.outs()["data/MNIST"], params)])
-    (project.path / NOISE).write_text(noise)
+@pytest.mark.parametrize("model", [None, 32 * "f"], ids=["the same model", "another model"])
+def test_made_up_metrics_of_a_claimed_machine(project: Project, model: str | None) -> None:
+    data, params = project.outs()["data/MNIST"], YAML(typ="safe").load(project.path / "params.yaml")
+    (project.path / NOISE).write_text(format_noise([measured(data, params)]))
+    claim_another_machine(project)
+    if model:
+        rehash(project, MODEL, model)
     tamper(project)
     done = project.run("python", "-m", "src.audit.reproduce")
-    assert done.returncode == 0
-    assert differing(done.stdout) == [METRICS]
-    assert "train: threads: 3 before, 1 now" in done.stdout
-    assert "within what another seed changes" in done.stdout
+    assert "train: device: an abacus before, cpu now" in done.stdout
+    if model:
+        # The most that whoever forges everything can reach is within the noise that the base measured.
+        assert done.returncode == AS_GOOD
+        assert differing(done.stdout) == [MODEL, METRICS]
+        assert "Not identical, but as good, by the rules of" in done.stdout
+    else:
+        assert done.returncode == DIFFERENT
+        assert differing(done.stdout) == [METRICS]
+        assert f"{MODEL}: the same bytes, so no machine or version explains what else differs" in done.stdout

@@ -42,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "mnist/fetch": {"core", "mnist/data"},
     "mnist/train": {"core", "mnist/data", "mnist/model"},
     "mnist/evaluate": {"core", "mnist/data", "mnist/model"},
-    "mnist/card": {"core", "mnist/data", "mnist/model", "noise"},
+    "mnist/card": {"core", "mnist/model", "revision", "noise", "audit"},
     "mnist/export": {"core", "mnist/data", "mnist/model"},
     "mnist/predict": {"core", "mnist/data", "mnist/model"},
     "guard": {"core", "mnist/data", "mnist/model"},

@@ -1,1 +1,1 @@
-"""Writes docs/model_card.md from the committed results: `python -m src.mnist.card`."""
+"""Writes docs/model_card.md from the results in the working tree: `make card`."""

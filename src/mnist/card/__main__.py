@@ -1,4 +1,4 @@
-"""`python -m src.mnist.card`: write docs/model_card.md from the committed results."""
+"""`python -m src.mnist.card`: write docs/model_card.md from the results in the working tree."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.signals import restore_signals
-from src.mnist.card.results import read_results
-from src.mnist.card.text import format_card
+from src.mnist.card.card import render_card
+from src.revision.git import find_root
+from src.revision.revision import open_revision
 
 CARD = Path("docs/model_card.md")
 
@@ -15,11 +16,11 @@ CARD = Path("docs/model_card.md")
 def main() -> int:
     """Write the card of the working tree; returns the exit code."""
     try:
-        card = format_card(read_results(Path()))
+        with open_revision(find_root(), None, "the working tree") as revision:
+            write_text(CARD, render_card(revision))
     except UserError as error:
         print(f"card: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    write_text(CARD, card)
     print(CARD)  # noqa: T201
     return 0
 

@@ -48,7 +48,7 @@ def read_all(outputs: Outputs) -> list[bytes]:
 
 def test_every_output_is_written(trained: Outputs) -> None:
     assert pd.read_csv(trained.history)["epoch"].tolist() == [1, 2]
-    assert set(json.loads(trained.metrics.read_text())) == {"final", "best", "temperature"}
+    assert set(json.loads(trained.metrics.read_text())) == {"final", "best", "temperature", "weights"}
     with Image.open(trained.learning_curve) as image:
         assert image.format == "PNG"
     assert load_model(trained.model)(torch.zeros(3, 1, 28, 28)).shape == (3, 10)

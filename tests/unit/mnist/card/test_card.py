@@ -1,84 +1,116 @@
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from src.core.errors import UserError
-from src.mnist.card.__main__ import CARD
-from src.mnist.card.results import read_results
-from src.mnist.card.text import ARCHITECTURES, DATA_SETS, format_card
+from src.mnist.card.card import NOISE, RECIPES, render_card
 from src.mnist.model.network import build_model
-from src.mnist.model.params import Params
-from tests.conftest import REPOSITORY
-
-READ = ("receipts", "metrics", "plots", "metrics_noise.json", "benchmarks/recipes.json")
+from src.noise.measurement import format_noise, measure_noise
+from src.revision.revision import open_revision
+from tests.faults.project import Project
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """The committed results in another folder."""
-    for name in READ:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        if (REPOSITORY / name).is_dir():
-            shutil.copytree(REPOSITORY / name, tmp_path / name)
-        else:
-            shutil.copy(REPOSITORY / name, tmp_path / name)
-    return tmp_path
+def project(reproduced: Project, tmp_path: Path) -> Project:
+    return reproduced.copy(tmp_path / "project")
 
 
-def test_the_committed_card_is_that_of_the_committed_results() -> None:
-    assert (REPOSITORY / CARD).read_text() == format_card(read_results(REPOSITORY)), "run `make card`"
+def card_of(project: Project) -> str:
+    with open_revision(project.path, None) as revision:
+        return render_card(revision)
 
 
-def test_the_card_tells_the_scores_and_where_they_come_from(copy: Path) -> None:
-    card = format_card(read_results(copy))
-    test, model = (
-        json.loads((copy / "metrics/eval.json").read_text()),
-        json.loads((copy / "receipts/train.json").read_text()),
-    )
+def metrics(project: Project) -> dict[str, float]:
+    return json.loads((project.path / "metrics/eval.json").read_text())
+
+
+def test_the_card_tells_the_scores_and_where_they_come_from(reproduced: Project) -> None:
+    card, test = card_of(reproduced), metrics(reproduced)
     for value in (test["test_acc"], test["test_acc_low"], test["test_acc_high"], test["test_ece"]):
         assert f"{value:.2%}" in card
-    assert all(oid in card for oid in model[0]["deps"].values())
-    assert model[0]["outs"]["models/model.safetensors"] in card
-    assert str(copy) not in card
+    receipt = json.loads((reproduced.path / "receipts/train.json").read_text())[0]
+    assert all(oid in card for oid in [*receipt["deps"].values(), *receipt["outs"].values()])
+    assert str(reproduced.path) not in card
+    assert "{{" not in card
+    assert "\n\n\n" not in card
+
+
+def test_the_number_of_weights_is_that_of_the_network(reproduced: Project) -> None:
+    weights = sum(parameter.numel() for parameter in build_model("cnn", seed=0).parameters())
+    assert f"linear layers, {weights:,} weights.\n" in card_of(reproduced)
+
+
+def test_the_errors_are_counted_and_the_most_frequent_confusions_named(reproduced: Project) -> None:
+    card = card_of(reproduced)
+    errors = round((1 - metrics(reproduced)["test_acc"]) * 360)
+    (line,) = [line for line in card.splitlines() if "misclassified" in line]
+    assert line.startswith(f"{errors} test images")
+    counts = [int(part.split("(")[1].rstrip(").")) for part in line.split(": ")[1].split(", ")]
+    assert len(counts) == 5
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_model_hubs_read_the_header(reproduced: Project) -> None:
+    empty, header, _ = card_of(reproduced).split("---\n", 2)
+    assert empty == ""
+    found = yaml.safe_load(header)
+    assert found["pipeline_tag"] == "image-classification"
+    (model,) = found["model-index"]
+    (result,) = model["results"]
+    assert result["dataset"] == {"name": "digits", "type": "digits", "split": "test"}
+    assert {one["type"]: one["value"] for one in result["metrics"]}["accuracy"] == metrics(reproduced)["test_acc"]
+
+
+def test_the_seeds_of_this_recipe_and_the_measured_recipes_are_told(project: Project) -> None:
+    assert "was not measured for this data and recipe" in card_of(project)
+    assert "Recipes that were measured" not in card_of(project)
+    runs = [
+        {"seed": seed, "metrics": {"metrics/eval.json": {"test_acc": 1 - wrong / 1000}}, "wrong": list(range(wrong))}
+        for seed, wrong in enumerate((11, 10, 9))
+    ]
+    noise = measure_noise(project.outs()["data/MNIST"], project.read_yaml("params.yaml"), "a machine", 1000, runs)
+    (project.path / NOISE).write_text(format_noise([noise]))
+    (project.path / RECIPES).parent.mkdir()
+    recipes = {"few": {"runs": [{"test_acc": 0.25}, {"test_acc": 0.75}]}, "one": {"runs": [{"test_acc": 0.5}]}}
+    (project.path / RECIPES).write_text(json.dumps(recipes))
+    card = card_of(project)
+    assert "With 3 seeds, this recipe reached 99.00% ± 0.10%" in card
+    assert "| few | 50.00% ± 35.36% | 2 |" in card
+    assert "| one |" not in card
+
+
+def test_what_nobody_described_is_named(project: Project) -> None:
+    template = "src/mnist/card/card.md.j2"
+    project.edit(template, '  "cnn": "two convolutions and two linear layers",\n', "")
+    project.edit(template, '  "digits": "scikit-learn', '  "figures": "scikit-learn')
+    done = project.run("python", "-m", "src.mnist.card")
+    assert (done.returncode, done.stdout) == (0, "docs/model_card.md\n"), done.stderr
+    card = (project.path / "docs/model_card.md").read_text()
+    assert "`cnn`, " in card
+    assert "\n`digits`.\n" in card
 
 
 @pytest.mark.parametrize(
     "path", ["metrics/train.json", "metrics/eval.json", "plots/per_class.csv", "plots/confusion.csv"]
 )
-def test_results_that_were_edited_are_refused(path: str, copy: Path) -> None:
-    with (copy / path).open("a") as file:
-        file.write(" ")
-    with pytest.raises(UserError, match=rf"^{path}: is not what the receipts say that its stage wrote"):
-        read_results(copy)
+def test_results_that_were_edited_are_refused(path: str, project: Project) -> None:
+    project.append(path, " ")
+    with pytest.raises(UserError, match=rf"{path} .*; run `dvc repro`"):
+        card_of(project)
 
 
-def test_results_of_another_model_are_refused(copy: Path) -> None:
-    path = copy / "receipts/evaluate.json"
-    receipt = json.loads(path.read_text())
-    receipt[0]["deps"]["models/model.safetensors"] = "0" * 32
-    path.write_text(json.dumps(receipt))
-    with pytest.raises(UserError, match=r"^receipts/evaluate.json: used another models/model.safetensors"):
-        read_results(copy)
+@pytest.mark.parametrize("path", ["receipts/evaluate.json", "dvc.lock", "plots/confusion.csv"])
+def test_without_whole_results_there_is_no_card(path: str, project: Project) -> None:
+    (project.path / path).unlink()
+    with pytest.raises(UserError, match=rf"{path}.*; run `dvc repro`"):
+        card_of(project)
+    done = project.run("python", "-m", "src.mnist.card")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
 
 
-@pytest.mark.parametrize(("path", "content"), [("receipts/train.json", "{}"), ("metrics_noise.json", None)])
-def test_what_cannot_be_read_is_named(path: str, content: str | None, copy: Path) -> None:
-    (copy / path).unlink()
-    if content is not None:
-        (copy / path).write_text(content)
-    with pytest.raises(UserError, match=rf"^{path}: "):
-        read_results(copy)
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_number_of_weights_is_right(name: str) -> None:
-    weights = sum(parameter.numel() for parameter in build_model(name, seed=0).parameters())
-    assert f"{weights:,} weights" in ARCHITECTURES[name]
-
-
-def test_every_architecture_and_data_set_is_described() -> None:
-    fields = Params.model_json_schema()["properties"]
-    assert set(ARCHITECTURES) == set(fields["architecture"]["enum"])
-    assert set(DATA_SETS) == set(fields["dataset"]["enum"])
+def test_noise_that_cannot_be_read_is_named(project: Project) -> None:
+    (project.path / NOISE).write_text("{")
+    with pytest.raises(UserError, match=f"^{NOISE}: "):
+        card_of(project)

@@ -1,0 +1,85 @@
+"""The model card of a revision: its results, in the words of card.md.j2."""
+
+import csv
+import io
+import statistics
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from src.audit.results import Results
+from src.core.errors import UserError
+from src.mnist.model.params import Params
+from src.noise.measurement import ACCURACY, NOISE, find_measurement, parse_noise
+from src.revision.parsing import MAX_JSON_BYTES, parse_json
+from src.revision.revision import Revision
+
+DATA = "data/MNIST"
+PER_CLASS, CONFUSION = "plots/per_class.csv", "plots/confusion.csv"
+RECIPES = "benchmarks/recipes.json"
+MAX_TABLE_BYTES = 100_000
+
+
+def render_card(revision: Revision) -> str:
+    """Markdown with the header that model hubs read; depends on the revision alone.
+
+    Raises:
+        UserError: If it has no results, or they are not those of its code, or contradict each other.
+    """
+    results = Results.of(revision)
+    params = {name: value for receipt in results.receipts.values() for name, value in receipt.params.items()}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # it writes Markdown, of one's own results
+    )
+    environment.filters["percent"] = lambda share: f"{share:.2%}"
+    return environment.get_template("card.md.j2").render(
+        params=params,
+        meanings={name: Params.model_fields[name].description for name in Params.model_fields if name in params},
+        receipts=results.receipts,
+        outputs=results.outputs,
+        code={path: oid for stage in revision.pipeline.code.values() for path, oid in stage.items()},
+        versions={name: version for one in results.receipts.values() for name, version in one.versions.items()},
+        train=results.metrics["metrics/train.json"],
+        test=results.metrics["metrics/eval.json"],
+        seeds=_seeds(revision, results, params),
+        recipes=_recipes(revision),
+        per_class=_table(revision, PER_CLASS),
+        confusions=[row for row in _table(revision, CONFUSION) if row["actual"] != row["predicted"] and row["count"]],
+    )
+
+
+def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
+    """Rows of a CSV file; its counts are numbers."""
+    text = revision.text(path, MAX_TABLE_BYTES)
+    if text is None:
+        raise UserError(f"{path} of {revision.name}: is missing; run `dvc repro`")
+    rows = csv.DictReader(io.StringIO(text))
+    return [{name: int(value) if value.isdecimal() else value for name, value in row.items()} for row in rows]
+
+
+def _seeds(revision: Revision, results: Results, params: dict[str, Any]) -> dict[str, float] | None:
+    """Accuracy of this data and recipe with several seeds, or None if they were not measured."""
+    text = revision.text(NOISE, MAX_JSON_BYTES)
+    found = find_measurement(parse_noise(text, NOISE), results.outputs[DATA], params) if text else None
+    if found is None:
+        return None
+    file, name = ACCURACY
+    return {"count": len(found.seeds), **found.metrics[file][name].model_dump()}
+
+
+def _recipes(revision: Revision) -> list[dict[str, Any]]:
+    """Accuracy of each recipe that was measured, with several seeds."""
+    content = revision.tree.read(RECIPES, MAX_JSON_BYTES)
+    measured = parse_json(content, RECIPES) if content else {}
+    accuracies = {name: [run["test_acc"] for run in recipe["runs"]] for name, recipe in measured.items()}
+    return [
+        {"name": name, "count": len(found), "mean": statistics.mean(found), "std": statistics.stdev(found)}
+        for name, found in accuracies.items()
+        if len(found) > 1
+    ]
