@@ -543,9 +543,9 @@ CASES: dict[str, tuple[Attack, Outcome, str]] = {
     "hash twice": (
         lambda history: edit_yaml(history, lambda s: s["train"]["outs"].append(s["train"]["outs"][0]), "dvc.lock"),
         UNKNOWN,
-        "dvc.lock of HEAD: train: models/model.safetensors is listed twice",
+        "is listed twice",
     ),
-    "lock file in another format": (swap("dvc.lock", "'2.0'", "'1.0'"), UNKNOWN, "dvc.lock of HEAD: schema: "),
+    "lock file in another format": (swap("dvc.lock", "'2.0'", "'1.0'"), UNKNOWN, "schema"),
     "variables": (edit_text("dvc.yaml", "vars: [{lr: 1}]\n"), UNKNOWN, "dvc.yaml of HEAD: vars: Extra inputs"),
     "another folder to run in": (in_stage("evaluate", wdir="src"), UNKNOWN, "stages.evaluate.wdir: Extra inputs"),
     "output twice": (in_stage("extra", cmd="echo", outs=["models"]), UNKNOWN, "is made by more than one stage"),
