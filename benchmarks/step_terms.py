@@ -11,13 +11,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.machine import THREADS
+from benchmarks.recipes import recipe_params
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.memory import keep_freed_memory
 from src.mnist.model.network import build_model
-from src.mnist.model.shifts import windows
-from src.mnist.train.augmentation import Augmentation
-from src.mnist.train.batches import BatchLoader, DeviceExamples, shuffled
-from src.mnist.train.datamodule import BATCHES_PER_CALL
+from src.mnist.model.shifts import shifted_views
+from src.mnist.train.batches import BATCHES_PER_CALL, Batches, Pass, epoch_plan
 from src.mnist.train.steps import StepRunner
 
 BATCH_SIZE, CALLS = 128, 10
@@ -65,11 +64,13 @@ def step_terms(precision: str) -> tuple[dict[str, float], float]:
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     size, generator = BATCHES_PER_CALL * BATCH_SIZE, np.random.default_rng(0)
     images = torch.from_numpy(generator.integers(0, 256, (size, 28, 28), dtype=np.uint8))
-    examples = DeviceExamples(windows(images, 0), torch.from_numpy(generator.integers(0, 10, size)))
-    batches = next(iter(BatchLoader(examples, shuffled(size, 0, 0, Augmentation()), BATCH_SIZE, BATCHES_PER_CALL)))
+    params = recipe_params("plain", precision=precision)
+    labels = torch.from_numpy(generator.integers(0, 10, size))
+    whole = Batches(shifted_views(images, 0), labels, epoch_plan(size, 0, params))
+    batches = next(iter(Pass(whole, BATCH_SIZE, BATCHES_PER_CALL)))
     model = build_model("cnn", 0).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=torch.zeros(()), weight_decay=0.0, fused=True)
-    runner, rates = StepRunner(model, optimizer, batches, precision=precision), torch.full((BATCHES_PER_CALL,), 0.001)
+    runner, rates = StepRunner(model, None, optimizer, batches, params), torch.full((BATCHES_PER_CALL,), 0.001)
     seconds = []
     for _ in range(2 * CALLS):
         started = time.perf_counter()

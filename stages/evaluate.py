@@ -20,7 +20,7 @@ from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.device import device_facts, torch_device
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.params import EvaluateParams
-from src.mnist.model.shifts import windows
+from src.mnist.model.shifts import shifted_views
 from src.mnist.model.weights import load_model
 
 DATA_DIR = Path("data/MNIST")
@@ -97,7 +97,7 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
         float64 of shape (N, 10); each row sums to 1.
     """
     device = next(model.parameters()).device
-    shifted = windows(torch.tensor(images, device=device), shift)
+    shifted = shifted_views(torch.tensor(images, device=device), shift)
     positions = itertools.product(range(2 * shift + 1), repeat=2)
     probs = [predict_logits(model, shifted[:, down, right]).softmax(1) for down, right in positions]
     return torch.stack(probs).mean(0).numpy()

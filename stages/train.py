@@ -4,13 +4,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
+from torch.nn import functional as F
 
 from src.core.files import write_json
 from src.core.run import Facts, Run, versions
@@ -20,23 +21,19 @@ from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.device import device_facts, torch_device
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.memory import keep_freed_memory
-from src.mnist.model.network import CalibratedModel, build_model
+from src.mnist.model.network import CalibratedModel
 from src.mnist.model.params import TrainParams
 from src.mnist.model.processes import Processes, chosen_processes
 from src.mnist.model.weights import save_model
-from src.mnist.train.augmentation import Augmentation
+from src.mnist.train.batches import TrainingData
 from src.mnist.train.calibration import fit_temperature
-from src.mnist.train.callbacks.history import HistoryCSV
-from src.mnist.train.callbacks.progress import ProgressTable
-from src.mnist.train.callbacks.stop_at_nan import StopAtNaN
 from src.mnist.train.checkpoint import Checkpoints, shared_folder
 from src.mnist.train.classifier import Classifier
-from src.mnist.train.datamodule import TrainingData
 from src.mnist.train.distributed import broadcast, check_same, connected
+from src.mnist.train.epoch_scores import EpochScores
+from src.mnist.train.history import History, summary
+from src.mnist.train.progress import ProgressTable
 from src.mnist.train.resume import checkpoint_to_resume, run_identity
-from src.mnist.train.schedule import learning_rates
-from src.mnist.train.scores import EpochScores
-from src.mnist.train.summary import summary
 from src.mnist.train.trainer import build_trainer
 
 DATA_DIR = Path("data/MNIST")
@@ -113,28 +110,13 @@ def train(
     tf32 = params.precision == "tf32"
     configure_determinism(params.threads, tf32=tf32)
     keep_freed_memory()
-    data = TrainingData(
-        load_examples(data_dir, "train"),
-        val_fraction=params.val_fraction,
-        batch_size=params.batch_size,
-        seed=params.seed,
-        augmentation=Augmentation(shift=params.shift, rotation=params.rotation, scale=params.scale),
-    )
-    classifier = Classifier(
-        model=build_model(params.architecture, params.seed),
-        rates=learning_rates(params.schedule, params.lr, params.epochs * data.steps_per_epoch),
-        weight_decay=params.weight_decay,
-        label_smoothing=params.label_smoothing,
-        ema=params.ema,
-        precision=params.precision,
-        shards=params.shards,
-        processes=processes,
-    )
-    history, is_first = HistoryCSV(outputs.history), processes.rank == 0
+    data = TrainingData(load_examples(data_dir, "train"), params)
+    classifier = Classifier(params, data.steps_per_epoch, processes)
+    history, is_first = History(outputs.history), processes.rank == 0
+    progress = ProgressTable(history, classifier.running_loss, astuple(outputs) if checkpoints else ())
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
-        StopAtNaN(),
-        *([history, ProgressTable()] if is_first else []),
+        *([history, progress] if is_first else []),
         *([checkpoints] if checkpoints else []),
     ]
     trainer = build_trainer(params.epochs, accelerator, processes, callbacks)
@@ -146,7 +128,7 @@ def train(
     if is_first:
         # If all epochs were already done, Lightning restores the state and calls no callback.
         history.write()
-        _write_results(outputs, params, classifier.deployed.to(device), data, history.rows)
+        _write_results(outputs, params, classifier.eval_network.to(device), data, history.rows)
     machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
     if device.type == "cuda":
         machine["captured"] = classifier.captured
@@ -165,13 +147,15 @@ def _write_results(
 
     # With the precision, the device and the weights that the evaluate stage will use.
     configure_determinism(params.threads)
+    torch.manual_seed(params.seed)
     images, labels = data.validation_set()
     logits = predict_logits(network, images.to(data.device))
     model = CalibratedModel(network, fit_temperature(logits, labels))
     save_model(outputs.model, model, params.architecture)
-    val_scores = EpochScores()(logits / model.temperature, labels)
+    calibrated_loss = F.cross_entropy(logits / model.temperature, labels)
+    metrics = summary(rows, EpochScores()(logits, labels), calibrated_loss, model.temperature)
     weights = sum(weight.numel() for weight in network.parameters())
-    write_json(outputs.metrics, {**summary(rows, val_scores, model.temperature), "weights": weights})
+    write_json(outputs.metrics, {**metrics, "weights": weights})
     draw_learning_curve(rows, outputs.learning_curve)
 
 

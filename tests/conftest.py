@@ -28,6 +28,27 @@ REPOSITORY = Path(__file__).parents[1]
 # Tests train with one thread, apart from those about threads. Two threads wait for each other by spinning: with more of
 # them than cores, a training takes several times the processor time.
 THREADS = 1
+# Not the committed ones, so that a change of a default breaks no test.
+PARAMS = Params(
+    dataset="digits",
+    architecture="cnn",
+    seed=0,
+    val_fraction=0.1,
+    epochs=2,
+    batch_size=64,
+    shards=1,
+    lr=0.006,
+    schedule="one-cycle",
+    weight_decay=0.0,
+    label_smoothing=0.1,
+    shift=2,
+    rotation=0.0,
+    scale=0.0,
+    ema=0.0,
+    precision="fp32",
+    threads=THREADS,
+    tta_shift=0,
+)
 
 # Tests copy whole projects. A file system in memory takes half the system time of a disk; it must have room (in GB) and
 # be allowed to hold programs.
@@ -73,11 +94,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    # Not the committed ones, so that a change of a default breaks no test.
-    from benchmarks.recipes import recipe_params
-
-    changes = {"lr": 0.006, "schedule": "one-cycle", "label_smoothing": 0.1, "shift": 2}
-    return recipe_params("plain", dataset="digits", epochs=2, batch_size=64, threads=THREADS, **changes)
+    return PARAMS
 
 
 @pytest.fixture(scope="session")

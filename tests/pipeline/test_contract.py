@@ -13,7 +13,7 @@ import stages.train
 from src.core.receipt import receipt_path, why_void
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams
 from src.mnist.predict.registry import NAME
-from src.mnist.train.callbacks.history import COLUMNS
+from src.mnist.train.history import COLUMNS
 from tests.conftest import REPOSITORY
 from tests.pipeline.conftest import paths
 

@@ -8,7 +8,11 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project
 
-HISTORY_PLOTS = {"Loss": ["loss", "val_loss"], "Accuracy": ["acc", "val_acc"], "F1": ["f1", "val_f1"]}
+HISTORY_PLOTS = {
+    "Loss before calibration": ["loss", "val_loss"],
+    "Accuracy": ["acc", "val_acc"],
+    "F1": ["f1", "val_f1"],
+}
 PICTURES = {"plots/learning_curve.png", "plots/errors.png", "plots/error_tiles.png"}
 TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots/per_class.csv"}
 

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def windows(images: Tensor, shift: int) -> Tensor:
+def shifted_views(images: Tensor, shift: int) -> Tensor:
     """Every shifted version of every image, as a view of the zero-padded images.
 
     Args:

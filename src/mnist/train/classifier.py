@@ -3,15 +3,17 @@
 import copy
 from typing import Any, cast
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from src.mnist.model.network import normalize
+from src.core.errors import UserError
+from src.mnist.model.network import build_model
+from src.mnist.model.params import TrainParams
 from src.mnist.model.processes import Processes
-from src.mnist.train.batches import Batches, Selection
-from src.mnist.train.scores import EpochScores
+from src.mnist.train.batches import Batches
+from src.mnist.train.epoch_scores import EpochScores
+from src.mnist.train.schedule import learning_rates
 from src.mnist.train.steps import StepRunner, compute_logits
 
 
@@ -24,43 +26,32 @@ class Classifier(LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
-        rates: np.ndarray,
-        weight_decay: float = 0.0,
-        label_smoothing: float = 0.0,
-        ema: float = 0.0,
-        precision: str = "fp32",
-        shards: int = 1,
+        params: TrainParams,
+        steps_per_epoch: int,
         processes: Processes = Processes(),  # noqa: B008 - it is frozen
     ) -> None:
-        """Wrap a network.
+        """Build the network.
 
         Args:
-            model: Normalised images (N, 1, 28, 28) to logits (N, 10).
-            rates: Learning rate of each step of all epochs together, float32 of shape (total_steps,).
-            weight_decay: Decoupled weight decay.
-            label_smoothing: Share of each target spread evenly over all classes; training only.
-            ema: Decay per step of the moving average of the weights, which is then validated and saved; 0: no average.
-            precision: `fp32`, or `bf16` for bfloat16 where PyTorch's autocast uses it; weights are float32 either way.
-            shards: Number of parts of a batch whose gradients are computed one by one.
-            processes: The processes that compute them; their number divides that of the shards.
+            params: Hyperparameters.
+            steps_per_epoch: Optimizer steps in an epoch.
+            processes: The processes that compute the shards; their number divides that of the shards.
         """
         super().__init__()
         self.automatic_optimization = False
-        self.model = model.to(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.model) if ema else None
+        self.params, self.processes = params, processes
+        self.model = build_model(params.architecture, params.seed).to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model) if params.ema else None
         self.rates: Tensor
+        rates = learning_rates(params.schedule, params.lr, params.epochs * steps_per_epoch)
         self.register_buffer("rates", torch.from_numpy(rates), persistent=False)
-        self.weight_decay, self.label_smoothing = weight_decay, label_smoothing
-        self.ema, self.precision = ema, precision
-        self.shards, self.processes = shards, processes
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         self.runners: dict[torch.Size, StepRunner] = {}
         # Whether steps ran as CUDA graphs; a resumed training has it from its checkpoint.
         self.captured = False
 
     @property
-    def deployed(self) -> nn.Module:
+    def eval_network(self) -> nn.Module:
         """The network that is validated and saved: the one with averaged weights, if there is one."""
         return self.model if self.average is None else self.average
 
@@ -70,40 +61,40 @@ class Classifier(LightningModule):
             self.model.parameters(),
             # One tensor on the device for all steps, so that a captured step can change it.
             lr=torch.zeros((), device=self.device),
-            weight_decay=self.weight_decay,
+            weight_decay=self.params.weight_decay,
             fused=True,
             capturable=self.device.type == "cuda",
         )
 
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """One optimizer step per batch."""
-        indices = batches.selection.indices
+        indices = batches.plan.indices
         if indices.shape not in self.runners:
+            optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
             self.runners[indices.shape] = StepRunner(
-                self.model,
-                cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)),
-                batches,
-                average=self.average,
-                ema=self.ema,
-                label_smoothing=self.label_smoothing,
-                precision=self.precision,
-                shards=self.shards,
-                processes=self.processes,
+                self.model, self.average, optimizer, batches, self.params, self.processes
             )
+        runner = self.runners[indices.shape]
         rates = self.rates[batches.first_step : batches.first_step + len(indices)]
-        logits = self.runners[indices.shape].run(batches, rates)
-        self.captured |= self.runners[indices.shape].replay is not None
-        self.train_scores.update(logits.flatten(0, 1), batches.examples.labels[indices].flatten())
+        logits = runner.run(batches, rates)
+        self.captured |= runner.is_captured
+        self.train_scores.update(logits.flatten(0, 1), batches.labels[indices].flatten())
         if self.trainer.is_last_batch:
             self._log_scores(self.train_scores, "")
             self._log("lr", rates[-1])
 
+    def running_loss(self) -> Tensor:
+        """Mean loss of the current epoch so far; reading its value waits for the device."""
+        return self.train_scores.compute()["loss"]
+
+    def on_validation_epoch_start(self) -> None:
+        """Seed what a network draws even in evaluation, which no training step before may influence."""
+        torch.manual_seed(self.params.seed)
+
     def validation_step(self, batches: Batches, batch_idx: int) -> None:
         """Score the batches."""
-        for indices, offsets in zip(batches.selection.indices, batches.selection.offsets, strict=True):
-            images = batches.examples.images(Selection(indices, offsets))
-            logits = compute_logits(self.deployed, normalize(images), self.precision)
-            self.val_scores.update(logits, batches.examples.labels[indices])
+        for x, labels in zip(*batches.load(), strict=True):
+            self.val_scores.update(compute_logits(self.eval_network, x, self.params.precision), labels)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's validation scores."""
@@ -118,7 +109,15 @@ class Classifier(LightningModule):
         self.captured = checkpoint["captured"]
 
     def _log_scores(self, scores: EpochScores, prefix: str) -> None:
+        """Log an epoch's scores.
+
+        Raises:
+            UserError: If one is not a finite number.
+        """
         for name, value in scores.compute().items():
+            if not value.isfinite():
+                epoch = self.current_epoch + 1
+                raise UserError(f"epoch {epoch}: {prefix}{name} is {value}; lower lr in params.yaml and run again")
             self._log(prefix + name, value)
         scores.reset()
 

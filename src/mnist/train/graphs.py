@@ -2,21 +2,23 @@
 
 import gc
 from collections.abc import Callable
-from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-T = TypeVar("T")
+from src.mnist.train.forward_seeds import ForwardSeeds
+
 # Runs the function in full at least once, then returns what replays it, and the output that every replay fills anew.
-Capture = Callable[[Callable[[], T]], tuple[Callable[[], None], T]]
+Capture = Callable[[Callable[[], Tensor], ForwardSeeds], tuple[Callable[[], None], Tensor]]
 
 
-def capture_cuda_graph(function: Callable[[], T]) -> tuple[Callable[[], None], T]:
+def capture_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> tuple[Callable[[], None], Tensor]:
     """Record what a function does on the current device.
 
     Args:
         function: Always does the same operations on the same memory and never waits for the device. It is called twice:
             to warm up, with all its effects, and to record.
+        seeds: Of the random numbers that it draws.
 
     Returns:
         Replay, and the function's output; each replay overwrites it.
@@ -24,18 +26,27 @@ def capture_cuda_graph(function: Callable[[], T]) -> tuple[Callable[[], None], T
     Raises:
         RuntimeError: If CUDA cannot record it.
     """
-    stream = torch.cuda.Stream()
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    usual_state = generator.graphsafe_get_state()
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream())
+    seeds.record()
+    for state in seeds.states:
+        graph.register_generator_state(state)
     try:
         # In their first calls, libraries choose kernels and allocate memory, which a graph cannot record.
         with torch.cuda.stream(stream):
             function()
+        torch.cuda.current_stream().wait_stream(stream)
+        # Collected while recording, garbage on the device would end the recording with an error.
+        gc.collect()
+        with torch.cuda.graph(graph):
+            output = function()
+    except RuntimeError:
+        seeds.states = []
+        raise
     finally:
         # Also after an error: the caller may use what the function was working on.
         torch.cuda.current_stream().wait_stream(stream)
-    # Collected while recording, garbage on the device would end the recording with an error.
-    gc.collect()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = function()
+        generator.graphsafe_set_state(usual_state)
     return graph.replay, output

@@ -4,45 +4,69 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from src.core.png import default_style, write_png
-from src.mnist.train.scores import CHARTED
+from src.mnist.model.scores import CHARTED
 
 LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
+# Ticks are these times a power of ten; the second list where the first gives too few.
+DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7))
+FEWEST_TICKS = 3
 
 
 @default_style()
 def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
     """Each charted score by epoch in a panel of its own, train and validation, as a PNG.
 
-    A panel's limits fit the second half of the epochs; earlier values may lie outside.
+    The loss has a logarithmic axis and a share, such as the accuracy, a logit axis, on which 99% is as far from 90% as
+    from 99.9%: the first epochs can be read as well as the last ones.
 
     Args:
         rows: One dictionary per epoch with `epoch` and the scores; a missing score has no line.
         path: Where to write the PNG.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    late = rows[len(rows) // 2 :]
     for position, score in enumerate(CHARTED, start=1):
         axes = figure.add_subplot(1, len(CHARTED), position)
         columns = {prefix + score.name: line for prefix, line in LINES.items() if prefix + score.name in rows[-1]}
+        is_share = score.name != "loss"
+        low, high = _inside([row[column] for row in rows for column in columns], 1.0 if is_share else float("inf"))
         for column, (label, colour) in columns.items():
-            epochs, values = [row["epoch"] for row in rows], [row[column] for row in rows]
-            axes.plot(epochs, values, color=colour, label=label, marker="o", markersize=3.5)
-        _limit(axes, [row[column] for row in late for column in columns])
+            shown = [min(max(row[column], low), high) for row in rows]
+            axes.plot([row["epoch"] for row in rows], shown, color=colour, label=label, marker="o", markersize=3.5)
+        axes.set_yscale("logit" if is_share else "log")
+        _set_ticks(axes, is_share)
         axes.set_title(score.title)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        margin = max(0.5, 0.03 * len(rows))
+        axes.set_xlim(rows[0]["epoch"] - margin, rows[-1]["epoch"] + margin)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         # A fixed place: on a busy machine, matplotlib takes long to find the best one and warns about it.
-        axes.legend(loc="lower right" if score.higher_is_better else "upper right")
+        if columns:
+            axes.legend(loc="lower right" if is_share else "upper right")
     write_png(figure, path)
 
 
-def _limit(axes: Axes, values: list[float]) -> None:
-    """Limit a panel to these values with half their range as margin, within the current limits."""
-    spread = max(values, default=0) - min(values, default=0)
-    if spread > 0:
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, min(values) - spread / 2), min(high, max(values) + spread / 2))
+def _inside(values: list[float], most: float) -> tuple[float, float]:
+    """Limits for values that such an axis cannot show, 0 and `most`: beyond all others, half as far from the end."""
+    low = min((value for value in values if value > 0), default=0.02) / 2
+    high = most - min((most - value for value in values if value < most), default=0.02) / 2
+    return low, high
+
+
+def _set_ticks(axes: Axes, is_share: bool) -> None:
+    """Ticks at round numbers, or evenly spaced where the axis holds too few of them."""
+    low, high = axes.get_ylim()
+    for digits in DIGITS:
+        numbers = [digit * 10.0**power for power in range(-5, 5) for digit in digits]
+        candidates = [*numbers, *(1 - number for number in numbers)] if is_share else numbers
+        ticks = sorted({round(tick, 9) for tick in candidates if low <= tick <= high})
+        if len(ticks) >= FEWEST_TICKS:
+            break
+    else:
+        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -39,7 +39,7 @@ class ShardedBackward:
         """Allocate the memory.
 
         Args:
-            model: The network; it must draw no random numbers.
+            model: The network.
             batch_size: Images in a batch.
             shards: Number of shards, a multiple of the number of processes.
             processes: This process among the others; if there are several, they must be connected.
@@ -64,19 +64,19 @@ class ShardedBackward:
         # In the memory format of the weights, as the optimizer wants them.
         self.gradients = [torch.zeros_like(weight) for weight in self.weights]
 
-    def backward(self, forward: Callable[[slice], tuple[Tensor, Tensor]]) -> Tensor:
+    def backward(self, forward: Callable[[int, slice], tuple[Tensor, Tensor]]) -> Tensor:
         """Set the gradient of every weight and move the buffers.
 
         Args:
-            forward: Takes the images of a batch that a shard consists of; returns their logits, float32 of shape
-                (images, 10), and their mean loss.
+            forward: Takes the number of a shard and the images of the batch that it consists of; returns their logits,
+                float32 of shape (images, 10), and their mean loss.
 
         Returns:
             Logits of the whole batch, float32 of shape (batch_size, 10), in every process.
         """
         before = [tensor.clone() for tensor in [*self.buffers, *self.counters]]
         for row, number in zip(self.rows, self.own, strict=True):
-            self._compute(row, self.slices[number], before, forward)
+            self._compute(row, number, before, forward)
         if self.count > 1:
             torch.distributed.all_gather_into_tensor(self.all_rows, self.rows)
         self._combine(before)
@@ -84,10 +84,11 @@ class ShardedBackward:
         return torch.cat([row[:size] for row, size in zip(logits, self.sizes, strict=True)])
 
     def _compute(
-        self, row: Tensor, part: slice, before: list[Tensor], forward: Callable[[slice], tuple[Tensor, Tensor]]
+        self, row: Tensor, number: int, before: list[Tensor], forward: Callable[[int, slice], tuple[Tensor, Tensor]]
     ) -> None:
         """Write what one shard yields into its row."""
         row.zero_()
+        part = self.slices[number]
         if part.start == part.stop:
             return
         state = [*self.buffers, *self.counters]
@@ -95,7 +96,7 @@ class ShardedBackward:
             buffer.copy_(value)
         for weight in self.weights:
             weight.grad = None
-        logits, loss = forward(part)
+        logits, loss = forward(number, part)
         loss.backward()
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
         moved = [buffer - value for buffer, value in zip(state, before, strict=True)]

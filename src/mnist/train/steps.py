@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,10 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.mnist.data.dataset import NUM_CLASSES
-from src.mnist.model.network import normalize
+from src.mnist.model.params import TrainParams
 from src.mnist.model.processes import Processes
 from src.mnist.train.batches import Batches
+from src.mnist.train.forward_seeds import ForwardSeeds
 from src.mnist.train.graphs import Capture, capture_cuda_graph
 from src.mnist.train.shards import ShardedBackward
 
@@ -25,54 +27,54 @@ def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
 class StepRunner:
     """Trains a network on `Batches` of one shape.
 
-    A call's inputs are copied into buffers, so that all calls are the same sequence of operations on the same memory,
+    A call's plan is copied into buffers, so that all calls are the same sequence of operations on the same memory,
     which a CUDA graph can replay. On a CPU, the same code runs directly.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        average: nn.Module | None,
         optimizer: torch.optim.Optimizer,
         batches: Batches,
-        *,
-        average: nn.Module | None = None,
-        ema: float = 0.0,
-        label_smoothing: float = 0.0,
-        precision: str = "fp32",
-        shards: int = 1,
+        params: TrainParams,
         processes: Processes = Processes(),  # noqa: B008 - it is frozen
-        capture: Capture[Tensor] | None = None,
+        capture: Capture | None = None,
     ) -> None:
         """Allocate the buffers.
 
         Args:
             model: Normalised images (N, 1, 28, 28) to logits (N, 10).
+            average: Network that holds the moving average of the weights; None: no average.
             optimizer: Optimizer of the model's weights; its learning rate must be a tensor.
             batches: Batches of the shape that all calls will have.
-            average: Network that holds the moving average of the weights; None: no average.
-            ema: Decay per step of that average.
-            label_smoothing: Share of each target spread evenly over all classes.
-            precision: `fp32` or `bf16`.
-            shards: Number of parts of a batch whose gradients are computed one by one.
-            processes: The processes that compute them.
+            params: Of these, `ema`, `label_smoothing`, `precision`, `seed` and `shards` say what a step does.
+            processes: The processes that compute the shards.
             capture: Records a call so that the following ones replay it; None: CUDA graphs on CUDA, else none.
         """
-        self.model, self.optimizer, self.precision = model, optimizer, precision
+        self.model, self.optimizer, self.params = model, optimizer, params
         self.weights = float_tensors(model)
         self.averaged = [] if average is None else float_tensors(average)
-        self.update_average = get_ema_multi_avg_fn(ema)
-        self.examples, self.selection = batches.examples, batches.selection.map(Tensor.clone)
-        (steps, batch_size), device = self.selection.indices.shape, self.selection.indices.device
+        self.update_average = get_ema_multi_avg_fn(params.ema)
+        self.batches = replace(batches, plan=batches.plan.map(Tensor.clone))
+        (steps, batch_size), device = batches.plan.indices.shape, batches.plan.indices.device
         self.rates = torch.zeros(steps, device=device)
-        # Target probabilities by class.
-        self.targets = (1 - label_smoothing) * torch.eye(NUM_CLASSES, device=device) + label_smoothing / NUM_CLASSES
-        self.sharded = ShardedBackward(model, batch_size, shards, processes) if shards > 1 else None
+        # Target probabilities by class: a share of each is spread evenly over all classes.
+        smoothing = params.label_smoothing
+        self.targets = (1 - smoothing) * torch.eye(NUM_CLASSES, device=device) + smoothing / NUM_CLASSES
+        self.seeds = ForwardSeeds(params.seed, steps, params.shards, device)
+        self.sharded = ShardedBackward(model, batch_size, params.shards, processes) if params.shards > 1 else None
         # A single step, such as an epoch's last and smaller batch, is not worth a graph. Steps that wait for other
         # processes run directly, because it might fail to record them in some of the processes only.
         worth_it = device.type == "cuda" and steps > 1 and processes.count == 1
         self.capture = capture or (capture_cuda_graph if worth_it else None)
         self.replay: Callable[[], None] | None = None
         self.logits: Tensor
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether calls are replays of a graph."""
+        return self.replay is not None
 
     def run(self, batches: Batches, rates: Tensor) -> Tensor:
         """Take one optimizer step per batch.
@@ -84,9 +86,10 @@ class StepRunner:
         Returns:
             Logits before each step's update, float32 of shape (steps, batch_size, 10); valid until the next run.
         """
-        for buffer, tensor in zip(self.selection.tensors(), batches.selection.tensors(), strict=True):
+        for buffer, tensor in zip(self.batches.plan.tensors(), batches.plan.tensors(), strict=True):
             buffer.copy_(tensor)
         self.rates.copy_(rates)
+        self.seeds.start_call(batches.first_step)
         if self.capture is not None:
             self._record(self.capture)
         if self.replay is None:
@@ -96,41 +99,41 @@ class StepRunner:
 
     def _steps(self) -> Tensor:
         """Train on every batch in the buffers, in order; returns the logits."""
-        x = normalize(self.examples.images(self.selection.map(lambda tensor: tensor.flatten(0, 1))))
-        labels = self.examples.labels[self.selection.indices]
-        batches = zip(x.unflatten(0, labels.shape), self.targets[labels], self.rates, strict=True)
-        return torch.stack([self._step(*batch) for batch in batches])
+        x, labels = self.batches.load()
+        batches = zip(x, self.targets[labels], self.rates, strict=True)
+        return torch.stack([self._step(step, *batch) for step, batch in enumerate(batches)])
 
-    def _step(self, x: Tensor, target: Tensor, rate: Tensor) -> Tensor:
+    def _step(self, step: int, x: Tensor, target: Tensor, rate: Tensor) -> Tensor:
         """Train on one batch: images (N, 1, 28, 28), target probabilities (N, 10) and the learning rate, a scalar."""
+
+        def forward(shard: int, part: slice) -> tuple[Tensor, Tensor]:
+            self.seeds.start_pass(step, shard)
+            logits = compute_logits(self.model, x[part], self.params.precision)
+            return logits, F.cross_entropy(logits, target[part])
+
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
         if self.sharded is None:
-            logits, loss = self._forward(x, target)
+            logits, loss = forward(0, slice(None))
             loss.backward()
         else:
-            logits = self.sharded.backward(lambda part: self._forward(x[part], target[part]))
+            logits = self.sharded.backward(forward)
         self.optimizer.step()
         if self.averaged:
             self.update_average(self.averaged, self.weights, None)
         return logits.detach()
-
-    def _forward(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of images, and their mean loss."""
-        logits = compute_logits(self.model, x, self.precision)
-        return logits, F.cross_entropy(logits, target)
 
     def _state(self) -> list[Tensor]:
         """Every tensor that a step changes; the optimizer's moments come last, since its first step creates them."""
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         return [*self.model.state_dict().values(), *self.averaged, *moments]
 
-    def _record(self, capture: Capture[Tensor]) -> None:
+    def _record(self, capture: Capture) -> None:
         """Record the steps and restore the state, so that every step that counts is a replay."""
         self.capture = None
         before = [tensor.clone() for tensor in self._state()]
         try:
-            self.replay, self.logits = capture(self._steps)
+            self.replay, self.logits = capture(self._steps, self.seeds)
         except RuntimeError as error:
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:

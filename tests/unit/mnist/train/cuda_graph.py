@@ -10,6 +10,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from src.mnist.train.forward_seeds import ForwardSeeds
+
 # Operators that wait for the device: they need a value, or the shape of their result depends on values.
 READS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique_consecutive", "_unique2"}
 # On a CPU these do nothing, or nothing that an operator shows.
@@ -28,11 +30,11 @@ class _NoMethodReads(TorchFunctionMode):
 
 
 class Recorder(TorchDispatchMode):
-    """Records every operator with the very tensors that it is given and returns."""
+    """Records every operator with the very tensors that it is given and returns, and what else replays should call."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[OpOverload, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.calls: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket.__name__ in READS or (func is torch.ops.aten.index.Tensor and _has_mask(args[1])):
@@ -43,11 +45,15 @@ class Recorder(TorchDispatchMode):
 
     def names(self) -> list[str]:
         """Operators in their order, without views, which launch nothing."""
-        return [func.overloadpacket.__name__ for func, *_ in self.calls if not func.is_view]
+        operators = [func for func, *_ in self.calls if isinstance(func, OpOverload)]
+        return [func.overloadpacket.__name__ for func in operators if not func.is_view]
 
     def replay(self) -> None:
         """Run the operators again; what they returned is overwritten."""
         for func, args, kwargs, output in self.calls:
+            if not isinstance(func, OpOverload):
+                func(*args)
+                continue
             if func.is_view or "empty" in func.overloadpacket.__name__:
                 continue
             again = func(*args, **kwargs)
@@ -69,10 +75,26 @@ def recorded(function: Callable[[], Tensor]) -> tuple[Recorder, Tensor]:
     return recorder, output
 
 
-def emulated_cuda_graph(function: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """What `capture_cuda_graph` does, on a CPU."""
+def emulated_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> tuple[Callable[[], None], Tensor]:
+    """What `capture_cuda_graph` does, on a CPU.
+
+    Where a pass switches to a generator state of its own, which is seeded before each replay, here a replay seeds the
+    only one.
+    """
     function()
-    recorder, output = recorded(function)
+    start_pass = seeds.start_pass
+    recorder = Recorder()
+
+    def note(step: int, shard: int) -> None:
+        recorder.calls.append((start_pass, (step, shard), {}, None))
+        start_pass(step, shard)
+
+    seeds.start_pass = note  # type: ignore[method-assign]
+    try:
+        with _NoMethodReads(), recorder:
+            output = function()
+    finally:
+        seeds.start_pass = start_pass  # type: ignore[method-assign]
 
     def replay() -> None:
         with torch.no_grad():

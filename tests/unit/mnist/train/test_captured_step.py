@@ -3,7 +3,7 @@
 import copy
 import functools
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.network import CPULinear, build_model
-from src.mnist.model.shifts import windows
-from src.mnist.train.augmentation import Augmentation
-from src.mnist.train.batches import BatchLoader, DeviceExamples, shuffled
+from src.mnist.model.params import TrainParams
+from src.mnist.model.shifts import shifted_views
+from src.mnist.train.batches import Batches, Pass, epoch_plan
+from src.mnist.train.forward_seeds import ForwardSeeds
 from src.mnist.train.graphs import Capture
 from src.mnist.train.steps import StepRunner
-from tests.conftest import THREADS, random_examples
+from tests.conftest import PARAMS, THREADS, random_examples
 from tests.unit.mnist.train.cuda_graph import HostReadError, Recorder, emulated_cuda_graph, recorded
+from tests.unit.mnist.train.dropout import DROPOUT
 
 # Two epochs of 18 images: two calls of two steps, and a last batch of two.
 SIZE, BATCH_SIZE, STEPS, EPOCHS = 18, 4, 2, 2
@@ -30,35 +32,30 @@ def linear_layers_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CPULinear, "forward", nn.Linear.forward)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A training, and its options."""
-
-    architecture: str = "cnn"
-    precision: str = "fp32"
-    ema: float = 0.0
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    shards: int = 1
-    augmentation: Augmentation = field(default_factory=Augmentation)
+def case(**changes: Any) -> TrainParams:
+    plain = {"batch_size": BATCH_SIZE, "label_smoothing": 0.0, "shift": 0}
+    return PARAMS.model_copy(update=plain | changes)
 
 
-WARP = Augmentation(2, 10.0, 0.1)
-EVERYTHING: dict[str, Any] = {"ema": 0.8, "weight_decay": 0.1, "label_smoothing": 0.1, "augmentation": WARP}
+WARP: dict[str, Any] = {"shift": 2, "rotation": 10.0, "scale": 0.1}
+EVERYTHING: dict[str, Any] = {"ema": 0.8, "weight_decay": 0.1, "label_smoothing": 0.1, **WARP}
 FULL_CASES = {
-    "cnn, everything": Case(**EVERYTHING),
-    "cnn, bf16, everything": Case(precision="bf16", **EVERYTHING),
-    "resnet, everything": Case("resnet", **EVERYTHING),
-    "resnet, bf16, everything": Case("resnet", "bf16", **EVERYTHING),
-    "resnet, shards, everything": Case("resnet", shards=2, **EVERYTHING),
+    "cnn, everything": case(**EVERYTHING),
+    "cnn, bf16, everything": case(precision="bf16", **EVERYTHING),
+    "resnet, everything": case(architecture="resnet", **EVERYTHING),
+    "resnet, bf16, everything": case(architecture="resnet", precision="bf16", **EVERYTHING),
+    "resnet, shards, everything": case(architecture="resnet", shards=2, **EVERYTHING),
+    "dropout, everything": case(architecture=DROPOUT, **EVERYTHING),
+    "dropout, shards, everything": case(architecture=DROPOUT, shards=2, **EVERYTHING),
 }
 CASES = FULL_CASES | {
-    "cnn": Case(),
-    "cnn, averaged": Case(ema=0.8),
-    "cnn, decayed": Case(weight_decay=0.1),
-    "cnn, warped": Case(augmentation=WARP),
-    "cnn, bf16": Case(precision="bf16"),
-    "resnet": Case("resnet"),
+    "cnn": case(),
+    "cnn, averaged": case(ema=0.8),
+    "cnn, decayed": case(weight_decay=0.1),
+    "cnn, warped": case(**WARP),
+    "cnn, bf16": case(precision="bf16"),
+    "resnet": case(architecture="resnet"),
+    "dropout": case(architecture=DROPOUT),
 }
 EACH_FULL = pytest.mark.parametrize("case", FULL_CASES.values(), ids=FULL_CASES)
 
@@ -66,12 +63,12 @@ EACH_FULL = pytest.mark.parametrize("case", FULL_CASES.values(), ids=FULL_CASES)
 class Training:
     """A network in training; `capture` as in `StepRunner`."""
 
-    def __init__(self, case: Case, capture: Capture[Tensor] | None) -> None:
+    def __init__(self, case: TrainParams, capture: Capture | None) -> None:
         configure_determinism(THREADS)
         self.case, self.capture = case, capture
         split = random_examples(SIZE)
-        images, labels = torch.from_numpy(split.images), torch.from_numpy(split.labels)
-        self.examples = DeviceExamples(windows(images, case.augmentation.shift), labels.long())
+        self.views = shifted_views(torch.from_numpy(split.images), case.shift)
+        self.labels = torch.from_numpy(split.labels).long()
         self.model: nn.Module = build_model(case.architecture, 0).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model) if case.ema else None
         self.optimizer = torch.optim.AdamW(
@@ -82,23 +79,17 @@ class Training:
 
     def epoch(self, number: int) -> "Training":
         """Train for one epoch."""
-        loader = BatchLoader(self.examples, shuffled(SIZE, 0, number, self.case.augmentation), BATCH_SIZE, STEPS)
-        for batches in loader:
-            shape = batches.selection.indices.shape
+        first_step = number * -(-SIZE // BATCH_SIZE)
+        whole = Batches(self.views, self.labels, epoch_plan(SIZE, number, self.case), first_step)
+        for batches in Pass(whole, BATCH_SIZE, STEPS):
+            shape = batches.plan.indices.shape
             if shape not in self.runners:
+                # As on a GPU, a batch that comes alone is not recorded.
+                capture = self.capture if len(batches.plan.indices) > 1 else None
                 self.runners[shape] = StepRunner(
-                    self.model,
-                    self.optimizer,
-                    batches,
-                    average=self.average,
-                    ema=self.case.ema,
-                    label_smoothing=self.case.label_smoothing,
-                    precision=self.case.precision,
-                    shards=self.case.shards,
-                    # As on a GPU, a batch that comes alone is not recorded.
-                    capture=self.capture if len(batches.selection.indices) > 1 else None,
+                    self.model, self.average, self.optimizer, batches, self.case, capture=capture
                 )
-            rates = 0.001 * (1 + number + torch.arange(len(batches.selection.indices)))
+            rates = 0.001 * (1 + number + torch.arange(len(batches.plan.indices)))
             self.logits.append(self.runners[shape].run(batches, rates).clone())
         return self
 
@@ -109,7 +100,8 @@ class Training:
         return self
 
     def resumed(self) -> "Training":
-        """Another training with the same state, as from a checkpoint."""
+        """Another training with the same state, as from a checkpoint; what was drawn until then does not matter."""
+        torch.manual_seed(99)
         other = Training(self.case, self.capture)
         other.model.load_state_dict(self.model.state_dict())
         other.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
@@ -131,20 +123,20 @@ def same_bytes(a: Training, b: Training) -> bool:
 
 
 @functools.cache
-def trained_plainly(case: Case) -> Training:
+def trained_plainly(case: TrainParams) -> Training:
     """What others are compared with, made once."""
     return Training(case, None).run()
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_replays_train_the_same_bytes_as_plain_steps(case: Case) -> None:
+def test_replays_train_the_same_bytes_as_plain_steps(case: TrainParams) -> None:
     replayed = Training(case, emulated_cuda_graph).run()
-    assert [runner.replay is not None for runner in replayed.runners.values()] == [True, False]
+    assert [runner.is_captured for runner in replayed.runners.values()] == [True, False]
     assert same_bytes(trained_plainly(case), replayed)
 
 
 @EACH_FULL
-def test_replays_go_on_after_a_resume_as_if_there_had_been_none(case: Case) -> None:
+def test_replays_go_on_after_a_resume_as_if_there_had_been_none(case: TrainParams) -> None:
     resumed = Training(case, emulated_cuda_graph).epoch(0).resumed().epoch(1)
     assert same_bytes(trained_plainly(case), resumed)
 
@@ -154,13 +146,20 @@ def test_the_emulator_notices_a_state_that_is_not_restored(monkeypatch: pytest.M
     assert not same_bytes(trained_plainly(CASES["cnn"]), Training(CASES["cnn"], emulated_cuda_graph).run())
 
 
-@pytest.mark.parametrize("name", ["rates", "selection"])
+@pytest.mark.parametrize("name", ["rates", "plan"])
 def test_the_emulator_notices_a_buffer_that_is_replaced(name: str) -> None:
     replayed = Training(CASES["cnn"], emulated_cuda_graph).epoch(0)
     for runner in replayed.runners.values():
-        buffer = getattr(runner, name)
-        setattr(runner, name, buffer.clone() if name == "rates" else buffer.map(Tensor.clone))
+        if name == "rates":
+            runner.rates = runner.rates.clone()
+        else:
+            runner.batches = replace(runner.batches, plan=runner.batches.plan.map(Tensor.clone))
     assert not same_bytes(trained_plainly(CASES["cnn"]), replayed.epoch(1))
+
+
+def test_the_emulator_notices_passes_that_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ForwardSeeds, "start_pass", lambda *_: None)
+    assert not same_bytes(trained_plainly(CASES["dropout"]), Training(CASES["dropout"], emulated_cuda_graph).run())
 
 
 class Reading(nn.Module):
@@ -187,7 +186,7 @@ def test_the_emulator_notices_a_read_by_the_host(read: Any) -> None:
         training.run()
 
 
-def failing(function: Any) -> Any:
+def failing(function: Any, _: Any) -> Any:
     function()
     raise RuntimeError("operation not permitted when stream is capturing")
 
@@ -248,16 +247,16 @@ HARMLESS = {"AvgPool3d", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvT
 HARMLESS |= {"MaxPool2d", "Tensor.resize_", "bmm"}
 
 
-def one_step(case: Case) -> Recorder:
+def one_step(case: TrainParams) -> Recorder:
     training = Training(case, None).epoch(0)
     runner = next(iter(training.runners.values()))
     return recorded(runner._steps)[0]
 
 
 @EACH_FULL
-def test_no_operator_of_a_step_is_nondeterministic_on_cuda(case: Case) -> None:
+def test_no_operator_of_a_step_is_nondeterministic_on_cuda(case: TrainParams) -> None:
     names = {name.removesuffix("_") for name in one_step(case).names()}
-    assert "convolution_backward" in names
+    assert "_fused_adamw" in names
     assert not names & {name.removesuffix("_") for name in NONDETERMINISTIC.values()}
 
 

@@ -12,17 +12,22 @@ from torch.nn import functional as F
 from src.mnist.data.dataset import Examples, load_examples
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.network import build_model, normalize
+from src.mnist.model.params import TrainParams
 from src.mnist.model.split import split_indices
-from src.mnist.train import datamodule
-from src.mnist.train.augmentation import Augmentation
-from src.mnist.train.batches import shuffled
+from src.mnist.train import batches as batches_module
+from src.mnist.train.batches import TrainingData, epoch_plan
 from src.mnist.train.classifier import Classifier
-from src.mnist.train.datamodule import TrainingData
 from src.mnist.train.schedule import learning_rates
-from tests.conftest import THREADS
+from tests.conftest import PARAMS, THREADS
 
 BATCH_SIZE, EPOCHS, SEED, VAL_FRACTION = 16, 2, 0, 0.2
 LR = 0.002
+
+
+def params_of(**changes: Any) -> TrainParams:
+    own = {"val_fraction": VAL_FRACTION, "batch_size": BATCH_SIZE, "seed": SEED, "epochs": EPOCHS, "lr": LR}
+    plain = {"schedule": "constant", "label_smoothing": 0.0, "shift": 0}
+    return PARAMS.model_copy(update=own | plain | changes)
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +45,15 @@ class Logged(Callback):
         self.epochs.append({name: value.item() for name, value in trainer.callback_metrics.items()})
 
 
-def fit(
-    split: Examples,
-    lr: float = LR,
-    schedule: str = "constant",
-    accelerator: str = "cpu",
-    epochs: int = EPOCHS,
-    **options: Any,
-) -> tuple[Classifier, list[dict[str, float]]]:
+def fit(split: Examples, accelerator: str = "cpu", **changes: Any) -> tuple[Classifier, list[dict[str, float]]]:
     configure_determinism(THREADS)
-    data = TrainingData(split, VAL_FRACTION, BATCH_SIZE, SEED, Augmentation())
-    rates = learning_rates(schedule, lr, epochs * data.steps_per_epoch)
-    classifier, logged = Classifier(build_model("cnn", SEED), rates, **options), Logged()
+    params = params_of(**changes)
+    data = TrainingData(split, params)
+    classifier, logged = Classifier(params, data.steps_per_epoch), Logged()
     trainer = Trainer(
         accelerator=accelerator,
         devices=1,
-        max_epochs=epochs,
+        max_epochs=params.epochs,
         deterministic=True,
         callbacks=[logged],
         reload_dataloaders_every_n_epochs=1,
@@ -82,7 +80,7 @@ def fit_plainly(
     model = build_model("cnn", SEED)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=weight_decay)
-    orders = [shuffled(len(train), SEED, epoch, Augmentation()).indices for epoch in range(EPOCHS)]
+    orders = [epoch_plan(len(train), epoch, params_of()).indices for epoch in range(EPOCHS)]
     batches = [batch for order in orders for batch in order.split(BATCH_SIZE)]
     for batch, rate in zip(batches, learning_rates(schedule, LR, len(batches)), strict=True):
         optimizer.param_groups[0]["lr"] = float(rate)
@@ -112,10 +110,10 @@ def evaluate(model: nn.Module, split: Examples, indices: np.ndarray) -> dict[str
 
 
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9}], ids=["plain", "averaged"])
-def test_validation_scores_are_scikit_learns_of_the_deployed_network(split: Examples, options: dict[str, Any]) -> None:
+def test_validation_scores_are_scikit_learns_of_the_eval_network(split: Examples, options: dict[str, Any]) -> None:
     classifier, epochs = fit(split, **options)
     _, val = split_indices(split.labels, VAL_FRACTION, SEED)
-    expected = {f"val_{name}": value for name, value in evaluate(classifier.deployed, split, val).items()}
+    expected = {f"val_{name}": value for name, value in evaluate(classifier.eval_network, split, val).items()}
     assert {name: epochs[-1][name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
@@ -155,7 +153,7 @@ def test_training_lowers_the_loss(split: Examples) -> None:
     ids=lambda options: next(iter(options), "plain"),
 )
 def test_the_weights_are_those_of_a_plain_loop(split: Examples, options: dict[str, Any]) -> None:
-    ours, theirs = fit(split, **options)[0].deployed, fit_plainly(split, **options)
+    ours, theirs = fit(split, **options)[0].eval_network, fit_plainly(split, **options)
     start = build_model("cnn", SEED)
     weights = (model.state_dict().values() for model in (ours, theirs, start))
     for own, expected, first in zip(*weights, strict=True):
@@ -168,28 +166,28 @@ def test_the_same_weights_come_again_whatever_the_global_random_state(split: Exa
     torch.manual_seed(5)
     second, again = fit(split, ema=0.9)
     assert epochs == again
-    for a, b in zip(first.deployed.parameters(), second.deployed.parameters(), strict=True):
+    for a, b in zip(first.eval_network.parameters(), second.eval_network.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_the_weights_do_not_depend_on_the_batches_per_call(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = fit(split)
-    monkeypatch.setattr(datamodule, "BATCHES_PER_CALL", 3)
+    monkeypatch.setattr(batches_module, "BATCHES_PER_CALL", 3)
     other, _ = fit(split)
-    for a, b in zip(usual.deployed.parameters(), other.deployed.parameters(), strict=True):
+    for a, b in zip(usual.eval_network.parameters(), other.eval_network.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_lower_precision_trains_float32_weights(split: Examples) -> None:
     classifier, epochs = fit(split, precision="bf16", epochs=4)
-    assert {weight.dtype for weight in classifier.deployed.parameters()} == {torch.float32}
+    assert {weight.dtype for weight in classifier.eval_network.parameters()} == {torch.float32}
     assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("options", [{}, {"ema": 0.8}, {"schedule": "one-cycle"}])
 def test_a_gpu_trains_the_same_weights(split: Examples, options: dict[str, Any]) -> None:
-    ours, theirs = fit(split, accelerator="gpu", **options)[0].deployed, fit_plainly(split, **options)
+    ours, theirs = fit(split, accelerator="gpu", **options)[0].eval_network, fit_plainly(split, **options)
     weights = (model.state_dict().values() for model in (ours, theirs, build_model("cnn", SEED)))
     for own, expected, first in zip(*weights, strict=True):
         assert (own - expected).norm() < 0.1 * (expected - first).norm()

@@ -18,6 +18,7 @@ from src.mnist.model.processes import LOOPBACK, Processes
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.distributed import check_same, connected
 from stages.train import Outputs, train
+from tests.unit.mnist.train.dropout import DROPOUT
 from tests.unit.stages.conftest import outputs_in
 
 # Seconds after which processes count as hanging.
@@ -69,6 +70,7 @@ def read_all(outputs: Outputs) -> list[bytes]:
 # There are 275 training images, so the last batch of an epoch has 19, which 4 does not divide.
 CASES: dict[str, dict[str, Any]] = {
     "cnn": {"shards": 4},
+    "dropout": {"shards": 4, "architecture": DROPOUT},
     "resnet": {"shards": 4, "architecture": "resnet", "ema": 0.9, "epochs": 1},
     "resnet-everything": {
         "shards": 4,
@@ -87,8 +89,10 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("case", "count"),
     [
-        ("cnn", 2),
+        ("dropout", 2),
         ("resnet", 2),
+        pytest.param("dropout", 4, marks=pytest.mark.slow),
+        pytest.param("cnn", 2, marks=pytest.mark.slow),
         pytest.param("cnn", 4, marks=pytest.mark.slow),
         pytest.param("resnet", 4, marks=pytest.mark.slow),
         pytest.param("resnet-everything", 2, marks=pytest.mark.slow),

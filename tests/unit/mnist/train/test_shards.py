@@ -32,10 +32,10 @@ def batch_of(size: int) -> tuple[Tensor, Tensor]:
     return normalize(torch.from_numpy(examples.images)), torch.from_numpy(examples.labels).long()
 
 
-def forward_of(model: nn.Module, size: int) -> Callable[[slice], tuple[Tensor, Tensor]]:
+def forward_of(model: nn.Module, size: int) -> Callable[[int, slice], tuple[Tensor, Tensor]]:
     x, labels = batch_of(size)
 
-    def forward(part: slice) -> tuple[Tensor, Tensor]:
+    def forward(_: int, part: slice) -> tuple[Tensor, Tensor]:
         logits = model(x[part])
         return logits, F.cross_entropy(logits, labels[part])
 
@@ -51,7 +51,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int)
     model = build_model("cnn", seed=0)
     whole = copy.deepcopy(model)
     logits = ShardedBackward(model, size, shards, Processes()).backward(forward_of(model, size))
-    expected, loss = forward_of(whole, size)(slice(None))
+    expected, loss = forward_of(whole, size)(0, slice(None))
     loss.backward()
     torch.testing.assert_close(logits, expected.detach())
     for own, other in zip(model.parameters(), whole.parameters(), strict=True):
@@ -66,7 +66,7 @@ def test_running_statistics_move_by_the_mean_of_what_the_shards_move_them_by(siz
     slices = shard_slices(size, shards)
     for other, part in zip(alone, slices, strict=True):
         if part.stop > part.start:
-            forward_of(other, size)(part)
+            forward_of(other, size)(0, part)
     for name, buffer in model.named_buffers():
         others = [dict(other.named_buffers())[name] for other in alone]
         if buffer.is_floating_point():

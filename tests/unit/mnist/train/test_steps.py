@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.mnist.model.network import normalize
-from src.mnist.model.shifts import windows
-from src.mnist.train.batches import Batches, DeviceExamples, Selection
+from src.mnist.model.shifts import shifted_views
+from src.mnist.train.batches import Batches, BatchPlan
 from src.mnist.train.steps import StepRunner
-from tests.conftest import random_examples
+from tests.conftest import PARAMS, random_examples
 
 CALLS = ((4, 0), (4, 30), (4, 7))  # steps and first image
 BATCH_SIZE = 3
@@ -31,14 +31,16 @@ def run_calls(device: str, first_layer: nn.Module | None = None) -> tuple[list[T
     average, split = network().to(device), random_examples(50)
     model = nn.Sequential(first_layer or nn.Identity(), copy.deepcopy(average))
     images, labels = (torch.from_numpy(array).to(device) for array in (split.images, split.labels))
-    examples = DeviceExamples(windows(images, 0), labels.long())
+    views = shifted_views(images, 0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=torch.zeros(()), fused=True, capturable=device == "cuda")
 
     def batches(steps: int, start: int) -> Batches:
         indices = start + torch.arange(steps * BATCH_SIZE, device=device).view(steps, BATCH_SIZE)
-        return Batches(examples, Selection(indices, torch.zeros_like(indices)[..., None].expand(-1, -1, 2)), 0)
+        plan = BatchPlan(indices, torch.zeros_like(indices)[..., None].expand(-1, -1, 2))
+        return Batches(views, labels.long(), plan)
 
-    runner = StepRunner(model, optimizer, batches(*CALLS[0]), average=average, ema=0.5, label_smoothing=0.1)
+    params = PARAMS.model_copy(update={"ema": 0.5, "label_smoothing": 0.1})
+    runner = StepRunner(model, average, optimizer, batches(*CALLS[0]), params)
     return [runner.run(batches(*call), rates(call[0]).to(device)).clone().cpu() for call in CALLS], average.cpu()
 
 

@@ -1,39 +1,59 @@
 """Training as a table in the terminal."""
 
 import time
+from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from torch import Tensor
 
-from src.mnist.train.callbacks.recorder import EpochRecorder
-from src.mnist.train.scores import SCORES
+from src.mnist.model.scores import SCORES
+from src.mnist.train.history import History
+
+# The running loss is read this seldom, because reading it waits for the device.
+LOSS_SECONDS = 0.5
 
 
-class ProgressTable(EpochRecorder):
-    """Prints one aligned row per epoch and, in a terminal, a live bar with the current epoch's percentage."""
+class ProgressTable(Callback):
+    """Prints one aligned row per epoch and, in a terminal, a live bar with the current epoch's percentage and loss."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        """Print to this console, standard output by default."""
-        super().__init__()
+    def __init__(
+        self,
+        history: History,
+        running_loss: Callable[[], Tensor],
+        outputs: Collection[Path] = (),
+        console: Console | None = None,
+    ) -> None:
+        """Print what a history has collected.
+
+        Args:
+            history: Comes before this one among the trainer's callbacks.
+            running_loss: Mean loss of the current epoch so far.
+            outputs: What a run writes when it is done that may be stopped and resumed: who stops it is told.
+            console: Standard output by default.
+        """
+        self.history, self.running_loss, self.outputs = history, running_loss, outputs
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
+            TextColumn("{task.fields[loss]}"),
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("")
-        self.epoch_started = 0.0
+        self.task = self.bar.add_task("", loss="")
+        self.epoch_started = self.loss_shown = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the header and, after a resume, the rows of finished epochs."""
         for line in header():
             self.console.print(line, style="bold")
-        for row in self.rows:
+        for row in self.history.rows:
             self.console.print(format_row(row))
         self.bar.start()
 
@@ -41,26 +61,31 @@ class ProgressTable(EpochRecorder):
         """Reset the bar."""
         self.epoch_started = time.perf_counter()
         description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.reset(self.task, total=trainer.num_training_batches, description=description)
+        self.bar.reset(self.task, total=trainer.num_training_batches, description=description, loss="")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar; it is drawn at its own pace, not here."""
         self.bar.update(self.task, completed=batch_idx + 1)
+        is_last = batch_idx + 1 == trainer.num_training_batches
+        if self.console.is_terminal and not is_last and time.perf_counter() - self.loss_shown > LOSS_SECONDS:
+            self.loss_shown = time.perf_counter()
+            self.bar.update(self.task, loss=f"loss {float(self.running_loss()):.4f}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's row above the bar."""
-        super().on_train_epoch_end(trainer, pl_module)
-        self.console.print(format_row(self.rows[-1], time.perf_counter() - self.epoch_started))
+        self.console.print(format_row(self.history.rows[-1], time.perf_counter() - self.epoch_started))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar."""
         self.bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the bar, so that the error has lines of its own."""
+        """Remove the bar, so that the error has lines of its own; after a signal, say how to go on."""
         self.bar.stop()
+        if self.outputs and not isinstance(exception, Exception):
+            self.console.print(stopped(trainer.current_epoch, self.outputs))
 
 
 def header() -> list[str]:
@@ -81,3 +106,11 @@ def format_row(row: dict[str, float], seconds: float | None = None) -> str:
     # From 100 seconds on, a decimal would fill the column and touch the epoch.
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"
     return f"{row['epoch']:5d}{took:>5}{cells}"
+
+
+def stopped(epochs_done: int, outputs: Collection[Path]) -> str:
+    """What to tell the user who stops a training."""
+    resumes = f"to resume after epoch {epochs_done}" if epochs_done else "to start again: no epoch was done"
+    missing = [str(path) for path in outputs if not path.exists()]
+    until = f"; until then, {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} gone" if missing else ""
+    return f"Stopped: run the same command {resumes}{until}."

@@ -1,0 +1,58 @@
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from src.mnist.train.forward_seeds import ForwardSeeds
+from src.mnist.train.graphs import capture_cuda_graph
+
+CPU = torch.device("cpu")
+STEPS, SHARDS = 3, 2
+
+
+def draws(seeds: ForwardSeeds, device: str = "cpu") -> Tensor:
+    """What the passes of a call draw."""
+    rows = []
+    for step, shard in itertools.product(range(seeds.steps), range(seeds.shards)):
+        seeds.start_pass(step, shard)
+        rows.append(torch.nn.functional.dropout(torch.ones(1000, device=device)))
+    return torch.stack(rows)
+
+
+def call(seed: int = 0, first_step: int = 0, steps: int = STEPS) -> Tensor:
+    seeds = ForwardSeeds(seed, steps, SHARDS, CPU)
+    seeds.start_call(first_step)
+    return draws(seeds)
+
+
+def test_draws_are_a_function_of_seed_step_and_shard() -> None:
+    first = call(first_step=7)
+    torch.manual_seed(1)
+    assert torch.equal(first, call(first_step=7))
+    assert len({row.numpy().tobytes() for row in [*first, *call(first_step=100), *call(seed=1)]}) == 3 * STEPS * SHARDS
+
+
+def test_draws_do_not_depend_on_the_steps_of_a_call() -> None:
+    one_by_one = [call(first_step=7 + step, steps=1) for step in range(STEPS)]
+    assert torch.equal(call(first_step=7), torch.cat(one_by_one))
+
+
+def test_a_process_draws_for_its_shards_what_one_alone_draws_for_them() -> None:
+    seeds = ForwardSeeds(0, STEPS, SHARDS, CPU)
+    seeds.start_call(7)
+    seeds.start_pass(2, 1)
+    assert torch.equal(torch.nn.functional.dropout(torch.ones(1000)), call(first_step=7)[2 * SHARDS + 1])
+
+
+@pytest.mark.gpu
+def test_replays_of_a_graph_draw_what_single_passes_draw() -> None:
+    plain, recorded = (ForwardSeeds(0, STEPS, SHARDS, torch.device("cuda:0")) for _ in range(2))
+    recorded.start_call(0)
+    replay, output = capture_cuda_graph(lambda: draws(recorded, "cuda"), recorded)
+    for first_step in (0, 7, 100):
+        for seeds in (plain, recorded):
+            seeds.start_call(first_step)
+        replay()
+        torch.cuda.synchronize()
+        assert torch.equal(output, draws(plain, "cuda"))

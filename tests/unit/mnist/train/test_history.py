@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from src.mnist.train.history import History, summary
+from tests.unit.mnist.train.boring import SCORES, Boring, approx_rows, fit
+
+COLUMNS = ["epoch", "loss", "acc", "f1", "val_loss", "val_acc", "val_f1", "lr"]
+
+
+class Reader(Callback):
+    def __init__(self, path: Path) -> None:
+        self.path, self.seen = path, list[pd.DataFrame]()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seen.append(pd.read_csv(self.path))
+
+
+def test_there_is_a_row_an_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "plots" / "history.csv"
+    fit(History(path))
+    table = pd.read_csv(path)
+    assert list(table.columns) == COLUMNS
+    assert table["epoch"].tolist() == [1, 2, 3]
+    for name in COLUMNS[1:]:
+        assert table[name].tolist() == pytest.approx(SCORES[name][:3])
+
+
+def test_the_table_is_whole_after_each_epoch(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.csv")
+    reader = Reader(history.path)
+    fit(history, reader)
+    assert [table["epoch"].tolist() for table in reader.seen] == [[1], [1, 2], [1, 2, 3]]
+    assert not any(table.isna().any(axis=None) for table in reader.seen)
+
+
+def test_the_epochs_before_a_failure_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    with pytest.raises(RuntimeError, match="the network broke"):
+        fit(History(path), module=Boring(fail_in_epoch=3))
+    assert pd.read_csv(path)["epoch"].tolist() == [1, 2]
+
+
+def test_a_score_that_was_not_logged_leaves_its_column_empty(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    fit(History(path), epochs=1, module=Boring({"loss", "val_loss"}))
+    assert path.read_text() == "epoch,loss,acc,f1,val_loss,val_acc,val_f1,lr\n1,0.9,,,0.8,,,\n"
+
+
+def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
+    fit(History(tmp_path / "a.csv"))
+    fit(History(tmp_path / "b.csv"))
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_a_row_has_every_logged_value(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.csv")
+    fit(history)
+    assert history.rows == [pytest.approx(row, rel=1e-6) for row in approx_rows(3)]
+
+
+def test_rows_go_on_after_a_resume(tmp_path: Path) -> None:
+    first, second = History(tmp_path / "a.csv"), History(tmp_path / "b.csv")
+    fit(first, epochs=2)
+    second.load_state_dict(first.state_dict())
+    assert second.rows == first.rows
+    second.rows.append({"epoch": 3})
+    assert len(first.rows) == 2
+
+
+SAVED = {"loss": 0.12, "acc": 0.95, "precision": 0.94, "recall": 0.93, "f1": 0.92}
+
+
+def summary_of(epochs: int) -> dict:
+    scores = {name: torch.tensor(value) for name, value in SAVED.items()}
+    return summary(approx_rows(epochs), scores, torch.tensor(0.02), 0.48154512)
+
+
+def test_final_scores_are_the_last_epochs_and_the_saved_networks() -> None:
+    expected = {name: SCORES[name][2] for name in SAVED} | {f"val_{name}": value for name, value in SAVED.items()}
+    assert summary_of(3)["final"] == expected | {"val_loss_calibrated": 0.02}
+
+
+def test_best_values_are_over_all_epochs_and_include_no_loss_of_uncalibrated_logits() -> None:
+    assert summary_of(3)["best"] == {"val_acc": 0.9, "val_f1": 0.85, "epoch": 2}
+
+
+def test_the_first_of_several_best_epochs_counts() -> None:
+    assert summary_of(4)["best"]["epoch"] == 2
+
+
+def test_values_are_rounded_to_six_decimals() -> None:
+    assert summary_of(1)["temperature"] == pytest.approx(0.481545, abs=1e-12)
