@@ -21,6 +21,7 @@ from src.audit.differences import Rules, explain
 from src.audit.results import Results
 from src.core.errors import UserError
 from src.core.signals import restore_signals
+from src.core.user import name_user
 from src.noise.measurement import NOISE, parse_noise
 from src.report.policy import Policy, parse_policy
 from src.report.revision import POLICY
@@ -131,4 +132,5 @@ def _table(expected: dict[str, str | None], found: dict[str, str | None]) -> Tab
 
 if __name__ == "__main__":
     restore_signals()
+    name_user()
     sys.exit(main(sys.argv[1:]))

@@ -20,6 +20,7 @@ from src.core.errors import UserError, one_line
 from src.core.files import md5
 from src.core.receipt import folder_md5, receipt_path
 from src.core.signals import restore_signals
+from src.core.user import name_user
 from src.revision.pipeline import Locked, read_lock
 from src.revision.receipts import lock_differences, read_receipt
 from src.revision.tree import Tree, open_tree
@@ -143,4 +144,5 @@ def _check(path: Path, expected: str, name: str, repair: str) -> str:
 
 if __name__ == "__main__":
     restore_signals()
+    name_user()
     sys.exit(main())

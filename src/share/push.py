@@ -18,6 +18,7 @@ from dvc.repo import Repo
 
 from src.core.errors import UserError, one_line
 from src.core.signals import restore_signals
+from src.core.user import name_user
 from src.core.yaml_file import read_mapping
 
 # What the remotes' libraries raise besides OSError has no common class.
@@ -116,4 +117,5 @@ def _push_records(repo: Repo, records: Sequence[Path], remote: str | None) -> No
 
 if __name__ == "__main__":
     restore_signals()
+    name_user()
     sys.exit(main(sys.argv[1:]))
