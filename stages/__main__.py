@@ -32,53 +32,51 @@ class ProjectFinder(MetaPathFinder):
         if name.partition(".")[0] not in ("src", "stages"):
             return None
         spec = PathFinder.find_spec(name, path or [str(ROOT)])
-        if spec and spec.origin:
+        if spec and spec.origin and spec.origin.endswith(".py"):
             spec.loader = SourceLoader(name, spec.origin)
         return spec
 
 
 class SourceLoader(SourceFileLoader):
-    """Compiles what it reads, and keeps the bytes for the guard.
-
-    Attributes:
-        sources: Content of every file that was imported, by its path.
-    """
-
-    sources: dict[str, bytes] = {}  # noqa: RUF012 - one for the process, as sys.modules is
+    """Compiles the source, whatever a bytecode cache holds."""
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the source as it is now."""
-        self.sources[self.path] = self.get_data(self.path)
-        return self.source_to_code(self.sources[self.path], self.path)
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def main(stage: str) -> int:
     """Run a stage of the pipeline in the current directory; returns the exit code."""
     # Not at the top: the finder must be installed before anything of the project is imported. These imports are part of
     # every stage and are dependencies of stage check.
-    import stages  # noqa: F401
-    from src.guard.advice import advice_on
+    from src.guard.opened import recording
 
-    try:
-        from src.core.run import Facts, Run
-        from src.guard.guard import guarded
-        from src.guard.unused import UNUSED, hiding
-    except ModuleNotFoundError as error:
-        if advice := advice_on(error):
-            sys.exit(f"{stage}: {advice}")
-        raise
+    with recording(Path.cwd()) as opened:
+        import stages  # noqa: F401
+        from src.guard.explain import explain
 
-    def load() -> Callable[[Run], Facts]:
-        # Imports leave no garbage, and what they leave stays. Looking for garbage there takes more than a second.
-        gc.disable()
         try:
-            with hiding(UNUSED.get(stage, ())):
-                return import_module(f"stages.{stage}").main
-        finally:
-            gc.freeze()
-            gc.enable()
+            from src.core.run import Facts, Run
+            from src.core.signals import restore_signals
+            from src.guard.guard import run_stage
+            from src.guard.unused import UNUSED, hiding
+        except ModuleNotFoundError as error:
+            if line := explain(error):
+                sys.exit(f"{stage}: {line}")
+            raise
+        restore_signals()
 
-    return guarded(stage, load, SourceLoader.sources)
+        def load() -> Callable[[Run], Facts]:
+            # Imports leave no garbage, and what they leave stays. Looking for garbage there takes more than a second.
+            gc.disable()
+            try:
+                with hiding(UNUSED.get(stage, ())):
+                    return import_module(f"stages.{stage}").main
+            finally:
+                gc.freeze()
+                gc.enable()
+
+        return run_stage(stage, load, opened)
 
 
 if __name__ == "__main__":
@@ -93,10 +91,15 @@ if __name__ == "__main__":
     if not sys.flags.isolated:
         os.execv(sys.executable, [sys.executable, ISOLATED, __file__, sys.argv[1]])
     sys.meta_path.insert(0, ProjectFinder())
-    code = main(sys.argv[1])
+    try:
+        code = main(sys.argv[1])
+    except Exception:
+        code = 1
+        sys.excepthook(*sys.exc_info())
     # The terminal may be closed.
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    # At once: the interpreter takes a second or two to end, and DVC would lock an edit in that time as if it had run.
+    # At once: the interpreter takes a second or two to end, in which libraries print what they like, and DVC would lock
+    # an edit in that time as if it had run.
     os._exit(code)

@@ -1,36 +1,115 @@
 """Stage check: finds what would make the other stages fail, while the last results still exist."""
 
+import ast
 import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from src.core.errors import UserError
 from src.core.files import write_text
+from src.core.receipt import PARAMS_FILE
 from src.core.run import Facts, Run
+from src.core.signals import restore_signals
 from src.guard.driver import check_accelerator
+from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
 from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages, check_sizes
+from src.guard.stage import DVC_FILE, read_stages
 from src.mnist.model.accelerator import chosen_accelerator
-from src.mnist.model.params import Params, check_params
+from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams, check_params
 from src.mnist.model.processes import Processes, check_processes, chosen_processes
 
 MARKER = Path("data/checked")
 OUTPUTS = tuple(Path(name) for name in ("data", "models", "metrics", "plots", "receipts"))
 LOGS = Path("logs")
-REQUIREMENTS = Path("requirements.txt")
+REQUIREMENTS, LOCK = Path("requirements.txt"), Path("requirements.lock")
+# Those that compute what train and evaluate write.
+PACKAGES = (
+    "matplotlib",
+    "numpy",
+    "pillow",
+    "pytorch-lightning",
+    "safetensors",
+    "scikit-learn",
+    "torch",
+    "torchmetrics",
+)
+SCHEMA = "src/mnist/model/params.py"
+SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
+# Where the choices of a param are implemented: a file and the name of a dictionary in it.
+REGISTRIES = {
+    "architecture": ("src/mnist/model/network.py", "ARCHITECTURES"),
+    "dataset": ("stages/fetch.py", "WRITERS"),
+}
 
 
 def main(run: Run) -> Facts:
     """Check params.yaml and this machine."""
     check_not_linked(OUTPUTS)
     check_packages(REQUIREMENTS)
+    pins = pinned_versions(LOCK, PACKAGES)
+    check_installed(pins, os.environ)
+    check_declarations()
+    for param, (file, registry) in REGISTRIES.items():
+        check_choices(param, Path(file), registry)
     accelerator, processes = chosen_accelerator(os.environ), chosen_processes(os.environ)
     check_limits(processes.local_count)
-    params = Params.model_validate(run.params)
+    params = check_params(run.params, PARAMS_FILE)
     check(params, accelerator, processes, [*OUTPUTS, LOGS, cache_folder()], MARKER)
+    write_text(Path(PINS), format_pins(pins))
     return Facts()
+
+
+def check_declarations() -> None:
+    """Check that dvc.yaml declares for each stage the params that its schema has: DVC passes no others.
+
+    Raises:
+        UserError: If not; the message names the file to edit.
+    """
+    stages = read_stages()
+    for stage, schema in SCHEMAS.items():
+        declared, fields = set(stages[stage].params or ()), schema.model_fields.keys()
+        if missing := sorted(fields - declared):
+            raise UserError(
+                f"{DVC_FILE}: the params of stage {stage} lack {', '.join(missing)}, which {schema.__name__} has in "
+                f"{SCHEMA}; add it there"
+            )
+        if unknown := sorted(declared - fields):
+            raise UserError(
+                f"{SCHEMA}: {schema.__name__} lacks {', '.join(unknown)}, which {DVC_FILE} declares for stage {stage}; "
+                "add it there"
+            )
+
+
+def check_choices(param: str, file: Path, registry: str) -> None:
+    """Check that each choice that the schema allows for a param is implemented, and the other way round.
+
+    Args:
+        param: Its name.
+        file: Where the choices are implemented. It is parsed, not imported, since torch takes seconds.
+        registry: Name of the dictionary there.
+
+    Raises:
+        UserError: If not; the message names the file to edit.
+    """
+    allowed = set(get_args(Params.model_fields[param].annotation))
+    found: set[str] = set()
+    for node in ast.parse(file.read_bytes()).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if registry in {getattr(target, "id", None) for target in targets}:
+            found = set(ast.literal_eval(ast.List([*node.value.keys])))  # type: ignore[attr-defined]
+    if missing := sorted(allowed - found):
+        raise UserError(
+            f"{file}: {registry} lacks {', '.join(missing)}, which {SCHEMA} allows for {param}; add it there"
+        )
+    if unknown := sorted(found - allowed):
+        raise UserError(
+            f"{SCHEMA}: {param} does not allow {', '.join(unknown)}, which {registry} in {file} has; add it"
+        )
 
 
 def check(params: Params, accelerator: str, processes: Processes, folders: Iterable[Path], marker: Path) -> None:
@@ -80,6 +159,7 @@ def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[di
 
 if __name__ == "__main__":
     # `python -m stages.check WHERE`: a JSON list of params on standard input, and checked on standard output.
+    restore_signals()
     try:
         print(json.dumps(check_settings(json.load(sys.stdin), *sys.argv[1:])))
     except UserError as error:

@@ -3,13 +3,13 @@
 import gzip
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import scratch_folder, write_bytes
 from src.core.run import Facts, Run, versions
-from src.mnist.data.dataset import FILES, raw_folder, write_manifest
+from src.mnist.data.dataset import FILES, raw_folder
 from src.mnist.data.idx import write_idx
 from src.mnist.fetch.download import MIRRORS, SHA256, download
 
@@ -35,14 +35,11 @@ def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256
     Raises:
         UserError: If there is no such data set, or no mirror delivers MNIST intact; nothing is then written.
     """
-    match dataset:
-        case "mnist":
-            _download_mnist(data_dir, mirrors, sha256)
-        case "digits":
-            _write_digits(data_dir)
-        case _:
-            raise UserError(f"stages/fetch.py: expected a data set that it can write (mnist, digits), got {dataset!r}")
-    write_manifest(data_dir)
+    if dataset not in WRITERS:
+        raise UserError(
+            f"stages/fetch.py: expected a data set that it can write ({', '.join(WRITERS)}), got {dataset!r}"
+        )
+    WRITERS[dataset](data_dir, mirrors, sha256)
 
 
 def _download_mnist(data_dir: Path, mirrors: Sequence[str], sha256: Mapping[str, str]) -> None:
@@ -54,13 +51,20 @@ def _download_mnist(data_dir: Path, mirrors: Sequence[str], sha256: Mapping[str,
                 write_bytes(raw_folder(data_dir) / name, gzip.decompress((scratch / f"{name}.gz").read_bytes()))
 
 
-def _write_digits(data_dir: Path) -> None:
+def _write_digits(data_dir: Path, *_: object) -> None:
     # Imported here because scikit-learn takes half a second, which MNIST need not pay.
     from src.mnist.fetch.digits import digits_as_mnist
 
     for part, arrays in digits_as_mnist().items():
         for name, array in zip(FILES[part], arrays, strict=True):
             write_idx(raw_folder(data_dir) / name, array)
+
+
+# What writes each data set; stage check compares the names with those that the schema allows.
+WRITERS: dict[str, Callable[[Path, Sequence[str], Mapping[str, str]], None]] = {
+    "mnist": _download_mnist,
+    "digits": _write_digits,
+}
 
 
 if __name__ == "__main__":

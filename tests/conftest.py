@@ -17,7 +17,7 @@ from hypothesis import settings
 
 from src.guard.driver import LIBCUDA
 from src.guard.gpus import LIBNVML
-from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder, write_manifest
+from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
 from src.mnist.data.idx import write_idx
 from src.mnist.model.params import Params
 
@@ -166,7 +166,6 @@ def write_dataset(data_dir: Path, train: Examples, test: Examples) -> None:
     for names, split in zip(FILES.values(), (train, test), strict=True):
         for name, array in zip(names, (split.images, split.labels), strict=True):
             write_idx(raw_folder(data_dir) / name, array)
-    write_manifest(data_dir)
 
 
 def random_probs(size: int, generator: np.random.Generator, sharpness: float = 3.0) -> np.ndarray:

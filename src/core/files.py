@@ -8,14 +8,15 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from src.core.writing import note_write
+# MD5 of the content that this process has last written to a file, by absolute path.
+written: dict[str, str] = {}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -34,8 +35,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        note_write(path, content)
         scratch.replace(path)
+        written[os.path.abspath(path)] = hashlib.md5(content).hexdigest()  # noqa: PTH100 - links are not followed
     except OSError as error:
         # When the disk is full, the system's error does not name the file.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
@@ -110,3 +111,8 @@ def md5(path: Path) -> str:
 def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def is_within(name: str, places: Collection[str]) -> bool:
+    """Whether a path is one of these files, or lies in one of these folders."""
+    return any(name == place or name.startswith(f"{place}/") for place in places)

@@ -1,28 +1,44 @@
 """Runs a stage so that dvc.lock records what actually ran.
 
-Only one process at a time runs a stage, together with those that it or a launcher has started. It ends when the `dvc`
-that started it ends, and never succeeds after a signal. It fails if its inputs changed while it ran, because DVC hashes
-them only after the command has ended.
+In this order, each line for the sake of those after it:
+
+ 1. `stages/__main__.py` records what it opens, and compiles the project's code from the source as it is now.
+ 2. Streams that the caller has closed are opened, and variables that would make a library hang or fail are removed.
+ 3. Signals end the stage from here on, never with success.
+ 4. The system ends it with the `dvc` that started it: nobody else would store its results.
+ 5. It takes the stage's lock. Only one process runs a stage here, together with those that it or a launcher starts.
+ 6. dvc.yaml says what the stage may read and write. DVC hashes that only after the stage has ended, so:
+ 7. every input gets a stamp (size, times, inode), the file system's clock moves on, and every input is hashed.
+ 8. Results that the stage builds on must be what their receipts say, and packages must be those that are pinned.
+ 9. It takes its GPUs and starts its other processes.
+10. Only now is the stage imported. Whatever it opens is recorded, with its stamp at that moment.
+11. Stamps are compared, and what was read with what is declared: code was imported by now,
+12. then the stage runs, and may ask for that comparison as often as it likes, such as before every epoch.
+13. At its end the comparison is made again, also of what was written with the declared outputs.
+14. The receipt records inputs as hashed, outputs as written, versions and machine.
+15. Stamps are compared a last time, and the process ends at once: any later edit contradicts the receipt.
 """
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from src.core.errors import UserError
-from src.core.reading import check_read, expecting
+from src.core.receipt import receipt_path
 from src.core.run import Facts, Run
-from src.core.writing import noting_writes
-from src.guard.advice import advice_on
 from src.guard.environment import forget_ranks, sanitize, take_gpus
-from src.guard.inputs import check_unchanged, declared_stages, read_inputs
+from src.guard.explain import explain
+from src.guard.inputs import Inputs
 from src.guard.launcher import other_processes
 from src.guard.lock import locked
 from src.guard.machine import machine
-from src.guard.receipts import check_imports, check_receipts_before, imported_files, is_locked, write_receipt
+from src.guard.opened import Opened
+from src.guard.pins import PINS, check_installed, read_pins
+from src.guard.receipts import check_recordable, check_results_before, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
+from src.guard.stage import DVC_FILE, read_lock, read_stages
 from src.guard.starter import DVC_STAGE, end_with_starter
 from src.guard.streams import open_streams
 from src.mnist.model.processes import Processes, check_processes, chosen_processes
@@ -35,39 +51,39 @@ LOCK_SECONDS = 5.0
 LOCKED = "is running this stage here; wait for it or end it, then run again"
 
 
-def guarded(stage: str, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]) -> int:
+def run_stage(name: str, load: Callable[[], Callable[[Run], Facts]], opened: Opened) -> int:
     """Run a stage in the current process, which is the main thread of a program started for it.
 
     Args:
-        stage: Its name in dvc.yaml.
-        load: Imports the stage and returns its main function. Called after the inputs are recorded.
-        sources: Content of every project file imported so far, by absolute path; grows during the run.
+        name: Its name in dvc.yaml.
+        load: Imports the stage and returns its main function.
+        opened: Records what this process opens.
 
     Returns:
         Exit code: 0 on success; 128 + number after a signal; 1 after one line on stderr.
     """
     open_streams()
     sanitize(os.environ)
-    stopped = f"{stage}: stopped before it was done"
+    stopped = f"{name}: stopped before it was done"
     with ending_on_signals(stopped) as received:
         try:
-            processes = _processes(stage)
+            processes = _processes(name)
             end_with_starter(processes)
             # The others write nothing, and can do nothing before process 0, which has the lock, has connected to them.
-            with locked(LOCKS / f"{stage}.lock", LOCKED, LOCK_SECONDS) if processes.rank == 0 else nullcontext():
-                _run(stage, processes, load, sources)
+            with locked(LOCKS / f"{name}.lock", LOCKED, LOCK_SECONDS) if processes.rank == 0 else nullcontext():
+                _run(name, processes, load, opened)
                 code = 0
         except UserError as error:
-            code = _fail(f"{stage}: {error}")
+            code = _fail(f"{name}: {error}")
         except SystemExit as stop:
             # An exit from inside a stage is never a success, not even Lightning's exit code 0 after a signal.
             code = _fail(stopped, stop.code)
         except Exception as error:
             # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
-            advice = stopped if received else advice_on(error)
-            if advice is None:
+            line = stopped if received else explain(error)
+            if line is None:
                 raise
-            code = _fail(f"{stage}: {advice}")
+            code = _fail(f"{name}: {line}")
         return 128 + received[0] if received else code
 
 
@@ -88,52 +104,42 @@ def _processes(stage: str) -> Processes:
     return processes
 
 
-def _run(
-    stage: str, processes: Processes, load: Callable[[], Callable[[Run], Facts]], sources: Mapping[str, bytes]
-) -> None:
-    """Run the stage between two checks of its inputs; process 0 writes the receipt.
+def _run(name: str, processes: Processes, load: Callable[[], Callable[[Run], Facts]], opened: Opened) -> None:
+    """Run the stage between its stamps; process 0 writes the receipt.
 
     Raises:
-        UserError: If an input is missing or changed during the run, or if dvc.yaml or dvc.lock is wrong.
+        UserError: If an input is missing or was touched, if something undeclared was opened, or if dvc.yaml, dvc.lock
+            or a receipt is wrong.
     """
-    stages = declared_stages()
-    if stage not in stages:
-        raise UserError(f"dvc.yaml: expected one of the stages {', '.join(stages)}, got {stage!r}")
-    declaration = stages[stage]
-    check_receipts_before(declaration, stages)
-    before, machine_facts = read_inputs(declaration), machine()
-    runner = imported_files(sources)
-    origin = before.by_name() | {f"machine: {name}": str(value) for name, value in machine_facts.items()}
+    with opened.paused():
+        stages, lock, machine_facts = read_stages(), read_lock(), machine()
+    if name not in stages:
+        raise UserError(f"{DVC_FILE}: expected one of the stages {', '.join(stages)}, got {name!r}")
+    inputs = Inputs(stages[name], opened)
+    check_recordable(inputs)
+    with opened.paused():
+        check_results_before(inputs, stages, lock)
+        if PINS in inputs.deps and (others := check_installed(read_pins(Path(PINS)), os.environ)):
+            machine_facts["unpinned"] = others
     if processes.count > 1:
-        check_processes(processes, before.params["shards"])
-    take_gpus(stage, processes, os.environ)
-    with (
-        expecting(before.md5_by_path),
-        noting_writes(declaration.outs) as written,
-        other_processes(stage, processes, before.params.get("threads", 1), os.environ),
-    ):
+        check_processes(processes, inputs.params["shards"])
+    take_gpus(name, processes, os.environ)
+    with other_processes(name, processes, inputs.params.get("threads", 1), os.environ):
         main = load()
-        _check_sources(sources)
-        check_unchanged(declaration, before)
-        run = Run(
-            before.params,
-            origin,
-            check_unchanged=lambda: check_unchanged(declaration, before),
-            is_locked=lambda: is_locked(declaration, before),
-        )
-        facts = main(run)
-        _check_sources(sources)
-    check_imports(declaration, before, imported_files(sources) - runner)
-    if processes.rank == 0:
-        write_receipt(declaration, before, facts, machine_facts, written)
-    # This comes last: any edit between here and DVC's hashing contradicts the receipt.
-    check_unchanged(declaration, before)
-
-
-def _check_sources(sources: Mapping[str, bytes]) -> None:
-    """Check the code that was compiled against the recorded inputs: it may have been edited and edited back."""
-    for path, content in sources.items():
-        check_read(os.path.relpath(path), content)
+        inputs.check()
+        identity = inputs.identity() | {f"machine: {key}": str(value) for key, value in machine_facts.items()}
+        facts = main(Run(inputs.params, identity, inputs.check, lambda: is_locked(inputs, lock)))
+    inputs.check()
+    inputs.check_written()
+    with opened.paused():
+        if processes.rank == 0:
+            write_receipt(inputs, facts, machine_facts)
+    try:
+        inputs.check()
+    except UserError:
+        # Where SIGCHLD is ignored, DVC takes every exit code for a success, but it misses an output.
+        Path(receipt_path(name)).unlink(missing_ok=True)
+        raise
 
 
 def _fail(line: str, code: object = 1) -> int:

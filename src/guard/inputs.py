@@ -1,156 +1,183 @@
-"""A stage's inputs as DVC will record them: declared in dvc.yaml, hashed like DVC."""
+"""Stamp, hook, stamp: what a stage read is what was hashed, and it read nothing else."""
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from pathlib import Path
-from typing import Any
 
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
-from src.core.files import md5
+from src.core.files import is_within, md5
 from src.core.receipt import PARAMS_FILE, folder_md5
-from src.core.yaml_file import read_mapping
-from src.mnist.model.params import load_params
+from src.guard.opened import LOGS, Opened, Stamp, is_own, stamp
+from src.guard.stage import DVC_FILE, Stage, read_params
 
 IGNORE = ".dvcignore"
+VOID = "so the result is void; run `dvc repro` again"
+# How many files a message names.
+NAMED = 5
+# Linux's number of the clock that stamps files: it moves every 1 to 10 ms.
+CLOCK_REALTIME_COARSE = 5
 
 
-@dataclass(frozen=True)
-class Declaration:
-    """A stage as dvc.yaml declares it.
-
-    Attributes:
-        stage: Its name.
-        deps: Paths of its dependencies.
-        params: Names of its params; empty if `all_params` is true.
-        all_params: Whether it declares params.yaml as a whole.
-        outs: Paths of its outputs, metrics and plots.
-    """
-
-    stage: str
-    deps: tuple[str, ...]
-    params: tuple[str, ...]
-    all_params: bool
-    outs: tuple[str, ...]
-
-
-def declared_stages() -> dict[str, Declaration]:
-    """The stages of dvc.yaml in the current directory, by name."""
-    stages: dict[str, Any] = read_mapping(Path("dvc.yaml"))[0]["stages"]
-    return {name: _declaration(name, stage) for name, stage in stages.items()}
-
-
-def _declaration(name: str, stage: Mapping[str, Any]) -> Declaration:
-    params = stage.get("params", [])
-    outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
-    return Declaration(
-        name,
-        tuple(stage.get("deps", [])),
-        tuple(param for param in params if isinstance(param, str)),
-        # DVC's syntax for the whole file: `params.yaml:` in place of a name.
-        {PARAMS_FILE: None} in params,
-        tuple(next(iter(out)) if isinstance(out, dict) else out for out in outs),
-    )
-
-
-@dataclass(frozen=True)
 class Inputs:
-    """State of everything that a stage declares as an input.
+    """The inputs of a stage: stamped, then hashed, then watched.
 
     Attributes:
         params: Value of every declared param, by name.
-        files: MD5 of every file of every dependency: by dependency, then by path relative to the current directory.
-        looks: Size, times and inode of every file when it was hashed, by path.
+        md5: MD5 of every file of every dependency, by path.
+        deps: MD5 of every dependency, as in dvc.lock.
     """
 
-    params: dict[str, Any]
-    files: dict[str, dict[str, str]]
-    looks: dict[str, tuple[int, ...]]
+    def __init__(self, stage: Stage, opened: Opened) -> None:
+        """Stamp and hash the inputs; `opened` records what the process opens from here on.
 
-    @cached_property
-    def md5_by_path(self) -> dict[str, str]:
-        """MD5 of every file."""
-        return {path: digest for files in self.files.values() for path, digest in files.items()}
+        Raises:
+            UserError: If an input is missing, or hidden from DVC.
+        """
+        self.stage, self.opened = stage, opened
+        # The guard's own code and the interpreter's. Tracebacks and warnings read its lines again.
+        self._before = {*opened.read, "stages/__main__.py"}
+        self._confirmed: dict[str, int] = {}
+        with opened.paused():
+            places = stage.deps if stage.params is not None else (*stage.deps, PARAMS_FILE)
+            self._places = tuple(dict.fromkeys(places))
+            self._stamps = stamps_of(self._places)
+            wait_for_tick(self._stamps.values())
+            self.params = read_params(stage.params)
+            self.md5 = {path: md5(Path(path)) for path in self._stamps}
+        self.deps = {dep: md5_of(dep, self.md5) for dep in stage.deps}
 
-    def by_name(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str]:
         """Everything in one table: `params.yaml: lr` or a path, and the value or the MD5."""
-        return {f"{PARAMS_FILE}: {name}": repr(value) for name, value in self.params.items()} | self.md5_by_path
+        params = {f"{PARAMS_FILE}: {name}": repr(value) for name, value in self.params.items()}
+        return params | {path: digest for path, digest in self.md5.items() if path != PARAMS_FILE}
 
-    def deps(self) -> dict[str, str]:
-        """MD5 of every dependency, as in dvc.lock."""
-        return {
-            dep: files[dep] if dep in files else folder_md5({os.path.relpath(path, dep): files[path] for path in files})
-            for dep, files in self.files.items()
-        }
+    def check(self) -> None:
+        """Check that nobody has touched an input, and that the process has read inputs and outputs only.
+
+        Raises:
+            UserError: If not.
+        """
+        with self.opened.paused():
+            now = stamps_of(self._places)
+            touched = [path for path in {**self._stamps, **now} if not self._is_as_it_was(path, now.get(path))]
+            params = read_params(self.stage.params)
+        touched += [f"{PARAMS_FILE}: {name}" for name in params if repr(params[name]) != repr(self.params[name])]
+        touched += [path for path in self._stamps if set(self.opened.read.get(path, ())) - {self._stamps[path]}]
+        if touched:
+            raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
+        self._confirmed = {path: self._reads(path) for path in self._stamps}
+        self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
+
+    def check_written(self) -> None:
+        """Check that the process has written outputs only; what it removed again does not count.
+
+        Raises:
+            UserError: If not.
+        """
+        there = [name for name in self.opened.written if os.path.lexists(name) and not is_own(name, is_written=True)]
+        if others := [name for name in there if not is_within(name, self.stage.outs)]:
+            raise UserError(
+                f"{_few(others)}: stage {self.stage.name} wrote it, but {DVC_FILE} does not list it among the stage's "
+                f"outputs; add it there, or write notes to {LOGS}"
+            )
+
+    def _reads(self, path: str) -> int:
+        return sum(self.opened.read.get(path, {}).values())
+
+    def _is_as_it_was(self, path: str, now: Stamp | None) -> bool:
+        then = self._stamps.get(path)
+        if now == then:
+            return True
+        # DVC links data to its cache, if it is configured so. Every run that checks the same data out then changes the
+        # time of change of that one file. That is harmless if nothing was read since the last check, and if the content
+        # is the same: an edit that was put back has then been seen by nobody.
+        if then is None or now is None or now[:2] + now[3:] != then[:2] + then[3:] or not _has_other_names(path):
+            return False
+        if self._reads(path) != self._confirmed.get(path, 0):
+            return False
+        wait_for_tick([now])
+        if md5(Path(path)) != self.md5[path] or stamp(path) != now:
+            return False
+        self._stamps[path] = now
+        self.opened.read.pop(path, None)
+        return True
+
+    def _check_others(self, names: Set[str]) -> None:
+        """Check files that were read and are no inputs."""
+        read = [name for name in names if not is_within(name, self.stage.outs) and not is_own(name, is_written=False)]
+        if undeclared := [name for name in read if not is_within(name, self.stage.deps)]:
+            raise UserError(
+                f"{_few(undeclared)}: stage {self.stage.name} read it, but {DVC_FILE} does not list it among the "
+                "stage's deps; add it there"
+            )
+        if read:
+            raise UserError(
+                f"{_few(read)}: stage {self.stage.name} read it, but it was not there when the inputs were hashed, or "
+                f"{IGNORE} hides it; remove what does not belong there and run `dvc repro` again"
+            )
 
 
-def read_inputs(declaration: Declaration) -> Inputs:
-    """Read and hash the inputs of a stage.
+def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
+    """Stamp of every file that DVC hashes for these files and folders, by path, in a fixed order.
 
     Raises:
-        UserError: If params.yaml is invalid, or a dependency is missing or hidden from DVC.
-    """
-    values = load_params(Path(PARAMS_FILE)).model_dump()
-    params = {name: values[name] for name in values if declaration.all_params or name in declaration.params}
-    looks, files = look_at_files(declaration.deps), {}
-    for dep, found in looks.items():
-        files[dep] = {path: md5(Path(path)) for path in found}
-    return Inputs(params, files, {path: look for found in looks.values() for path, look in found.items()})
-
-
-def look_at_files(deps: tuple[str, ...]) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Size, times and inode of every file that DVC hashes: by dependency, then by path.
-
-    Raises:
-        UserError: If a dependency is missing or hidden from DVC.
+        UserError: If one is missing, or hidden from DVC.
     """
     patterns = Path(IGNORE).read_text(encoding="utf-8") if Path(IGNORE).exists() else ""
     ignored = GitIgnoreSpec.from_lines(patterns.splitlines())
-    looks = {}
-    for dep in deps:
-        # Code comes from git, everything else from other stages.
-        repair = f"git checkout {dep}" if dep.startswith(("src", "stages")) else "dvc repro"
+    stamps: dict[str, Stamp] = {}
+    for place in places:
         try:
-            looks[dep] = {path: _look(path) for path in _files(dep, ignored)}
+            stamps |= {path: stamp(path) for path in _files(place, ignored)}
         except FileNotFoundError as error:
-            raise UserError(f"{error.filename}: is missing; run `{repair}`") from error
-    return looks
+            raise UserError(f"{error.filename}: is missing; run `git checkout {place}` or `dvc repro`") from error
+    return stamps
 
 
-def _look(path: str) -> tuple[int, ...]:
-    found = Path(path).stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-
-def _files(dep: str, ignored: GitIgnoreSpec) -> Iterator[str]:
-    """Files of a dependency that DVC hashes, in a fixed order; like DVC, follow links."""
-    if not Path(dep).is_dir():
-        yield dep
+def _files(place: str, ignored: GitIgnoreSpec) -> Iterator[str]:
+    """Files that DVC hashes; like DVC, follow links."""
+    if not Path(place).is_dir():
+        yield place
         return
-    for folder, folders, names in os.walk(dep, followlinks=True):
+    for folder, folders, names in os.walk(place, followlinks=True):
         folders[:] = sorted(name for name in folders if not ignored.match_file(f"{folder}/{name}/"))
         for name in sorted(names):
             if name == IGNORE:
-                raise UserError(f"{folder}/{name}: hides files of {dep} from DVC; move its lines to {IGNORE}")
+                raise UserError(f"{folder}/{name}: hides files of {place} from DVC; move its lines to {IGNORE}")
             if not ignored.match_file(path := f"{folder}/{name}"):
                 yield path
 
 
-def check_unchanged(declaration: Declaration, before: Inputs) -> None:
-    """Compare the inputs of a stage with what they were.
+def md5_of(place: str, files: Mapping[str, str]) -> str:
+    """MD5 of a declared file or folder as in dvc.lock, from the MD5 of its files by path."""
+    if place in files:
+        return files[place]
+    return folder_md5({os.path.relpath(path, place): files[path] for path in files if is_within(path, [place])})
 
-    Raises:
-        UserError: If one has changed.
+
+def wait_for_tick(stamps: Iterable[Stamp]) -> None:
+    """Wait until an edit would give a file another time of change than it has in these stamps: 10 ms at most.
+
+    File systems take the time from a clock that moves in ticks, or from a server.
     """
-    looks = {path: look for found in look_at_files(declaration.deps).values() for path, look in found.items()}
-    values = load_params(Path(PARAMS_FILE)).model_dump()
-    if looks == before.looks and {name: values[name] for name in before.params} == before.params:
-        return
-    # A file was touched. Only its content counts.
-    then, now = before.by_name(), read_inputs(declaration).by_name()
-    changed = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    if changed:
-        raise UserError(f"{', '.join(changed)} changed during the run, so its result is void; run `dvc repro` again")
+    times, tick = {found[2] for found in stamps}, time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+    Path(LOGS).mkdir(exist_ok=True)
+    with tempfile.TemporaryFile(dir=LOGS) as probe:
+        while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == tick or os.fstat(probe.fileno()).st_ctime_ns in times:
+            time.sleep(0.0005)
+            os.utime(probe.fileno())
+
+
+def _few(names: Collection[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(sorted(names)[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+
+
+def _has_other_names(path: str) -> bool:
+    """Whether a file is reached by a symbolic link, or has hard links."""
+    return Path(path).resolve() != Path.cwd() / path or Path(path).stat().st_nlink > 1

@@ -13,7 +13,7 @@ import psutil
 from dvc.config import Config
 
 from src.core.errors import UserError
-from src.guard.advice import missing
+from src.guard.explain import missing
 from src.mnist.model.params import Params
 from src.mnist.model.split import held_out
 

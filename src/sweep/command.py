@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 
 from src.core.errors import UserError
-from src.guard.advice import advice_on
+from src.guard.explain import explain
 from src.guard.gpus import usable_gpus
 from src.guard.lock import locked
 from src.guard.signals import ending_on_signals
@@ -40,7 +40,7 @@ def guarded(command: str, run: Callable[[], int]) -> int:
         except UserError as error:
             return _fail(f"{command}: {error}")
         except OSError as error:
-            if not (advice := advice_on(error)):
+            if not (advice := explain(error)):
                 raise
             return _fail(f"{command}: {advice}")
         except SystemExit:

@@ -41,6 +41,7 @@ CODE = (
     "params.yaml",
     "metrics_policy.yaml",
     "Makefile",
+    "requirements.lock",
     "requirements.txt",
 )
 # Set by importing Lightning and by training; a stage in a process of its own records its environment before that.
@@ -152,7 +153,7 @@ class Project:
 
     def stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The command that DVC would run."""
-        return self.run(*self.read_yaml("dvc.yaml")["stages"][name]["cmd"].split(), **env)
+        return self.run("sh", "-c", self.read_yaml("dvc.yaml")["stages"][name]["cmd"], **env)
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
         """A process group of its own; stdout and stderr go to files, since nobody reads them meanwhile."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from src.core.errors import UserError
+from src.core.files import md5
 from src.mnist.data.dataset import FILES, load_examples
 from src.mnist.fetch import digits
 from src.mnist.model.network import CalibratedModel, build_model
@@ -82,8 +83,7 @@ def test_row_27_of_two_fetches_at_once_both_are_right(tmp_path: Path, monkeypatc
     assert [process.exitcode for process in both] == [0, 0]
     assert len(load_examples(tmp_path / "MNIST", "train").labels) == 1437
     assert {path.name for path in (tmp_path / "MNIST/raw").iterdir()} == {
-        "SHA256SUMS",
-        *(name for pair in FILES.values() for name in pair),
+        name for pair in FILES.values() for name in pair
     }
 
 
@@ -102,7 +102,7 @@ def test_row_28_a_flipped_byte_of_the_data_is_refused(here: Project, capsys: pyt
         path.chmod(0o644)
         path.write_bytes(content)
         assert run_stage(stage) == 1
-        assert f"{path.relative_to(here.path)}: sha256 is" in capsys.readouterr().err
+        assert f"{path.relative_to(here.path)}: is not what stage fetch wrote (md5 " in capsys.readouterr().err
 
 
 def test_row_36_a_loss_that_is_no_number_ends_training(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +146,18 @@ def other_architecture(path: Path) -> None:
     save_model(path, CalibratedModel(build_model("resnet", 0), 1.0), "cnn")
 
 
+@pytest.mark.parametrize("damage", [cut, other_architecture])
+def test_row_38_evaluate_refuses_what_train_did_not_write(
+    here: Project, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+) -> None:
+    model = here.path / "models/model.safetensors"
+    model.chmod(0o644)
+    damage(model)
+    assert run_stage("evaluate") == 1
+    assert "evaluate: models/model.safetensors: is not what stage train wrote (md5 " in capsys.readouterr().err
+
+
+# Whoever swaps a model, and forges its receipt and dvc.lock.
 @pytest.mark.parametrize(
     "damage",
     [malicious, malicious_archive, cut, empty, foreign, other_architecture],
@@ -156,8 +168,12 @@ def test_rows_37_38_evaluate_refuses_what_is_no_model_of_it(
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     model = here.path / "models/model.safetensors"
+    before = md5(model)
     model.chmod(0o644)
     damage(model)
+    for name in ("dvc.lock", "receipts/train.json"):
+        text = (here.path / name).read_text()
+        (here.path / name).write_text(text.replace(before, md5(model)))
     assert run_stage("evaluate") == 1
     assert "models/model.safetensors: is not a model of this pipeline" in capsys.readouterr().err
     assert not (here.path / "pwned").exists()

@@ -36,9 +36,8 @@ def test_row_62_packages_in_the_home_of_a_user_are_not_imported(project: Project
     home.mkdir(parents=True)
     (home / "usercustomize.py").write_text("import os\nos._exit(99)\n")
     assert project.run(str(python), "-c", "", HOME=str(tmp_path / "home")).returncode == 99
-    command = project.read_yaml("dvc.yaml")["stages"]["check"]["cmd"].split()
-    assert command.pop(0) == "python"
-    done = project.run(str(python), *command, HOME=str(tmp_path / "home"))
+    path = f"{python.parent}{os.pathsep}{project.env['PATH']}"
+    done = project.stage("check", PATH=path, HOME=str(tmp_path / "home"))
     assert done.returncode == 0, done.stderr
 
 

@@ -11,6 +11,8 @@ import stages.evaluate
 import stages.fetch
 import stages.train
 from src.core.receipt import receipt_path, why_void
+from src.guard.pins import PINS
+from src.mnist.data.dataset import FILES, raw_folder
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams
 from src.mnist.predict.registry import NAME
 from src.mnist.train.history import COLUMNS
@@ -21,6 +23,8 @@ YAML_READER = YAML(typ="safe", pure=True)
 DVC = YAML_READER.load(REPOSITORY / "dvc.yaml")
 STAGES = DVC["stages"]
 WORK = ["fetch", "train", "evaluate"]
+# The four files, by the part of the data set that they hold.
+DATA = {part: [str(raw_folder(stages.fetch.DATA_DIR) / name) for name in names] for part, names in FILES.items()}
 # Entry points of the library that are no stages.
 COMMANDS = [
     Path("src/mnist/card/__main__.py"),
@@ -97,7 +101,9 @@ def test_check_comes_before_the_three_stages_of_the_work() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_its_module(stage: str) -> None:
-    assert STAGES[stage]["cmd"] == f"python -I stages/__main__.py {stage}"
+    command = STAGES[stage]["cmd"]
+    removal = f"rm -f {' '.join(written('check'))} && " if stage == "check" else ""
+    assert command == f"{removal}exec python -I stages/__main__.py {stage}"
 
 
 def code_deps(stage: str) -> list[str]:
@@ -173,23 +179,23 @@ def test_the_keys_of_the_params_file_are_the_fields_of_the_schema_in_its_order()
 
 
 def test_what_a_stage_writes_are_its_outs() -> None:
-    assert written("check") == [str(stages.check.MARKER)]
-    assert written("fetch") == [str(stages.fetch.DATA_DIR), receipt_path("fetch")]
+    assert written("check") == [str(stages.check.MARKER), PINS]
+    assert written("fetch") == [*DATA["train"], *DATA["test"], receipt_path("fetch")]
     assert sorted(written("train")) == sorted([*default_outputs(stages.train.Outputs), receipt_path("train")])
     assert sorted(written("evaluate")) == sorted([*default_outputs(stages.evaluate.Outputs), receipt_path("evaluate")])
 
 
 def test_what_a_stage_reads_are_its_deps() -> None:
-    data, model = str(stages.fetch.DATA_DIR), str(stages.train.Outputs().model)
+    model = str(stages.train.Outputs().model)
     assert stages.train.DATA_DIR == stages.evaluate.DATA_DIR == stages.fetch.DATA_DIR
     assert str(stages.evaluate.MODEL_PATH) == model
     inputs = {name: [dep for dep in STAGES[name]["deps"] if dep not in code_deps(name)] for name in STAGES}
     checked = str(stages.check.MARKER)
     assert inputs == {
-        "check": [],
+        "check": [str(stages.check.REQUIREMENTS), str(stages.check.LOCK)],
         "fetch": [checked],
-        "train": [checked, data],
-        "evaluate": [checked, data, model],
+        "train": [checked, PINS, *DATA["train"]],
+        "evaluate": [checked, PINS, *DATA["test"], model],
     }
 
 

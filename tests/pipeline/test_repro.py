@@ -75,9 +75,9 @@ def test_changed_data_fails_by_name_and_is_mended_by_the_named_command(
     monkeypatch.chdir(project.path)
     assert run_stage("evaluate") == 1
     (failure,) = capsys.readouterr().err.splitlines()
-    assert failure.startswith("evaluate: data/MNIST/raw/t10k-labels-idx1-ubyte: sha256 is ")
-    assert "dvc repro -f fetch" in failure
-    project.dvc_ok("repro", "--force", "fetch")
+    assert failure.startswith("evaluate: data/MNIST/raw/t10k-labels-idx1-ubyte: is not what stage fetch wrote (md5 ")
+    assert "run `dvc repro --single-item --force fetch`" in failure
+    project.dvc_ok("repro", "--single-item", "--force", "fetch")
     assert path.read_bytes()[-1] == content[-1] ^ 1
 
 

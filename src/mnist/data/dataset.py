@@ -1,6 +1,5 @@
-"""The data set on disk: four IDX files in torchvision's layout and a manifest with their hashes."""
+"""The data set on disk: four IDX files in torchvision's layout."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,15 +7,12 @@ from typing import Literal
 import numpy as np
 
 from src.core.errors import UserError
-from src.core.files import sha256, write_text
-from src.core.reading import read_input
-from src.mnist.data.idx import decode_idx
+from src.mnist.data.idx import read_idx
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-MANIFEST = "SHA256SUMS"
 NUM_CLASSES = 10
 IMAGE_SHAPE = (28, 28)
 
@@ -34,25 +30,18 @@ def raw_folder(data_dir: Path) -> Path:
     return data_dir / "raw"
 
 
-def write_manifest(data_dir: Path) -> None:
-    """Record the hash of each of the four files, in the format that `sha256sum --check` reads."""
-    folder = raw_folder(data_dir)
-    names = [name for pair in FILES.values() for name in pair]
-    write_text(folder / MANIFEST, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
-
-
 def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
-    """Read one of the two official parts, checked against the manifest.
+    """Read one of the two official parts.
 
     Args:
         data_dir: What the fetch stage wrote.
         part: The official training set or the official test set.
 
     Raises:
-        UserError: If a file is missing or has changed since it was fetched, or if images and labels do not match.
+        UserError: If a file is missing or damaged, or if images and labels do not match.
     """
     images_path, labels_path = (raw_folder(data_dir) / name for name in FILES[part])
-    images, labels = (_read(raw_folder(data_dir), name) for name in FILES[part])
+    images, labels = _read(images_path), _read(labels_path)
     if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
         raise UserError(f"{images_path}: expected images of shape (N, 28, 28), got {images.shape}")
     if labels.shape != (len(images),):
@@ -64,16 +53,8 @@ def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
     return Examples(images, labels)
 
 
-def _read(folder: Path, name: str) -> np.ndarray:
-    """Read the array in a file, whose hash must be the manifest's."""
-    repair = "run `dvc repro -f fetch`"
+def _read(path: Path) -> np.ndarray:
     try:
-        manifest = (folder / MANIFEST).read_text(encoding="utf-8")
-        content = read_input(folder / name)
+        return read_idx(path)
     except FileNotFoundError as error:
-        raise UserError(f"{error.filename}: is missing; {repair}") from error
-    expected = {line.split()[1]: line.split()[0] for line in manifest.splitlines() if len(line.split()) == 2}
-    found = hashlib.sha256(content).hexdigest()
-    if expected.get(name) != found:
-        raise UserError(f"{folder / name}: sha256 is {found}, expected {expected.get(name)}; {repair}")
-    return decode_idx(content, str(folder / name))
+        raise UserError(f"{path}: is missing; run `dvc repro fetch`") from error

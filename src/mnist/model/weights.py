@@ -9,7 +9,6 @@ from safetensors.torch import load, save
 
 from src.core.errors import UserError, one_line
 from src.core.files import write_bytes
-from src.core.reading import read_input
 from src.mnist.model.network import ARCHITECTURES, MEAN, STD, CalibratedModel
 
 METADATA_KEY = "mnist"
@@ -38,7 +37,7 @@ def load_model(path: Path) -> CalibratedModel:
     if not path.is_file():
         raise UserError(f"{path}: is missing; run `dvc checkout` or `dvc repro`")
     try:
-        content = read_input(path)
+        content = path.read_bytes()
         weights = load(content)
         description = json.loads(_metadata(content)[METADATA_KEY])
         if (description["mean"], description["std"]) != (MEAN, STD):

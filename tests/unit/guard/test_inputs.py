@@ -1,81 +1,273 @@
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from src.core.errors import UserError
-from src.guard.inputs import Declaration, check_unchanged, read_inputs
-from src.mnist.model.params import Params
-from tests.conftest import write_params
+from src.guard.inputs import Inputs, stamps_of
+from src.guard.opened import recording
+from src.guard.stage import Stage
+
+STAGE = Stage("stage", deps=("code", "data/in.txt"), params=("seed",), outs=("out",))
+Start = Callable[..., Inputs]
 
 
 @pytest.fixture
-def here(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Declaration:
-    """A stage with one folder of code and one param."""
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Begins a stage with one folder of code, one file of data and one param in this process."""
     monkeypatch.chdir(tmp_path)
-    write_params(tmp_path, params)
+    Path("params.yaml").write_text("seed: 0\nepochs: 2\n")
     Path(".dvcignore").write_text("__pycache__\n*~\n")
-    Path("code/inner").mkdir(parents=True)
-    Path("code/a.py").write_text("a")
-    Path("code/inner/b.py").write_text("b")
-    return Declaration("stage", deps=("code",), params=("seed",), all_params=False, outs=())
+    for name in ("code/a.py", "code/inner/b.py", "data/in.txt", "data/other.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(name)
+    with ExitStack() as stack:
+        yield lambda stage=STAGE: Inputs(stage, stack.enter_context(recording(tmp_path)))
 
 
-def test_ignored_files_are_no_inputs(here: Declaration) -> None:
-    before = read_inputs(here)
+def test_ignored_files_are_no_inputs(start: Start) -> None:
+    before = start()
     Path("code/a.py~").touch()
     Path("code/inner/__pycache__").mkdir()
     Path("code/inner/__pycache__/b.pyc").touch()
-    assert read_inputs(here).by_name() == before.by_name()
-    assert list(before.md5_by_path) == ["code/a.py", "code/inner/b.py"]
+    assert start().deps == before.deps
+    assert list(before.md5) == ["code/a.py", "code/inner/b.py", "data/in.txt"]
 
 
-def test_without_a_list_of_ignored_files_none_is(here: Declaration) -> None:
+def test_without_a_list_of_ignored_files_none_is(start: Start) -> None:
     Path(".dvcignore").unlink()
     Path("code/a.py~").touch()
-    assert "code/a.py~" in read_inputs(here).md5_by_path
+    assert "code/a.py~" in start().md5
 
 
-def test_a_file_that_hides_others_from_dvc_is_refused(here: Declaration) -> None:
+def test_a_file_that_hides_others_from_dvc_is_refused(start: Start) -> None:
     Path("code/inner/.dvcignore").write_text("b.py\n")
     with pytest.raises(UserError, match=r"^code/inner/.dvcignore: hides files of code from DVC"):
-        read_inputs(here)
+        start()
 
 
-def test_links_are_followed_as_dvc_does(here: Declaration, tmp_path: Path) -> None:
+def test_links_are_followed_as_dvc_does(start: Start, tmp_path: Path) -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/c.py").write_text("c")
     Path("code/linked").symlink_to(tmp_path / "elsewhere")
-    assert "code/linked/c.py" in read_inputs(here).md5_by_path
+    assert "code/linked/c.py" in start().md5
 
 
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
         (lambda: Path("code/a.py").write_text("b"), "code/a.py"),
+        (lambda: Path("code/a.py").touch(), "code/a.py"),
         (lambda: Path("code/new.py").touch(), "code/new.py"),
         (lambda: Path("code/a.py").unlink(), "code/a.py"),
-        (lambda: Path("params.yaml").write_text(Path("params.yaml").read_text().replace("seed: 0", "seed: 1")), "seed"),
+        (lambda: Path("params.yaml").write_text("seed: 1\nepochs: 2\n"), "params.yaml: seed"),
+        (lambda: Path("params.yaml").write_text("seed: 0.0\nepochs: 2\n"), "params.yaml: seed"),
     ],
-    ids=["edited", "added", "removed", "param"],
+    ids=["edited", "touched", "added", "removed", "param", "type of a param"],
 )
-def test_a_change_is_named(here: Declaration, edit: object, named: str) -> None:
-    before = read_inputs(here)
-    edit()  # type: ignore[operator]
-    with pytest.raises(UserError, match=rf"{named} changed during the run, so its result is void"):
-        check_unchanged(here, before)
+def test_what_was_touched_is_named(start: Start, edit: Callable[[], object], named: str) -> None:
+    inputs = start()
+    edit()
+    with pytest.raises(UserError, match=rf"^{named}: touched during the run, so the result is void"):
+        inputs.check()
 
 
-def test_what_is_touched_or_declared_by_others_is_no_change(here: Declaration) -> None:
-    before = read_inputs(here)
-    Path("code/a.py").touch()
-    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("epochs: 2", "epochs: 3"))
-    check_unchanged(here, before)
+def test_params_that_the_stage_does_not_declare_may_change(start: Start) -> None:
+    inputs = start()
+    Path("params.yaml").write_text("seed: 0 # comment\nepochs: 3\n")
+    inputs.check()
 
 
-def test_a_missing_dependency_is_named_with_its_repair(here: Declaration) -> None:
-    Path("code/a.py").unlink()
-    Path("code/inner/b.py").unlink()
-    Path("code/inner").rmdir()
-    Path("code").rmdir()
-    with pytest.raises(UserError, match=r"^code: is missing; run `dvc repro`$"):
-        read_inputs(here)
+def test_a_missing_dependency_is_named_with_its_repair(start: Start) -> None:
+    shutil.rmtree("code")
+    with pytest.raises(UserError, match=r"^code: is missing; run `git checkout code` or `dvc repro`$"):
+        start()
+
+
+def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start) -> None:
+    inputs = start()
+    Path("data/in.txt").read_text()
+    Path("out").write_text("result")
+    Path("out").read_text()
+    Path("data/scratch").write_text("mine")
+    Path("data/scratch").read_text()
+    Path("data/scratch").unlink()
+    inputs.check()
+    inputs.check_written()
+
+
+def append(path: str) -> None:
+    """Write to the end of a file, which takes no reading."""
+    with Path(path).open("a") as file:
+        file.write("more")
+
+
+def move_and_read() -> None:
+    Path("data/other.txt").rename("data/mine.txt")
+    Path("data/mine.txt").read_text()
+
+
+def link_and_read() -> None:
+    os.link("data/other.txt", "data/mine.txt")
+    Path("data/mine.txt").read_text()
+
+
+def read_through_a_link() -> None:
+    Path("data/mine.txt").symlink_to("other.txt")
+    Path("data/mine.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("read", "named"),
+    [
+        (lambda: Path("data/other.txt").read_text(), "data/other.txt"),
+        (lambda: Path("data/other.txt").absolute().read_text(), "data/other.txt"),
+        (lambda: Path("data/../data/other.txt").read_text(), "data/other.txt"),
+        (lambda: os.open(b"data/other.txt", os.O_RDONLY), "data/other.txt"),
+        (lambda: Path("data/other.txt").open("r+").close(), "data/other.txt"),
+        (lambda: append("data/other.txt"), "data/other.txt"),
+        (lambda: os.truncate("data/other.txt", 3), "data/other.txt"),
+        (lambda: Path("params.yaml").read_text(), "params.yaml"),
+        (move_and_read, "data/mine.txt, data/other.txt"),
+        (link_and_read, "data/mine.txt, data/other.txt"),
+        (read_through_a_link, "data/mine.txt"),
+    ],
+    ids=[
+        "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "move", "hard link", "link"
+    ],
+)  # fmt: skip
+def test_another_file_that_is_read_is_named(start: Start, read: Callable[[], object], named: str) -> None:
+    inputs = start()
+    read()
+    with pytest.raises(
+        UserError, match=rf"^{named}: stage stage read it, but dvc.yaml does not list it among the stage's deps"
+    ):
+        inputs.check()
+
+
+def test_a_name_outside_that_is_a_link_to_the_inside_counts(start: Start, tmp_path: Path) -> None:
+    link = tmp_path.with_name(f"{tmp_path.name}-link")
+    link.symlink_to(tmp_path)
+    inputs = start()
+    (link / "data/other.txt").read_text()
+    with pytest.raises(UserError, match=r"^data/other.txt: stage stage read it"):
+        inputs.check()
+
+
+def test_a_link_from_the_inside_counts_by_its_name(start: Start, tmp_path: Path) -> None:
+    """As DVC makes them to its cache."""
+    outside = tmp_path.with_name(f"{tmp_path.name}-object")
+    for name in ("data/in.txt", "data/other.txt"):
+        outside.write_text("object")
+        Path(name).unlink()
+        Path(name).symlink_to(outside)
+    inputs = start()
+    Path("data/in.txt").read_text()
+    inputs.check()
+    Path("data/other.txt").read_text()
+    with pytest.raises(UserError, match=r"^data/other.txt: stage stage read it"):
+        inputs.check()
+
+
+def test_code_that_a_stage_makes_is_no_scratch(start: Start) -> None:
+    inputs = start()
+    Path("made.py").write_text("")
+    Path("made.py").read_text()
+    Path("made.py").unlink()
+    with pytest.raises(UserError, match=r"^made.py: stage stage read it"):
+        inputs.check()
+
+
+def test_another_file_that_is_written_is_named(start: Start) -> None:
+    inputs = start()
+    Path("data/note.txt").write_text("note")
+    with pytest.raises(UserError, match=r"^data/note.txt: stage stage wrote it, but dvc.yaml does not list it among"):
+        inputs.check_written()
+
+
+def test_an_input_is_not_written_to(start: Start) -> None:
+    inputs = start()
+    Path("data/in.txt").write_text("data/in.txt")
+    with pytest.raises(UserError, match=r"^data/in.txt: touched during the run"):
+        inputs.check()
+
+
+def test_logs_may_be_written_and_checkpoints_read(start: Start) -> None:
+    Path("logs/checkpoints").mkdir(parents=True)
+    for name in ("logs/checkpoints/a.ckpt", "logs/data.txt"):
+        Path(name).write_text(name)
+    inputs = start()
+    Path("logs/checkpoints/a.ckpt").read_text()
+    Path("logs/note.txt").write_text("note")
+    inputs.check()
+    inputs.check_written()
+    Path("logs/data.txt").read_text()
+    with pytest.raises(UserError, match=r"^logs/data.txt: stage stage read it"):
+        inputs.check()
+
+
+def link_to_a_cache(name: str, kind: str) -> Path:
+    """Make a file what DVC makes of it with `cache.type hardlink` or `symlink`; returns the object."""
+    cached = Path.cwd().with_name(f"{Path.cwd().name}-cache")
+    Path(name).rename(cached)
+    if kind == "hardlink":
+        os.link(cached, name)
+    else:
+        Path(name).symlink_to(cached)
+    return cached
+
+
+def check_out_elsewhere(cached: Path) -> None:
+    """What another run's checkout of the same object does: one more link, which changes its time of change."""
+    other = cached.with_name(f"{cached.name}-other")
+    os.link(cached, other)
+    other.unlink()
+
+
+@pytest.mark.parametrize("kind", ["hardlink", "symlink"])
+def test_another_checkout_of_a_linked_object_is_harmless_once_the_stage_has_read_it(start: Start, kind: str) -> None:
+    cached = link_to_a_cache("data/in.txt", kind)
+    inputs = start()
+    Path("data/in.txt").read_text()
+    inputs.check()
+    check_out_elsewhere(cached)
+    inputs.check()
+    Path("data/in.txt").read_text()
+    inputs.check()
+
+
+@pytest.mark.parametrize("kind", ["hardlink", "symlink"])
+def test_a_linked_object_that_may_have_been_edited_while_it_was_read_is_named(start: Start, kind: str) -> None:
+    cached = link_to_a_cache("data/in.txt", kind)
+    inputs = start()
+    Path("data/in.txt").read_text()
+    check_out_elsewhere(cached)
+    with pytest.raises(UserError, match=r"^data/in.txt: touched during the run"):
+        inputs.check()
+
+
+def test_a_linked_object_that_was_edited_is_named(start: Start) -> None:
+    cached = link_to_a_cache("data/in.txt", "hardlink")
+    inputs = start()
+    before = cached.stat()
+    cached.write_text("another.txt")
+    os.utime(cached, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match=r"^data/in.txt: touched during the run"):
+        inputs.check()
+
+
+@pytest.mark.usefixtures("start")
+def test_files_of_a_folder_come_in_a_fixed_order() -> None:
+    assert list(stamps_of(["data", "code"])) == ["data/in.txt", "data/other.txt", "code/a.py", "code/inner/b.py"]
+
+
+def test_a_stage_with_all_params_may_read_the_file(start: Start) -> None:
+    inputs = start(replace(STAGE, params=None))
+    assert inputs.params == {"seed": 0, "epochs": 2}
+    Path("params.yaml").read_text()
+    inputs.check()
+    assert list(inputs.deps) == ["code", "data/in.txt"]

@@ -139,17 +139,15 @@ def test_main_reports_a_truncated_model(workspace: Path) -> None:
     assert not (workspace / "metrics").exists()
 
 
-def test_main_reports_changed_data(workspace: Path) -> None:
+def test_main_reports_damaged_data(workspace: Path) -> None:
     path = workspace / "data/MNIST/raw/t10k-images-idx3-ubyte"
-    content = bytearray(path.read_bytes())
-    content[1000] ^= 1
-    path.write_bytes(content)
-    assert "t10k-images-idx3-ubyte: sha256 is " in error_of_main()
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "t10k-images-idx3-ubyte: shape " in error_of_main()
 
 
 def test_main_reports_missing_data(workspace: Path) -> None:
     shutil.rmtree(workspace / "data")
-    assert "SHA256SUMS: is missing; run `dvc repro -f fetch`" in error_of_main()
+    assert "t10k-images-idx3-ubyte: is missing; run `dvc repro fetch`" in error_of_main()
 
 
 @pytest.mark.gpu

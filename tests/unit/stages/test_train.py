@@ -165,17 +165,17 @@ def test_a_batch_larger_than_the_training_part_is_refused(params: Params, digits
     assert list(tmp_path.iterdir()) == []
 
 
-def test_main_reports_changed_data_in_one_line(workspace: Path, params: Params) -> None:
+def test_main_reports_damaged_data_in_one_line(workspace: Path, params: Params) -> None:
     path = raw_folder(workspace / "data/MNIST") / "train-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"^data/MNIST/raw/train-labels-idx1-ubyte: sha256 is "):
+    with pytest.raises(UserError, match=r"^data/MNIST/raw/train-labels-idx1-ubyte: shape "):
         main(run(params))
     assert not (workspace / "models").exists()
 
 
 def test_main_reports_missing_data_in_one_line(workspace: Path, params: Params) -> None:
     shutil.rmtree(workspace / "data/MNIST")
-    with pytest.raises(UserError, match=r"^data/MNIST/raw/SHA256SUMS: is missing; run `dvc repro"):
+    with pytest.raises(UserError, match=r"^data/MNIST/raw/train-images-idx3-ubyte: is missing; run `dvc repro fetch`"):
         main(run(params))
 
 

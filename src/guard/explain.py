@@ -37,7 +37,7 @@ LOST_CONNECTION = (
 )
 
 
-def advice_on(error: Exception) -> str | None:
+def explain(error: Exception) -> str | None:
     """What happened and what to do about it; None if it is not the machine's fault."""
     if isinstance(error, OSError) and error.errno in ADVICE:
         return f"{error.filename or 'its output'}: {error.strerror}; {ADVICE[error.errno]}"

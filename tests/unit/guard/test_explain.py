@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.core.files import write_bytes
-from src.guard.advice import ADVICE, GPU_TAKEN, MEMORY, advice_on
+from src.guard.explain import ADVICE, GPU_TAKEN, MEMORY, explain
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from src.guard.advice import ADVICE, GPU_TAKEN, MEMORY, advice_on
     ids=errno.errorcode.get,
 )
 def test_row_56_an_error_of_the_machine_names_the_file_and_the_repair(number: int) -> None:
-    line = advice_on(OSError(number, os.strerror(number), "models/model.safetensors"))
+    line = explain(OSError(number, os.strerror(number), "models/model.safetensors"))
     assert line == f"models/model.safetensors: {os.strerror(number)}; {ADVICE[number]}"
 
 
@@ -30,7 +30,7 @@ def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             write_bytes(tmp_path / "model", bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(advice_on(caught.value)).startswith(f"{tmp_path}/model: File too large; raise the limit")
+    assert str(explain(caught.value)).startswith(f"{tmp_path}/model: File too large; raise the limit")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_row_55_too_little_memory_is_said_in_one_line(error: Exception) -> None:
-    assert advice_on(error) == MEMORY
+    assert explain(error) == MEMORY
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_row_55_too_little_memory_is_said_in_one_line(error: Exception) -> None:
     ],
 )
 def test_a_gpu_that_another_program_took_is_said_in_one_line(said: str) -> None:
-    assert advice_on(RuntimeError(said)) == GPU_TAKEN
+    assert explain(RuntimeError(said)) == GPU_TAKEN
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.ENOENT, "No such file", "x"), KeyError("x")])
 def test_a_defect_is_none_of_the_machine(error: Exception) -> None:
-    assert advice_on(error) is None
+    assert explain(error) is None

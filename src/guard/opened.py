@@ -1,0 +1,170 @@
+"""Records every file of the project that this process opens, in any thread, with its stamp at that moment.
+
+Python reports what it opens as audit events (PEP 578). Code in other languages opens files unseen: the stages must not
+read through it, which tests/pipeline/test_unseen_calls.py checks.
+"""
+
+import os
+import stat
+import sys
+import sysconfig
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import all_suffixes
+from pathlib import Path
+from typing import Any
+
+# Which argument of an audit event names the file.
+READS = {"import": 1, "ctypes.dlopen": 0, "sqlite3.connect": 0}
+MOVES = ("os.rename", "os.link", "os.symlink")
+EVENTS = frozenset({"open", "os.truncate", *READS, *MOVES})
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CODE = tuple(all_suffixes())
+# Notes of the guard and the stages, checkpoints among them, which prove themselves that they belong to a run.
+LOGS, CHECKPOINTS = "logs/", "logs/checkpoints/"
+# DVC does not take these for dependencies. It knows by itself what dvc.yaml says of a stage, and its configuration says
+# where objects are kept, never what is in them.
+DVC_FILES = ("dvc.yaml", ".dvc/config", ".dvc/config.local")
+
+Stamp = tuple[int, int, int, int]
+
+
+def stamp(path: str) -> Stamp:
+    """Size, time of modification, time of change and inode; a user can set all but the third.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    return _stamp(os.stat(path))  # noqa: PTH116 - called often
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+class Opened:
+    """What this process has opened below a folder, apart from the Python that runs it.
+
+    Attributes:
+        read: How often a file was opened to be read with which stamp, by path relative to the folder. A file that this
+            process has made is none of them, unless it is code.
+        written: Files that were opened to be written, or moved to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.python = f"{root}/", _python_folders(root)
+        self.read: defaultdict[str, Counter[Stamp]] = defaultdict(Counter)
+        self.written: set[str] = set()
+        self._made: set[str] = set()
+        self._paused_in: int | None = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While active, record nothing in this thread: it is the guard that reads."""
+        self._paused_in = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._paused_in = None
+
+    def note(self, event: str, args: tuple[Any, ...]) -> None:
+        """Record an audit event."""
+        if self._paused_in == threading.get_ident():
+            return
+        if event in MOVES:
+            self._note_move(event, args[0], args[1])
+        elif event == "open":
+            self._note_open(args[0], args[2])
+        elif event == "os.truncate":
+            self._note_open(args[0], os.O_RDWR)
+        else:
+            self._note_open(args[READS[event]], os.O_RDONLY)
+
+    def _note_open(self, path: object, flags: int) -> None:
+        name = self._name(path)
+        if name is None:
+            return
+        try:
+            # The path as it was given: links count as the system follows them.
+            found = os.stat(path)  # type: ignore[arg-type]  # noqa: PTH116 - a descriptor of a path, or bytes
+        except (OSError, ValueError):
+            found = None
+        if found and stat.S_ISDIR(found.st_mode):
+            return
+        if flags & WRITING:
+            self.written.add(name)
+            if found is None or flags & os.O_TRUNC:
+                self._made.add(name)
+        # What is opened to be changed can be read, too.
+        if found and not flags & os.O_TRUNC and (name not in self._made or name.endswith(CODE)):
+            self.read[name][_stamp(found)] += 1
+
+    def _note_move(self, event: str, source: object, target: object) -> None:
+        origin, name = self._name(source), self._name(target)
+        is_made = origin in self._made
+        if event != "os.symlink" and not is_made:
+            self._note_open(source, os.O_RDONLY)
+        if name is not None:
+            self.written.add(name)
+            (self._made.add if is_made else self._made.discard)(name)
+
+    def _name(self, path: object) -> str | None:
+        """Path relative to the folder; None if it is none of the project."""
+        if not isinstance(path, str | bytes | os.PathLike):
+            return None
+        path = os.fsdecode(path)
+        # Most of what is opened lies here, so this comes first.
+        if path.startswith(self.python):
+            return None
+        path = os.path.abspath(path)  # noqa: PTH100 - links are not followed
+        if not path.startswith(self.root):
+            # A name outside may be a link to the inside. The other way round it counts by its name: DVC may link what
+            # a stage depends on to its cache, anywhere.
+            path = os.path.realpath(path)
+        if not path.startswith(self.root) or path.startswith(self.python):
+            return None
+        return path[len(self.root) :]
+
+
+def is_own(name: str, is_written: bool) -> bool:
+    """Whether a file is a note of the guard or a checkpoint, or DVC's own: no input and no output."""
+    return name.startswith(LOGS if is_written else CHECKPOINTS) or name in DVC_FILES
+
+
+def _python_folders(root: Path) -> tuple[str, ...]:
+    """The Python that runs this and its packages; no folder that the project lies in."""
+    found = set()
+    for prefix in {sys.prefix, sys.base_prefix, os.path.realpath(sys.prefix)}:
+        if f"{root}/".startswith(f"{prefix}/"):
+            paths = sysconfig.get_paths(vars={"base": prefix, "platbase": prefix, "installed_base": prefix})
+            found |= {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+        else:
+            found.add(prefix)
+    return tuple(f"{folder}/" for folder in sorted(found))
+
+
+# Python cannot remove an audit hook: a process has one, and what it records changes.
+_recorder: Opened | None = None
+_is_listening = False
+
+
+# A function of the module, not a method: it is called a hundred thousand times while torch is imported.
+def _listen(event: str, args: tuple[Any, ...]) -> None:
+    if event in EVENTS and _recorder is not None:
+        _recorder.note(event, args)
+
+
+@contextmanager
+def recording(root: Path) -> Iterator[Opened]:
+    """While active, record what this process opens below a folder, which is absolute and free of links."""
+    global _recorder, _is_listening
+    if not _is_listening:
+        sys.addaudithook(_listen)
+        _is_listening = True
+    _recorder = Opened(root)
+    try:
+        yield _recorder
+    finally:
+        _recorder = None

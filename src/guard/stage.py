@@ -1,0 +1,106 @@
+"""What DVC's files say of the stages: dvc.yaml, dvc.lock and params.yaml."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.core.errors import UserError
+from src.core.receipt import PARAMS_FILE
+from src.core.yaml_file import read_mapping
+
+DVC_FILE = "dvc.yaml"
+# With these, DVC computes what the stage declares.
+RESOLVED = ("foreach", "matrix", "do", "wdir", "vars")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What dvc.yaml declares for a stage.
+
+    Attributes:
+        name: Its name.
+        deps: Paths of its dependencies.
+        params: Names of its params, dots for nested ones; None: params.yaml as a whole.
+        outs: Paths of its outputs, metrics and plots.
+    """
+
+    name: str
+    deps: tuple[str, ...]
+    params: tuple[str, ...] | None
+    outs: tuple[str, ...]
+
+
+def read_stages() -> dict[str, Stage]:
+    """The stages of dvc.yaml in the current directory, by name.
+
+    Raises:
+        UserError: If it is no such file, or declares a stage in a way that only DVC can read.
+    """
+    stages = read_mapping(Path(DVC_FILE))[0].get("stages")
+    if not isinstance(stages, dict):
+        raise UserError(f"{DVC_FILE}: expected `stages:` with one entry a stage, got {stages!r}")
+    return {name: _stage(name, entry) for name, entry in stages.items()}
+
+
+def read_lock() -> dict[str, dict[str, Any]]:
+    """What dvc.lock records, by stage; nothing if it is missing.
+
+    Raises:
+        UserError: If it is not what DVC wrote, such as in the middle of a merge.
+    """
+    path = Path("dvc.lock")
+    try:
+        return read_mapping(path)[0]["stages"] if path.exists() else {}
+    except (UserError, KeyError) as error:
+        raise UserError(f"{path}: is not what DVC wrote, or not all of it; delete it, then run `dvc repro`") from error
+
+
+def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
+    places = {kind: [_path(item) for item in entry.get(kind) or []] for kind in ("deps", "outs", "metrics", "plots")}
+    resolved = [key for key in RESOLVED if key in entry]
+    resolved += [path for paths in places.values() for path in paths if "${" in path]
+    if resolved:
+        raise UserError(f"{DVC_FILE}: stage {name} uses {resolved[0]}, which only DVC can resolve; write it out")
+    outs = (*places["outs"], *places["metrics"], *places["plots"])
+    return Stage(name, tuple(places["deps"]), _param_names(name, entry.get("params") or []), outs)
+
+
+def _param_names(stage: str, entries: Iterable[Any]) -> tuple[str, ...] | None:
+    names: list[str] = []
+    for entry in entries:
+        files = {PARAMS_FILE: [entry]} if isinstance(entry, str) else entry
+        if others := [file for file in files if file != PARAMS_FILE]:
+            raise UserError(f"{DVC_FILE}: stage {stage} takes params from {others[0]}; expected {PARAMS_FILE} alone")
+        # DVC's syntax for the whole file: `params.yaml:` without names.
+        if files[PARAMS_FILE] is None:
+            return None
+        names += files[PARAMS_FILE]
+    return tuple(names)
+
+
+def _path(item: Any) -> str:
+    """A path, which may have options."""
+    return str(next(iter(item)) if isinstance(item, dict) else item)
+
+
+def read_params(names: Iterable[str] | None) -> dict[str, Any]:
+    """Values from params.yaml by name, as DVC reads them; None: all.
+
+    Raises:
+        UserError: If the file is no mapping, gives a key twice, or lacks one of the names.
+    """
+    if names is not None and not (names := tuple(names)):
+        return {}
+    values, duplicates = read_mapping(Path(PARAMS_FILE))
+    if duplicates:
+        raise UserError(f"{PARAMS_FILE}: " + "; ".join(f"{key} is given more than once" for key in duplicates))
+    return dict(values) if names is None else {name: _value(values, name) for name in names}
+
+
+def _value(values: Any, name: str) -> Any:
+    for key in name.split("."):
+        if not isinstance(values, dict) or key not in values:
+            raise UserError(f"{PARAMS_FILE}: {name} is missing, which {DVC_FILE} declares")
+        values = values[key]
+    return values

@@ -1,0 +1,120 @@
+"""The guard sees what Python opens. What opens files elsewhere, or in another process, has no place in a stage."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PLACES = ("stages", *(f"src/mnist/{folder}" for folder in ("data", "model", "fetch", "train", "evaluate")), "src/core")
+FILES = [path for place in PLACES for path in sorted((REPOSITORY / place).rglob("*.py"))]
+# Written in C, C++ or Rust, with files of their own; or other processes.
+MODULES = {
+    "subprocess",
+    "multiprocessing",
+    "joblib",
+    "cv2",
+    "h5py",
+    "pyarrow",
+    "cffi",
+    "dbm",
+}
+MODULES |= {"torch.multiprocessing", "torchvision.io", "torch.utils.cpp_extension", "concurrent.futures.process"}
+NAMES = {
+    # safetensors; torch.from_file and storages; torch.jit; decoders of torchvision.
+    "load_file", "save_file", "safe_open", "from_file", "read_image", "decode_file", "ScriptModule",
+    # PIL's fonts and numpy's writers in C.
+    "truetype", "FreeTypeFont", "tofile",
+    # Other processes.
+    "ProcessPoolExecutor", "Popen", "fork", "forkpty", "posix_spawn", "posix_spawnp", "system", "popen",
+}  # fmt: skip
+# Relative to a folder that an audit event does not name; processes; threads of joblib.
+ARGUMENTS = {"dir_fd", "src_dir_fd", "dst_dir_fd", "num_workers", "n_jobs"}
+
+
+def unseen(source: str) -> list[str]:
+    """What a module does that the guard would not see, each with its line."""
+    tree, found = ast.parse(source), []
+    buffers = {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) == "io.BytesIO()"
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            names = {alias.name for alias in node.names}
+            parts = {module, *names, *(f"{module}.{name}" for name in names)}
+            if parts & NAMES or any(f"{part}.".startswith(f"{bad}.") for part in parts for bad in MODULES):
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            last, first = name.rpartition(".")[2], ast.unparse(node.args[0]) if node.args else ""
+            is_unseen = (
+                last in NAMES
+                or name.startswith(("os.exec", "os.spawn", "torch.jit.", "ImageFont.load_path"))
+                # A library; without one, it is the program itself.
+                or (last in {"CDLL", "PyDLL", "LoadLibrary"} and first != "None")
+                # In memory, it opens nothing.
+                or (name == "torch.save" and ast.unparse(node.args[1]) not in buffers)
+                or any(keyword.arg in ARGUMENTS and ast.unparse(keyword.value) != "0" for keyword in node.keywords)
+            )
+            if is_unseen:
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_a_stage_opens_no_file_unseen(path: Path) -> None:
+    found = unseen(path.read_text())
+    if path == REPOSITORY / "stages/__main__.py":
+        # It becomes another process of itself, before anything is read.
+        found = [line for line in found if "os.execv(sys.executable" not in line]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from safetensors.torch import load_file",
+        "safetensors.torch.load_file(path)",
+        "torch.from_file(path)",
+        "torch.UntypedStorage.from_file(path)",
+        "torch.save(model, path)",
+        "torch.save(model, 'model.pt')",
+        "torch.jit.load(path)",
+        "ImageFont.truetype('font.ttf')",
+        "ctypes.CDLL('libother.so')",
+        "import subprocess",
+        "from multiprocessing import Pool",
+        "from torch import multiprocessing",
+        "from concurrent.futures import ProcessPoolExecutor",
+        "os.system('cp a b')",
+        "os.fork()",
+        "os.execvp('a', [])",
+        "DataLoader(data, num_workers=2)",
+        "os.open('file', 0, dir_fd=folder)",
+        "from torchvision.io import read_image",
+        "import cv2",
+    ],
+)
+def test_a_call_that_the_guard_cannot_see_is_found(source: str) -> None:
+    assert unseen(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "buffer = io.BytesIO()\ntorch.save(model, buffer)",
+        "from safetensors.torch import load, save",
+        "ctypes.CDLL(None)",
+        "DataLoader(data, num_workers=0)",
+        "torch.load(path)",
+        "ImageFont.load_default(8)",
+    ],
+)
+def test_other_calls_are_not(source: str) -> None:
+    assert not unseen(source)
