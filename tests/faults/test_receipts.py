@@ -45,10 +45,10 @@ def python_that_edits_after(project: Project, path: str, stage: str) -> str:
 def test_row_47_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(toy: Project) -> None:
     done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/mnist/train/steps.py", "train"))
     # DVC has locked the edited code by now. The next stage does not build on it.
-    contradiction = "dvc.lock contradicts receipts/train.json in src/mnist/train: stage train was not run like that"
+    contradiction = "dvc.lock contradicts receipts/train.json in src/mnist/train"
     repair = "dvc repro --single-item --force train"
     assert done.returncode != 0
-    assert f"evaluate: {contradiction}; run `{repair}`" in done.stderr
+    assert f"evaluate: {contradiction}: stage train was not run like that; run `{repair}`" in done.stderr
     assert [problem for problem in verify(toy.path)[1] if "contradicts" in problem] == [
         f"{contradiction}; run `{repair}`"
     ]
@@ -63,7 +63,7 @@ def test_row_47_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> No
     # Stage check read the code before the edit, too.
     check, problem = verify(toy.path)[1]
     assert check.startswith("check: src/mnist/evaluate changed since it ran;")
-    assert problem.startswith("dvc.lock contradicts receipts/evaluate.json in src/mnist/evaluate:")
+    assert problem.startswith("dvc.lock contradicts receipts/evaluate.json in src/mnist/evaluate;")
 
 
 def add_to_fetch(project: Project, code: str) -> None:
@@ -85,7 +85,7 @@ def test_row_48_what_dvc_commit_locks_by_hand_is_void(
     replace_in(project.path / "src/mnist/model/network.py", "255 * MEAN", "254 * MEAN")
     assert project.dvc("commit", "--force").returncode == 0
     problems = [line for line in verify(project.path)[1] if "contradicts" in line]
-    assert [line.partition(":")[0] for line in problems] == [
+    assert [line.partition(";")[0] for line in problems] == [
         "dvc.lock contradicts receipts/train.json in src/mnist/model",
         "dvc.lock contradicts receipts/evaluate.json in src/mnist/model",
     ]
