@@ -3,6 +3,8 @@
 import http.server
 import multiprocessing
 import pickle
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
@@ -10,13 +12,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning import LightningModule, Trainer
 
+import stages.__main__
 from src.core.errors import UserError
 from src.core.files import md5
+from src.core.run import Facts
 from src.mnist.data.dataset import FILES, load_examples
 from src.mnist.fetch import digits
 from src.mnist.model.network import CalibratedModel, build_model
 from src.mnist.model.weights import save_model
+from src.mnist.train.checkpoint import Checkpoints
 from stages.fetch import fetch
 from tests.faults.project import Project, run_stage, wait_for
 
@@ -177,3 +183,48 @@ def test_rows_37_38_evaluate_refuses_what_is_no_model_of_it(
     assert run_stage("evaluate") == 1
     assert "models/model.safetensors: is not a model of this pipeline" in capsys.readouterr().err
     assert not (here.path / "pwned").exists()
+
+
+@pytest.mark.parametrize(("stage", "part"), [("train", "test"), ("evaluate", "train")])
+def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
+    here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str, part: str
+) -> None:
+    class Curious:
+        """A stage that looks at data which is not for it."""
+
+        @staticmethod
+        def main(_: object) -> object:
+            load_examples(Path("data/MNIST"), part)  # type: ignore[arg-type]
+            return Facts()
+
+    monkeypatch.setattr(stages.__main__, "import_module", lambda _: Curious)
+    before = here.results()
+    assert run_stage(stage) == 1
+    names = ", ".join(f"data/MNIST/raw/{name}" for name in sorted(FILES[part]))
+    assert capsys.readouterr().err.startswith(f"{stage}: {names}: stage {stage} read it, but dvc.yaml does not list it")
+    assert here.results() == before
+
+
+@pytest.mark.parametrize("kind", ["hardlink", "symlink"])
+def test_another_run_that_checks_out_linked_data_does_not_end_a_training(
+    here: Project, monkeypatch: pytest.MonkeyPatch, reproduced: Project, kind: str
+) -> None:
+    here.dvc_ok("config", "cache.type", kind)
+    here.dvc_ok("checkout", "--relink")
+    data = here.path / "data/MNIST/raw" / FILES["train"][0]
+    assert data.is_symlink() or data.stat().st_nlink == 2
+    changes: list[int] = []
+
+    def write_and_relink(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
+        write(self, trainer, pl_module)
+        before = data.stat().st_ctime_ns
+        subprocess.run(["ln", data.resolve(), here.path.with_name(f"elsewhere-{len(changes)}")], check=True)
+        changes.append(data.stat().st_ctime_ns - before)
+
+    write = Checkpoints.on_train_epoch_end
+    monkeypatch.setattr(Checkpoints, "on_train_epoch_end", write_and_relink)
+    shutil.rmtree(here.path / "logs/checkpoints")
+    assert run_stage("train") == 0
+    assert len(changes) == 3
+    assert all(changes)
+    assert here.results() == reproduced.results()

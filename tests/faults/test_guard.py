@@ -119,6 +119,48 @@ def test_row_4_a_trainer_whose_dvc_is_gone_before_it_looks_ends(project: Project
     wait_for(lambda: "dvc ended before" in project.output(), "the refusal")
 
 
+# What a parent may do: the system then keeps no exit codes, and dvc takes every stage for a success.
+IGNORING_CHILDREN = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-m", "dvc", *sys.argv[1:]])
+"""
+
+
+def bad_params(project: Project) -> str:
+    project.set(epochs="abc")
+    return "check"
+
+
+def bad_stage(project: Project) -> str:
+    project.append("stages/train.py", '\n\ndef main(run: Run) -> Facts:\n    raise SystemExit("no")\n')
+    return "train"
+
+
+def drift(project: Project) -> str:
+    project.edit("stages/train.py", "    while HOLD", '    Path("src/core/errors.py").touch()\n    while HOLD')
+    return "train"
+
+
+def late_drift(project: Project) -> str:
+    """Between the writing of the receipt and the last look at the inputs."""
+    last = "    try:\n        inputs.check()"
+    project.edit("src/guard/guard.py", last, f'    Path("src/core/errors.py").touch()\n{last}')
+    return "fetch"
+
+
+@pytest.mark.parametrize("fault", [bad_params, bad_stage, drift, late_drift])
+def test_a_failed_stage_locks_nothing_where_the_parent_ignores_its_children(
+    toy: Project, fault: Callable[[Project], str]
+) -> None:
+    stage, lock = fault(toy), toy.lock()
+    arguments = ["--force"] if stage == "fetch" else []
+    dvc = toy.start(sys.executable, "-c", IGNORING_CHILDREN, "repro", *arguments)
+    assert dvc.wait(60) != 0, toy.output()
+    assert "does not exist" in toy.output()
+    assert toy.lock()[stage] == lock[stage]
+
+
 def test_row_6_no_trainer_beside_a_living_one(held: Project) -> None:
     held.edit("src/guard/guard.py", "LOCK_SECONDS = 5.0", "LOCK_SECONDS = 0.5")
     by_hand = held.start(sys.executable, "-m", "stages", "train")

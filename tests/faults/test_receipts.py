@@ -79,6 +79,15 @@ def test_row_47_a_process_ends_at_once_when_its_stage_has_ended(fetching: Projec
     assert not (fetching.path / "late").exists()
 
 
+def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_screen(fetching: Project) -> None:
+    add_to_fetch(fetching, 'import atexit\natexit.register(print, "leaked", file=sys.stderr)')
+    replace_in(fetching.path / "stages/fetch.py", "    while HOLD", '    {}["dropout"]\n    while HOLD')
+    done = fetching.stage("fetch")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert done.stderr.endswith("KeyError: 'dropout'\n")
+
+
 def test_row_48_what_dvc_commit_locks_by_hand_is_void(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

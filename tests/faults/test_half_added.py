@@ -1,0 +1,83 @@
+"""What was added in one place and not in the other is found by stage check, which names the file to edit."""
+
+import pytest
+
+from tests.faults.project import Project
+
+PARAMS, NETWORK, FETCH = "src/mnist/model/params.py", "src/mnist/model/network.py", "stages/fetch.py"
+TRAIN_ENDS = "    threads: Threads\n\n\nclass EvaluateParams"
+
+
+def add_value(project: Project) -> None:
+    project.append("params.yaml", "dropout: 0.5\n")
+
+
+def add_field(project: Project) -> str:
+    add_value(project)
+    project.edit(PARAMS, TRAIN_ENDS, f"    dropout: float = Field(ge=0)\n{TRAIN_ENDS}")
+    return (
+        "dvc.yaml: the params of stage train lack dropout, which TrainParams has in src/mnist/model/params.py; add it"
+    )
+
+
+def add_to_dvc(project: Project) -> str:
+    add_value(project)
+    project.edit("dvc.yaml", "      - architecture\n", "      - architecture\n      - dropout\n")
+    return "src/mnist/model/params.py: TrainParams lacks dropout, which dvc.yaml declares for stage train; add it"
+
+
+def add_architecture_to_schema(project: Project) -> str:
+    project.edit(PARAMS, 'Literal["cnn", "resnet"]', 'Literal["cnn", "resnet", "vit"]')
+    return (
+        "src/mnist/model/network.py: ARCHITECTURES lacks vit, which src/mnist/model/params.py allows for architecture"
+    )
+
+
+def add_architecture_to_network(project: Project) -> str:
+    project.edit(NETWORK, '{"cnn": CNN,', '{"vit": CNN, "cnn": CNN,')
+    return (
+        "src/mnist/model/params.py: architecture does not allow vit, which ARCHITECTURES in src/mnist/model/network.py"
+    )
+
+
+def add_dataset_to_schema(project: Project) -> str:
+    project.edit(PARAMS, 'Literal["mnist", "digits"]', 'Literal["mnist", "digits", "own"]')
+    return "stages/fetch.py: WRITERS lacks own, which src/mnist/model/params.py allows for dataset"
+
+
+def add_dataset_to_fetch(project: Project) -> str:
+    project.edit(FETCH, '    "digits": _write_digits,\n', '    "digits": _write_digits,\n    "own": _write_digits,\n')
+    return "src/mnist/model/params.py: dataset does not allow own, which WRITERS in stages/fetch.py has"
+
+
+HALVES = [
+    add_field,
+    add_to_dvc,
+    add_architecture_to_schema,
+    add_architecture_to_network,
+    add_dataset_to_schema,
+    add_dataset_to_fetch,
+]
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_of_an_addition_is_named_with_the_file_of_the_other_half(project: Project, half: object) -> None:
+    said = half(project)  # type: ignore[operator]
+    done = project.stage("check")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"check: {said}")
+
+
+def test_half_of_an_addition_costs_no_result(project: Project) -> None:
+    before, lock = project.results(), project.lock()
+    add_field(project)
+    done = project.dvc("repro")
+    assert done.returncode != 0
+    assert (project.results(), project.lock()) == (before, lock)
+
+
+def test_both_halves_of_an_addition_are_accepted(project: Project) -> None:
+    add_field(project)
+    project.edit("dvc.yaml", "      - architecture\n", "      - architecture\n      - dropout\n")
+    done = project.stage("check")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,67 @@
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import stages.check
+from src.core.errors import UserError
+from src.guard.pins import check_installed, format_pins, pinned_versions, read_pins
+from tests.conftest import REPOSITORY
+
+LOCK = """\
+numpy==2.4.6 \\
+    --hash=sha256:00
+Torch_Lightning==2.6.6 ; sys_platform == 'linux' \\
+    --hash=sha256:00
+old==1.0 ; python_full_version < '3.11'
+old==2.0 ; python_full_version >= '3.11' \\
+    --hash=sha256:00
+twice==1
+twice==2
+"""
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    path = tmp_path / "requirements.lock"
+    path.write_text(LOCK)
+    return path
+
+
+def test_the_pins_are_those_that_apply_here(lock: Path) -> None:
+    assert pinned_versions(lock, ["numpy", "torch-lightning", "old"]) == {
+        "numpy": "2.4.6",
+        "torch-lightning": "2.6.6",
+        "old": "2.0",
+    }
+
+
+@pytest.mark.parametrize(("name", "got"), [("absent", "none"), ("twice", r"\['1', '2'\]")])
+def test_a_package_must_have_one_pin(lock: Path, name: str, got: str) -> None:
+    with pytest.raises(UserError, match=rf"requirements.lock: expected one pinned version of {name}, got {got}"):
+        pinned_versions(lock, [name])
+
+
+def test_the_list_reads_as_it_was_written(tmp_path: Path) -> None:
+    pins = {"b": "2.0", "a": "1.0+cpu"}
+    (tmp_path / "pins").write_text(format_pins(pins))
+    assert read_pins(tmp_path / "pins") == pins
+
+
+def test_installed_versions_are_the_pinned_ones() -> None:
+    pins = pinned_versions(REPOSITORY / "requirements.lock", stages.check.PACKAGES)
+    assert check_installed(pins, {}) == {}
+
+
+def test_what_is_installed_in_another_version_is_named_with_both_ways_out() -> None:
+    pins = {"numpy": version("numpy"), "pytorch-lightning": "1", "torch": "1"}
+    with pytest.raises(UserError) as caught:
+        check_installed(pins, {"UNPINNED": "torch"})
+    assert str(caught.value) == (
+        f"pytorch-lightning {version('pytorch-lightning')} is installed, requirements.lock pins 1; run `make repro`, "
+        "or set UNPINNED=pytorch-lightning to use it on purpose"
+    )
+    assert check_installed(pins, {"UNPINNED": "Torch,pytorch_lightning"}) == {
+        "pytorch-lightning": f"{version('pytorch-lightning')} instead of 1",
+        "torch": f"{version('torch')} instead of 1",
+    }
