@@ -19,6 +19,7 @@ repro: $(VENV)/installed ## fetch, train and evaluate what is out of date
 	@echo "make: dvc repro runs what is out of date: check, fetch, train, evaluate"
 	dvc repro
 	@python -m src.mnist.card
+	@python -m src.mnist.evaluate
 
 verify: $(VENV)/installed ## hash every output, and its objects in the cache, and compare with dvc.lock
 	python -m src.audit.verify

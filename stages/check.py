@@ -37,6 +37,7 @@ PACKAGES = (
     "scikit-learn",
     "torch",
     "torchmetrics",
+    "torchvision",
 )
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}

@@ -12,9 +12,9 @@ import torch
 from src.core.files import write_json, write_table
 from src.core.run import Facts, Run, versions
 from src.mnist.data.dataset import Examples, load_examples
-from src.mnist.evaluate.error_grid import draw_errors
+from src.mnist.evaluate.pictures import draw_errors, draw_tiles
 from src.mnist.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
-from src.mnist.evaluate.tiles import draw_tiles
+from src.mnist.evaluate.summary import summary_line
 from src.mnist.model.accelerator import chosen_accelerator
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.device import device_facts, torch_device
@@ -46,8 +46,10 @@ class Outputs:
 def main(run: Run) -> Facts:
     """Evaluate the model of the train stage on the device that the environment asks for."""
     accelerator = chosen_accelerator(os.environ)
-    evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, Outputs(), accelerator)
-    packages = ("torch", "numpy", "scikit-learn", "pillow", "safetensors")
+    outputs = Outputs()
+    evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, outputs, accelerator)
+    print(summary_line(outputs.metrics, outputs.confusion, outputs.errors_picture))
+    packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "safetensors")
     return Facts(versions(*packages), device_facts(torch_device(accelerator)) | {"threads": torch.get_num_threads()})
 
 

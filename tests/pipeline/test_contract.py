@@ -28,6 +28,7 @@ DATA = {part: [str(raw_folder(stages.fetch.DATA_DIR) / name) for name in names] 
 # Entry points of the library that are no stages.
 COMMANDS = [
     Path("src/mnist/card/__main__.py"),
+    Path("src/mnist/evaluate/__main__.py"),
     Path("src/mnist/export/__main__.py"),
     Path("src/sweep/seeds.py"),
     Path("src/sweep/summary.py"),

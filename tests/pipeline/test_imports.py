@@ -7,12 +7,11 @@ from src.guard.unused import UNUSED
 from tests.faults.project import Project
 
 # Packages that the stage must not import, and modules that it must: what serving a model needs is part of evaluate.
-TRAINERS = ("pytorch_lightning", "torchmetrics", "torchvision")
-COMPILERS = ("torch._dynamo", "torch._inductor", "triton")
+TRAINERS = ("pytorch_lightning", "torchmetrics")
 SERVING = ("torch", "src.mnist.model.network", "src.mnist.evaluate.scores")
 IMPORTS = {
     "train": ((*UNUSED["train"], "pandas"), ("torch",)),
-    "evaluate": ((*UNUSED["evaluate"], *TRAINERS, *COMPILERS, "matplotlib"), SERVING),
+    "evaluate": ((*UNUSED["evaluate"], *TRAINERS, "matplotlib"), SERVING),
     "fetch": (("torch", "sklearn", "pandas", "matplotlib"), ()),
 }
 EVALUATE = """

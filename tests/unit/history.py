@@ -16,8 +16,8 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from src.core.files import md5
 from src.core.receipt import format_receipt, receipt_path
+from src.mnist.evaluate.pictures import draw_tiles
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows
-from src.mnist.evaluate.tiles import draw_tiles
 from src.report.revision import MODEL
 from src.revision.pipeline import read_pipeline
 from src.revision.tree import Tree, open_tree

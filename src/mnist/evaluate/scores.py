@@ -1,10 +1,12 @@
-"""Scores of a trained model on the test set, from labels and probabilities."""
+"""Scores of a trained model on the test set, from labels and probabilities, and the tables of what it got wrong."""
 
 import numpy as np
+import torch
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from src.core.interval import wilson_interval
 from src.mnist.data.dataset import NUM_CLASSES
+from src.mnist.model.scores import scores_from_confusion
 
 CALIBRATION_BINS = 15
 CLASSES = np.arange(NUM_CLASSES)
@@ -19,22 +21,17 @@ def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]
 
     Returns:
         `test_acc` with its 95% interval `test_acc_low`, `test_acc_high`; `test_loss` (mean cross-entropy, natural
-        logarithm); `test_precision`, `test_recall`, `test_f1` (macro over all ten classes); `test_ece`.
+        logarithm); `test_` of every other score, as in training; `test_ece`.
     """
-    y_pred = probs.argmax(1)
-    right = int((y_true == y_pred).sum())
-    low, high = wilson_interval(right, len(y_true))
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        y_true, y_pred, labels=CLASSES, average="macro", zero_division=0
-    )
+    counts = confusion_matrix(y_true, probs.argmax(1), labels=CLASSES)
+    scores = scores_from_confusion(torch.from_numpy(counts).double())
+    low, high = wilson_interval(int(counts.trace()), len(y_true))
     values = {
-        "test_acc": right / len(y_true),
+        "test_acc": scores.pop("acc"),
         "test_acc_low": low,
         "test_acc_high": high,
         "test_loss": log_loss(y_true, probs, labels=CLASSES),
-        "test_precision": precision,
-        "test_recall": recall,
-        "test_f1": f1,
+        **{f"test_{name}": value for name, value in scores.items()},
         "test_ece": expected_calibration_error(y_true, probs),
     }
     return {name: round(float(value), 6) for name, value in values.items()}

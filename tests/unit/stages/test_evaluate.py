@@ -121,8 +121,12 @@ def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trai
         assert image.format == "PNG"
 
 
-def test_main_writes_the_outs(workspace: Path, evaluated: Outputs) -> None:
+def test_main_writes_the_outs_and_prints_what_it_found(
+    workspace: Path, evaluated: Outputs, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(Run(PARAMS.model_dump()))
+    errors = len(pd.read_csv(evaluated.errors))
+    assert capsys.readouterr().out.endswith(f", {errors} of 360 images wrong: plots/errors.png\n")
     for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
         assert (workspace / own).read_bytes() == expected.read_bytes()
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import xlogy
-from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_score, recall_score
 
 from src.mnist.evaluate.scores import (
@@ -15,7 +14,6 @@ from src.mnist.evaluate.scores import (
     expected_calibration_error,
     per_class_rows,
     score_predictions,
-    wilson_interval,
 )
 from tests.conftest import random_probs
 
@@ -127,13 +125,6 @@ def test_a_class_that_was_never_predicted_counts_as_0() -> None:
     scores = score_predictions(y_true, certain(np.where(y_true == 9, 8, y_true)))
     assert scores["test_recall"] == 0.9
     assert scores["test_precision"] == pytest.approx(0.85)
-
-
-@given(st.integers(1, 20_000), st.floats(0, 1))
-def test_the_interval_is_wilsons(total: int, share: float) -> None:
-    right = round(total * share)
-    expected = binomtest(right, total).proportion_ci(method="wilson")
-    assert wilson_interval(right, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @given(SEEDS, st.integers(1, 40))

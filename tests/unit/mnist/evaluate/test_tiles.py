@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.mnist.evaluate.tiles import COLUMNS, MAX_TILES, TILE_PIXELS, draw_tiles
+from src.mnist.evaluate.pictures import MAX_TILES, TILE_COLUMNS, draw_tiles
 
 
 def tile(path: Path, position: int) -> np.ndarray:
-    row, column = divmod(position, COLUMNS)
+    row, column = divmod(position, TILE_COLUMNS)
     with Image.open(path) as opened:
         picture = np.asarray(opened)
-    return picture[row * TILE_PIXELS :, column * TILE_PIXELS :][:TILE_PIXELS, :TILE_PIXELS]
+    return picture[row * 28 :, column * 28 :][:28, :28]
 
 
 @pytest.mark.parametrize("count", [1, 19, 20, 21, 45])
@@ -34,7 +34,7 @@ def test_a_useless_model_does_not_put_megabytes_into_git(tmp_path: Path) -> None
     images = np.random.default_rng(0).integers(0, 256, (MAX_TILES + 500, 28, 28), np.uint8)
     draw_tiles(images, tmp_path / "tiles.png")
     with Image.open(tmp_path / "tiles.png") as picture:
-        assert picture.size == (560, MAX_TILES // COLUMNS * 28)
+        assert picture.size == (560, MAX_TILES // TILE_COLUMNS * 28)
 
 
 def test_the_same_digits_give_the_same_bytes(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.mnist.evaluate.error_grid import draw_errors
+from src.mnist.evaluate.pictures import draw_errors
 from tests.conftest import random_examples
 
 
@@ -47,6 +47,6 @@ def test_digits_titles_and_caption_show(tmp_path: Path, change: str) -> None:
 
 
 def test_every_digit_needs_a_title(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="a title for each of 2 images"):
         draw_errors(random_examples(2).images, ["only one"], "2 errors", tmp_path / "errors.png")
     assert not (tmp_path / "errors.png").exists()
