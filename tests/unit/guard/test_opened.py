@@ -1,0 +1,85 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.guard.opened import recording
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a file in it and one in what may be its environment."""
+    for name in ("data/file", ".venv/lib/package.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def opened_by(action: object, root: Path) -> tuple[set[str], set[str]]:
+    """What an action reads and writes."""
+    with recording(root) as opened:
+        action()  # type: ignore[operator]
+        return set(opened.read), opened.written
+
+
+def read_both() -> None:
+    for name in ("data/file", ".venv/lib/package.py"):
+        Path(name).read_text()
+        Path(name).absolute().read_text()
+
+
+def test_the_environment_counts_as_pythons_wherever_it_lies(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened_by(read_both, project)[0] == {"data/file", ".venv/lib/package.py"}
+    monkeypatch.setattr(sys, "prefix", f"{project}/.venv")
+    assert opened_by(read_both, project)[0] == {"data/file"}
+
+
+def test_a_project_in_an_environment_counts_all_the_same(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix in (project.parent, project):
+        monkeypatch.setattr(sys, "prefix", str(prefix))
+        assert "data/file" in opened_by(read_both, project)[0]
+
+
+def test_every_kind_of_opening_is_recorded(project: Path) -> None:
+    (project / "code.py").touch()
+
+    def act() -> None:
+        os.close(os.open("data/file", os.O_RDONLY))
+        Path("made").write_bytes(b"")
+        Path("made").rename("moved")
+        Path("moved").read_bytes()
+        Path("moved").unlink()
+        with pytest.raises(FileNotFoundError):
+            Path("absent").read_bytes()
+
+    assert opened_by(act, project) == ({"data/file"}, {"made", "moved"})
+
+
+def test_a_module_that_is_imported_is_recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "lone_module.py").touch()
+    monkeypatch.syspath_prepend(str(project))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def act() -> None:
+        import lone_module  # type: ignore[import-not-found]  # noqa: F401
+
+    assert opened_by(act, project)[0] == {"lone_module.py"}
+    del sys.modules["lone_module"]
+
+
+def test_what_is_read_while_it_is_paused_is_not_recorded(project: Path) -> None:
+    with recording(project) as opened:
+        with opened.paused():
+            Path("data/file").read_text()
+        assert not opened.read
+        Path("data/file").read_text()
+        assert set(opened.read) == {"data/file"}
+
+
+def test_nothing_is_recorded_afterwards(project: Path) -> None:
+    with recording(project) as opened:
+        pass
+    Path("data/file").read_text()
+    assert not opened.read
