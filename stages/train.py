@@ -35,6 +35,7 @@ from src.mnist.train.history import History, summary
 from src.mnist.train.progress import ProgressTable
 from src.mnist.train.resume import checkpoint_to_resume, run_identity
 from src.mnist.train.trainer import build_trainer
+from src.mnist.train.turns import Turns
 
 DATA_DIR = Path("data/MNIST")
 RECORD_PATH = Path("logs/train.json")
@@ -116,6 +117,8 @@ def train(
     progress = ProgressTable(history, classifier.running_loss, astuple(outputs) if checkpoints else ())
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
+        # Processes that train together wait for each other within a call.
+        *([Turns(params.threads, os.sched_getaffinity(0))] if processes.count == 1 else []),
         *([history, progress] if is_first else []),
         *([checkpoints] if checkpoints else []),
     ]

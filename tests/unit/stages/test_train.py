@@ -26,6 +26,7 @@ from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.trainer import build_trainer
+from src.mnist.train.turns import Turns
 from stages.evaluate import predict
 from stages.train import Outputs, main, train
 from tests.conftest import THREADS
@@ -182,6 +183,17 @@ def test_main_reports_missing_data_in_one_line(workspace: Path, params: Params) 
 def test_tf32_is_fp32_on_a_cpu(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
     train(params.model_copy(update={"precision": "tf32"}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
     assert read_all(outputs_in(tmp_path)) == read_all(trained)
+
+
+def test_each_call_of_several_batches_waits_for_its_turn(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(Turns, "take", lambda self: order.append(f"take {self.needed}"))
+    monkeypatch.setattr(Turns, "give", lambda _: order.append("give"))
+    train(params.model_copy(update={"epochs": 1, "threads": 1}), few_digits, outputs_in(tmp_path), accelerator="cpu")
+    # 275 images in batches of 64: four at once and the rest. Then the validation part.
+    assert order == ["take 1", "give"] * 3
 
 
 def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table() -> None:

@@ -1,0 +1,91 @@
+"""Trainings that share cores compute in turns: side by side, each of their operators would wait for the other's.
+
+A step has some sixty operators, and each waits until all its threads are done. If another training occupies a core,
+every one of these waits may take a time slice of the scheduler. So a training computes several batches at full speed,
+then the other does.
+"""
+
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from src.core.lease import LEASES, Lease
+
+POLL_SECONDS = 0.001
+# Several times what a training waits for: a turn takes a tenth of a second, with the larger network more than one.
+# Whoever has the turn for longer has been suspended.
+PATIENCE_SECONDS = 60.0
+
+
+class Turns(Callback):
+    """Leases as many cores as there are threads for each call of several batches, in training and validation.
+
+    Waiting trainings stand in line, so that none comes twice before another has had its turn.
+    """
+
+    def __init__(self, threads: int, cores: Collection[int], folder: Path = LEASES) -> None:
+        """Name the cores.
+
+        Args:
+            threads: CPU threads that compute; at most this many cores are leased.
+            cores: Those that this process may run on, by the system's numbers.
+            folder: Where the files are that stand for them.
+        """
+        self.needed = min(threads, len(cores))
+        self.cores: list[Lease] = []
+        self.line: Lease | None = None
+        try:
+            self.cores = [Lease(f"core-{core}", folder) for core in sorted(cores)]
+            # Trainings confined to other cores have a line of their own.
+            self.line = Lease(f"cores-{sum(1 << core for core in cores):x}", folder)
+        except OSError:
+            # Nobody can take turns here.
+            self.line = None
+
+    def take(self) -> None:
+        """Wait for this training's turn; after PATIENCE_SECONDS, go on without turns."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.line is not None:
+            if self.line.take() and self._take_cores():
+                self.line.give()
+                return
+            if time.monotonic() > deadline:
+                self.line.give()
+                self.line = None
+            time.sleep(POLL_SECONDS)
+
+    def give(self) -> None:
+        """End the turn."""
+        for core in self.cores:
+            core.give()
+
+    def _take_cores(self) -> bool:
+        """Take as many cores as are needed, or none."""
+        taken = 0
+        for core in self.cores:
+            taken += core.take()
+            if taken == self.needed:
+                return True
+        self.give()
+        return False
+
+    # Lightning's names.
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Before the batches of a call."""
+        self.take()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """After them."""
+        self.give()
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        """Before the batches of a call."""
+        self.take()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """After them."""
+        self.give()

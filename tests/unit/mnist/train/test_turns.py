@@ -1,0 +1,104 @@
+import signal
+import threading
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from src.core.lease import Lease
+from src.mnist.train import turns
+from src.mnist.train.turns import Turns
+
+CORES = (0, 1)
+
+
+def line_of(folder: Path) -> Lease:
+    return Lease("cores-3", folder)
+
+
+def waits_in_line(folder: Path) -> bool:
+    line = line_of(folder)
+    is_free = line.take()
+    line.give()
+    return not is_free
+
+
+def test_another_training_waits_for_its_turn_and_then_comes_first(tmp_path: Path) -> None:
+    first, second = Turns(2, CORES, tmp_path), Turns(2, CORES, tmp_path)
+    order = []
+
+    def other() -> None:
+        second.take()
+        order.append("second")
+        second.give()
+
+    first.take()
+    thread = threading.Thread(target=other)
+    thread.start()
+    while not waits_in_line(tmp_path):
+        pass
+    assert order == []
+    first.give()
+    # At once, as between two calls of a training.
+    first.take()
+    order.append("first again")
+    thread.join()
+    assert order == ["second", "first again"]
+
+
+def test_as_many_compute_at_once_as_the_cores_have_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
+    one, two, both = Turns(1, CORES, tmp_path), Turns(1, CORES, tmp_path), Turns(2, CORES, tmp_path)
+    one.take()
+    two.take()
+    assert one.line is not None
+    assert two.line is not None
+    one.give()
+    # Half of the cores is not enough, and is not kept either.
+    both.take()
+    assert both.line is None
+    three = Turns(1, CORES, tmp_path)
+    three.take()
+    assert three.line is not None
+
+
+def test_more_threads_than_cores_take_all_cores(tmp_path: Path) -> None:
+    Turns(64, CORES, tmp_path).take()
+    assert not any(Lease(f"core-{core}", tmp_path).take() for core in CORES)
+
+
+def hold(folder: Path, connection: Connection) -> None:
+    Turns(2, CORES, folder).take()
+    connection.send("taken")
+    signal.pause()
+
+
+def test_a_killed_training_gives_its_turn_back(tmp_path: Path) -> None:
+    context = get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(target=hold, args=(tmp_path, there))
+    process.start()
+    here.recv()
+    own = Turns(2, CORES, tmp_path)
+    assert not own._take_cores()
+    process.kill()
+    process.join()
+    own.take()
+    assert own.line is not None
+
+
+def test_a_suspended_training_stops_others_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suspended, own = Turns(2, CORES, tmp_path), Turns(2, CORES, tmp_path)
+    suspended.take()
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
+    own.take()
+    monkeypatch.undo()
+    own.give()
+    own.take()
+    assert not waits_in_line(tmp_path)
+
+
+def test_without_a_folder_nobody_waits(tmp_path: Path) -> None:
+    for _ in range(2):
+        Turns(2, CORES, tmp_path / "missing").take()
