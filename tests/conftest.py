@@ -1,10 +1,6 @@
 import atexit
 import gc
 import os
-
-# Before torch is imported: threads of test processes side by side would else wait for each other by spinning.
-os.environ["OMP_WAIT_POLICY"] = "passive"
-
 import shutil
 import subprocess
 from contextlib import suppress
@@ -16,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from src.guard.driver import LIBCUDA
+from src.guard.environment import sanitize
 from src.guard.gpus import LIBNVML
 from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
 from src.mnist.data.idx import write_idx
@@ -56,6 +53,9 @@ MEMORY, ROOM = Path("/dev/shm"), 2
 with suppress(FileNotFoundError):
     if shutil.disk_usage(MEMORY).free > ROOM * 1e9 and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# As in a stage, before torch is imported: test processes share the cores.
+sanitize(os.environ)
 
 # Imports leave no garbage to look for.
 gc.disable()
