@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export USER ?= $(shell id -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro experiments sweep sweep-report seeds push remotes onnx card report verify reproduce test test-slow lint format \
+.PHONY: help repro experiments sweep sweep-report dashboard seeds push remotes onnx card report verify reproduce test test-slow lint format \
   bench gpu lock audit clean
 
 help: ## list the commands
@@ -45,11 +45,14 @@ card: $(VENV)/installed ## write docs/model_card.md from the results in the work
 
 SPEC ?= sweep.yaml
 SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOTE))
-sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; SPEC=, WORKERS=, REMOTE=
+sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; SPEC=, WORKERS=, REMOTE=, STORAGE=
 	@python -m src.sweep $(SPEC) $(SHARING)
 
-sweep-report: $(VENV)/installed ## summarize the sweep: tables here, a page in report/sweep.html
+sweep-report: $(VENV)/installed ## summarize the sweep: the best settings here, figures in report/sweep.html
 	@python -m src.sweep.summary $(SPEC)
+
+dashboard: $(VENV)/installed ## show the studies of sweeps on 127.0.0.1; STORAGE=
+	@python -m src.sweep.dashboard
 
 N ?= 5
 seeds: $(VENV)/installed ## measure how much seeds alone change the results: make seeds N=5

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# One of several workers of a sweep, on any machine: runs what is missing and pushes each result. Run it again to continue.
+# One of several workers of a sweep, on any machine. Run it again to continue.
 #
-#   REPOSITORY=git@host:team/project.git SHARED=/shared/sweep cluster/worker.sh NUMBER [SPEC]
+#   REPOSITORY=git@host:team/project.git SHARED=/shared/sweep STORAGE=postgresql+psycopg://user:password@host/database \
+#     cluster/worker.sh NUMBER [SPEC]
 #
 # SHARED is a folder that all machines see. It holds DVC's cache, a clone for each NUMBER with the checkpoints of its
 # interrupted trainings, and the environment `venv`, unless the machine has one. REVISION is the commit to run.
 set -euo pipefail
 : "${REPOSITORY:?expected the URL of the git repository}" "${SHARED:?expected a folder that all machines see}"
+: "${STORAGE:?expected the URL of the database that workers share}"
+export STORAGE
 number=${1:?expected the number of this worker}
 clone=$SHARED/clones/$number
 

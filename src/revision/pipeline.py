@@ -7,13 +7,14 @@ What DVC refuses is refused.
 import posixpath
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from src.core.errors import UserError
-from src.core.receipt import PARAMS_FILE
+from src.core.receipt import PARAMS_FILE, folder_md5
 from src.revision.parsing import MAX_YAML_BYTES, Schema, parse_yaml, validated
 from src.revision.tree import Tree
 
@@ -105,8 +106,22 @@ class Pipeline:
         }
 
     def output_hash(self, path: str) -> str | None:
-        """Hash of an output, as dvc.lock records it, or None."""
-        return next((locked.outs[path] for locked in self.locked.values() if path in locked.outs), None)
+        """Hash of an output, or of a folder that several lie in, as dvc.lock records them; or None."""
+        return output_md5({out: oid for locked in self.locked.values() for out, oid in locked.outs.items()}, path)
+
+
+def output_md5(outs: Mapping[str, str | None], path: str) -> str | None:
+    """Hash of an output, or of a folder that several outputs lie in; None if there is none.
+
+    Args:
+        outs: MD5 of every output, by path.
+        path: Of a file or folder.
+    """
+    if path in outs:
+        return outs[path]
+    files = {name.removeprefix(f"{path}/"): md5 for name, md5 in outs.items() if name.startswith(f"{path}/")}
+    known = {name: md5 for name, md5 in files.items() if md5 is not None}
+    return folder_md5(known) if known and known == files else None
 
 
 def enclosing(path: str, outs: dict[str, Any]) -> str | None:

@@ -1,34 +1,66 @@
-"""Shared by the commands that run experiments: their options, their errors, and running what is missing."""
+"""Shared by the commands that run trials: their options, their errors, and running what is missing."""
 
 import argparse
 import os
-import random
+import pickle
+import platform
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+import pynvml
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 from src.guard.explain import explain
-from src.guard.gpus import usable_gpus
 from src.guard.lock import locked
 from src.guard.signals import ending_on_signals
-from src.mnist.model.accelerator import CHOICE
+from src.sweep.copies import remove_all
+from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import forget_repository, identity
-from src.sweep.plan import Base, check_committed
+from src.sweep.processes import dvc, end_with_parent, start
 from src.sweep.progress import Progress
-from src.sweep.records import Run
 from src.sweep.remote import Remote
-from src.sweep.runner import LOGS, Outcome, Runner, missing
+from src.sweep.spec import Spec, check_settings
+from src.sweep.study import (
+    EXPERIMENT,
+    HEARTBEAT_SECONDS,
+    PROBLEM,
+    Plan,
+    Study,
+    study_name,
+)
+from src.sweep.trial import LOGS
 
 STOPPED = "stopped; run it again to resume"
-LOCKED = "is running experiments in this clone; wait for it, or use another clone"
+LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
+# The variable's own name, so that `make sweep STORAGE=...` sets it; on a command line, others would see its password.
+STORAGE = "STORAGE"
+DATABASE = LOGS / "optuna.db"
+# Trainings of one clone share a folder that keeps 20 checkpoints.
+MAX_WORKERS = 16
+POLL_SECONDS = 0.5
+# How long workers may take to end what they have started.
+GRACE_SECONDS = 10.0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that these commands share."""
-    parser.add_argument("--workers", type=int, help="experiments at once (the number of GPUs, else of pairs of cores)")
-    parser.add_argument("--remote", help="a git remote to share the runs with other clones and push results to")
+    parser.add_argument("--workers", type=int, help="trials at once (the number of GPUs, else of cores by threads)")
+    parser.add_argument("--remote", help="a git remote to get experiments from and to push them to")
+    parser.add_argument(
+        "--heartbeat",
+        type=int,
+        default=HEARTBEAT_SECONDS,
+        help="seconds between signs of life; a worker that gives none for six times as long is dead (%(default)s)",
+    )
 
 
 def guarded(command: str, run: Callable[[], int]) -> int:
@@ -39,6 +71,8 @@ def guarded(command: str, run: Callable[[], int]) -> int:
             return run()
         except UserError as error:
             return _fail(f"{command}: {error}")
+        except (StorageInternalError, sqlalchemy.exc.OperationalError) as error:
+            return _fail(f"{command}: {STORAGE}: the database cannot be used: {one_line(error)}")
         except OSError as error:
             if not (advice := explain(error)):
                 raise
@@ -49,62 +83,187 @@ def guarded(command: str, run: Callable[[], int]) -> int:
             raise
 
 
-def run_missing(
-    base: Base, runs: Sequence[Run], varied: Sequence[str], workers: int | None, remote_name: str | None
-) -> int:
-    """Run those experiments that do not exist yet.
+def storage_url(root: Path) -> str:
+    """URL of the study's database: the variable STORAGE, else a file of this clone."""
+    if url := os.environ.get(STORAGE):
+        return url
+    return str(sqlalchemy.URL.create("sqlite", database=os.fspath(root / DATABASE)))
+
+
+def run_missing(base: Base, spec: Spec, arguments: argparse.Namespace) -> int:
+    """Run the trials that a spec asks for, as far as they are missing.
 
     Args:
         base: The commit to run.
-        runs: What should exist afterwards.
-        varied: Names of the params to tell the runs apart by.
-        workers: How many run at once; None: as many as fit.
-        remote_name: A git remote, or None to work alone.
+        spec: What should exist afterwards.
+        arguments: The options that `add_options` adds.
 
     Returns:
-        0 if no run failed, else 1.
+        0 if no trial failed, else 1.
 
     Raises:
         UserError: If something is wrong beforehand.
     """
-    workers = fitting_workers(base.params.threads) if workers is None else workers
-    if workers < 1:
-        raise UserError(f"--workers: expected at least 1, got {workers}")
+    for name, least, most in (("workers", 1, MAX_WORKERS), ("heartbeat", 1, 3600)):
+        value = getattr(arguments, name)
+        if value is not None and not least <= value <= most:
+            raise UserError(f"--{name}: expected {least} to {most}, got {value}")
     check_committed(base)
-    console = Console()
+    identity(base.root)
+    space = spec.space(check_settings(base.root, spec.settings(base.params), spec.where))
+    plan = Plan(
+        base, space, study_name(spec, base, space), spec.sampler, spec.pruner, arguments.remote, arguments.heartbeat
+    )
     with locked(base.root / LOGS / "lock", LOCKED):
-        remote = Remote(base.root, remote_name, identity(base.root)) if remote_name else None
-        left = missing(base, runs, remote)
-        workers = min(workers, len(left))
-        console.print(f"{len(runs)} runs: {len(runs) - len(left)} exist, {len(left)} to run, {workers} at once")
-        if remote:
-            # Another order in each clone, so that they seldom want the same run.
-            random.Random(remote.owner).shuffle(left)
-        with Progress(left, varied, workers, console) as progress:
-            outcome = Runner(base, workers, progress, remote).run(left)
-        if remote and outcome.elsewhere and not outcome.stopped:
-            there = remote.experiments()
-            remote.fetch(there[name] for name in outcome.elsewhere if name in there)
-            outcome.elsewhere = {name: others for name, others in outcome.elsewhere.items() if name not in there}
-    return _conclude(outcome, len(runs), console)
+        study = Study(plan, storage_url(base.root))
+        # This clone's lock is ours, so whoever worked here before is dead.
+        study.bury(f"{clone_name(base.root)}/")
+        remove_all(base.root)
+        study.fill(slots(plan, spec))
+        if arguments.remote:
+            push_left(base, study, Remote(base.root, arguments.remote))
+        workers = fitting_workers(space.common) if arguments.workers is None else arguments.workers
+        return Crew(plan, study, workers, spec.varied).run()
 
 
-def fitting_workers(threads: int) -> int:
-    """One for each GPU; without any, as many as the cores have room for, each with this many threads."""
-    gpus = 0 if os.environ.get(CHOICE) == "cpu" else len(usable_gpus(os.environ, count=0))
-    return max(1, gpus or len(os.sched_getaffinity(0)) // threads)
+def slots(plan: Plan, spec: Spec) -> dict[str, dict[str, object]]:
+    """The params of each trial that is wanted; empty where the sampler chooses."""
+    if spec.trials is not None:
+        return {str(number): {} for number in range(spec.trials)}
+    drawn = plan.space.drawn
+    return {plan.base.run(params).name: {name: params[name] for name in drawn} for params in plan.space.grid}
 
 
-def _conclude(outcome: Outcome, count: int, console: Console) -> int:
-    lines = [f"{name}: {reason}" for name, reason in outcome.failed.items()]
-    lines += [f"{name}: {others}; run this again to check that it ends" for name, others in outcome.elsewhere.items()]
-    for line in lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
-    if outcome.failed:
-        console.print(f"{len(outcome.failed)} of {count} failed; run this again to retry them")
-    if outcome.stopped:
-        console.print(f"{outcome.stopped}; run this again to continue", highlight=False, soft_wrap=True, markup=False)
-    return 1 if outcome.failed or outcome.stopped else 0
+def push_left(base: Base, study: Study, remote: Remote) -> None:
+    """Push the study's experiments that this clone has and the remote lacks: pushing them has failed before.
+
+    Raises:
+        UserError: If the remote cannot be reached.
+    """
+    of_study = {name for trial in study.trials(TrialState.COMPLETE) if (name := experiment_of(trial))}
+    there = remote.experiments()
+    if left := sorted(name for name in references(base.root).keys() & of_study if name not in there):
+        log = base.root / LOGS / "push.log"
+        if start(dvc(*remote.push_words(left)), base.root, log, {}).wait():
+            raise UserError(f"{len(left)} experiments could not be pushed to {remote.name}; see {log}")
+
+
+def experiment_of(trial: FrozenTrial) -> str:
+    """Name of a trial's experiment; empty until it has one."""
+    return trial.user_attrs.get(EXPERIMENT, [""])[0]
+
+
+def clone_name(root: Path) -> str:
+    """The same for every sweep in this clone, and another one in a copy of it or on another machine."""
+    return f"{platform.node()}:{root}:{(root / '.dvc').stat().st_ino}"
+
+
+def fitting_workers(params: Mapping[str, Any]) -> int:
+    """One for each GPU; without any, as many as the cores have room for, with the threads of a training each."""
+    cores = len(os.sched_getaffinity(0)) // params.get("threads", 1)
+    return min(MAX_WORKERS, max(1, len(visible_gpus()) or cores))
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that trainings may use, as CUDA_VISIBLE_DEVICES names them."""
+    if os.environ.get("PL_TRAINER_ACCELERATOR") == "cpu":
+        return []
+    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in given.split(",") if name]
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        return [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
+    except pynvml.NVMLError:
+        return []
+
+
+class Crew:
+    """The workers of one clone."""
+
+    def __init__(self, plan: Plan, study: Study, workers: int, varied: Sequence[str]) -> None:
+        """Prepare.
+
+        Args:
+            plan: What they run.
+            study: Where trials wait.
+            workers: How many, if there are as many trials.
+            varied: Names of the params to tell trials apart by.
+        """
+        self.plan, self.study, self.varied, self.console = plan, study, varied, Console()
+        waiting = len(study.trials(TrialState.WAITING))
+        # One waits while others run elsewhere: they may die.
+        self.wanted = min(workers, max(waiting, 1)) if waiting or study.trials(TrialState.RUNNING) else 0
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self.codes: list[int] = []
+
+    def run(self) -> int:
+        """Let them work until no trial is left; returns the exit code."""
+        with Progress(self.study, self.varied, self.console) as progress:
+            progress.begin(self.wanted)
+            try:
+                gpus = visible_gpus()
+                for number in range(self.wanted):
+                    self._start(
+                        f"{clone_name(self.plan.base.root)}/{number}", gpus[number % len(gpus)] if gpus else None
+                    )
+                while self.workers:
+                    self._look()
+                    progress.update()
+                    time.sleep(POLL_SECONDS if self.workers else 0)
+            finally:
+                self._end()
+        return self._conclude(progress)
+
+    def _start(self, name: str, gpu: str | None) -> None:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "src.sweep.worker", name],
+            env={**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})},
+            stdin=subprocess.PIPE,
+            process_group=0,
+            preexec_fn=end_with_parent,
+        )
+        self.workers[name] = worker
+        assert worker.stdin
+        with suppress(BrokenPipeError), worker.stdin as stdin:
+            pickle.dump(self.plan, stdin)
+
+    def _look(self) -> None:
+        """Note which workers have ended. The trial of one that was killed goes to another at once."""
+        for name, worker in list(self.workers.items()):
+            if (code := worker.poll()) is not None:
+                del self.workers[name]
+                self.codes.append(code)
+                if code:
+                    self.study.bury(name)
+
+    def _end(self) -> None:
+        """End those that work, with what they have started."""
+        for worker in self.workers.values():
+            worker.terminate()
+        for name, worker in self.workers.items():
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(GRACE_SECONDS)
+            worker.kill()
+            worker.wait()
+            self.study.bury(name)
+
+    def _conclude(self, progress: Progress) -> int:
+        failed = {
+            trial.number: f"failed: {trial.user_attrs.get(PROBLEM, 'its workers died')}"
+            for trial in self.study.failed()
+        }
+        unpushed = {
+            t.number: t.user_attrs[PROBLEM] for t in self.study.trials(TrialState.COMPLETE) if PROBLEM in t.user_attrs
+        }
+        trials = self.study.trials()
+        for number, problem in (failed | unpushed).items():
+            progress.say(f"{progress.describe(trials[number])}: {problem}")
+        left = len(self.study.trials(TrialState.WAITING))
+        if failed or unpushed or left or any(self.codes):
+            progress.say(f"{len(failed)} failed, {left} are left; run this again to go on")
+            return 1
+        return 0
 
 
 def _fail(line: str) -> int:

@@ -1,14 +1,13 @@
-"""Git commands that write, or that may use the network; reading is `src.revision.tree`'s."""
+"""Git commands that write, or that may use the network; reading is `src.revision`'s."""
 
 import os
 import re
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 from src.core.errors import UserError
 
-# A server that does not answer must not hold up the other runs for ever.
+# A server that does not answer must not hold up the other trials for ever.
 TIMEOUT_SECONDS = 120
 IDENTITIES = ("AUTHOR", "COMMITTER")
 # Git sets these for its hooks and for `git rebase --exec`. In a copy they would lead git back to the user's repository.
@@ -17,35 +16,27 @@ REPOSITORY_VARIABLES = (
     "GIT_COMMON_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
+    "GIT_PREFIX",
     "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
 )
 
 
 class GitError(UserError):
-    """A git command that failed.
-
-    Attributes:
-        refused: Whether git reached the other side, which refused a reference.
-    """
-
-    def __init__(self, message: str, refused: bool = False) -> None:
-        super().__init__(message)
-        self.refused = refused
+    """A git command that failed."""
 
 
-def git(root: Path, *words: str, env: Mapping[str, str] | None = None, stdin: str = "") -> str:
+def git(root: Path, *words: str, stdin: str = "") -> str:
     """Output of a git command, without the last newline.
 
     Raises:
         GitError: If it fails.
     """
-    environment = {**os.environ, **(env or {}), "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = subprocess.run(
             ["git", *words],
             cwd=root,
-            env=environment,
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
             input=stdin,
             capture_output=True,
             text=True,
@@ -56,8 +47,7 @@ def git(root: Path, *words: str, env: Mapping[str, str] | None = None, stdin: st
     except subprocess.TimeoutExpired as error:
         raise GitError(f"git {words[0]}: no answer in {TIMEOUT_SECONDS} s") from error
     if done.returncode:
-        reason = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise GitError(f"git {words[0]}: {reason}", refused=words[0] == "push" and done.returncode == 1)
+        raise GitError(f"git {words[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
     return done.stdout.removesuffix("\n")
 
 

@@ -1,27 +1,32 @@
-"""The results of a sweep as one self-contained HTML file."""
+"""The results of a sweep as one HTML file that needs no network: Optuna's figures, drawn by plotly."""
 
-import base64
 import html
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
+import optuna
+import plotly.graph_objects as go
+from optuna import visualization
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator
+
+from src.sweep.experiments import SCORE, Result
+from src.sweep.spec import Interval, Spec
+
+# With fewer results, importances say nothing.
+FEWEST_FOR_IMPORTANCES = 4
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline';
+  style-src 'unsafe-inline'; img-src data: blob:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1080px; margin: 1em auto 3em;
   padding: 0 1em; overflow-wrap: anywhere; }}
-h1 {{ font-size: 1.4em; }} h2 {{ font-size: 1.15em; margin-top: 2em; }}
-img {{ max-width: 100%; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; }}
-th, td {{ padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left; font-variant-numeric: tabular-nums; }}
-th {{ color: #666; font-weight: normal; }}
-code {{ background: #f3f3f3; padding: .1em .3em; border-radius: 3px; }}
+h1 {{ font-size: 1.4em; }}
 </style>
 </head>
 <body>
@@ -29,52 +34,54 @@ code {{ background: #f3f3f3; padding: .1em .3em; border-radius: 3px; }}
 """
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table as text.
-
-    Attributes:
-        title: What it shows.
-        header: Names of the columns.
-        rows: Cells.
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What is known of a sweep, in the order in which it is shown: sentences, then tables."""
-
-    sentences: list[str]
-    tables: list[Grid]
-
-
-def render(title: str, summary: Summary, picture: bytes) -> str:
+def render(spec: Spec, results: Sequence[Result], sentences: Sequence[str]) -> str:
     """The page.
 
     Args:
-        title: Its title.
-        summary: What it says.
-        picture: PNG.
+        spec: What was asked for.
+        results: What was run, the oldest first.
+        sentences: What is known of it.
     """
-    sentences = "".join(f"<p>{_text(sentence)}</p>\n" for sentence in summary.sentences)
-    drawn = base64.b64encode(picture).decode()
-    image = f'<p><img alt="Validation accuracy against each param" src="data:image/png;base64,{drawn}"></p>\n'
-    tables = "".join(map(_table, summary.tables))
-    return f"{HEAD.format(title=html.escape(title))}{sentences}{image}{tables}</body>\n</html>\n"
+    text = "".join(f"<p>{html.escape(sentence)}</p>\n" for sentence in sentences)
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
+        for number, figure in enumerate(figures(spec, results))
+    ]
+    return f"{HEAD.format(title=html.escape(spec.where))}{text}{''.join(parts)}</body>\n</html>\n"
 
 
-def _table(grid: Grid) -> str:
-    rows = [_row("th", grid.header), *(_row("td", row) for row in grid.rows)]
-    return f'<h2>{_text(grid.title)}</h2>\n<div class="wide"><table>\n{"".join(rows)}</table></div>\n'
+def figures(spec: Spec, results: Sequence[Result]) -> list[go.Figure]:
+    """History, parallel coordinates, importances and slices, as far as the results have something to show."""
+    study, params = as_study(spec, results), [name for name in spec.varied if len(_seen(name, results)) > 1]
+    shown = [visualization.plot_optimization_history(study, target_name=SCORE)]
+    if params:
+        shown.append(visualization.plot_parallel_coordinate(study, params, target_name=SCORE))
+    if len(results) >= FEWEST_FOR_IMPORTANCES and params and len({result.score for result in results}) > 1:
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        shown.append(visualization.plot_param_importances(study, evaluator, params, target_name=SCORE))
+    if params:
+        shown.append(visualization.plot_slice(study, params, target_name=SCORE))
+    return shown
 
 
-def _row(tag: str, cells: list[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
+def as_study(spec: Spec, results: Sequence[Result]) -> optuna.Study:
+    """The results as a study in memory; its values are those that DVC ran."""
+    study = optuna.create_study(direction="maximize")
+    drawn = {name: _distribution(name, spec, results) for name in spec.varied}
+    for result in results:
+        params = {name: result.run.params[name] for name in drawn}
+        study.add_trial(optuna.create_trial(params=params, distributions=drawn, value=result.score))
+    return study
 
 
-def _text(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+def _seen(name: str, results: Sequence[Result]) -> list[Any]:
+    return list(dict.fromkeys(result.run.params[name] for result in results))
+
+
+def _distribution(name: str, spec: Spec, results: Sequence[Result]) -> BaseDistribution:
+    values, seen = spec.values[name], _seen(name, results)
+    if not isinstance(values, Interval):
+        return CategoricalDistribution(seen)
+    if all(isinstance(value, int) for value in seen):
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)

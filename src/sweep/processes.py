@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# From linux/prctl.h: the kernel sends this signal to the process when the one that started it ends, however it ends.
+# From linux/prctl.h.
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 # `dvc` needs that long to end a stage and to clean up.
@@ -30,7 +30,7 @@ def start(command: Sequence[str], folder: Path, log: Path, env: Mapping[str, str
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
 
 
@@ -39,20 +39,19 @@ def dvc(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "dvc", *arguments]
 
 
-def end_all(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """End processes with all that they have started: as Ctrl-C does, and those that take too long at once."""
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-    for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process with all that it has started, if it runs: as Ctrl-C does, and at once if that takes too long."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Run in a child before its program: the kernel kills it when this process ends, however it ends."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Inherited by programs that a script starts in the background; `dvc` cleans up on Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

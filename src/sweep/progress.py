@@ -1,38 +1,39 @@
-"""How far a sweep is, and how long it will take: a live display on a terminal, a line for each run elsewhere."""
+"""How far a sweep is, and how long it will take: a live display on a terminal, a line for each trial elsewhere."""
 
-import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import statistics
+from collections.abc import Sequence
+from types import TracebackType
 
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from src.sweep.records import SCORE, TRAIN, Result, Run
+from src.sweep.experiments import SCORE
+from src.sweep.study import EXPERIMENT, PROBLEM, Study
+from src.sweep.trial import TRAINED, VALUE
 
-HISTORY, STARTED = Path("plots/history.csv"), Path("logs/train.lock")
-REDRAW_SECONDS = 1.0
+STATES = (
+    (TrialState.COMPLETE, "complete"),
+    (TrialState.PRUNED, "pruned"),
+    (TrialState.RUNNING, "running"),
+    (TrialState.WAITING, "to run"),
+)
 
 
 class Progress:
-    """Counts epochs, since these take the time."""
+    """Shows a study, wherever its trials run."""
 
-    def __init__(self, runs: Sequence[Run], varied: Sequence[str], workers: int, console: Console) -> None:
+    def __init__(self, study: Study, varied: Sequence[str], console: Console) -> None:
         """Begin.
 
         Args:
-            runs: What is to be run.
-            varied: Names of the params to tell the runs apart by.
-            workers: How many run at once.
+            study: The study.
+            varied: Names of the params to tell trials apart by.
             console: Where to print.
         """
-        self.varied, self.workers, self.console = varied, workers, console
-        self.count, self.ended = len(runs), set[str]()
-        self.epochs, self.epochs_ended = sum(run.params.epochs for run in runs), 0
-        self.running: list[tuple[Run, int]] = []
-        self.began = self.drawn = time.monotonic()
+        self.study, self.varied, self.console = study, varied, console
+        self.seen = {trial.number for trial in study.trials() if trial.state.is_finished()}
         self.live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "Progress":
@@ -40,85 +41,80 @@ class Progress:
             self.live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.live.stop()
 
-    def update(self, running: Sequence[tuple[Run, Path]]) -> None:
-        """Show what is under way: runs, and the folders in which they run."""
-        if time.monotonic() - self.drawn < REDRAW_SECONDS:
-            return
-        self.drawn = time.monotonic()
-        self.running = [(run, epochs_done(copy)) for run, copy in running]
+    def begin(self, workers: int) -> None:
+        """Say what there is to do."""
+        self.say(f"{self.plan_name()}: {counts(self.study.trials())}; {workers} workers")
+
+    def plan_name(self) -> str:
+        """Name of the study."""
+        return f"study {self.study.plan.study}"
+
+    def update(self) -> None:
+        """Print trials that have ended since the last time, and show those that run."""
+        trials = self.study.trials()
+        for trial in trials:
+            if trial.state.is_finished() and trial.number not in self.seen:
+                self.seen.add(trial.number)
+                self.say(f"{self.describe(trial)}: {outcome(trial)}{left(trials)}")
         if self.console.is_terminal:
-            self.live.update(self._table(), refresh=True)
+            self.live.update(self._table(trials), refresh=True)
 
-    def finish(self, run: Run, result: Result) -> None:
-        """A run has given a result."""
-        self._end(run, f"{SCORE} {result.metrics[TRAIN][SCORE]:.4f}")
+    def describe(self, trial: FrozenTrial) -> str:
+        """What tells a trial from the others."""
+        name = trial.user_attrs.get(EXPERIMENT, [f"trial {trial.number}"])[0]
+        return " ".join([name, *(f"{param}={trial.params[param]}" for param in self.varied if param in trial.params)])
 
-    def fail(self, run: Run, reason: str) -> None:
-        """A run has failed, or its push has."""
-        self._end(run, f"[red]failed[/red]: {escape(reason)}")
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self.console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def skip(self, run: Run, reason: str) -> None:
-        """Another clone has the run."""
-        self.epochs -= run.params.epochs
-        self._end(run, escape(reason), epochs=0)
-
-    def stop(self, runs: Iterable[Run], reason: str) -> None:
-        """These runs will not begin."""
-        self.epochs -= sum(run.params.epochs for run in runs)
-        self.console.print(reason, highlight=False, soft_wrap=True, markup=False)
-
-    def describe(self, run: Run) -> str:
-        """What tells a run from the others."""
-        values = run.params.model_dump()
-        return " ".join([run.name, *(f"{name}={values[name]}" for name in self.varied)])
-
-    def _end(self, run: Run, what: str, epochs: int | None = None) -> None:
-        # One that was finished may fail again: its push does.
-        if run.name not in self.ended:
-            self.ended.add(run.name)
-            self.epochs_ended += run.params.epochs if epochs is None else epochs
-        self.running = [(other, done) for other, done in self.running if other != run]
-        self.console.print(
-            f"{len(self.ended)}/{self.count} {self.describe(run)}: {what}{self._left()}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    def _left(self) -> str:
-        done = self.epochs_ended + sum(epochs for _, epochs in self.running)
-        if not done or done == self.epochs:
-            return ""
-        seconds = (time.monotonic() - self.began) / done * (self.epochs - done)
-        return f"; about {_duration(seconds)} left"
-
-    def _table(self) -> Table:
+    def _table(self, trials: Sequence[FrozenTrial]) -> Table:
         table = Table.grid(padding=(0, 1))
-        total = self.epochs_ended + sum(epochs for _, epochs in self.running)
-        table.add_row(
-            f"{len(self.ended)}/{self.count} runs{self._left()}",
-            ProgressBar(total=self.epochs, completed=total, width=30),
-        )
-        for run, epochs in self.running:
-            bar = ProgressBar(total=run.params.epochs, completed=epochs, width=30)
-            table.add_row(escape(self.describe(run)), bar, f"epoch {epochs}/{run.params.epochs}")
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:
+                table.add_row(self.describe(trial), epoch(trial))
+        table.add_row(f"{counts(trials)}{left(trials)}")
         return table
 
 
-def epochs_done(copy: Path) -> int:
-    """Epochs that the training in a copy has finished; until it starts, the history is the commit's."""
-    try:
-        if not (copy / STARTED).exists():
-            return 0
-        return len((copy / HISTORY).read_text(encoding="utf-8").splitlines()) - 1
-    except OSError:
-        return 0
+def counts(trials: Sequence[FrozenTrial]) -> str:
+    """How many trials are in which state, in words. One that failed and was queued again counts once."""
+    states = [trial.state for trial in trials]
+    return (
+        ", ".join(f"{number} {word}" for state, word in STATES if (number := states.count(state))) or "nothing to run"
+    )
 
 
-def _duration(seconds: float) -> str:
+def outcome(trial: FrozenTrial) -> str:
+    """How a trial ended, in words."""
+    if trial.state == TrialState.COMPLETE:
+        known = "" if TRAINED in trial.user_attrs else ", known already"
+        return f"{SCORE} {trial.values[0]:.4f}{known}"
+    if trial.state == TrialState.PRUNED:
+        return f"pruned after {epoch(trial)}"
+    return f"failed: {trial.user_attrs.get(PROBLEM, 'its worker ended')}"
+
+
+def epoch(trial: FrozenTrial) -> str:
+    """The last epoch that a trial has reported, in words."""
+    if trial.last_step is None:
+        return "no epoch yet"
+    return f"epoch {trial.last_step}: {VALUE} {trial.intermediate_values[trial.last_step]:.4f}"
+
+
+def left(trials: Sequence[FrozenTrial]) -> str:
+    """How long the rest may take, from how long the others took."""
+    took = [trial.duration.total_seconds() for trial in trials if TRAINED in trial.user_attrs and trial.duration]
+    running, waiting = (sum(t.state == state for t in trials) for state in (TrialState.RUNNING, TrialState.WAITING))
+    if not took or not running + waiting:
+        return ""
+    seconds = statistics.mean(took) * (waiting + running / 2) / max(1, running)
     minutes = round(seconds / 60)
     if minutes < 1:
-        return f"{max(1, round(seconds))} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+        return f"; about {max(1, round(seconds))} s left"
+    return f"; about {minutes} min left" if minutes < 120 else f"; about {minutes / 60:.1f} h left"

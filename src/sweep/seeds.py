@@ -10,7 +10,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,17 +18,16 @@ from rich.table import Table
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.signals import restore_signals
-from src.mnist.model.params import Params
 from src.noise.measurement import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.noise.significance import t_limit
-from src.report.revision import MAX_TABLE_BYTES, TEST_DATA
-from src.revision.git import find_root
-from src.revision.tree import open_tree
+from src.revision.pipeline import output_md5
+from src.revision.revision import open_revision
 from src.sweep.command import add_options, guarded, run_missing
-from src.sweep.plan import Base, read_base
-from src.sweep.records import EVAL, Result, read_results
-from src.sweep.spec import make_sweep
+from src.sweep.experiments import EVAL, Base, Result, read_base, read_result, references
+from src.sweep.spec import check_settings, make_spec
 
+DATA = "data/MNIST"
+MAX_TABLE_BYTES = 20_000_000
 ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
 # Limits of the interval of test_acc: they belong to one run.
 LEFT_OUT = ("test_acc_low", "test_acc_high")
@@ -53,19 +51,20 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> int:
         if arguments.seeds < 2:
             raise UserError(f"expected at least 2 seeds, got {arguments.seeds}")
-        base = read_base(find_root())
-        settings = _settings(arguments.set_param)
-        sweep = make_sweep("seeds", settings | {"seed": list(range(arguments.seeds))})
-        if several := [name for name in sweep.varied if name != "seed"]:
+        base = read_base()
+        changes = _changes(arguments.set_param)
+        spec = make_spec("seeds", changes | {"seed": list(range(arguments.seeds))})
+        if several := [name for name in spec.varied if name != "seed"]:
             raise UserError(f"--set-param: expected one value of {', '.join(several)}, since only the seed may vary")
-        runs = base.runs(sweep)
-        code = run_missing(base, runs, ["seed"], arguments.workers, arguments.remote)
-        results, problems = read_results(base.root, runs, base.code)
-        if len(results) < len(runs):
-            raise UserError("; ".join([f"{len(results)} of {len(runs)} seeds have run, nothing is written", *problems]))
+        code = run_missing(base, spec, arguments)
+        runs = [base.run(params) for params in check_settings(base.root, spec.settings(base.params), spec.where)]
+        known = references(base.root)
+        if missing := [run for run in runs if run.name not in known]:
+            raise UserError(f"{len(runs) - len(missing)} of {len(runs)} seeds are here, nothing is written")
+        results = [read_result(base.root, run, known[run.name], base.code) for run in runs]
         measurement = measure(base, results)
         record(base.root / NOISE, measurement)
-        show(measurement, settings, Console())
+        show(measurement, changes, Console())
         return code
 
     return guarded("seeds", run)
@@ -77,13 +76,13 @@ def measure(base: Base, results: Sequence[Result]) -> Measurement:
     Raises:
         UserError: If they were not scored on the same data, or a table is malformed.
     """
-    data = {result.receipts["evaluate"]["deps"].get(TEST_DATA) for result in results}
+    data = {output_md5(result.receipts["fetch"].outs, DATA) for result in results}
     if len(data) > 1:
-        raise UserError(f"{TEST_DATA}: expected the same in all runs, got {len(data)} versions")
+        raise UserError(f"{DATA}: expected the same in all runs, got {len(data)} versions")
     tables = [_tables(base.root, result) for result in results]
     runs = [
         {
-            "seed": result.run.params.seed,
+            "seed": result.run.params["seed"],
             "wrong": wrong,
             "metrics": {EVAL: {name: v for name, v in result.metrics[EVAL].items() if name not in LEFT_OUT}},
         }
@@ -92,15 +91,15 @@ def measure(base: Base, results: Sequence[Result]) -> Measurement:
     images = {images for images, _ in tables}
     if len(images) > 1:
         raise UserError(f"{CLASSES}: expected the same number of test images in all runs, got {sorted(images)}")
-    return measure_noise(str(data.pop()), results[0].run.params.model_dump(), machines(results), images.pop(), runs)
+    return measure_noise(str(data.pop()), results[0].run.params, machines(results), images.pop(), runs)
 
 
 def machines(results: Sequence[Result]) -> str:
     """What the runs were trained on, in words; each kind of machine once."""
     kinds = []
     for result in results:
-        receipt: dict[str, Any] = result.receipts["train"]
-        machine, versions = receipt["machine"], receipt["versions"]
+        receipt = result.receipts["train"]
+        machine, versions = receipt.machine, receipt.versions
         device = machine.get("device", "unknown device")
         threads = f", {machine['threads']} threads" if "threads" in machine else ""
         packages = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -117,12 +116,12 @@ def record(path: Path, measurement: Measurement) -> None:
     write_text(path, text)
 
 
-def show(measurement: Measurement, settings: Mapping[str, str], console: Console) -> None:
+def show(measurement: Measurement, changed: Mapping[str, str], console: Console) -> None:
     """Print the mean of each metric with its 95% interval, and how much of the variance is luck.
 
     Args:
         measurement: The seeds.
-        settings: Params of the recipe that differ from params.yaml, as given.
+        changed: Params of the recipe that differ from params.yaml, as given.
         console: Where to print.
     """
     n = len(measurement.seeds)
@@ -132,7 +131,7 @@ def show(measurement: Measurement, settings: Mapping[str, str], console: Console
         table.add_row(
             name, f"{spread.mean:.5f}", f"{spread.std:.5f}", f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
         )
-    changes = " ".join(f"{name}={value}" for name, value in settings.items())
+    changes = " ".join(f"{name}={value}" for name, value in changed.items())
     console.print(f"\n{n} seeds of params.yaml{f' with {changes}' if changes else ''}", highlight=False, markup=False)
     console.print(table)
     variance = measurement.metrics[ACCURACY[0]][ACCURACY[1]].std ** 2
@@ -146,22 +145,21 @@ def show(measurement: Measurement, settings: Mapping[str, str], console: Console
     console.print(f"Written to {NOISE}; commit it, and reports weigh changes against it.", highlight=False)
 
 
-def _settings(given: Sequence[str]) -> dict[str, str]:
+def _changes(given: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     if wrong := [text for text, (_, sign, _) in zip(given, pairs, strict=True) if not sign]:
         raise UserError(f"--set-param: expected NAME=VALUE, got {wrong[0]!r}")
-    known = [name for name in Params.model_fields if name != "seed"]
-    if unknown := [name for name, _, _ in pairs if name not in known]:
-        raise UserError(f"--set-param: {unknown[0]} is not a param to choose here (known: {', '.join(known)})")
+    if any(name == "seed" for name, _, _ in pairs):
+        raise UserError("--set-param: seed is not a param to choose here, since the seeds are what varies")
     return {name: value for name, _, value in pairs}
 
 
 def _tables(root: Path, result: Result) -> tuple[int, list[int]]:
     """(number of test images, indices of those that the run gets wrong)."""
-    with open_tree(root, result.run.name, result.commit) as snapshot:
-        texts = {path: snapshot.read(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
+    with open_revision(root, result.commit, result.run.name) as revision:
+        texts = {path: revision.text(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
     try:
-        rows = {path: list(csv.DictReader(io.StringIO((text or b"").decode()))) for path, text in texts.items()}
+        rows = {path: list(csv.DictReader(io.StringIO(text or ""))) for path, text in texts.items()}
         images = sum(int(row["images"]) for row in rows[CLASSES])
         wrong = sorted(int(row["index"]) for row in rows[ERRORS])
     except (KeyError, ValueError, csv.Error) as error:

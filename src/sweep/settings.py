@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.noise.significance import t_limit
-from src.sweep.records import EVAL, SCORE, TEST_SCORE, TRAIN, Result
+from src.sweep.experiments import EVAL, TEST_SCORE, Result
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Setting:
     @property
     def score(self) -> float:
         """Mean over the seeds of what settings are chosen by."""
-        return statistics.mean(map(score, self.results))
+        return statistics.mean(result.score for result in self.results)
 
     @property
     def deviation(self) -> float | None:
         """Sample standard deviation of the score over the seeds; None for a single one."""
-        return statistics.stdev(map(score, self.results)) if len(self.results) > 1 else None
+        return statistics.stdev(result.score for result in self.results) if len(self.results) > 1 else None
 
     @property
     def test_score(self) -> float:
@@ -38,17 +38,12 @@ class Setting:
         return statistics.mean(result.metrics[EVAL][TEST_SCORE] for result in self.results)
 
 
-def score(result: Result) -> float:
-    """What a run is compared by."""
-    return result.metrics[TRAIN][SCORE]
-
-
 def group(results: Sequence[Result]) -> list[Setting]:
     """The settings of some runs, the best first."""
     found: dict[str, Setting] = {}
     for result in results:
-        params = {name: value for name, value in result.run.params.model_dump().items() if name != "seed"}
-        found.setdefault(repr(params), Setting(params, [])).results.append(result)
+        params = {name: value for name, value in result.run.params.items() if name != "seed"}
+        found.setdefault(repr(sorted(params.items())), Setting(params, [])).results.append(result)
     return sorted(found.values(), key=lambda setting: -setting.score)
 
 

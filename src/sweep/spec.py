@@ -1,39 +1,48 @@
-"""The file that describes a sweep, and the runs that it asks for.
+"""Which experiments a sweep asks for: sweep.yaml.
 
-    draws: 8                              how often every interval is drawn
-    draw_seed: 0                          other draws
+    sampler: tpe # grid: every combination, the default; random; tpe: where the results so far look best
+    trials: 20 # how many, unless the sampler is grid
+    pruner: median # ends a trial that is worse than the median of the others at the same epoch; none is the default
     params:
-      epochs: 3                           the same in all runs
-      label_smoothing: choice(0.0, 0.1)   tried in every combination, as is range(0, 3) or 0.0,0.1
-      lr: tag(log, interval(0.001, 0.02)) drawn at random, with tag(log, …) evenly on a logarithmic scale
-      seed: range(0, 3)
+      epochs: 5
+      schedule: choice(constant, cosine)
+      label_smoothing: range(0.0, 0.3, 0.1)
+      lr: tag(log, interval(0.001, 0.1))
+      seed: [0, 1]
 
 Values have the grammar of `dvc exp run --set-param` (Hydra's). DVC itself refuses intervals, which are the same
 grammar's random draws. A param that is not named keeps its value from params.yaml.
 """
 
 import itertools
+import json
 import math
-import random
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from dvc.utils.hydra import to_hydra_overrides
 from hydra.errors import HydraException
-from ruamel.yaml import YAML
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
-from src.core.errors import UserError
-from src.core.yaml_file import read_mapping
-from src.guard.preflight import check_sizes
-from src.mnist.model.params import Params, check_params
+from src.core.errors import UserError, one_line
 
 SPEC = Path("sweep.yaml")
-KEYS = ("draws", "draw_seed", "params")
-MAX_RUNS = 10_000
-# Enough for a hyperparameter, and few enough to read and to type.
-SIGNIFICANT_DIGITS = 4
+KEYS = ("sampler", "trials", "pruner", "params")
+SAMPLERS = ("grid", "random", "tpe")
+PRUNERS = ("none", "median")
+MAX_TRIALS = 1_000
+# Of values that are checked before the first trial.
+MAX_SETTINGS = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,112 +59,181 @@ Values = Sequence[Any] | Interval
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What a spec asks for.
+class Space:
+    """What trials may have, checked against the schema.
 
     Attributes:
-        where: The spec's path, for messages.
-        params: The values to try, by name, as given.
-        draws: How often every interval is drawn.
-        draw_seed: Chooses the draws.
+        common: All params, in the schema's order; trials change those that are drawn.
+        drawn: Where the others are drawn from.
+        grid: The params of each trial of a grid, in the order in which they run.
+    """
+
+    common: Mapping[str, Any]
+    drawn: Mapping[str, BaseDistribution]
+    grid: Sequence[Mapping[str, Any]] = field(default=())
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a file asks for.
+
+    Attributes:
+        where: The file's path, for messages.
+        values: The values to try, by the param's name.
+        sampler: One of SAMPLERS.
+        trials: How many; None for a grid.
+        pruner: One of PRUNERS.
     """
 
     where: str
-    params: Mapping[str, Values]
-    draws: int = 1
-    draw_seed: int = 0
+    values: Mapping[str, Values]
+    sampler: str = "grid"
+    trials: int | None = None
+    pruner: str = "none"
 
     @property
     def varied(self) -> list[str]:
-        """Names of the params that differ between runs."""
-        return [name for name, values in self.params.items() if isinstance(values, Interval) or len(values) > 1]
+        """Names of the params that differ between trials."""
+        return [name for name, values in self.values.items() if isinstance(values, Interval) or len(values) > 1]
 
-    def runs(self, base: Params) -> list[Params]:
-        """The params of every run, each once.
+    def settings(self, base: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The params of every trial of a grid; of a sampler, every combination of choices and ends of intervals.
 
-        Args:
-            base: Values of the params that the spec does not name.
+        If these are too many, those in which one param differs from the first combination.
 
         Raises:
-            UserError: If any of them is not valid.
+            UserError: If params.yaml lacks a param, or a grid is too large.
         """
-        grid = {name: values for name, values in self.params.items() if not isinstance(values, Interval)}
-        drawn = {name: self._draw(name, values) for name, values in self.params.items() if isinstance(values, Interval)}
-        draws = zip(*drawn.values(), strict=True) if drawn else [()]
-        found: dict[Params, None] = {}
-        for draw, combination in itertools.product(draws, itertools.product(*grid.values())):
-            values = dict(zip(drawn, draw, strict=True)) | dict(zip(grid, combination, strict=True))
-            params = check_params({**base.model_dump(), **values}, self.where)
-            try:
-                check_sizes(params)
-            except UserError as error:
-                raise UserError(f"{self.where}: a run is not possible: {error}") from error
-            found[params] = None
-        return list(found)
+        if unknown := [name for name in self.values if name not in base]:
+            raise UserError(f"{self.where}: params: {unknown[0]} is not a parameter (known: {', '.join(base)})")
+        options = {name: _extremes(values) for name, values in self.values.items()}
+        count = math.prod(map(len, options.values()))
+        if self.sampler == "grid" and count > MAX_TRIALS:
+            raise UserError(f"{self.where}: expected at most {MAX_TRIALS:,} trials, got {count:,}")
+        if count <= MAX_SETTINGS:
+            chosen = (dict(zip(options, values, strict=True)) for values in itertools.product(*options.values()))
+        else:
+            first = {name: values[0] for name, values in options.items()}
+            chosen = ({**first, name: value} for name, values in options.items() for value in values)
+        return [{**base, **values} for values in chosen]
 
-    def _draw(self, name: str, interval: Interval) -> list[float]:
-        """Draws of one param. They depend neither on the other params nor on how many there are."""
-        generator = random.Random(f"{self.draw_seed} {name}")
-        return [_draw_one(interval, generator.random(), whole=is_whole(name)) for _ in range(self.draws)]
+    def space(self, checked: Sequence[Mapping[str, Any]]) -> Space:
+        """What trials may have.
+
+        Args:
+            checked: The settings, in the schema's order and types.
+        """
+        drawn: dict[str, BaseDistribution] = {}
+        for name in self.varied:
+            values, known = self.values[name], list(dict.fromkeys(setting[name] for setting in checked))
+            if not isinstance(values, Interval):
+                drawn[name] = CategoricalDistribution(known)
+            elif isinstance(known[0], int):
+                drawn[name] = IntDistribution(known[0], known[-1], log=values.log)
+            else:
+                drawn[name] = FloatDistribution(known[0], known[-1], log=values.log)
+        return Space(checked[0], drawn, checked if self.sampler == "grid" else ())
+
+    def asks_for(self, params: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
+        """Whether a run with these params is one that the file asks for.
+
+        Args:
+            params: All params of the run.
+            base: params.yaml of the commit that it began from.
+        """
+
+        def fits(name: str) -> bool:
+            values = self.values.get(name, [base.get(name)])
+            if isinstance(values, Interval):
+                return values.low <= params[name] <= values.high
+            return params[name] in values
+
+        return params.keys() == base.keys() and all(map(fits, params))
 
 
-def read_sweep(path: Path) -> Sweep:
-    """Read a spec.
+def read_spec(path: Path) -> Spec:
+    """Read a file.
 
     Raises:
         UserError: If anything is wrong with it.
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such file; name the file that describes the sweep, such as {SPEC}")
-    content, duplicates = read_mapping(path)
-    problems = [f"{key} is given more than once" for key in duplicates]
-    problems += [f"{key} is not known (known: draws, draw_seed, params)" for key in content if key not in KEYS]
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not YAML: {one_line(error)}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected one `key: value` per line, got {content!r}")
+    problems = [f"{key} is not known (known: {', '.join(KEYS)})" for key in content if key not in KEYS]
     params = content.get("params")
     if not isinstance(params, dict) or not params:
         problems.append("params must be one `name: values` per line")
         params = {}
-    problems += [f"params: {name} is not a parameter" for name in params if name not in Params.model_fields]
-    problems += [f"params: {name} is given more than once" for name in (_given_twice(path) if params else [])]
-    draws, draw_seed = content.get("draws", 1), content.get("draw_seed", 0)
-    if type(draws) is not int or not 1 <= draws <= MAX_RUNS:
-        problems.append(f"draws must be a whole number from 1 to {MAX_RUNS}, got {draws!r}")
-    if type(draw_seed) is not int:
-        problems.append(f"draw_seed must be a whole number, got {draw_seed!r}")
+    sampler, pruner = content.get("sampler", "grid"), content.get("pruner", "none")
+    for name, given, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
+        if given not in known:
+            problems.append(f"{name} must be {' or '.join(known)}, got {given!r}")
+    trials = content.get("trials")
+    if sampler == "grid" and trials is not None:
+        problems.append("trials is for random and tpe; a grid runs every combination")
+    elif sampler in SAMPLERS[1:] and (type(trials) is not int or not 1 <= trials <= MAX_TRIALS):
+        problems.append(f"trials must be a whole number from 1 to {MAX_TRIALS}, got {trials!r}")
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
-    return make_sweep(str(path), params, draws, draw_seed)
+    return make_spec(str(path), params, sampler, trials, pruner)
 
 
-def _given_twice(path: Path) -> list[str]:
-    """Names of the params that are given more than once; reading keeps one of the values."""
-    reader = YAML(typ="safe", pure=True)
-    reader.allow_duplicate_keys = True
-    top = reader.compose(path.read_text(encoding="utf-8"))
-    names = [key.value for at, params in top.value if at.value == "params" for key, _ in params.value]
-    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
-
-
-def make_sweep(where: str, params: Mapping[str, Any], draws: int = 1, draw_seed: int = 0) -> Sweep:
-    """A sweep over values as a spec gives them: text in DVC's grammar, other scalars, lists of scalars.
+def make_spec(
+    where: str, params: Mapping[str, Any], sampler: str = "grid", trials: int | None = None, pruner: str = "none"
+) -> Spec:
+    """A spec over values as a file gives them: text in DVC's grammar, other scalars, lists of scalars.
 
     Raises:
-        UserError: If a value is not in the grammar, or if there are too many combinations.
+        UserError: If a value is not in the grammar, or none is given, or a grid has an interval.
     """
-    sweep = Sweep(where, {name: _values(where, name, text) for name, text in params.items()}, draws, draw_seed)
-    intervals = [values for values in sweep.params.values() if isinstance(values, Interval)]
-    if draws > 1 and not intervals:
-        raise UserError(f"{where}: draws is given, but no param has an interval to draw from")
-    if empty := [name for name, values in sweep.params.items() if not isinstance(values, Interval) and not values]:
-        raise UserError(f"{where}: params: {empty[0]}: expected at least one value, got {params[empty[0]]!r}")
-    sizes = [len(values) for values in sweep.params.values() if not isinstance(values, Interval)]
-    if (count := math.prod(sizes) * (draws if intervals else 1)) > MAX_RUNS:
-        raise UserError(f"{where}: expected at most {MAX_RUNS:,} runs, got {count:,}")
-    return sweep
+    spec = Spec(where, {name: _values(where, name, given) for name, given in params.items()}, sampler, trials, pruner)
+    for name, values in spec.values.items():
+        if isinstance(values, Interval) and sampler == "grid":
+            raise UserError(f"{where}: params: {name}: an interval needs `sampler: tpe` or `random`, got a grid")
+        if not isinstance(values, Interval) and not values:
+            raise UserError(f"{where}: params: {name}: expected at least one value, got {params[name]!r}")
+    return spec
 
 
-def is_whole(name: str) -> bool:
-    """Whether a param is a whole number."""
-    return Params.model_fields[name].annotation is int
+def check_settings(root: Path, settings: Sequence[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
+    """Ask stage check whether runs can have these params.
+
+    Args:
+        root: The project's folder.
+        settings: All params of each run.
+        where: Who asks for them, for messages.
+
+    Returns:
+        The same in the schema's order and types.
+
+    Raises:
+        UserError: If one of them is not valid.
+    """
+    command, asked = [sys.executable, "-m", "stages.check", where], json.dumps(settings, default=str)
+    done = subprocess.run(command, cwd=root, input=asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        line = done.stderr.strip()
+        raise UserError(line) if "\n" not in line else RuntimeError(f"stages.check failed:\n{line}")
+    return json.loads(done.stdout)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice; PyYAML would drop one of the values."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        keys = [key.value for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise UserError(f"{twice[0]} is given more than once")
+        return super().construct_mapping(node, deep)
 
 
 def _values(where: str, name: str, given: Any) -> Values:
@@ -170,21 +248,19 @@ def _values(where: str, name: str, given: Any) -> Values:
         if not override.is_sweep_override():
             return [value]
         if override.is_discrete_sweep():
-            return [_tidy(value) for value in itertools.islice(override.sweep_iterator(), MAX_RUNS + 1)]
+            return [_tidy(value) for value in itertools.islice(override.sweep_iterator(), MAX_TRIALS + 1)]
         low, high, log = value.start, value.end, "log" in value.tags
     except (HydraException, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{where}: params: {name}: {given!r} is not in the grammar of `dvc exp run --set-param` ({reason})"
         ) from error
-    if not (0 if log else -math.inf) < low <= high < math.inf:
+    if not (0 if log else -math.inf) < low < high < math.inf:
         raise UserError(
             f"{where}: params: {name}: expected an interval from a smaller to a larger number"
             f"{', both above 0 since it is logarithmic' if log else ''}, got {given!r}"
         )
-    if is_whole(name) and (low, high) != (int(low), int(high)):
-        raise UserError(f"{where}: params: {name}: expected an interval between whole numbers, got {given!r}")
-    return Interval(int(low), int(high), log) if is_whole(name) else Interval(low, high, log)
+    return Interval(low, high, log)
 
 
 def _tidy(value: Any) -> Any:
@@ -192,10 +268,8 @@ def _tidy(value: Any) -> Any:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
-def _draw_one(interval: Interval, share: float, whole: bool) -> float:
-    """The value at a share, in [0, 1), of an interval."""
-    low, high = interval.low, interval.high
-    if whole and not interval.log:
-        return low + math.floor(share * (high - low + 1))
-    value = low * (high / low) ** share if interval.log else low + share * (high - low)
-    return round(value) if whole else min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), low), high)
+def _extremes(values: Values) -> list[Any]:
+    """The values, or the ends of an interval; whole numbers as such, which the schema takes for either kind."""
+    if not isinstance(values, Interval):
+        return list(values)
+    return [int(end) if float(end).is_integer() else end for end in (values.low, values.high)]

@@ -30,8 +30,10 @@ COMMANDS = [
     Path("src/mnist/card/__main__.py"),
     Path("src/mnist/evaluate/__main__.py"),
     Path("src/mnist/export/__main__.py"),
+    Path("src/sweep/dashboard.py"),
     Path("src/sweep/seeds.py"),
     Path("src/sweep/summary.py"),
+    Path("src/sweep/worker.py"),
     Path("src/sweep/__main__.py"),
     Path("src/mnist/predict/__main__.py"),
     Path("src/report/__main__.py"),
@@ -56,7 +58,7 @@ ARROWS: dict[str, set[str]] = {
     "report": {"core", "revision", "noise"},
     "share": {"core"},
     "audit": {"core", "revision", "noise", "report"},
-    "sweep": {"core", "mnist/model", "guard", "revision", "noise", "report"},
+    "sweep": {"core", "guard", "revision", "noise"},
 }
 
 

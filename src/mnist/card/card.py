@@ -47,7 +47,7 @@ def render_card(revision: Revision) -> str:
         versions={name: version for one in results.receipts.values() for name, version in one.versions.items()},
         train=results.metrics["metrics/train.json"],
         test=results.metrics["metrics/eval.json"],
-        seeds=_seeds(revision, results, params),
+        seeds=_seeds(revision, params),
         recipes=_recipes(revision),
         per_class=_table(revision, PER_CLASS),
         confusions=[row for row in _table(revision, CONFUSION) if row["actual"] != row["predicted"] and row["count"]],
@@ -63,10 +63,10 @@ def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
     return [{name: int(value) if value.isdecimal() else value for name, value in row.items()} for row in rows]
 
 
-def _seeds(revision: Revision, results: Results, params: dict[str, Any]) -> dict[str, float] | None:
+def _seeds(revision: Revision, params: dict[str, Any]) -> dict[str, float] | None:
     """Accuracy of this data and recipe with several seeds, or None if they were not measured."""
     text = revision.text(NOISE, MAX_JSON_BYTES)
-    found = find_measurement(parse_noise(text, NOISE), results.outputs[DATA], params) if text else None
+    found = find_measurement(parse_noise(text, NOISE), revision.pipeline.output_hash(DATA), params) if text else None
     if found is None:
         return None
     file, name = ACCURACY

@@ -1,14 +1,18 @@
 import json
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from src.mnist.model.params import Params
-from src.sweep.records import EVAL, SCORE, TEST_SCORE, TRAIN, Result, Run
+from src.revision.receipts import Receipt
+from src.sweep.experiments import EVAL, SCORE, TEST_SCORE, TRAIN, Result, Run, references
 from tests.faults.project import Project, shared
 
 GIT_USER = {f"GIT_{role}_{kind}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for kind in ("NAME", "EMAIL")}
@@ -32,19 +36,21 @@ def lab(reproduced: Project, tmp_path: Path) -> Iterator[Project]:
 
 @dataclass(frozen=True)
 class Swept:
-    """A project after its first sweep, of three runs, the first of which fails; changed by no test.
+    """A project after its first sweep, of three trials, the first of which fails; changed by no test.
 
     Attributes:
         project: The project.
         printed: What the sweep printed.
         before: The working tree before it.
         after: The working tree after it.
+        devices: The visible GPUs of each training, as it saw them.
     """
 
     project: Project
     printed: str
     before: str
     after: str
+    devices: list[str]
 
     def copy(self, folder: Path) -> Project:
         """For one test."""
@@ -59,18 +65,19 @@ def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Swep
         write_spec(project, {"lr": "13.0,0.005,0.006"})
         assert project.read_yaml("params.yaml")["lr"] == 0.005
         (path / "docs.txt").write_text("not committed, and none of the code")
-        before = working_tree(project)
-        done = project.run(sys.executable, "-m", "src.sweep", "--workers", "2")
+        before, counted = working_tree(project), path.with_name("counted")
+        done = sweep(project, "--workers", "2", TOY_COUNT=str(counted), CUDA_VISIBLE_DEVICES="a,b")
         assert done.returncode == 1, done.stderr
-        story = {"printed": done.stdout, "before": before, "after": working_tree(project)}
+        devices = counted.read_text().split()
+        story = {"printed": done.stdout, "before": before, "after": working_tree(project), "devices": devices}
         path.with_name("story.json").write_text(json.dumps(story))
 
     project = shared(tmp_path_factory, "swept", build)
     return Swept(project, **json.loads(project.path.with_name("story.json").read_text()))
 
 
-def write_spec(project: Project, params: Mapping[str, object]) -> None:
-    (project.path / "sweep.yaml").write_text(json.dumps({"params": params}))
+def write_spec(project: Project, params: Mapping[str, object], **others: object) -> None:
+    (project.path / "sweep.yaml").write_text(json.dumps({"params": params, **others}))
 
 
 def working_tree(project: Project) -> str:
@@ -79,13 +86,52 @@ def working_tree(project: Project) -> str:
     return f"{changed}{project.git('symbolic-ref', 'HEAD')}{project.git('stash', 'list')}"
 
 
+def sweep(project: Project, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return project.run(sys.executable, "-m", "src.sweep", *arguments, **env)
+
+
+def sweep_ok(project: Project, *arguments: str, **env: str) -> str:
+    done = sweep(project, *arguments, **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start_sweep(project: Project, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    return project.start(sys.executable, "-m", "src.sweep", *arguments, **env)
+
+
+def learning_rates(project: Project) -> list[float]:
+    """Of every experiment, from its commit."""
+    shown = [project.git("show", f"{ref}:params.yaml") for ref in references(project.path).values()]
+    return sorted(float(found[1]) for text in shown if (found := re.search(r"^lr: (\S+)", text, re.MULTILINE)))
+
+
+def processes(project: Project, word: str) -> list[psutil.Process]:
+    """Processes below the project's folder whose command has this word."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if word in process.cmdline() and Path(process.cwd()).is_relative_to(project.path):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
 def made_up(params: Params, val_acc: float, test_acc: float = 0.5, device: str = "cpu", **changes: object) -> Result:
     """A result that nobody computed."""
     changed = params.model_copy(update=changes)
-    receipt = {"versions": {"torch": "2.15.0"}, "machine": {"device": device}, "deps": {"data/MNIST": "abc.dir"}}
+    receipt = Receipt(
+        stage="train",
+        deps={},
+        params={},
+        outs={"data/MNIST": "abc.dir"},
+        versions={"torch": "2.15.0"},
+        machine={"device": device},
+    )
     return Result(
-        Run(f"run-{changed!r}", changed),
+        Run(f"run-{changed!r}", changed.model_dump()),
         "0" * 40,
         {TRAIN: {SCORE: val_acc}, EVAL: {TEST_SCORE: test_acc}},
-        {"train": receipt, "evaluate": receipt},
+        {"fetch": receipt, "train": receipt, "evaluate": receipt},
     )

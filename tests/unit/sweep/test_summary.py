@@ -1,33 +1,33 @@
 import io
-import random
-from pathlib import Path
+import itertools
+import re
 from typing import Any
 
 import pytest
 from rich.console import Console
-from scipy.stats import spearmanr, ttest_ind
+from scipy.stats import ttest_ind
 
 from src.mnist.model.params import Params
-from src.sweep.effects import levels, trend
-from src.sweep.figure import draw
-from src.sweep.page import Summary, render
-from src.sweep.records import Result
+from src.sweep.experiments import Result
+from src.sweep.page import as_study, figures, render
 from src.sweep.settings import as_good, group, seed_deviation
-from src.sweep.spec import make_sweep
-from src.sweep.summary import show, summarise
+from src.sweep.spec import make_spec
+from src.sweep.summary import describe, show
 from tests.unit.sweep.conftest import made_up
 
+SPACE = {"lr": "tag(log, interval(0.001, 0.1))", "schedule": "constant,cosine", "seed": [0, 1]}
 
-def summary(results: list[Result], spec: dict[str, Any]) -> Summary:
-    return summarise(make_sweep("s", spec), results, group(results), len(results) + 1, ["run-x: is broken"])
+
+def sentences(results: list[Result], spec: dict[str, Any]) -> list[str]:
+    return describe(make_spec("s", spec), results, group(results), ["run-x: is broken"])
 
 
 def test_the_best_is_chosen_by_validation_whatever_the_test_says(params: Params) -> None:
     results = [made_up(params, 0.98, test_acc=0.99, lr=0.1), made_up(params, 0.99, test_acc=0.5, lr=0.2)]
     best, other = group(results)
     assert (best.params["lr"], other.params["lr"]) == (0.2, 0.1)
-    text = " ".join(summary(results, {"lr": "0.1,0.2"}).sentences)
-    assert "2 of 3 runs, 2 settings." in text
+    text = " ".join(sentences(results, {"lr": "0.1,0.2"}))
+    assert "2 experiments, 2 settings." in text
     assert "Left out: run-x: is broken." in text
     assert "Best by validation: lr=0.2: final.val_acc 0.9900" in text
     assert "Its test_acc is 0.5000, which played no part" in text
@@ -59,56 +59,43 @@ def test_without_repeated_seeds_nothing_is_said_to_be_as_good(params: Params) ->
     assert as_good(settings) == []
 
 
-def test_a_trend_is_spearmans(params: Params) -> None:
-    generator = random.Random(0)
-    pairs = [(generator.uniform(0.001, 0.1), generator.random()) for _ in range(12)]
-    found = trend("lr", group([made_up(params, y, lr=x) for x, y in pairs]))
-    expected = spearmanr(*zip(*pairs, strict=True))
-    assert found is not None
-    assert found.correlation == pytest.approx(expected.statistic)
-    assert found.p == pytest.approx(expected.pvalue)
-
-
-def test_seeds_do_not_make_a_trend_look_more_certain(params: Params) -> None:
-    once = [made_up(params, 0.9 + lr, lr=lr, seed=0) for lr in (0.01, 0.02, 0.04, 0.03)]
-    twice = [*once, *(made_up(params, 0.9 + lr, lr=lr, seed=1) for lr in (0.01, 0.02, 0.04, 0.03))]
-    assert trend("lr", group(once)) == trend("lr", group(twice))
-
-
-def test_no_trend_in_equal_scores_or_few_settings(params: Params) -> None:
-    found = trend("lr", group([made_up(params, 0.9, lr=lr) for lr in (0.01, 0.02, 0.03, 0.04)]))
-    assert found is not None
-    assert found.correlation != found.correlation
-    assert trend("lr", group([made_up(params, 0.9, lr=0.01)])) is None
-
-
-def test_levels_are_means_over_the_other_params(params: Params) -> None:
-    results = [made_up(params, x, shift=shift, seed=seed) for shift, seed, x in [(0, 0, 0.8), (0, 1, 0.9), (2, 0, 0.7)]]
-    low, high = levels("shift", results)
-    assert (low.value, low.runs, low.mean, low.deviation) == (0, 2, pytest.approx(0.85), pytest.approx(0.0707107))
-    assert (high.value, high.runs, high.mean, high.deviation) == (2, 1, 0.7, None)
-
-
 def test_other_machines_are_mentioned(params: Params) -> None:
     results = [made_up(params, 0.9, lr=0.1), made_up(params, 0.9, lr=0.2, device="cuda")]
-    assert any("2 kinds of machine" in sentence for sentence in summary(results, {"lr": "0.1,0.2"}).sentences)
+    assert any("2 kinds of machine" in sentence for sentence in sentences(results, {"lr": "0.1,0.2"}))
 
 
-def test_the_page_and_the_terminal_say_the_same_and_the_picture_is_the_same_again(
-    params: Params, tmp_path: Path
-) -> None:
-    spec = {"lr": "tag(log, interval(0.001, 0.1))", "schedule": "constant,cosine", "seed": "0,1"}
-    sweep = make_sweep("s", spec, draws=5)
-    results = [made_up(run, 0.9 + run.lr * (run.schedule == "cosine") + run.seed / 1000) for run in sweep.runs(params)]
-    for name in ("a.png", "b.png"):
-        draw(sweep, results, group(results)[0], tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    found = summary(results, spec)
-    page = render("<s>", found, (tmp_path / "a.png").read_bytes())
+@pytest.fixture
+def drawn(params: Params) -> list[Result]:
+    """Results of a sweep with an interval, choices and seeds."""
+    settings = itertools.product((0.001, 0.004, 0.02), ("constant", "cosine"), (0, 1))
+    return [
+        made_up(params, 0.9 + lr * (schedule == "cosine") + seed / 1000, lr=lr, schedule=schedule, seed=seed)
+        for lr, schedule, seed in settings
+    ]
+
+
+def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(drawn: list[Result]) -> None:
+    spec = make_spec("<s>", SPACE, "tpe", 12)
+    assert [len(figure.data) > 0 for figure in figures(spec, drawn)] == [True] * 4
+    study = as_study(spec, drawn)
+    assert [trial.params["lr"] for trial in study.trials][:5] == [0.001] * 4 + [0.004]
+    assert study.best_value == pytest.approx(0.921)
+    page = render(spec, drawn, ["<b>5 of 6"])
     assert "<title>&lt;s&gt;</title>" in page
-    assert not any(word in page for word in ("://", "<script", "url("))
-    output = io.StringIO()
-    show(found, Console(file=output, width=200))
-    for word in ("Effect of lr", "rank correlation", "Effect of schedule", "cosine", "run-"):
-        assert word in page
-        assert word in output.getvalue()
+    assert "&lt;b&gt;5 of 6" in page
+    assert page.count('class="plotly-graph-div"') == 4
+    assert "default-src 'none'" in page
+    assert not re.search(r"<script[^>]+src=|<link", page)
+
+
+def test_one_result_is_enough_for_a_page(drawn: list[Result]) -> None:
+    assert len(figures(make_spec("s", SPACE, "tpe", 12), drawn[:1])) == 1
+
+
+def test_the_terminal_shows_the_best_and_what_is_as_good(drawn: list[Result]) -> None:
+    spec, settings, output = make_spec("s", SPACE, "tpe", 12), group(drawn), io.StringIO()
+    show(spec, settings, describe(spec, drawn, settings), Console(file=output, width=60))
+    text = output.getvalue()
+    assert "12 experiments, 6 settings." in text
+    assert "Best by validation: lr=0.02, schedule=cosine: final.val_acc 0.9205, mean of 2 seeds" in text
+    assert "as far as the seeds can tell, 0 of the other 5 settings are as good as the best" in text

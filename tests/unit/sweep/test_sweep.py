@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,77 +14,164 @@ import pytest
 
 from src.sweep import remote as remote_module
 from src.sweep.__main__ import main
-from src.sweep.plan import read_base
-from src.sweep.records import references
-from src.sweep.spec import read_sweep
+from src.sweep.command import DATABASE, MAX_WORKERS, clone_name
+from src.sweep.experiments import read_base, references
+from src.sweep.spec import make_spec
 from tests.faults.project import Project, is_gone, wait_for
-from tests.unit.sweep.conftest import GIT_USER, Swept, working_tree, write_spec
+from tests.unit.sweep.conftest import (
+    GIT_USER,
+    Swept,
+    learning_rates,
+    processes,
+    start_sweep,
+    sweep,
+    sweep_ok,
+    working_tree,
+    write_spec,
+)
 
 TWO = {"lr": "0.004,0.006"}
 
 
-def sweep(project: Project, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return project.run(sys.executable, "-m", "src.sweep", *arguments, **env)
+def clone(project: Project, remote: Path, folder: Path) -> Project:
+    """A clone with its own name for DVC's one cache."""
+    subprocess.run(["git", "clone", "--quiet", str(remote), str(folder)], check=True)
+    other = Project(folder)
+    other.env = {**project.env, "DVC_SITE_CACHE_DIR": str(folder.parent / f"site-{folder.name}")}
+    (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {project.path / '.dvc/cache'}\n")
+    return other
 
 
-def sweep_ok(project: Project, *arguments: str) -> str:
-    done = sweep(project, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def make_remote(lab: Project, tmp_path: Path) -> Path:
+    lab.commit()
+    lab.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
+    lab.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    return tmp_path / "remote.git"
 
 
-def start_sweep(project: Project, *arguments: str, **env: str) -> subprocess.Popen[str]:
-    return project.start(sys.executable, "-m", "src.sweep", *arguments, **env)
-
-
-def learning_rates(project: Project) -> list[float]:
-    """Of every experiment, from its commit."""
-    shown = [project.git("show", f"{ref}:params.yaml") for ref in references(project.path).values()]
-    return sorted(float(found[1]) for text in shown if (found := re.search(r"^lr: (\S+)", text, re.MULTILINE)))
-
-
-def processes(project: Project, word: str) -> list[psutil.Process]:
-    """Processes below the project's folder whose command has this word."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if word in process.cmdline() and Path(process.cwd()).is_relative_to(project.path / ".dvc/tmp"):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+def states(database: Path) -> list[str]:
+    """State of every trial that holds a slot at last, from the database itself."""
+    with sqlite3.connect(database) as opened:
+        rows = opened.execute(
+            "SELECT value_json, state FROM trials JOIN trial_user_attributes USING (trial_id) WHERE key = 'slot' "
+            "ORDER BY number"
+        )
+        return sorted(dict(rows.fetchall()).values())
 
 
 def test_a_sweep_leaves_experiments_and_nothing_else(swept: Swept) -> None:
-    assert "3 runs: 0 exist, 3 to run, 2 at once" in swept.printed
+    assert "3 to run; 2 workers" in swept.printed
     assert learning_rates(swept.project) == [0.005, 0.006]
     assert "docs.txt" in swept.before
     assert swept.after == swept.before
-    assert not list((swept.project.path / ".dvc/tmp/exps").glob("sweep"))
+    assert not list((swept.project.path / ".dvc/tmp/exps").glob("sweep/*"))
     # DVC knows them by name.
     name = next(iter(references(swept.project.path)))
     assert name in swept.project.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
 
 
+def test_each_worker_has_a_gpu_of_its_own(swept: Swept) -> None:
+    assert set(swept.devices) <= {"a", "b"}
+    assert len(swept.devices) == 2
+
+
+def test_test_scores_are_in_no_study(swept: Swept) -> None:
+    assert b"test_acc" not in (swept.project.path / DATABASE).read_bytes()
+
+
+def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(swept: Swept, tmp_path: Path) -> None:
+    assert "1 failed, 0 are left; run this again to go on" in swept.printed
+    (log,) = set(re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", swept.printed))
+    assert "train: 13 is unlucky" in (swept.project.path / log).read_text()
+    lab = swept.copy(tmp_path / "lab")
+    done = sweep(lab)
+    assert "2 complete, 1 to run; 1 workers" in done.stdout
+    assert done.returncode == 1
+
+
 def test_what_exists_is_not_run_again_for_another_commit_with_the_same_code(swept: Swept, tmp_path: Path) -> None:
     lab = swept.copy(tmp_path / "lab")
-    made = lab.git("for-each-ref", "refs/exps")
+    made, counted = lab.git("for-each-ref", "refs/exps"), tmp_path / "counted"
     (lab.path / "README.md").write_text("other words")
     write_spec(lab, {"lr": "0.005,0.006"})
     lab.commit()
-    assert "2 runs: 2 exist, 0 to run" in sweep_ok(lab)
+    # Not even where the study is new.
+    (lab.path / DATABASE).unlink()
+    assert sweep_ok(lab, TOY_COUNT=str(counted)).count("known already") == 2
+    assert not counted.exists()
     assert lab.git("for-each-ref", "refs/exps") == made
 
 
 def test_a_sweep_is_summed_up(swept: Swept, tmp_path: Path) -> None:
     lab = swept.copy(tmp_path / "lab")
+    # Without the study, as where others ran it.
+    (lab.path / DATABASE).unlink()
     done = lab.run(sys.executable, "-m", "src.sweep.summary")
     assert done.returncode == 0, done.stderr
-    assert "2 of 3 runs" in done.stdout
+    assert "2 experiments, 2 settings" in done.stdout
     assert "Best by validation: lr=0.005: final.val_acc 0.9000" in done.stdout
     page = (lab.path / "report/sweep.html").read_text()
-    assert "data:image/png;base64," in page
-    assert "://" not in page
+    assert page.count('class="plotly-graph-div"') == 3
+    assert not re.search(r"<script[^>]+src=|<link", page)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.yaml"], "none.yaml: there is no such file"),
+        (["--workers", "0"], f"--workers: expected 1 to {MAX_WORKERS}, got 0"),
+        # More would delete each other's checkpoints.
+        (["--workers", "17"], "--workers: expected 1 to 16, got 17"),
+        (["--heartbeat", "0"], "--heartbeat: expected 1 to 3600, got 0"),
+        (["--remote", "nowhere"], "git ls-remote: .*nowhere"),
+        (["bad.yaml"], "bad.yaml: lr must be a finite number"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_no_trial_starts(
+    lab: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    write_spec(lab, TWO)
+    (lab.path / "bad.yaml").write_text("params: {lr: [0.1, x]}")
+    monkeypatch.chdir(lab.path)
+    monkeypatch.setattr(remote_module, "ATTEMPTS", 1)
+    for name, value in GIT_USER.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert re.fullmatch(rf"sweep: {said}.*\n", printed), printed
+    assert not references(lab.path)
+
+
+def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
+    (tmp_path / "a/.dvc").mkdir(parents=True)
+    (tmp_path / "a").rename(tmp_path / "b")
+    shutil.copytree(tmp_path / "b", tmp_path / "a")
+    names = [clone_name(tmp_path / name) for name in ("a", "b", "a")]
+    assert names[0] == names[2] != names[1]
+
+
+def test_what_the_machine_refuses_is_one_line(lab: Project) -> None:
+    write_spec(lab, TWO)
+    (lab.path / "logs/sweep").touch()
+    done = sweep(lab)
+    assert done.returncode == 1
+    assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", done.stderr), done.stderr
+
+
+def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(lab: Project) -> None:
+    write_spec(lab, TWO)
+    done = sweep(lab, STORAGE="postgresql+psycopg://user:secret@127.0.0.1:1/nothing")
+    assert done.returncode == 1
+    assert re.fullmatch(r"sweep: STORAGE: the database cannot be used: .*refused.*\n", done.stderr), done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_without_an_identity_nothing_starts(lab: Project) -> None:
+    write_spec(lab, TWO)
+    nobody = {name: "" for name in lab.env if name.startswith("GIT_") and name.endswith(("NAME", "EMAIL"))}
+    done = sweep(lab, **nobody, HOME="/nonexistent")
+    assert done.returncode == 1
+    assert "sweep: git does not know who you are" in done.stderr
 
 
 @pytest.mark.slow
@@ -94,42 +183,25 @@ def test_other_code_is_another_experiment(lab: Project) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("sweep: src/mnist/evaluate/scores.py: not committed")
     lab.commit()
-    assert "1 runs: 0 exist, 1 to run" in sweep_ok(lab)
+    assert "1 to run" in sweep_ok(lab)
     assert learning_rates(lab) == [0.004, 0.004]
     done = lab.run(sys.executable, "-m", "src.sweep.summary", "--rev", "HEAD~1")
-    assert "1 of 1 runs" in done.stdout
-
-
-def test_a_run_that_fails_leaves_the_others_alone_and_is_tried_again(swept: Swept, tmp_path: Path) -> None:
-    assert "1 of 3 failed; run this again to retry them" in swept.printed
-    (log,) = re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", swept.printed)
-    assert "train: 13 is unlucky" in (swept.project.path / log).read_text()
-    lab = swept.copy(tmp_path / "lab")
-    done = sweep(lab)
-    assert "3 runs: 2 exist, 1 to run" in done.stdout
-    assert done.returncode == 1
+    assert "1 experiments" in done.stdout
 
 
 @pytest.mark.slow
-def test_a_run_that_cannot_be_begun_leaves_the_others_alone(lab: Project) -> None:
+def test_a_trial_that_cannot_be_begun_leaves_the_others_alone(lab: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write_spec(lab, TWO)
-    base = read_base(lab.path)
-    first, second = (run.name for run in base.runs(read_sweep(lab.path / "sweep.yaml")))
+    monkeypatch.chdir(lab.path)
+    base = read_base()
+    first, second = (base.run(p).name for p in make_spec("s", TWO).settings(base.params))
     # As a full disk would: its log cannot be written.
     (lab.path / f"logs/sweep/{first}.log").mkdir(parents=True)
     done = sweep(lab, "--workers", "1")
     assert done.returncode == 1
     assert not done.stderr
-    assert f"{first}: could not be begun: [Errno 21] Is a directory" in done.stdout
+    assert re.search(rf"{first} lr=0.004: failed: \[Errno 21\] Is a directory", done.stdout)
     assert list(references(lab.path)) == [second]
-
-
-def test_what_the_machine_refuses_is_one_line(lab: Project) -> None:
-    write_spec(lab, TWO)
-    (lab.path / "logs/sweep").touch()
-    done = sweep(lab)
-    assert done.returncode == 1
-    assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", done.stderr), done.stderr
 
 
 @pytest.mark.slow
@@ -143,53 +215,42 @@ def test_a_sweep_that_a_git_hook_runs_leaves_the_repository_alone(lab: Project) 
     assert len(references(lab.path)) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["none.yaml"], "none.yaml: there is no such file"),
-        (["--workers", "0"], "--workers: expected at least 1, got 0"),
-        (["--remote", "nowhere"], "git ls-remote: .*nowhere"),
-    ],
-)
-def test_what_is_wrong_is_one_line(
-    lab: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
-) -> None:
-    write_spec(lab, TWO)
-    monkeypatch.chdir(lab.path)
-    monkeypatch.setattr(remote_module, "ATTEMPTS", 1)
-    for name, value in GIT_USER.items():
-        monkeypatch.setenv(name, value)
-    assert main(arguments) == 1
-    printed = capsys.readouterr().err
-    assert re.fullmatch(rf"sweep: {said}.*\n", printed), printed
-    assert not references(lab.path)
-
-
-def test_without_an_identity_nothing_starts(lab: Project) -> None:
-    write_spec(lab, TWO)
-    nobody = {name: "" for name in lab.env if name.startswith("GIT_") and name.endswith(("NAME", "EMAIL"))}
-    done = sweep(lab, **nobody, HOME="/nonexistent")
-    assert done.returncode == 1
-    assert "sweep: git does not know who you are" in done.stderr
+@pytest.mark.slow
+@pytest.mark.parametrize("below", ["", "ml/ziffern"])
+def test_a_clone_may_lie_anywhere(lab: Project, tmp_path: Path, below: str) -> None:
+    write_spec(lab, {"lr": "tag(log, interval(0.001, 0.1))"}, sampler="random", trials=1)
+    top = tmp_path / "zürich/klon"
+    project = lab.copy(top / below)
+    if below:
+        # A project below git's top folder, which has params of its own.
+        subprocess.run(["mv", project.path / ".git", top / ".git"], check=True)
+        (top / "params.yaml").write_text("lr: nonsense\n")
+        project.git("config", "core.excludesFile", str(top / "none"))
+        for name in ("add --all .", "commit --quiet --message moved"):
+            subprocess.run(["git", *name.split()], cwd=top, env=project.env, check=True)
+        project.dvc_ok("config", "core.no_scm", "false")
+        project.git("commit", "--quiet", "--all", "--message", "config", "--allow-empty")
+    sweep_ok(project)
+    assert len(references(project.path)) == 1
+    done = project.run(sys.executable, "-m", "src.sweep.summary")
+    assert "1 experiments" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_one_run_which_goes_on_when_it_is_run_again(lab: Project, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_nothing_where_another_works(lab: Project, tmp_path: Path) -> None:
     write_spec(lab, TWO)
-    hold = tmp_path / "hold"
+    hold, counted = tmp_path / "hold", tmp_path / "counted"
     hold.touch()
-    process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold))
+    process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold), TOY_COUNT=str(counted))
     stages = wait_for(lambda: len(found := processes(lab, "train")) == 2 and found, "two trainings")
-    victim, other = (next(p for p in stage.parents() if "dvc" in p.cmdline()) for stage in stages)
-    victim.kill()
-    wait_for(lambda: len(processes(lab, "train")) == 1, "the end of its stage")
+    worker = next(parent for parent in stages[0].parents() if "src.sweep.worker" in parent.cmdline())
+    worker.kill()
+    wait_for(lambda: is_gone(stages[0]), "the end of what it started")
     hold.unlink()
-    assert process.wait(60) == 1
-    assert "failed: dvc exp run ended with exit code -9" in lab.output()
-    assert is_gone(other)
-    assert len(references(lab.path)) == 1
-    assert "2 runs: 1 exist, 1 to run" in sweep_ok(lab)
+    assert process.wait(120) == 1  # a worker died, and that is said
     assert learning_rates(lab) == [0.004, 0.006]
+    assert len(counted.read_text().splitlines()) == 3
+    assert states(lab.path / DATABASE) == ["COMPLETE"] * 2
 
 
 @pytest.mark.slow
@@ -204,7 +265,7 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
     process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold))
     stages = wait_for(lambda: len(found := processes(lab, "train")) == 2 and found, "two trainings")
     second = sweep(lab)
-    assert re.fullmatch(r"sweep: process \d+ is running experiments in this clone; .*\n", second.stderr)
+    assert re.fullmatch(r"sweep: process \d+ is running a sweep in this clone; .*\n", second.stderr)
     os.kill(process.pid, number)
     assert process.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: all(map(is_gone, stages)) and not processes(lab, "dvc"), "the end of all processes")
@@ -212,72 +273,128 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
     assert not references(lab.path)
     if number != signal.SIGKILL:
         assert "sweep: stopped; run it again" in lab.output()
+        assert states(lab.path / DATABASE) == ["WAITING"] * 2
+        assert not list((lab.path / ".dvc/tmp/exps/sweep").glob("*"))
     hold.unlink()
-    assert "2 runs: 0 exist, 2 to run" in sweep_ok(lab)
+    # The dead have no heartbeat to wait for: this clone knows them.
+    assert "2 to run" in sweep_ok(lab)
     assert learning_rates(lab) == [0.004, 0.006]
-
-
-def clone(project: Project, remote: Path, folder: Path) -> Project:
-    """A clone with its own copy of DVC's cache."""
-    subprocess.run(["git", "clone", "--quiet", str(remote), str(folder)], check=True)
-    other = Project(folder)
-    other.env = {**project.env, "DVC_SITE_CACHE_DIR": str(folder.parent / f"site-{folder.name}")}
-    (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {project.path / '.dvc/cache'}\n")
-    return other
+    assert states(lab.path / DATABASE) == ["COMPLETE"] * 2
 
 
 @pytest.mark.slow
-def test_two_clones_at_once_run_nothing_twice_and_lose_nothing(lab: Project, tmp_path: Path) -> None:
-    write_spec(lab, {"seed": "range(0, 6)"})
+def test_a_pruned_trial_ends_its_processes_and_frees_its_copy(lab: Project, tmp_path: Path) -> None:
+    lab.edit("stages/train.py", 'epoch,val_acc\\n1,{score}\\n")', 'epoch,val_acc\\n1,{score}\\n2,{score}\\n")')
     lab.commit()
-    remote = tmp_path / "remote.git"
-    lab.git("clone", "--quiet", "--bare", ".", str(remote))
+    good = {"lr": "0.005,0.006,0.007,0.008,0.009"}
+    write_spec(lab, good)
+    sweep_ok(lab)
+    # The five are known now, and tell a new study what is usual; the sixth would never end.
+    write_spec(lab, {"lr": f"{good['lr']},0.4"}, pruner="median")
+    hold = tmp_path / "hold"
+    hold.touch()
+    process = start_sweep(lab, "--workers", "1", TOY_HOLD=str(hold))
+    assert process.wait(120) == 0, lab.output()
+    assert "lr=0.4: pruned after epoch 2: val_acc 0.5050" in lab.output()
+    assert len(references(lab.path)) == 5
+    assert not processes(lab, "train")
+    assert not list((lab.path / ".dvc/tmp/exps/sweep").glob("*"))
+
+
+@pytest.mark.slow
+def test_the_last_running_trial_is_finished_by_an_idle_worker_of_another_clone(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, {"seed": 1})
+    remote = make_remote(lab, tmp_path)
+    hold, counted = tmp_path / "hold", tmp_path / "counted"
+    hold.touch()
+    shared = {"STORAGE": f"sqlite:///{tmp_path}/team.db", "TOY_HOLD": str(hold), "TOY_COUNT": str(counted)}
+    one, other = (clone(lab, remote, tmp_path / name) for name in ("a", "b"))
+    first = start_sweep(one, "--remote", "origin", "--heartbeat", "1", **shared)
+    (stage,) = wait_for(lambda: processes(one, "train"), "a training")
+    idle = start_sweep(other, "--remote", "origin", "--heartbeat", "1", **shared)
+    wait_for(lambda: "1 running; 1 workers" in other.output(), "a worker that waits")
+    os.killpg(first.pid, signal.SIGKILL)
+    wait_for(lambda: is_gone(stage), "the end of all it started")
+    wait_for(lambda: processes(other, "train"), "the training elsewhere")
+    hold.unlink()
+    assert idle.wait(120) == 0, other.output()
+    assert counted.read_text().count("\n") == 2
+    assert states(tmp_path / "team.db") == ["COMPLETE"]
+    assert other.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 1
+    one.clean_up()
+    other.clean_up()
+
+
+@pytest.mark.slow
+def test_two_clones_at_once_run_nothing_twice_and_a_third_gets_it_all(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, {"seed": "range(0, 6)"})
+    remote, counted = make_remote(lab, tmp_path), tmp_path / "counted"
+    env = {"STORAGE": f"sqlite:///{tmp_path}/team.db", "TOY_COUNT": str(counted)}
     clones = [clone(lab, remote, tmp_path / name) for name in ("a", "b")]
-    running = [start_sweep(one, "--workers", "1", "--remote", "origin") for one in clones]
-    assert [process.wait(120) for process in running] == [0, 0], [one.output() for one in clones]
-    made = [len(re.findall(r"final\.val_acc", one.output())) for one in clones]
-    assert sum(made) == 6, made
-    listed = clones[0].git("ls-remote", "origin", "refs/exps/*", "refs/sweep/*")
-    assert listed.count("refs/exps/") == 6
-    assert "refs/sweep/" not in listed
-    # A third has nothing to do, and gets the results.
+    running = [start_sweep(one, "--workers", "1", "--remote", "origin", **env) for one in clones]
+    assert [process.wait(240) for process in running] == [0, 0], [one.output() for one in clones]
+    assert counted.read_text().count("\n") == 6
+    assert states(tmp_path / "team.db") == ["COMPLETE"] * 6
+    assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 6
+    # A fresh clone with the remote alone has nothing to train.
     third = clone(lab, remote, tmp_path / "c")
-    assert "6 runs: 6 exist, 0 to run" in sweep_ok(third, "--remote", "origin")
+    assert sweep_ok(third, "--remote", "origin", TOY_COUNT=str(counted)).count("known already") == 6
     assert len(references(third.path)) == 6
+    assert counted.read_text().count("\n") == 6
 
 
 @pytest.mark.slow
 def test_what_was_run_alone_is_pushed_later(lab: Project, tmp_path: Path) -> None:
     write_spec(lab, TWO)
-    lab.commit()
-    remote = tmp_path / "remote.git"
-    lab.git("clone", "--quiet", "--bare", ".", str(remote))
+    make_remote(lab, tmp_path)
     sweep_ok(lab)
-    assert "2 runs: 2 exist" in sweep_ok(lab, "--remote", str(remote))
-    assert lab.git("ls-remote", str(remote), "refs/exps/*").count("refs/exps/") == 2
+    assert "2 complete; 0 workers" in sweep_ok(lab, "--remote", "origin")
+    assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 2
 
 
 @pytest.mark.slow
-def test_a_remote_that_vanishes_ends_no_run_under_way(lab: Project, tmp_path: Path) -> None:
-    write_spec(lab, {"seed": "13,14,15"})
-    remote, hold = tmp_path / "remote.git", tmp_path / "hold"
-    lab.git("clone", "--quiet", "--bare", ".", str(remote))
+def test_a_remote_that_vanishes_ends_no_trial_under_way(lab: Project, tmp_path: Path) -> None:
+    write_spec(lab, TWO)
+    remote, hold = make_remote(lab, tmp_path), tmp_path / "hold"
     hold.touch()
-    # The order in which a clone takes the runs depends on its name: this one begins with 13, which fails, and 15.
-    (lab.path / "logs/sweep").mkdir(parents=True)
-    (lab.path / "logs/sweep/owner").write_text(f"a {lab.path.resolve()}\n")
-    process = start_sweep(lab, "--workers", "2", "--remote", str(remote), TOY_HOLD=str(hold))
+    process = start_sweep(lab, "--workers", "1", "--remote", "origin", TOY_HOLD=str(hold))
     wait_for(lambda: processes(lab, "train"), "a training")
     remote.rename(tmp_path / "gone")
-    wait_for(lambda: "runs not begun: 1" in lab.output(), "a claim that cannot be made")
     hold.unlink()
     assert process.wait(180) == 1
-    assert "seed=15: final.val_acc" in lab.output()
-    assert "seed=15: failed: is done, but could not be pushed" in lab.output()
-    # That it failed after all makes no third.
-    assert lab.output().count("\n2/3 ") == 2
-    assert "runs not begun: 1; run this again to continue" in lab.output()
-    assert len(references(lab.path)) == 1
+    assert "lr=0.004: final.val_acc" in lab.output()
+    assert "lr=0.004: is done, but could not be pushed to origin" in lab.output()
+    assert "sweep: git ls-remote" in lab.output()
+    assert "0 failed, 1 are left; run this again to go on" in lab.output()
+    assert learning_rates(lab) == [0.004]
     (tmp_path / "gone").rename(remote)
-    assert "3 runs: 1 exist, 2 to run" in sweep(lab, "--remote", str(remote)).stdout
-    assert lab.git("ls-remote", str(remote), "refs/exps/*").count("refs/exps/") == 2
+    assert "1 complete, 1 to run" in sweep_ok(lab, "--remote", "origin")
+    assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 2
+
+
+@pytest.mark.slow
+def test_kills_at_any_moment_leave_head_params_and_stash_as_they_were(lab: Project) -> None:
+    write_spec(lab, {"lr": "0.001,0.002,0.003,0.004"})
+    (lab.path / "docs.txt").write_text("not committed")
+    before, params = working_tree(lab), (lab.path / "params.yaml").read_bytes()
+    for step in range(12):
+        process = start_sweep(lab, "--workers", "2")
+        try:
+            # From the first imports to the second experiments.
+            process.wait(0.3 + 0.7 * step)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL if step % 2 else signal.SIGTERM)
+            process.wait(60)
+        wait_for(lambda: not processes(lab, "dvc") and not processes(lab, "train"), "the end of all processes")
+        assert (working_tree(lab), (lab.path / "params.yaml").read_bytes()) == (before, params)
+    sweep_ok(lab)
+    assert learning_rates(lab) == [0.001, 0.002, 0.003, 0.004]
+    assert states(lab.path / DATABASE) == ["COMPLETE"] * 4
+
+
+def test_processes_are_those_of_a_project(lab: Project) -> None:
+    # The tests above would pass if these were never found.
+    process = lab.start("sleep", "100")
+    assert wait_for(lambda: processes(lab, "sleep"), "it")
+    process.kill()
+    psutil.wait_procs([psutil.Process(process.pid)])

@@ -1,0 +1,226 @@
+"""DVC's experiments: their names, and what git keeps of them.
+
+The same run has the same name in every clone, and another run never has it: a name is a hash of all params and of the
+code that decides the result. Docs, tests, tools and the guard are not part of it. Nor are installed packages and the
+machine, as for DVC; the receipts name them.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.core.errors import UserError
+from src.core.receipt import PARAMS_FILE, receipt_path
+from src.revision.git import find_root, run_git
+from src.revision.receipts import Receipt
+from src.revision.revision import Revision, open_revision
+from src.sweep.git import git
+
+HASH_DIGITS = 12
+NAME = re.compile(rf"run-[0-9a-f]{{{HASH_DIGITS}}}")
+# refs/exps/<hash of the commit that it began from, cut after two digits>/<name>. DVC's others are for its own use.
+REFERENCE = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38,62}/([^/]+)")
+# Besides the code and params, these decide what a run does.
+RULES = ("dvc.yaml", ".dvcignore", ".dvc/config", ".gitattributes")
+TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
+# Settings are chosen by the validation accuracy of the saved model. The test set chooses nothing.
+SCORE, TEST_SCORE = "final.val_acc", "test_acc"
+NEEDED = {TRAIN: SCORE, EVAL: TEST_SCORE}
+# Hash of each dependency that is code, by stage and path.
+Code = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the pipeline.
+
+    Attributes:
+        name: Name of its experiment.
+        params: All that it is run with.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that was made.
+
+    Attributes:
+        run: What was run.
+        commit: The experiment's commit.
+        metrics: Numbers by file, then by name with dots between the levels.
+        receipts: By stage.
+    """
+
+    run: Run
+    commit: str
+    metrics: Mapping[str, Mapping[str, float]]
+    receipts: Mapping[str, Receipt]
+
+    @property
+    def score(self) -> float:
+        """What a run is compared by."""
+        return self.metrics[TRAIN][SCORE]
+
+
+@dataclass(frozen=True)
+class Base:
+    """The commit that experiments begin from.
+
+    Attributes:
+        root: The project's folder, which may lie below git's top folder.
+        commit: Full hash.
+        code: What the experiments' names depend on besides params.
+        params: Those of the commit's params.yaml.
+    """
+
+    root: Path
+    commit: str
+    code: Code
+    params: Mapping[str, Any]
+
+    def run(self, params: Mapping[str, Any]) -> Run:
+        """A run of this commit's code."""
+        return Run(name_of(params, self.code), params)
+
+    def reference(self, name: str) -> str:
+        """Where DVC puts an experiment that begins from this commit."""
+        return f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"
+
+
+def name_of(params: Mapping[str, Any], code: Code) -> str:
+    """Name of the experiment that runs this code with these params; 0 and 0.0 are the same."""
+    same = {
+        key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in params.items()
+    }
+    text = json.dumps([same, code], sort_keys=True)
+    return f"run-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
+
+
+def read_base(revision: str = "HEAD") -> Base:
+    """Read what is needed of a commit.
+
+    Raises:
+        UserError: If there is no such revision, or dvc.yaml names a file that is not in it.
+    """
+    root = find_root()
+    with open_revision(root, revision) as found:
+        assert found.commit
+        code: dict[str, dict[str, str]] = {}
+        for stage, declared in found.pipeline.stages.items():
+            if receipt_path(stage) in declared.outs:
+                paths = [path for path in declared.deps if not found.pipeline.producer(path)]
+                code[stage] = {path: found.tree.md5(path) or "" for path in paths}
+        if lost := [path for hashes in code.values() for path, md5 in hashes.items() if not md5]:
+            raise UserError(f"{lost[0]} of {revision}: dvc.yaml names it, but it is not committed; run `git add`")
+        return Base(root, found.commit, code, _params(found))
+
+
+def check_committed(base: Base) -> None:
+    """Check that the working tree's code and params are those of the commit, which is what experiments run.
+
+    Raises:
+        UserError: If they differ.
+    """
+    paths = {path for hashes in base.code.values() for path in hashes} | {PARAMS_FILE, *RULES}
+    changed = git(base.root, "status", "--porcelain", "--untracked-files=all", "--", *sorted(paths)).splitlines()
+    if changed:
+        files = ", ".join(line[3:] for line in changed[:3]) + (f" and {len(changed) - 3} more" if changed[3:] else "")
+        raise UserError(f"{files}: not committed, and a sweep runs what is committed; commit it or `git restore` it")
+
+
+def references(root: Path) -> dict[str, str]:
+    """Reference of every experiment in this clone, by the experiment's name, the oldest first."""
+    listed = run_git(root, "for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")
+    return by_name(listed.decode().splitlines())
+
+
+def by_name(listed: Sequence[str]) -> dict[str, str]:
+    """Those references that are experiments, by name."""
+    return {found[1]: reference for reference in listed if (found := REFERENCE.fullmatch(reference))}
+
+
+def read_result(root: Path, run: Run, reference: str, code: Code) -> Result:
+    """Read one experiment.
+
+    Args:
+        root: The project's folder.
+        run: What the experiment should have run.
+        reference: Git's name for it.
+        code: What it should have been run with.
+
+    Raises:
+        UserError: If it was not run with these params and this code, or if its metrics are not numbers.
+    """
+    try:
+        with open_revision(root, reference, run.name) as found:
+            return _result(run, found, code)
+    except UserError as error:
+        raise UserError(f"{error}; `dvc exp remove {run.name}` removes it, and the next sweep runs it again") from error
+
+
+def read_all(base: Base) -> tuple[list[Result], list[str]]:
+    """Read the experiments in this clone that a commit's code has made, whatever their params.
+
+    Returns:
+        (results, problems): the oldest result first; problems are lines about those that cannot be used.
+    """
+    results, problems = [], []
+    for name, reference in references(base.root).items():
+        if not NAME.fullmatch(name):
+            continue
+        with open_revision(base.root, reference, name) as found:
+            try:
+                run = base.run(_params(found))
+                if run.name == name:
+                    results.append(_result(run, found, base.code))
+            except UserError as error:
+                problems.append(str(error))
+    return results, problems
+
+
+def _params(revision: Revision) -> dict[str, Any]:
+    found = revision.params.get(PARAMS_FILE)
+    if not isinstance(found, dict):
+        raise UserError(f"{PARAMS_FILE} of {revision.name}: expected one `key: value` per line")
+    return found
+
+
+def _result(run: Run, revision: Revision, code: Code) -> Result:
+    receipts = {}
+    for stage, hashes in code.items():
+        receipt = revision.receipts.get(stage, UserError(f"{receipt_path(stage)} of {run.name}: is missing"))
+        if isinstance(receipt, UserError):
+            raise receipt
+        wrong = [path for path, md5 in hashes.items() if receipt.deps.get(path) != md5]
+        wrong += [key for key, value in receipt.params.items() if run.params.get(key) != value]
+        if wrong:
+            raise UserError(
+                f"{receipt_path(stage)} of {run.name}: is the receipt of another run; {', '.join(wrong)} differs"
+            )
+        receipts[stage] = receipt
+    assert revision.commit
+    return Result(run, revision.commit, {path: _numbers(path, revision) for path in NEEDED}, receipts)
+
+
+def _numbers(path: str, revision: Revision) -> dict[str, float]:
+    found = revision.metrics.get(path) or {}
+    if isinstance(found, UserError):
+        raise found
+    wrong = [name for name, value in found.items() if not _is_finite(value)]
+    if NEEDED[path] not in found:
+        wrong.append(NEEDED[path])
+    if wrong:
+        raise UserError(f"{path} of {revision.name}: expected finite numbers in {', '.join(wrong)}")
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
