@@ -5,19 +5,22 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
 
 from src.core.errors import UserError
 from src.mnist.data.dataset import IMAGE_SHAPE
+from src.mnist.predict.ink import find_ink
+from src.mnist.predict.strokes import find_strokes
 
 # MNIST's digits were scaled to fit 20 x 20 pixels, with their centre of mass in the middle of 28 x 28 (LeCun, Cortes
 # and Burges, the MNIST page).
 BOX = 20
-# Share of the strongest contrast below which a pixel counts as paper: noise of a camera or of JPEG.
-PAPER = 0.2
 # Least contrast between paper and ink, in grey levels of 255, for a picture to show a digit.
 MIN_CONTRAST = 32
-# Larger pictures are reduced first, so that none takes gigabytes of memory.
-MAX_SIDE = 4096
+# Larger pictures are reduced first: a digit that covers 2% of the longer side still has MNIST's resolution.
+MAX_SIDE = 1024
+# Parts of the longer side: the grain that is smoothed away before strokes are told from paper, and their soft edges.
+GRAIN, EDGE = 300, 100
 # No others: Pillow has some rarely used readers, and starts Ghostscript for EPS.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 # What Pillow's readers raise on damaged files.
@@ -40,7 +43,7 @@ def read_digit(path: Path) -> np.ndarray:
         uint8 of shape (28, 28), light ink on 0, like MNIST's images.
 
     Raises:
-        UserError: If the file cannot be read, is damaged, or shows nothing.
+        UserError: If the file cannot be read, is damaged, or does not show one digit.
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
@@ -79,28 +82,33 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 
 def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Invert, crop, scale and centre a digit.
+    """Find the digit, and invert, crop, scale and centre it.
 
     Args:
-        pixels: Grey values, shape (H, W), 0 to 255. The border shows the colour of the paper.
+        pixels: Grey values, shape (H, W), 0 to 255. The border shows the paper.
         name: Name of the picture in error messages.
 
     Returns:
         uint8 of shape (28, 28).
 
     Raises:
-        UserError: If nothing stands out from the paper.
+        UserError: If nothing stands out from the paper, or something else than one digit does.
     """
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    ink = np.abs(pixels - np.median(border))
-    strongest = ink.max()
-    if strongest < MIN_CONTRAST:
+    ink, contrast = find_ink(pixels)
+    # Grain of paper and camera; a picture of MNIST's size has none.
+    smooth = ndimage.gaussian_filter(ink, max(ink.shape) / GRAIN)
+    if contrast < MIN_CONTRAST:
         raise UserError(f"{name}: shows no digit: expected ink that stands out from the paper by {MIN_CONTRAST} of 255")
-    rows, columns = (np.flatnonzero((ink > PAPER * strongest).any(axis)) for axis in (1, 0))
-    digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * (255 / strongest)
+    # MNIST centres the mass, so a few of its own images reach the border.
+    strokes = find_strokes(smooth, name, may_reach_border=ink.shape == IMAGE_SHAPE)
+    # Their soft edges belong to them.
+    around = ndimage.binary_dilation(strokes, iterations=-(-max(ink.shape) // EDGE))
+    rows, columns = (np.flatnonzero(strokes.any(axis)) for axis in (1, 0))
+    digit = (ink * around)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = BOX / max(digit.shape)
     height, width = (max(1, round(side * scale)) for side in digit.shape)
-    small = np.asarray(Image.fromarray(digit.round().astype(np.uint8)).resize((width, height), Image.Resampling.BOX))
+    grey = Image.fromarray((digit * (255 / digit.max())).round().astype(np.uint8))
+    small = np.asarray(grey.resize((width, height), Image.Resampling.BOX))
     if not small.any():
         raise UserError(f"{name}: shows no digit: its specks of ink vanish when it is scaled to {BOX} pixels")
     return _centred(small)

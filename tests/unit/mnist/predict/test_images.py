@@ -39,10 +39,10 @@ def test_the_size_of_the_picture_hardly_matters(size: int) -> None:
     assert overlap(form(seven(size)), form(seven(400))) > 0.7
 
 
-def test_the_place_in_the_picture_does_not_matter() -> None:
+def test_the_place_in_the_picture_hardly_matters() -> None:
     moved = Image.new("L", (700, 500), 255)
     moved.paste(seven(), (450, 20))
-    np.testing.assert_array_equal(form(moved), form(seven()))
+    assert overlap(form(moved), form(seven())) > 0.8
 
 
 @given(paper=st.integers(0, 255), ink=st.integers(0, 255), size=st.integers(30, 120))
@@ -57,10 +57,10 @@ def test_a_digit_fills_its_box_and_its_mass_is_in_the_middle(paper: int, ink: in
         assert abs(mass @ np.arange(28) / mass.sum() + 0.5 - 14) <= 0.5
 
 
-def test_specks_that_vanish_in_mnists_size_are_no_digit() -> None:
-    paper = np.full((2000, 2000), 255.0)
-    paper[100, 100] = paper[1900, 1900] = 0
-    with pytest.raises(UserError, match=r"^picture: shows no digit: its specks of ink vanish"):
+def test_scattered_specks_are_no_digit() -> None:
+    paper = np.full((500, 500), 255.0)
+    paper[100, 100] = paper[400, 400] = 0
+    with pytest.raises(UserError, match=r"^picture: shows more than one digit"):
         like_mnist(paper, "picture")
 
 

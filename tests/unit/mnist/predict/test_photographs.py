@@ -1,0 +1,89 @@
+"""Photographs of digits: uneven light is seen through, and what is not one digit on bare paper is refused."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.pictures import framed, light, on_page, photograph, ruled
+from src.core.errors import UserError
+from src.mnist.fetch.digits import digits_as_mnist
+from src.mnist.predict.images import like_mnist
+from tests.unit.mnist.predict.test_images import form, overlap, seven
+
+DIGITS = digits_as_mnist()["test"][0][:6]
+
+
+@pytest.mark.parametrize("kind", ["across", "down", "aslant", "corners", "corner"])
+def test_uneven_light_hardly_changes_what_is_read(kind: str) -> None:
+    overlaps = []
+    for number, digit in enumerate(DIGITS):
+        ink = on_page(digit, np.random.default_rng(number))
+        even, uneven = (
+            like_mnist(photograph(ink, lit, np.random.default_rng(number)), "photograph")
+            for lit in (light("even", 0), light(kind, 0.5))
+        )
+        overlaps.append(overlap(even, uneven))
+    assert np.mean(overlaps) > 0.9
+
+
+def test_chalk_on_a_board_that_is_lit_unevenly_is_read() -> None:
+    lit = np.linspace(1, 0.5, 200)
+    board = np.asarray(seven(paper=40, ink=220), float) * lit
+    assert overlap(like_mnist(board, "photograph"), form(seven())) > 0.7
+
+
+def test_faint_ruled_lines_are_paper() -> None:
+    ink = on_page(DIGITS[0], np.random.default_rng(0))
+    even = light("even", 0)
+    plain, lined = (
+        like_mnist(photograph(page, even, np.random.default_rng(0)), "photograph")
+        for page in (ink, ruled(ink, 40, 0.2))
+    )
+    assert overlap(plain, lined) > 0.85
+
+
+def cut_off(ink: np.ndarray) -> np.ndarray:
+    return ink[:, int(np.flatnonzero(ink.any(0))[0]) + 30 :]
+
+
+def two(ink: np.ndarray, gap: int = 20) -> np.ndarray:
+    """The digit twice, side by side."""
+    columns = np.flatnonzero((ink > 0.1).any(0))
+    digit = ink[:, columns[0] : columns[-1] + 1]
+    space = np.zeros((len(ink), gap))
+    return np.hstack([space, digit, space, digit, space])
+
+
+REFUSED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "dark lines": (lambda ink: ruled(ink, 40, 0.9), "reach the border"),
+    "a frame around it": (lambda ink: framed(ink, 20), "inside a frame"),
+    "a frame that touches it": (lambda ink: framed(ink, 0), "a frame"),
+    "a digit that is cut off": (cut_off, "reach the border"),
+    "two digits side by side": (two, "more than one digit"),
+    "two digits one below the other": (lambda ink: two(ink.T).T, "more than one digit"),
+    "bare paper": (np.zeros_like, "no digit"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_one_digit_on_bare_paper_is_refused(case: str) -> None:
+    add, reason = REFUSED[case]
+    page = Image.fromarray(DIGITS[0]).resize((200, 200), Image.Resampling.BICUBIC)
+    ink = add(np.pad(np.asarray(page, float) / 255, ((100, 100), (150, 150))))
+    with pytest.raises(UserError, match=rf"^photograph: .*{reason}.*"):
+        like_mnist(photograph(ink, np.ones(ink.shape), np.random.default_rng(0)), "photograph")
+
+
+def test_a_picture_of_mnists_own_size_may_reach_its_border() -> None:
+    moved = np.roll(form(seven()), 28 - np.flatnonzero(form(seven()).any(0))[-1] - 1, axis=1)
+    assert moved[:, -1].any()
+    np.testing.assert_array_equal(like_mnist(moved.astype(float), "picture"), form(seven()))
+
+
+def test_detached_strokes_belong_to_the_digit() -> None:
+    five = Image.new("L", (200, 200), 255)
+    five.paste(0, (80, 40, 140, 52))
+    five.paste(seven().crop((40, 60, 140, 180)), (50, 65))
+    assert like_mnist(np.asarray(five, float), "picture")[:8].any()
