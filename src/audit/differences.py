@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from src.audit.results import Results
-from src.noise.measurement import NOISE, Measurement, find_measurement, seed_noise
+from src.noise.measurement import NOISE, Measurement, seed_noise
 from src.report.policy import Policy
 
 
@@ -69,9 +69,7 @@ def metric_differences(committed: Results, again: Results, rules: Rules) -> Iter
         again: Results made from it here.
         rules: Those of the commit's base.
     """
-    recipe = committed.params.get("params.yaml", {})
-    found = (find_measurement(rules.noise, data, recipe) for data in committed.outputs.values())
-    measured = next((one for one in found if one), None)
+    measured = committed.measurement(rules.noise)
     for path, named in rules.policy.metrics.items():
         for name in (name for name, rule in named.items() if rule.gates):
             before, now = (results.metrics.get(path, {}).get(name) for results in (committed, again))

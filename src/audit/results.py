@@ -1,10 +1,12 @@
 """The results of a revision, each confirmed by dvc.lock and by the receipt of its stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from src.core.errors import UserError
-from src.core.receipt import receipt_path
+from src.core.receipt import PARAMS_FILE, receipt_path
+from src.noise.measurement import Measurement, find_measurement
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision
 
@@ -66,6 +68,12 @@ class Results:
             for stage, receipt in self.receipts.items()
             for name, value in {**receipt.versions, **receipt.machine}.items()
         }
+
+    def measurement(self, known: Sequence[Measurement]) -> Measurement | None:
+        """What other seeds change with this recipe and this data, whichever output that is; None if not measured."""
+        recipe = self.params.get(PARAMS_FILE, {})
+        found = (find_measurement(known, oid, recipe) for oid in self.outputs.values())
+        return next((one for one in found if one), None)
 
 
 def _confirmed(stage: str, receipt: Receipt | UserError, revision: Revision) -> Receipt:

@@ -258,6 +258,25 @@ class Project:
         return found
 
 
+def make_folder_project(path: Path) -> Project:
+    """Another project, whose one stage makes a folder."""
+    path.mkdir()
+    project = Project(path)
+    (path / "given").write_text("given\n")
+    (path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  make:\n"
+        "    cmd: mkdir -p made/deep && cp given made/one && cat given given > made/deep/two\n"
+        "    deps: [given]\n"
+        "    outs: [made]\n"
+    )
+    project.git("init", "--quiet", "--template=", "--initial-branch", "main")
+    project.dvc_ok("init", "--quiet")
+    project.repro()
+    project.commit()
+    return project
+
+
 def run_dvc(arguments: Sequence[str], folder: Path, env: dict[str, str], stdout: IO[str], stderr: IO[str]) -> None:
     """What `dvc ARGUMENTS` does in a process of its own, which this ends."""
     # The collector need not look at what tests have imported.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.audit.verify import verify
-from tests.faults.project import Project, wait_for
+from tests.faults.project import Project, make_folder_project, wait_for
 
 
 def md5(path: Path) -> str:
@@ -50,11 +50,14 @@ def test_every_output_is_hashed(project: Project, name: str) -> None:
     assert [line.split(":")[0] for line in verify(project.path)[1]] == [name]
 
 
-def test_a_file_that_does_not_belong_to_a_folder_is_named(project: Project) -> None:
-    (project.path / "data/MNIST/raw/notes.txt").touch()
-    assert verify(project.path)[1] == [
-        "data/MNIST/raw/notes.txt: is not in dvc.lock; move it out of data/MNIST, where DVC deletes it"
-    ]
+@pytest.fixture
+def folder(tmp_path: Path) -> Project:
+    return make_folder_project(tmp_path / "folder")
+
+
+def test_a_file_that_does_not_belong_to_a_folder_is_named(folder: Project) -> None:
+    (folder.path / "made/notes.txt").touch()
+    assert verify(folder.path)[1] == ["made/notes.txt: is not in dvc.lock; move it out of made, where DVC deletes it"]
 
 
 def test_the_repair_of_a_file_that_only_its_hash_betrays_works(project: Project) -> None:
@@ -72,30 +75,35 @@ def test_the_repair_of_a_file_that_only_its_hash_betrays_works(project: Project)
     assert verify(project.path)[1] == []
 
 
-def test_files_of_a_folder_are_hashed_in_the_cache(project: Project) -> None:
-    name = "data/MNIST/raw/train-images-idx3-ubyte"
-    corrupt(project.cached(md5(project.path / name)))
-    assert f"(cache of {name})" in verify(project.path)[1][0]
+def test_files_of_a_folder_are_hashed_here_and_in_the_cache(folder: Project) -> None:
+    # The stage, its command and its dependency; the listing; two files, each twice.
+    assert verify(folder.path) == (1 + 1 + 1 + 2 * 2, [])
+    cached = folder.cached(md5(folder.path / "made/deep/two"))
+    corrupt(cached)
+    corrupt(folder.path / "made/one")
+    here, there = sorted(verify(folder.path)[1])
+    assert here.startswith(f"{cached} (cache of made/deep/two): md5 is")
+    assert there.startswith("made/one: md5 is")
 
 
 @pytest.mark.parametrize("content", [b"", b'[{"md5": "', b"[1, 2]", b"\xff"])
-def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(project: Project, content: bytes) -> None:
-    listing = project.cached(project.outs()["data/MNIST"])
+def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(folder: Project, content: bytes) -> None:
+    listing = folder.cached(folder.outs()["made"])
     listing.chmod(0o644)
     listing.write_bytes(content)
-    (line,) = verify(project.path)[1]
-    assert line.startswith(f"{listing} (cache of data/MNIST): md5 is")
+    (line,) = verify(folder.path)[1]
+    assert line.startswith(f"{listing} (cache of made): md5 is")
     assert line.endswith("delete it and run `dvc pull` or `dvc repro`")
     listing.unlink()
-    project.repro("fetch")
-    assert verify(project.path)[1] == []
+    folder.repro()
+    assert verify(folder.path)[1] == []
 
 
-def test_a_folder_is_hashed_even_if_its_listing_is_torn(project: Project) -> None:
-    corrupt(project.cached(project.outs()["data/MNIST"]))
-    corrupt(project.path / "data/MNIST/raw/train-images-idx3-ubyte")
-    _, line = verify(project.path)[1]
-    assert line.startswith("data/MNIST: md5 is")
+def test_a_folder_is_hashed_even_if_its_listing_is_torn(folder: Project) -> None:
+    corrupt(folder.cached(folder.outs()["made"]))
+    corrupt(folder.path / "made/one")
+    _, line = verify(folder.path)[1]
+    assert line.startswith("made: md5 is")
 
 
 def torn(lock: str, kind: str) -> str:
@@ -160,10 +168,13 @@ def test_a_clone_with_converted_line_endings_has_the_same_files(project: Project
 
 def test_sound_outputs_are_counted(project: Project) -> None:
     count, problems = verify(project.path)
-    # The marker and the model, one listing, five files of data, each twice but the listing; nine files in git and
-    # three receipts, which are files and hold dvc.lock to what they say; a command, a params file and the code of each
-    # of four stages.
-    assert (count, problems) == (2 * 2 + 1 + 2 * 5 + 9 + 2 * 3 + 2 * 4 + 10 + 4 + 5 + 5, [])
+    # The markers, the data and the model, each twice; nine files in git and three receipts, which are files and hold
+    # dvc.lock to what they say; a command, a params file and the other inputs of each of four stages.
+    inputs = sum(len(stage["deps"]) for stage in project.read_yaml("dvc.yaml")["stages"].values())
+    made = sum(
+        dep in project.outs() for stage in project.lock().values() for dep in (one["path"] for one in stage["deps"])
+    )
+    assert (count, problems) == (2 * 7 + 9 + 2 * 3 + 2 * 4 + inputs - made, [])
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,10 @@ import jinja2
 from src.audit.results import Results
 from src.core.errors import UserError
 from src.mnist.model.params import Params
-from src.noise.measurement import ACCURACY, NOISE, find_measurement, parse_noise
+from src.noise.measurement import ACCURACY, NOISE, parse_noise
 from src.revision.parsing import MAX_JSON_BYTES, parse_json
 from src.revision.revision import Revision
 
-DATA = "data/MNIST"
 PER_CLASS, CONFUSION = "plots/per_class.csv", "plots/confusion.csv"
 RECIPES = "benchmarks/recipes.json"
 MAX_TABLE_BYTES = 100_000
@@ -47,7 +46,7 @@ def render_card(revision: Revision) -> str:
         versions={name: version for one in results.receipts.values() for name, version in one.versions.items()},
         train=results.metrics["metrics/train.json"],
         test=results.metrics["metrics/eval.json"],
-        seeds=_seeds(revision, params),
+        seeds=_seeds(revision, results),
         recipes=_recipes(revision),
         per_class=_table(revision, PER_CLASS),
         confusions=[row for row in _table(revision, CONFUSION) if row["actual"] != row["predicted"] and row["count"]],
@@ -63,10 +62,10 @@ def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
     return [{name: int(value) if value.isdecimal() else value for name, value in row.items()} for row in rows]
 
 
-def _seeds(revision: Revision, params: dict[str, Any]) -> dict[str, float] | None:
+def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:
     """Accuracy of this data and recipe with several seeds, or None if they were not measured."""
     text = revision.text(NOISE, MAX_JSON_BYTES)
-    found = find_measurement(parse_noise(text, NOISE), revision.pipeline.output_hash(DATA), params) if text else None
+    found = results.measurement(parse_noise(text, NOISE)) if text else None
     if found is None:
         return None
     file, name = ACCURACY

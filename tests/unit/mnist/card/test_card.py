@@ -70,7 +70,13 @@ def test_the_seeds_of_this_recipe_and_the_measured_recipes_are_told(project: Pro
         {"seed": seed, "metrics": {"metrics/eval.json": {"test_acc": 1 - wrong / 1000}}, "wrong": list(range(wrong))}
         for seed, wrong in enumerate((11, 10, 9))
     ]
-    noise = measure_noise(project.outs()["data/MNIST"], project.read_yaml("params.yaml"), "a machine", 1000, runs)
+    noise = measure_noise(
+        project.outs()["data/MNIST/raw/t10k-images-idx3-ubyte"],
+        project.read_yaml("params.yaml"),
+        "a machine",
+        1000,
+        runs,
+    )
     (project.path / NOISE).write_text(format_noise([noise]))
     (project.path / RECIPES).parent.mkdir()
     recipes = {"few": {"runs": [{"test_acc": 0.25}, {"test_acc": 0.75}]}, "one": {"runs": [{"test_acc": 0.5}]}}
