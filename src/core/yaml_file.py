@@ -32,6 +32,8 @@ def read_mapping(path: Path) -> tuple[dict[Any, Any], list[str]]:
         text = path.read_text(encoding="utf-8")
         node = reader.compose(text)
         content = None if node is None else reader.constructor.construct_document(node)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: is missing; restore it with `git checkout {path}`") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {repair}") from error
     # The reader lets through what int(), date() and recursion raise on values such as `!!int x` and 2026-02-30.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -12,7 +12,6 @@ from src.core.yaml_file import read_mapping
 
 # Most characters of a value that an error message shows.
 SHOWN = 60
-
 
 Threads = Annotated[
     int, Field(ge=1, le=256, description="CPU threads that compute; the last bits depend on their number")
@@ -101,24 +100,30 @@ def check_params(content: Mapping[Any, Any], where: str, problems: Sequence[str]
 
 def _describe(problem: ErrorDetails) -> str:
     """Describe a problem that pydantic found in the user's terms."""
-    key, limits = ".".join(map(_short, problem["loc"])), problem.get("ctx", {})
-    got = _short(problem["input"], repr)
-    known = ", ".join(Params.model_fields)
-    match problem["type"]:
-        case "missing":
-            return f"{key} is missing"
-        case "extra_forbidden" | "invalid_key":
-            return f"{key} is not a parameter (known: {known})"
-        case "literal_error":
-            return f"{key} must be {limits['expected']}, got {got}"
-        case "int_type" | "float_type" | "finite_number":
-            kind = "a whole number" if problem["type"] == "int_type" else "a finite number"
-            return f"{key} must be {kind}{_range(key)}, got {got}"
-        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            kind = "a whole number" if Params.model_fields[key].annotation is int else "a number"
-            return f"{key} must be {kind}{_range(key)}, got {got}"
-        case _:
-            return f"{key}: {problem['msg']}, got {got}"
+    key = ".".join(map(_short, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    if key not in Params.model_fields:
+        return f"{key} is not a parameter (known: {', '.join(Params.model_fields)})"
+    return f"{key} must be {_expected(key)}, got {_short(problem['input'], repr)}"
+
+
+def _expected(key: str) -> str:
+    """What a field takes as text, such as 'a whole number from 1 to 10000'."""
+    field = Params.model_fields[key]
+    if field.annotation not in (int, float):
+        return " or ".join(map(repr, get_args(field.annotation)))
+    kind = "a whole number" if field.annotation is int else "a finite number"
+    bounds = {
+        name: bound
+        for limit in field.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if (bound := getattr(limit, name, None)) is not None
+    }
+    if {"ge", "le"} <= set(bounds):
+        return f"{kind} from {bounds['ge']} to {bounds['le']}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    return f"{kind} " + " and ".join(f"{words[name]} {bound}" for name, bound in bounds.items())
 
 
 def _short(value: object, words: Callable[[object], str] = str) -> str:
@@ -130,17 +135,3 @@ def _short(value: object, words: Callable[[object], str] = str) -> str:
         return f"a value of type {type(value).__name__} that is too large to show"
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-def _range(key: str) -> str:
-    """The range of a field as text, such as ' from 1 to 10000'."""
-    bounds = {
-        name: bound
-        for limit in Params.model_fields[key].metadata
-        for name in ("ge", "gt", "le", "lt")
-        if (bound := getattr(limit, name, None)) is not None
-    }
-    if {"ge", "le"} <= set(bounds):
-        return f" from {bounds['ge']} to {bounds['le']}"
-    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    return " " + " and ".join(f"{words[name]} {bound}" for name, bound in bounds.items()) if bounds else ""

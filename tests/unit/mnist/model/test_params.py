@@ -74,33 +74,28 @@ def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -
     assert load_params(path).model_dump() == content
 
 
-@pytest.mark.parametrize("key", Params.model_fields)
-@pytest.mark.parametrize("text", ["abc", "null", '""', '"3"', "[1, 2]", "{a: 1}", "2026-01-01"])
-def test_a_value_of_another_kind_is_refused_by_key(tmp_path: Path, key: str, text: str) -> None:
-    message = error_of(write(tmp_path, **{key: text}))
-    assert f" {key} must be " in message
-    assert ", got " in message
-
-
 @pytest.mark.parametrize(
-    ("key", "text"),
+    ("key", "text", "message"),
     [
-        *[("epochs", text) for text in ["2.5", "true", "0", "-4", ".nan", "1e3"]],
-        *[("batch_size", text) for text in ["0", "-1", "1.0"]],
-        *[("lr", text) for text in ["nan", ".nan", "inf", ".inf", "0", "-0.1", "true"]],
-        *[("seed", text) for text in ["-1", str(2**32), "1.5"]],
-        *[("val_fraction", text) for text in ["0", "1", "1.5", "-0.1"]],
-        *[("weight_decay", text) for text in ["-0.1", ".inf"]],
-        *[("label_smoothing", text) for text in ["-0.1", "1"]],
-        *[("dataset", text) for text in ["cifar", "MNIST", "1"]],
+        ("epochs", "abc", "epochs must be a whole number from 1 to 10000, got 'abc'"),
+        ("epochs", "2.5", "epochs must be a whole number from 1 to 10000, got 2.5"),
+        ("epochs", "true", "epochs must be a whole number from 1 to 10000, got True"),
+        ("epochs", "null", "epochs must be a whole number from 1 to 10000, got None"),
+        ("batch_size", '"3"', "batch_size must be a whole number from 1 to 60000, got '3'"),
+        ("seed", "-1", "seed must be a whole number of at least 0 and below 4294967296, got -1"),
+        ("threads", "0", "threads must be a whole number from 1 to 256, got 0"),
+        ("lr", ".nan", "lr must be a finite number from 1e-20 to 1000000.0, got nan"),
+        ("lr", "[1, 2]", "lr must be a finite number from 1e-20 to 1000000.0, got [1, 2]"),
+        ("val_fraction", "1", "val_fraction must be a finite number above 0 and below 1, got 1"),
+        ("dataset", "MNIST", "dataset must be 'mnist' or 'digits', got 'MNIST'"),
+        ("architecture", "{a: 1}", "architecture must be 'cnn' or 'resnet', got {'a': 1}"),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_key(tmp_path: Path, key: str, text: str) -> None:
-    assert f" {key} must be " in error_of(write(tmp_path, **{key: text}))
-
-
-def test_the_range_and_what_was_found_are_named(tmp_path: Path) -> None:
-    assert "epochs must be a whole number from 1 to 10000, got 'abc'" in error_of(write(tmp_path, epochs="abc"))
+def test_a_wrong_value_is_refused_with_its_key_what_was_expected_and_what_was_found(
+    tmp_path: Path, key: str, text: str, message: str
+) -> None:
+    path = write(tmp_path, **{key: text})
+    assert error_of(path) == f"{path}: {message}"
 
 
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
@@ -119,11 +114,10 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
         assert part in message
 
 
-@pytest.mark.parametrize("key", Params.model_fields)
-def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = write(tmp_path)
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith(f"{key}:")))
-    assert error_of(path) == f"{path}: {key} is missing"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("lr:")))
+    assert error_of(path) == f"{path}: lr is missing"
 
 
 def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
