@@ -50,7 +50,6 @@ class ForwardSeeds:
     def record(self) -> None:
         """Give every pass a generator state of its own, which a CUDA graph can replay."""
         self.states = [self.generators[-1].clone_state() for _ in range(self.steps * self.shards)]
-        self.start_call(self.first_step)
 
     def _seed_of(self, step: int, shard: int) -> int:
         return int(np.random.SeedSequence([self.seed, self.first_step + step, shard]).generate_state(1, np.uint64)[0])

@@ -89,9 +89,10 @@ class StepRunner:
         for buffer, tensor in zip(self.batches.plan.tensors(), batches.plan.tensors(), strict=True):
             buffer.copy_(tensor)
         self.rates.copy_(rates)
-        self.seeds.start_call(batches.first_step)
         if self.capture is not None:
             self._record(self.capture)
+        # After recording, which draws as well.
+        self.seeds.start_call(batches.first_step)
         if self.replay is None:
             return self._steps()
         self.replay()

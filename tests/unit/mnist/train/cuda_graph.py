@@ -75,29 +75,42 @@ def recorded(function: Callable[[], Tensor]) -> tuple[Recorder, Tensor]:
     return recorder, output
 
 
-def emulated_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> tuple[Callable[[], None], Tensor]:
-    """What `capture_cuda_graph` does, on a CPU.
+class PassStates:
+    """Generator states as CUDA has them: each pass goes on with its own. On a CPU, the only one takes their values."""
 
-    Where a pass switches to a generator state of its own, which is seeded before each replay, here a replay seeds the
-    only one.
-    """
-    function()
-    start_pass = seeds.start_pass
-    recorder = Recorder()
+    def __init__(self, seeds: ForwardSeeds) -> None:
+        self.seeds = seeds
+        self.current: torch.Generator | None = None
+
+    def enter(self, step: int, shard: int) -> None:
+        self.leave()
+        self.current = self.seeds.states[step * self.seeds.shards + shard]
+        torch.default_generator.set_state(self.current.get_state())
+
+    def leave(self) -> None:
+        if self.current is not None:
+            self.current.set_state(torch.default_generator.get_state())
+        self.current = None
+
+
+def emulated_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> tuple[Callable[[], None], Tensor]:
+    """What `capture_cuda_graph` does, on a CPU."""
+    seeds.record()
+    states, recorder = PassStates(seeds), Recorder()
 
     def note(step: int, shard: int) -> None:
-        recorder.calls.append((start_pass, (step, shard), {}, None))
-        start_pass(step, shard)
+        recorder.calls.append((states.enter, (step, shard), {}, None))
 
+    seeds.start_pass = states.enter  # type: ignore[method-assign]
+    function()
+    states.leave()
     seeds.start_pass = note  # type: ignore[method-assign]
-    try:
-        with _NoMethodReads(), recorder:
-            output = function()
-    finally:
-        seeds.start_pass = start_pass  # type: ignore[method-assign]
+    with _NoMethodReads(), recorder:
+        output = function()
 
     def replay() -> None:
         with torch.no_grad():
             recorder.replay()
+        states.leave()
 
     return replay, output
