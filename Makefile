@@ -96,7 +96,8 @@ bench: $(VENV)/installed ## time the pipeline against the conventional program, 
 	python -m benchmarks.run
 
 gpu: $(VENV)/installed-dev ## test and time the pipeline on a GPU, write benchmarks/gpu.md
-	@python -m benchmarks.gpu
+	python -m pytest -m gpu
+	python -m benchmarks.gpu
 
 clean: ## remove the environment and tool caches, but not data, models, checkpoints or DVC's cache
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis report

@@ -1,17 +1,18 @@
 """The bare PyTorch loop over tensors in memory, without trainer, callbacks and files.
 
-Prints the seconds of all epochs. It does the pipeline's work (the same network, optimizer, batches and scores) and
-nothing else.
+Prints the seconds of all epochs, as JSON. It does the pipeline's work (the same network, optimizer, batches and scores)
+and nothing else.
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 
 import torch
 from torch.nn import functional as F
 
-from benchmarks.machine import THREADS
+from benchmarks.measure import THREADS
 from src.mnist.data.dataset import load_examples
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.network import CNN, normalize
@@ -57,7 +58,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--bf16", action="store_true")
     arguments = parser.parse_args()
-    print(fit_seconds(arguments.data_dir, arguments.epochs, batch_size=128, lr=0.001, bf16=arguments.bf16))
+    seconds = fit_seconds(arguments.data_dir, arguments.epochs, batch_size=128, lr=0.001, bf16=arguments.bf16)
+    print(json.dumps({"seconds": seconds}))
 
 
 if __name__ == "__main__":

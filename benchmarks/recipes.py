@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import THREADS, machine
+from benchmarks.measure import THREADS, machine
 from src.core.files import write_json, write_text
 from src.mnist.model.params import Params, load_params
 from stages import evaluate, train
