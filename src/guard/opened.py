@@ -118,6 +118,10 @@ class Opened:
         # Most of what is opened lies here, so this comes first.
         if path.startswith(self.python):
             return None
+        if ".." in path:
+            # After a link, it leads to where the link leads.
+            folder, _, name = path.rpartition("/")
+            path = f"{os.path.realpath(folder)}/{name}"
         path = os.path.abspath(path)  # noqa: PTH100 - links are not followed
         if not path.startswith(self.root):
             # A name outside may be a link to the inside. The other way round it counts by its name: DVC may link what

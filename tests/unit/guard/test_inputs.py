@@ -22,9 +22,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("seed: 0\nepochs: 2\n")
     Path(".dvcignore").write_text("__pycache__\n*~\n")
-    for name in ("code/a.py", "code/inner/b.py", "data/in.txt", "data/other.txt"):
+    for name in ("code/a.py", "code/inner/b.py", "data/in.txt", "data/other.txt", "other/in.txt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(name)
+    Path("other/inner").mkdir()
+    Path("data/inner").symlink_to("../other/inner")
     with ExitStack() as stack:
         yield lambda stage=STAGE: Inputs(stage, stack.enter_context(recording(tmp_path)))
 
@@ -135,9 +137,12 @@ def read_through_a_link() -> None:
         (move_and_read, "data/mine.txt, data/other.txt"),
         (link_and_read, "data/mine.txt, data/other.txt"),
         (read_through_a_link, "data/mine.txt"),
+        # From where the link leads, the system goes up.
+        (lambda: Path("data/inner/../in.txt").read_text(), "other/in.txt"),
     ],
     ids=[
-        "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "move", "hard link", "link"
+        "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "move", "hard link", "link",
+        "behind a link",
     ],
 )  # fmt: skip
 def test_another_file_that_is_read_is_named(start: Start, read: Callable[[], object], named: str) -> None:
