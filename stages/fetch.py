@@ -11,7 +11,7 @@ from src.core.files import scratch_folder, write_bytes
 from src.core.run import Facts, Run, versions
 from src.mnist.data.dataset import FILES, raw_folder
 from src.mnist.data.idx import write_idx
-from src.mnist.fetch.download import MIRRORS, SHA256, download
+from src.mnist.fetch.download import MIRRORS, ORIGINALS, Original, download
 
 DATA_DIR = Path("data/MNIST")
 
@@ -23,14 +23,16 @@ def main(run: Run) -> Facts:
     return Facts(versions("numpy", "pillow", "scikit-learn"))
 
 
-def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256: Mapping[str, str] = SHA256) -> None:
+def fetch(
+    dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, originals: Mapping[str, Original] = ORIGINALS
+) -> None:
     """Write a data set so that `load_examples` and `torchvision.datasets.MNIST(data_dir.parent)` open it.
 
     Args:
         dataset: `mnist`, which is downloaded, or `digits`, which comes with scikit-learn.
         data_dir: A folder named MNIST; created if missing.
         mirrors: Where to look for MNIST, in order.
-        sha256: Hash of each of its four files, by name.
+        originals: Hash and size of each of its four files, by name.
 
     Raises:
         UserError: If there is no such data set, or no mirror delivers MNIST intact; nothing is then written.
@@ -39,13 +41,13 @@ def fetch(dataset: str, data_dir: Path, mirrors: Sequence[str] = MIRRORS, sha256
         raise UserError(
             f"stages/fetch.py: expected a data set that it can write ({', '.join(WRITERS)}), got {dataset!r}"
         )
-    WRITERS[dataset](data_dir, mirrors, sha256)
+    WRITERS[dataset](data_dir, mirrors, originals)
 
 
-def _download_mnist(data_dir: Path, mirrors: Sequence[str], sha256: Mapping[str, str]) -> None:
+def _download_mnist(data_dir: Path, mirrors: Sequence[str], originals: Mapping[str, Original]) -> None:
     """Download to a scratch folder and unpack from there; torchvision wants the files unpacked."""
     with scratch_folder(data_dir) as scratch:
-        download(scratch, mirrors, sha256)
+        download(scratch, mirrors, originals)
         for pair in FILES.values():
             for name in pair:
                 write_bytes(raw_folder(data_dir) / name, gzip.decompress((scratch / f"{name}.gz").read_bytes()))
@@ -61,7 +63,7 @@ def _write_digits(data_dir: Path, *_: object) -> None:
 
 
 # What writes each data set; stage check compares the names with those that the schema allows.
-WRITERS: dict[str, Callable[[Path, Sequence[str], Mapping[str, str]], None]] = {
+WRITERS: dict[str, Callable[[Path, Sequence[str], Mapping[str, Original]], None]] = {
     "mnist": _download_mnist,
     "digits": _write_digits,
 }

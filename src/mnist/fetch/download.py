@@ -4,15 +4,16 @@ import errno
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pooch
 import requests
 
 from src.core.errors import UserError, one_line
+from src.mnist.fetch.http import TooLongError, receive
 
 # torchvision and TensorFlow use the first two; the last is the original site, which often refuses requests.
 MIRRORS = (
@@ -20,14 +21,30 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "http://yann.lecun.com/exdb/mnist/",
 )
-SHA256 = {
-    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+
+
+class Original(NamedTuple):
+    """What is known of a file."""
+
+    sha256: str
+    size: int
+
+
+ORIGINALS = {
+    "train-images-idx3-ubyte.gz": Original(
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", 9_912_422
+    ),
+    "train-labels-idx1-ubyte.gz": Original("3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", 28_881),
+    "t10k-images-idx3-ubyte.gz": Original(
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", 1_648_877
+    ),
+    "t10k-labels-idx1-ubyte.gz": Original("f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 4_542),
 }
 TIMEOUT_SECONDS = 20.0
+# Enough for the largest at 17 kB/s.
+DEADLINE_SECONDS = 600.0
 RETRIES = 1
+Downloader = Callable[[str, str, pooch.Pooch], None]
 # No other mirror helps against these.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -35,8 +52,9 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 def download(
     folder: Path,
     mirrors: Sequence[str] = MIRRORS,
-    sha256: Mapping[str, str] = SHA256,
+    originals: Mapping[str, Original] = ORIGINALS,
     timeout_seconds: float = TIMEOUT_SECONDS,
+    deadline_seconds: float = DEADLINE_SECONDS,
     retries: int = RETRIES,
 ) -> None:
     """Download every file, each from the first mirror that delivers it with the right hash.
@@ -46,8 +64,9 @@ def download(
     Args:
         folder: Where the files go; files already there with the right hash are kept.
         mirrors: URLs (http, https, file) or folders, tried in order.
-        sha256: Hash of each file, by name.
+        originals: Hash and size of each file, by name.
         timeout_seconds: Longest wait for a connection and between two packets.
+        deadline_seconds: Longest wait for one file.
         retries: Further attempts at a file before giving up on its mirror.
 
     Raises:
@@ -56,10 +75,16 @@ def download(
     """
     # pooch reports every retry at INFO; the progress bar and the final error are enough.
     pooch.get_logger().setLevel(logging.WARNING)
+
+    def over_http(url: str, output_file: str, _: pooch.Pooch) -> None:
+        size = originals[url.rpartition("/")[2]].size
+        Path(output_file).write_bytes(receive(url, size, timeout_seconds, deadline_seconds))
+
     causes = []
     for mirror in mirrors:
         try:
-            _download_from(mirror, folder, sha256, timeout_seconds, retries)
+            downloader = over_http if urlsplit(mirror).scheme in {"http", "https"} else _copy
+            _download_from(mirror, folder, originals, downloader, retries)
             return
         except (OSError, ValueError, requests.RequestException) as error:
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
@@ -72,13 +97,18 @@ def download(
     )
 
 
-def _download_from(mirror: str, folder: Path, sha256: Mapping[str, str], timeout_seconds: float, retries: int) -> None:
+def _download_from(
+    mirror: str, folder: Path, originals: Mapping[str, Original], downloader: Downloader, retries: int
+) -> None:
     """Download from one mirror; pooch skips files already there with the right hash and checks the others."""
-    store = pooch.create(path=folder, base_url=mirror.rstrip("/") + "/", registry=sha256, retry_if_failed=retries)
-    over_http = urlsplit(mirror).scheme in {"http", "https"}
-    over_network = pooch.HTTPDownloader(timeout=timeout_seconds, progressbar=sys.stderr.isatty())
-    for name in sha256:
-        store.fetch(name, downloader=over_network if over_http else _copy)
+    store = pooch.create(
+        path=folder,
+        base_url=mirror.rstrip("/") + "/",
+        registry={name: original.sha256 for name, original in originals.items()},
+        retry_if_failed=retries,
+    )
+    for name in originals:
+        store.fetch(name, downloader=downloader)
 
 
 def _copy(url: str, output_file: str, _: pooch.Pooch) -> None:
@@ -92,14 +122,13 @@ def _cause(error: Exception) -> str:
     match error:
         case requests.HTTPError(response=requests.Response() as response):
             return f"HTTP status {response.status_code}"
+        case TimeoutError() | TooLongError():
+            return str(error)
         case requests.Timeout():
-            return "timed out"
-        # In requests, a stalled body differs from a broken connection only in its text.
-        case requests.ConnectionError() if "Read timed out" in str(error):
             return "timed out"
         case requests.TooManyRedirects():
             return "redirects without end"
-        case requests.ConnectionError() | requests.exceptions.ChunkedEncodingError():
+        case requests.ConnectionError():
             return "connection failed or broke off"
         case FileNotFoundError():
             return f"no such file: {error.filename}"

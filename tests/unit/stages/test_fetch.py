@@ -12,6 +12,7 @@ from src.core.run import Run
 from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
 from src.mnist.data.idx import encode_idx
 from src.mnist.fetch.digits import digits_as_mnist
+from src.mnist.fetch.download import Original
 from stages.fetch import fetch, main
 from tests.conftest import random_examples
 
@@ -37,8 +38,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def hashes(mirror: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in mirror.iterdir()}
+def originals(mirror: Path) -> dict[str, Original]:
+    contents = {path.name: path.read_bytes() for path in mirror.iterdir()}
+    return {name: Original(hashlib.sha256(content).hexdigest(), len(content)) for name, content in contents.items()}
 
 
 def assert_equal(read: Examples, expected: Examples) -> None:
@@ -54,21 +56,21 @@ def test_digits_need_no_mirror(tmp_path: Path) -> None:
 
 
 def test_mnist_comes_unpacked_from_a_folder(tmp_path: Path, mirror: Path) -> None:
-    fetch("mnist", tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    fetch("mnist", tmp_path / "MNIST", [str(mirror)], originals(mirror))
     assert_equal(load_examples(tmp_path / "MNIST", "train"), TRAIN)
     assert_equal(load_examples(tmp_path / "MNIST", "test"), TEST)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
 def test_the_folder_holds_four_files_and_nothing_else(tmp_path: Path, mirror: Path, dataset: str) -> None:
-    fetch(dataset, tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    fetch(dataset, tmp_path / "MNIST", [str(mirror)], originals(mirror))
     expected = {name for pair in FILES.values() for name in pair}
     assert {path.name for path in raw_folder(tmp_path / "MNIST").iterdir()} == expected
     assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
 
 
 def test_torchvision_opens_what_was_fetched(tmp_path: Path, mirror: Path) -> None:
-    fetch("mnist", tmp_path / "MNIST", [str(mirror)], hashes(mirror))
+    fetch("mnist", tmp_path / "MNIST", [str(mirror)], originals(mirror))
     np.testing.assert_array_equal(MNIST(tmp_path, train=False).data.numpy(), TEST.images)
 
 
@@ -87,7 +89,7 @@ def test_files_that_are_not_the_original_are_refused_and_nothing_is_written(tmp_
 
 
 def test_nothing_is_written_where_one_of_four_files_is_missing(tmp_path: Path, mirror: Path) -> None:
-    expected = hashes(mirror)
+    expected = originals(mirror)
     (mirror / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(UserError, match=r"no such file: .*t10k-labels-idx1-ubyte.gz"):
         fetch("mnist", tmp_path / "MNIST", [str(mirror)], expected)

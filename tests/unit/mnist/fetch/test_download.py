@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import resource
 import socket
@@ -11,10 +12,10 @@ import pytest
 
 from src.core.errors import UserError
 from src.core.files import sha256
-from src.mnist.fetch.download import download
+from src.mnist.fetch.download import Original, download
 
 FILES = {"images.gz": b"images" * 5000, "labels.gz": b"labels" * 500}
-HASHES = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+ORIGINALS = {name: Original(hashlib.sha256(content).hexdigest(), len(content)) for name, content in FILES.items()}
 
 Answer = Callable[["Request"], None]
 
@@ -132,6 +133,49 @@ def redirect_loop(request: Request) -> None:
     request.end_headers()
 
 
+def endless(request: Request) -> None:
+    request.reply(200, b"", None)
+    while not request.server.closed.is_set():
+        request.wfile.write(b"image" * 10_000)
+
+
+def endless_while_packed(request: Request) -> None:
+    request.send_response(200)
+    request.send_header("Content-Encoding", "gzip")
+    request.end_headers()
+    while not request.server.closed.is_set():
+        request.wfile.write(gzip.compress(bytes(100)))
+
+
+def packed(content: bytes, request: Request) -> None:
+    request.send_response(200)
+    request.send_header("Content-Encoding", "gzip")
+    request.send_header("Content-Length", str(len(content)))
+    request.end_headers()
+    request.wfile.write(content)
+
+
+def bomb(request: Request) -> None:
+    packed(gzip.compress(bytes(10_000_000)), request)
+
+
+def packed_and_cut_off(request: Request) -> None:
+    packed(gzip.compress(FILES[request.name])[:-10], request)
+
+
+def trickle(request: Request) -> None:
+    """Send a byte whenever the client might otherwise give up, of the headers, too."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while not request.server.closed.wait(0.02):
+        request.wfile.write(b"X")
+
+
+def trickle_in_the_body(request: Request) -> None:
+    request.reply(200, b"", len(FILES[request.name]))
+    while not request.server.closed.wait(0.02):
+        request.wfile.write(b"i")
+
+
 FAULTS: dict[str, tuple[Answer, str]] = {
     "503": (status(503), "HTTP status 503"),
     "404": (status(404), "HTTP status 404"),
@@ -143,13 +187,17 @@ FAULTS: dict[str, tuple[Answer, str]] = {
     "reset in the body": (reset_in_the_body, "connection failed or broke off"),
     "hang": (hang, "timed out"),
     "hang in the body": (hang_in_the_body, "timed out"),
+    "endless": (endless, "sends more than the 30000 bytes of the original file"),
+    "endless while packed": (endless_while_packed, "sends more than the 30000 bytes of the original file"),
+    "packed and cut off": (packed_and_cut_off, "wrong SHA-256: not the original file"),
+    "decompression bomb": (bomb, "wrong SHA-256: not the original file"),
     "redirect loop": (redirect_loop, "redirects without end"),
 }
 
 
 def fetch(folder: Path, *mirrors: str, retries: int = 0) -> None:
     # A loopback server answers at once; only the hanging ones run into the time-out.
-    download(folder, mirrors, HASHES, timeout_seconds=0.5, retries=retries)
+    download(folder, mirrors, ORIGINALS, timeout_seconds=0.5, retries=retries)
 
 
 def assert_whole(folder: Path) -> None:
@@ -189,6 +237,28 @@ def test_a_fault_is_named_with_its_cause_and_leaves_no_file(serve: Serve, folder
         fetch(folder, mirror.url)
     assert f"{mirror.url} ({cause})" in str(caught.value)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", [trickle, trickle_in_the_body])
+def test_a_byte_now_and_then_does_not_stretch_the_deadline(serve: Serve, folder: Path, answer: Answer) -> None:
+    mirror = serve(answer)
+    # The time-out never passes, since something arrives all the time.
+    with pytest.raises(UserError, match=rf"{mirror.url} \(did not arrive within 0.3 s\)"):
+        download(folder, [mirror.url], ORIGINALS, timeout_seconds=60, deadline_seconds=0.3, retries=0)
+    assert list(folder.iterdir()) == []
+
+
+def as_it_is(content: bytes) -> bytes:
+    return content
+
+
+@pytest.mark.parametrize("pack", [as_it_is, gzip.compress])
+def test_a_file_that_is_packed_on_the_way_or_only_said_to_be_is_taken(
+    serve: Serve, folder: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    mirror = serve(lambda request: packed(pack(FILES[request.name]), request))
+    fetch(folder, mirror.url)
+    assert_whole(folder)
 
 
 def test_all_down_names_each_mirror_with_its_cause_and_both_offline_ways(serve: Serve, folder: Path) -> None:
@@ -261,7 +331,7 @@ def test_a_damaged_folder_is_left_for_the_next_mirror(tmp_path: Path, folder: Pa
     (damaged / "labels.gz").write_bytes(FILES["labels.gz"][:-1])
     fetch(folder, str(damaged), str(mirror_folder(tmp_path / "intact")))
     assert_whole(folder)
-    assert sha256(folder / "labels.gz") == HASHES["labels.gz"]
+    assert sha256(folder / "labels.gz") == ORIGINALS["labels.gz"].sha256
 
 
 def test_a_scheme_that_nobody_speaks_is_left_for_the_next_mirror(tmp_path: Path, folder: Path) -> None:
@@ -275,7 +345,7 @@ def test_a_full_disk_is_no_fault_of_a_mirror(serve: Serve, folder: Path) -> None
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(OSError, match=f"File too large: '{folder}'"):
-            download(folder, [first.url, second.url], HASHES)
+            download(folder, [first.url, second.url], ORIGINALS)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert second.requested == []
