@@ -18,8 +18,7 @@ import numpy as np
 from benchmarks.recipes import MEASURED
 from src.noise.measurement import ACCURACY
 from src.noise.significance import t_limit
-from src.report.policy import parse_policy
-from src.report.revision import POLICY
+from src.report.policy import POLICY, parse_policy
 
 MIN_SEEDS = 5  # which make 20 ordered pairs
 STEP = 0.0001  # one image of 10,000

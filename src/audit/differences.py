@@ -69,9 +69,9 @@ def metric_differences(committed: Results, again: Results, rules: Rules) -> Iter
         again: Results made from it here.
         rules: Those of the commit's base.
     """
-    measured = committed.measurement(rules.noise)
+    measured = committed.measurement(rules.noise, rules.policy.data)
     for path, named in rules.policy.metrics.items():
-        for name in (name for name, rule in named.items() if rule.gates):
+        for name in (name for name, rule in named.items() if rule.required):
             before, now = (results.metrics.get(path, {}).get(name) for results in (committed, again))
             noise = seed_noise(measured, measured, path, name)
             line = f"{name}: {before} before, {now} now; "

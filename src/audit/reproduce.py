@@ -23,8 +23,7 @@ from src.core.errors import UserError
 from src.core.signals import restore_signals
 from src.core.user import name_user
 from src.noise.measurement import NOISE, parse_noise
-from src.report.policy import Policy, parse_policy
-from src.report.revision import POLICY
+from src.report.policy import POLICY, Policy, parse_policy
 from src.revision.git import find_commit, find_root, merge_bases, run_git
 from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES
 from src.revision.revision import open_revision

@@ -7,6 +7,7 @@ from typing import Any, Self
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.noise.measurement import Measurement, find_measurement
+from src.revision.pipeline import output_md5
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision
 
@@ -69,11 +70,14 @@ class Results:
             for name, value in {**receipt.versions, **receipt.machine}.items()
         }
 
-    def measurement(self, known: Sequence[Measurement]) -> Measurement | None:
-        """What other seeds change with this recipe and this data, whichever output that is; None if not measured."""
-        recipe = self.params.get(PARAMS_FILE, {})
-        found = (find_measurement(known, oid, recipe) for oid in self.outputs.values())
-        return next((one for one in found if one), None)
+    def measurement(self, known: Sequence[Measurement], data: str | None) -> Measurement | None:
+        """What other seeds change with this recipe and this data; None if not measured.
+
+        Args:
+            known: All measurements.
+            data: Path of the data, or of the folder that holds it; None if nobody knows.
+        """
+        return find_measurement(known, output_md5(self.outputs, data or ""), self.params.get(PARAMS_FILE, {}))
 
 
 def _confirmed(stage: str, receipt: Receipt | UserError, revision: Revision) -> Receipt:

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 # MD5 of the content that this process has last written to a file, by absolute path.
 written: dict[str, str] = {}
 
@@ -64,10 +62,20 @@ def _scratch(path: Path) -> Path:
     for left in path.parent.iterdir():
         found = pattern.fullmatch(left.name)
         # In containers, a killed process and this one often have the same id.
-        if found and (int(found[1]) == os.getpid() or not psutil.pid_exists(int(found[1]))):
+        if found and (int(found[1]) == os.getpid() or not _is_running(int(found[1]))):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     # Beside the target: a rename is atomic only within one file system. One per process: two may write at once.
     return path.with_name(f"{own}.{os.getpid()}.tmp")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def write_text(path: Path, content: str) -> None:

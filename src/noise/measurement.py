@@ -36,7 +36,7 @@ class Measurement(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    data: str = Field(description="hash of data/MNIST in dvc.lock")
+    data: str = Field(description="hash of the data in dvc.lock, a folder's if it is in several files")
     params: dict[str, Any] = Field(description="params.yaml without the seed: the recipe")
     seeds: list[int] = Field(min_length=2)
     machine: str

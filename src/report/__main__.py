@@ -17,7 +17,7 @@ if __name__ == "__main__":
             sys.stderr.write(f"report: could not tell: the package {error.name} is missing; {repair}\n")
         else:
             traceback.print_exc()
-        for name in ("report.md", "report.html"):
+        for name in ("report.md", "report.html", "verdict.json"):
             Path("report", name).unlink(missing_ok=True)
         sys.exit(2)
     sys.exit(main())

@@ -1,38 +1,122 @@
-"""Compare the working tree, or HEAD, with BASE: Markdown on the terminal, Markdown and HTML in the folder report/.
+"""Compare the working tree, or HEAD, with BASE: the verdict here; a comment, a page and the verdict in report/.
 
 Nothing of a branch is run, and nothing is fetched, checked out or read from DVC's cache.
 """
 
 import argparse
+import json
+import re
 import signal
 import sys
 import traceback
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.report.compare import REPRODUCED, choose_policy, compare, could_not_tell
-from src.report.document import Data, Document, Message
-from src.report.escape import visible
-from src.report.evidence import accumulated_reasons, no_reference
-from src.report.lineage import find_lineage
-from src.report.markdown import render_markdown
+from src.report.change import Change, open_change
+from src.report.checks import REPRODUCED, find, outcome
+from src.report.comment import cells, compared, is_news, mark, title, write_comment, write_refusal
+from src.report.finding import Finding, Level, visible
+from src.report.metrics import Row, judge_metrics
 from src.report.page import render_page
-from src.report.revision import Revision, read_revision
-from src.report.verdict import Outcome, Reason
-from src.revision.git import find_commit, find_root
+from src.report.supervise import supervise
+from src.revision.git import find_root
 
 FOLDER = Path("report")
+COMMENT, PAGE, VERDICT = "report.md", "report.html", "verdict.json"
 MAX_SECONDS = 120  # a report takes two
+ADDRESS = re.compile(r"https://[\w./:%?=&#~-]+")
+
+
+class TooLongError(BaseException):
+    """The time is up. Not an Exception, which a part of the report may catch to go on without some file."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is written.
+
+    Attributes:
+        level: The highest of all findings.
+        comment: Markdown.
+        page: HTML.
+        verdict: Content of verdict.json.
+        lines: For the terminal.
+    """
+
+    level: Level
+    comment: str
+    page: str
+    verdict: dict[str, Any]
+    lines: list[str]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the report.
+    """Write the report, in a process that can be ended.
 
     Returns:
         0 for pass, 1 for fail, 2 for could not tell; also 2 if the report itself breaks.
     """
+    arguments = _parse(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal need not know every character
+    _forget()
+    return supervise(lambda: run(arguments), lambda reason: write(refuse(UserError(reason))), MAX_SECONDS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the report in this process; see `main`."""
+    # No branch may keep a reviewer, or the workflow that comments, waiting.
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(MAX_SECONDS)
+    try:
+        return write(judge(arguments.base, arguments.head, arguments.reproduced, arguments.page))
+    except (Exception, TooLongError) as error:
+        # Exit code 1 would mean that the change is known to be worse.
+        signal.alarm(0)
+        if isinstance(error, Exception):
+            traceback.print_exc()
+        broke = (
+            str(error)
+            if isinstance(error, TooLongError)
+            else f"the report itself broke: {type(error).__name__}: {error}"
+        )
+        return write(refuse(UserError(broke)))
+    finally:
+        signal.alarm(0)
+
+
+def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: str = "") -> Report:
+    """Compare two revisions of the project in the current directory; the report explains what could not be read."""
+    try:
+        with open_change(find_root(), base, head, reproduced) as change:
+            findings = find(change)
+            comment = write_comment(change, findings, page_url)
+            rows = _rows(change)
+            return Report(
+                outcome(findings),
+                comment,
+                render_page(comment, change),
+                _verdict(change, findings, rows),
+                _lines(change, findings, rows),
+            )
+    except UserError as error:
+        return refuse(error)
+
+
+def refuse(error: Exception) -> Report:
+    """A report that only explains why there is no verdict."""
+    comment = write_refusal(error)
+    finding = {"level": "unsure", "check": "report", "text": visible(error)}
+    verdict = {"outcome": Level.UNSURE.outcome, "title": f"could not tell: {visible(error)}", "findings": [finding]}
+    return Report(Level.UNSURE, comment, render_page(comment), verdict, [f"report: could not tell: {visible(error)}"])
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m src.report", description=__doc__)
     parser.add_argument("base", metavar="BASE", help="the revision to compare with: a branch, a tag, a commit")
     parser.add_argument("head", metavar="HEAD", nargs="?", help="the revision to judge; the working tree by default")
@@ -42,79 +126,74 @@ def main(argv: list[str] | None = None) -> int:
         default="not-tried",
         help="whether running HEAD's pipeline again gave its results",
     )
+    parser.add_argument("--page", default="", metavar="URL", help="where the page will be, to link it in the comment")
     arguments = parser.parse_args(argv)
-    # No branch may keep a reviewer, or the workflow that comments, waiting.
-    signal.signal(signal.SIGALRM, _give_up)
-    signal.alarm(MAX_SECONDS)
-    try:
-        # An old verdict must not outlive a report that breaks.
-        for name in ("report.md", "report.html"):
-            (FOLDER / name).unlink(missing_ok=True)
-        return _write(*judge_revisions(arguments.base, arguments.head, arguments.reproduced)).value
-    except Exception as error:
-        # Exit code 1 would mean that the change is known to be worse.
-        traceback.print_exc()
-        try:
-            problem = UserError(f"the report itself broke: {type(error).__name__}: {error}")
-            return _write(*could_not_tell(problem)).value
-        except Exception:
-            traceback.print_exc()
-            return Outcome.UNKNOWN.value
-    finally:
-        signal.alarm(0)
-
-
-class TooLongError(Exception):
-    """The time is up. Not a UserError, which a part of the report may catch to go on without some file."""
+    if arguments.page and not ADDRESS.fullmatch(arguments.page):
+        parser.error(f"--page: expected an address that begins with https://, got {arguments.page!r}")
+    return arguments
 
 
 def _give_up(*_: object) -> None:
     raise TooLongError(f"took more than {MAX_SECONDS} seconds, which the report allows no branch")
 
 
-def judge_revisions(base: str, head: str | None, reproduced: str) -> tuple[Document, Outcome]:
-    """Compare two revisions of the repository in the current directory; the report explains what could not be read."""
+def _forget() -> None:
+    """An old verdict must not outlive a report that breaks."""
+    for name in (COMMENT, PAGE, VERDICT):
+        (FOLDER / name).unlink(missing_ok=True)
+
+
+def write(report: Report) -> int:
+    """Write the files and print the lines; the exit code."""
+    _forget()
+    write_text(FOLDER / COMMENT, report.comment)
+    write_text(FOLDER / PAGE, report.page)
+    write_text(FOLDER / VERDICT, json.dumps(report.verdict, indent=2) + "\n")
+    refused = "metrics" not in report.verdict
+    print("\n".join(report.lines), file=sys.stderr if refused else sys.stdout)
+    print(FOLDER / PAGE)
+    return report.level.exit_code
+
+
+def _rows(change: Change) -> list[Row]:
     try:
-        if "" in (base, head):
-            raise UserError("expected the name of a revision, got an empty string; try `python -m src.report main`")
-        root = find_root()
-        old, new = read_revision(root, base), read_revision(root, head)
-        reasons = _accumulated(root, old, new)
-        lineage = find_lineage(root, base, head)
-        if lineage.begins != 1:
-            began = "began more than once from " if lineage.begins else "has no commit in common with "
-            text = ["the branch ", began, Data(base), ": compared with that revision itself"]
-            reasons.append(Reason(Outcome.PASS, text))
-        if lineage.behind:
-            begin = read_revision(root, lineage.commit)
-            # Today's rules apply, and a branch cannot escape judgement by starting from a commit without results.
-            if begin.has_results or not old.has_results:
-                old = replace(begin, name=base, policy=old.policy, noise=old.noise)
-                behind = f"{lineage.behind} commit{'s' if lineage.behind > 1 else ''} behind "
-                reasons.append(
-                    Reason(Outcome.PASS, [behind, Data(base), ": compared with the commit where the branch began"])
-                )
-        return compare(old, new, reproduced, reasons)
-    except (UserError, TooLongError) as error:
-        print(f"report: {visible(Message(error))}", file=sys.stderr)
-        return could_not_tell(error)
+        return judge_metrics(change)
+    except UserError:
+        return []  # a check reports it
 
 
-def _accumulated(root: Path, base: Revision, head: Revision) -> list[Reason]:
-    """What was lost since the policy's reference."""
-    policy, _, _ = choose_policy(base, head)
-    if policy.reference is None:
-        return []
-    try:
-        reference = replace(read_revision(root, find_commit(root, policy.reference)), name=policy.reference)
-    except UserError as error:
-        return no_reference(error)
-    return accumulated_reasons(reference, head, policy, base.noise)
+def _verdict(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "outcome": outcome(list(findings)).outcome,
+        "title": title(change, findings, rows).plain,
+        "base": change.base.commit,
+        "head": change.head.commit,
+        "reproduced": change.reproduced,
+        "findings": [
+            {"level": finding.level.name.lower(), "check": finding.check, "text": finding.text.plain}
+            for finding in findings
+        ],
+        "metrics": [
+            {
+                "file": row.file,
+                "name": row.name,
+                "base": row.old.number,
+                "head": row.new.number,
+                "required": row.required,
+            }
+            for row in rows
+        ],
+    }
 
 
-def _write(document: Document, outcome: Outcome) -> Outcome:
-    markdown = render_markdown(document)
-    write_text(FOLDER / "report.md", markdown)
-    write_text(FOLDER / "report.html", render_page(document))
-    print(markdown, end="")
-    return outcome
+def _lines(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> list[str]:
+    """The verdict, the table and the reasons, for a terminal."""
+    table = [["metric", "base", "head", "change", "may lose", ""]]
+    table += [[*(cell.plain for cell in cells(row)), mark(row)] for row in rows if is_news(row)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    aligned = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+    ]
+    reasons = [f"- {finding.text.plain}" for finding in findings if finding.level > Level.NOTE]
+    body = ["", *aligned, *([""] if reasons else []), *reasons, ""] if len(table) > 1 else [*reasons]
+    return [title(change, findings, rows).plain, compared(change).plain, *body]

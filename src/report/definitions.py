@@ -1,103 +1,90 @@
 """What a change does to the stages' definitions, on which all other checks rest."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from src.report.document import Data, Message, Paragraph, Section, Sentence, cut, listed
-from src.report.revision import Revision
-from src.report.verdict import Outcome, Reason
-from src.revision.pipeline import Out, Stage
+from src.report.change import Change
+from src.report.finding import Finding, Level, Text, joined
+from src.revision.pipeline import Out, Stage, upwards
+from src.revision.revision import Revision
+from src.revision.tree import IGNORE
 
-MAX_SHOWN = 40
-MAX_NAMED = 3  # changes of one stage in the verdict, and names in each
 # Options of an output that decide only how it is shown.
 SHOWN = {"desc", "type", "labels", "meta", "template", "x", "y", "x_label", "y_label", "title", "header"}
+DVC_FOLDER, DVC_TEMPLATES = ".dvc/", ".dvc/plots/"
 
 
 @dataclass(frozen=True)
-class Change:
+class Edit:
     """One change of a definition.
 
     Attributes:
-        subject: The stage or file.
-        text: What changed, after the subject.
+        text: What changed.
         loosens: Whether something may no longer be recorded or checked, which hashes cannot show.
-        items: What the text is about, to be listed after it.
     """
 
-    subject: str
-    text: Sentence
-    loosens: bool
-    items: Sequence[str] = ()
-
-    def sentence(self, most: int) -> Sentence:
-        """The text, and at most so many of the items."""
-        return [*self.text, *listed(self.items, most)]
+    text: Text
+    loosens: bool = False
 
 
-def compare_definitions(base: Revision, head: Revision) -> list[Change]:
-    """Changes of dvc.yaml and of the other files in `Revision.rules`; none if the base has no stages."""
-    old, new = base.pipeline.stages, head.pipeline.stages
+def stage_findings(change: Change) -> Iterator[Finding]:
+    """One finding for each stage: a reviewer has to read what loosens a definition. None if the base has no stages."""
+    old, new = change.base.pipeline.stages, change.head.pipeline.stages
     if not old:
-        return []
-    sources = _Sources.of(base)
-    changes = [Change(name, ["was removed"], True) for name in old if name not in new]
-    changes += [change for name in new if name not in old for change in _new_stage(name, new[name], sources)]
-    changes += [change for name in old if name in new for change in _stage_changes(name, old[name], new[name], sources)]
-    changed = [path for path in {**base.rules, **head.rules} if base.rules.get(path) != head.rules.get(path)]
-    return [*changes, *(Change(path, [_became(path, base, head)], True) for path in changed)]
+        return
+    sources = _Sources.of(change.base)
+    for name in dict.fromkeys([*old, *new]):
+        edits = list(_edits(old.get(name), new.get(name), sources))
+        if edits:
+            # Hashes cannot tell whether a definition is right.
+            loosens = any(edit.loosens for edit in edits)
+            template = "stage changed, read it: {}: {}" if loosens else "stage changed: {}: {}"
+            texts = [edit.text for edit in sorted(edits, key=lambda edit: not edit.loosens)]
+            yield Finding(Level.UNSURE if loosens else Level.NOTE, Text(template, name, joined(texts, "; ")))
 
 
-def definition_reasons(changes: list[Change]) -> list[Reason]:
-    """One reason for each stage or file: a reviewer has to read what loosens a definition."""
-    return [
-        _reason(subject, [change for change in changes if change.subject == subject])
-        for subject in dict.fromkeys(change.subject for change in changes)
-    ]
+def file_findings(change: Change) -> Iterator[Finding]:
+    """Files that decide what DVC or git finds at a path; a change of one may hide another change."""
+    if not change.base.pipeline.stages:
+        return
+    old, new = (_deciding(revision) for revision in (change.base, change.head))
+    for path in sorted({*old, *new}):
+        if old.get(path) != new.get(path):
+            became = "is new" if path not in old else "was removed" if path not in new else "changed"
+            yield Finding(Level.UNSURE, Text(f"{{}} {became}, which may hide another change: read it", path))
 
 
-def definition_section(changes: list[Change]) -> Section:
-    """The changes as a part of the report."""
-    sentences: list[Sentence] = [[Data(change.subject), ": ", *change.sentence(MAX_SHOWN)] for change in changes]
-    return Section("Stage definitions", [cut(sentences, MAX_SHOWN) if changes else Paragraph(["No stage changed."])])
+def _edits(old: Stage | None, new: Stage | None, sources: "_Sources") -> Iterator[Edit]:
+    if new is None:
+        yield Edit(Text("was removed"), True)
+    elif old is None:
+        yield Edit(Text("is new and runs {}", _command(new)))
+        yield from _made_sources(new.outs, sources)
+    else:
+        yield from _changes(old, new, sources)
 
 
-def _reason(subject: str, changes: list[Change]) -> Reason:
-    loosening = [change for change in changes if change.loosens]
-    named = [*loosening, *(change for change in changes if not change.loosens)]
-    words = [part for change in named[:MAX_NAMED] for part in ("; ", *change.sentence(MAX_NAMED))][1:]
-    left_out = len(named) - MAX_NAMED
-    more = f" and {left_out} more change{'s' if left_out > 1 else ''}" if left_out > 0 else ""
-    # Hashes cannot tell whether a definition is right.
-    kind = "definition changed, read it: " if loosening else "definition changed: "
-    return Reason(Outcome.UNKNOWN if loosening else Outcome.PASS, [kind, Data(subject), ": ", *words, more])
-
-
-def _new_stage(name: str, stage: Stage, sources: "_Sources") -> Iterator[Change]:
-    yield Change(name, ["is new and runs ", Message(stage.command)], False)
-    yield from _made_sources(name, stage.outs, sources)
-
-
-def _stage_changes(name: str, old: Stage, new: Stage, sources: "_Sources") -> Iterator[Change]:
+def _changes(old: Stage, new: Stage, sources: "_Sources") -> Iterator[Edit]:
     if old.command != new.command:
-        yield Change(name, ["its command is now ", Message(new.command)], True)
+        yield Edit(Text("its command is now {}", _command(new)), True)
     if old.settings != new.settings:
-        yield Change(name, ["its settings changed: ", Data({**old.settings, **new.settings})], True)
-    yield from _differences(name, "dependency", old.deps, new.deps)
-    yield from _differences(name, "param", _params(old), _params(new))
-    yield from _differences(name, "output", list(old.outs), list(new.outs))
-    yield from _made_sources(name, [path for path in new.outs if path not in old.outs], sources)
+        yield Edit(Text("its settings changed: {}", str({**old.settings, **new.settings})), True)
+    yield from _differences("dependency", old.deps, new.deps)
+    yield from _differences("param", _params(old), _params(new))
+    yield from _differences("output", list(old.outs), list(new.outs))
+    yield from _made_sources([path for path in new.outs if path not in old.outs], sources)
     for path in old.outs:
         if path in new.outs and old.outs[path] != new.outs[path]:
             loosens = _decisive(old.outs[path]) != _decisive(new.outs[path])
-            yield Change(name, ["output ", Data(path), " has other options"], loosens)
+            yield Edit(Text("output {} has other options", path), loosens)
 
 
-def _differences(name: str, what: str, old: list[str], new: list[str]) -> Iterator[Change]:
+def _differences(what: str, old: list[str], new: list[str]) -> Iterator[Edit]:
     if removed := [item for item in old if item not in new]:
-        yield Change(name, [f"{what} removed: "], True, removed)
+        yield Edit(Text(f"{what} removed: {{}}", removed), True)
     if added := [item for item in new if item not in old]:
-        yield Change(name, [f"{what} new: "], False, added)
+        yield Edit(Text(f"{what} new: {{}}", added))
 
 
 @dataclass(frozen=True)
@@ -115,23 +102,16 @@ class _Sources:
     @classmethod
     def of(cls, base: Revision) -> "_Sources":
         made = base.pipeline.producers
-        files = [file for file in base.files if not any(part in made for part in _up(file))]
+        files = [file for file in base.tree.entries if not any(part in made for part in upwards(file))]
         deps = {path for stage in base.pipeline.stages.values() for path in stage.deps if path not in made}
-        return cls(frozenset(part for file in files for part in _up(file)), frozenset(deps))
+        return cls(frozenset(part for file in files for part in upwards(file)), frozenset(deps))
 
 
-def _made_sources(name: str, outs: Iterable[str], sources: _Sources) -> Iterator[Change]:
+def _made_sources(outs: Iterable[str], sources: _Sources) -> Iterator[Edit]:
     """Outputs that take the place of a source: git would no longer have what other stages run."""
-    made = [path for path in outs if path in sources.held or any(part in sources.deps for part in _up(path))]
+    made = [path for path in outs if path in sources.held or any(part in sources.deps for part in upwards(path))]
     if made:
-        yield Change(name, ["makes what was a source: "], True, made)
-
-
-def _up(path: str) -> Iterator[str]:
-    """The path, and every folder that it lies in."""
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
+        yield Edit(Text("makes what was a source: {}", made), True)
 
 
 def _decisive(out: Out) -> dict[str, object]:
@@ -144,7 +124,17 @@ def _params(stage: Stage) -> list[str]:
     ]
 
 
-def _became(path: str, base: Revision, head: Revision) -> str:
-    if path not in base.rules:
-        return "is new"
-    return "was removed" if path not in head.rules else "changed"
+def _command(stage: Stage) -> str:
+    return stage.command if isinstance(stage.command, str) else " && ".join(stage.command)
+
+
+def _deciding(revision: Revision) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for path, entry in revision.tree.entries.items():
+        name = PurePosixPath(path).name
+        nested = name in ("dvc.yaml", "dvc.lock", IGNORE) and path != name
+        # DVC's settings, and objects of its cache, which it may trust.
+        own = path.startswith(DVC_FOLDER) and not path.startswith(DVC_TEMPLATES)
+        if name in (IGNORE, ".gitattributes") or name.endswith(".dvc") or nested or own:
+            found[path] = entry
+    return found

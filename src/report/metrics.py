@@ -1,24 +1,19 @@
-"""Metrics of two revisions, judged by the policy."""
+"""Metrics of two revisions, judged by the policy; the decision table is in docs/review.md."""
 
-import enum
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from src.report.policy import Policy, Rule
-from src.report.revision import Revision
-
-
-class Standing(enum.Enum):
-    """How one metric stands against the policy."""
-
-    HOLDS = "holds"
-    EXPLAINED = "broken, and explained by the seed"
-    BROKEN = "broken"
-    UNKNOWN = "could not tell"
-    NO_RULE = "no rule"
+from src.core.errors import UserError
+from src.noise.measurement import SeedNoise
+from src.noise.significance import SIGNIFICANCE
+from src.report.change import Change
+from src.report.finding import Finding, Level, Text
+from src.report.policy import Rule
+from src.report.predictions import Predictions
+from src.revision.revision import Revision
 
 
 @dataclass(frozen=True)
@@ -27,22 +22,17 @@ class Reading:
 
     Attributes:
         number: The value, or None.
-        problem: Why there is no number, or an empty string.
-        found: What the file holds instead of a number, or why it cannot be read, as text; empty if there is nothing.
+        problem: Why there is no number.
     """
 
     number: float | None
-    problem: str = ""
-    found: str = ""
-
-    @property
-    def missing(self) -> bool:
-        """Whether the revision does not have this metric."""
-        return self.problem == MISSING
+    problem: Text | None = None
 
 
-MISSING = "missing"
-ELSEWHERE = "its file is not in git, and nothing is fetched"
+MISSING = Text("missing")
+NOT_IN_GIT = Text(
+    "its file is in DVC's cache, which the report does not read; `cache: false` in dvc.yaml puts it in git"
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +46,8 @@ class Row:
         old: Reading of the base.
         new: Reading of the head.
         rule: The policy's rule for it, or None.
-        standing: Whether the rule holds.
-        why: The reason for `standing`, in our own words; may be empty.
+        level: NOTE if the rule holds, or if there is none.
+        why: Why the rule does not hold, or holds nevertheless; None if there is nothing to say.
     """
 
     file: str
@@ -66,13 +56,13 @@ class Row:
     old: Reading
     new: Reading
     rule: Rule | None
-    standing: Standing
-    why: str
+    level: Level = Level.NOTE
+    why: Text | None = None
 
     @property
-    def gates(self) -> bool:
+    def required(self) -> bool:
         """Whether the policy lets this metric decide."""
-        return self.rule is not None and self.rule.gates
+        return self.rule is not None and self.rule.required
 
     @property
     def change(self) -> float | None:
@@ -81,85 +71,101 @@ class Row:
             return None
         return self.new.number - self.old.number
 
+    @property
+    def differs(self) -> bool:
+        """Whether the two readings are not the same."""
+        return self.old != self.new
 
-def compare_metrics(base: Revision, head: Revision, policy: Policy, incomparable: str = "") -> list[Row]:
-    """Every metric that either revision or the policy names; those that gate come first, then those with a rule.
 
-    Args:
-        base: What the change is compared with.
-        head: The change.
-        policy: The rules.
-        incomparable: Why two numbers cannot be compared; empty if they can.
-    """
+def judge_metrics(change: Change) -> list[Row]:
+    """Every metric that either revision or the policy names; the required come first, then those with a rule."""
+    names = list(_names(change))
+    files = Counter(name for _, name in names)
     rows = []
-    found = list(_names(base, head, policy))
-    files = Counter(name for _, name in found)
-    for file, name in found:
-        old, new, rule = read_metric(base, file, name), read_metric(head, file, name), policy.rule(file, name)
-        standing, why = _judge(rule, old, new, base.has_results, incomparable)
+    for file, name in names:
         label = name if name and files[name] == 1 else f"{file}:{name}".removesuffix(":")
-        rows.append(Row(file, name, label, old, new, rule, standing, why))
-    return sorted(rows, key=lambda row: (not row.gates, row.rule is None))
-
-
-def _names(base: Revision, head: Revision, policy: Policy) -> Iterator[tuple[str, str]]:
-    """(file, metric) of both revisions and the policy, each once, in the order of the head's files."""
-    unreadable = {file: {"": None} for file in [*head.unreadable, *base.unreadable] if file not in policy.metrics}
-    sources: list[dict[str, Any]] = [head.metrics, base.metrics, policy.metrics, unreadable]
-    yield from dict.fromkeys((file, name) for source in sources for file, names in source.items() for name in names)
+        old, new = read_metric(change.base, file, name), read_metric(change.head, file, name)
+        rows.append(_judged(Row(file, name, label, old, new, change.policy.rule(file, name)), change))
+    return sorted(rows, key=lambda row: (not row.required, row.rule is None))
 
 
 def read_metric(revision: Revision, file: str, name: str) -> Reading:
     """One metric of a revision, by its file and its name."""
-    if file in revision.unreadable:
-        return Reading(None, "its file cannot be read", revision.unreadable[file])
-    if file in revision.elsewhere:
-        return Reading(None, ELSEWHERE)
-    if name not in revision.metrics.get(file, {}):
+    values = revision.metrics.get(file, {})
+    if isinstance(values, UserError):
+        return Reading(None, Text("its file cannot be read: {}", values))
+    if values is None:
+        return Reading(None, NOT_IN_GIT)
+    if name not in values:
         return Reading(None, MISSING)
-    value = revision.metrics[file][name]
+    value = values[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return Reading(None, "not a number", str(value))
+        return Reading(None, Text("not a number: {}", value if isinstance(value, bool) else str(value)))
     try:
         number = float(value)
     except OverflowError:  # a whole number of more than 308 digits
         number = math.inf
     if math.isfinite(number):
         return Reading(number)
-    return Reading(None, "NaN" if math.isnan(number) else "infinite")
+    return Reading(None, Text("NaN" if math.isnan(number) else "infinite"))
 
 
-def _judge(
-    rule: Rule | None, old: Reading, new: Reading, has_baseline: bool, incomparable: str
-) -> tuple[Standing, str]:
+def _names(change: Change) -> Iterator[tuple[str, str]]:
+    """(file, metric) of both revisions and the policy, each once, in the order of the head's files."""
+    policy = change.policy.metrics
+    sources: list[dict[str, Any]] = [change.head.metrics, change.base.metrics, policy]
+    found: dict[tuple[str, str], None] = {}
+    for source in sources:
+        for file, values in source.items():
+            # A file that cannot be read has one row, if the policy does not name its metrics.
+            names = values if isinstance(values, dict) else () if file in policy else ("",)
+            found |= {(file, name): None for name in names}
+    return iter(found)
+
+
+def _judged(row: Row, change: Change) -> Row:
+    rule, old, new = row.rule, row.old, row.new
     if rule is None:
-        return Standing.NO_RULE, _remark(old, new, has_baseline)
-    if new.problem == ELSEWHERE:
-        return Standing.UNKNOWN, new.problem
+        return row
+    if new.problem == NOT_IN_GIT:
+        return replace(row, level=Level.UNSURE, why=new.problem)
     if new.number is None:
-        neither = new.missing and old.missing and has_baseline
-        return Standing.BROKEN, "the policy names it, but neither revision has it" if neither else new.problem
-    if not has_baseline:
-        return Standing.HOLDS, "no baseline"
-    if old.missing:
-        return Standing.UNKNOWN, "the base lacks it, so any value would pass"
-    if incomparable:
-        return Standing.UNKNOWN, incomparable
+        neither = new.problem == old.problem == MISSING and change.base.has_results
+        why = Text("the policy names it, but neither revision has it") if neither else new.problem
+        return replace(row, level=Level.FAIL, why=why)
+    if not change.comparable:
+        return row
+    if old.problem == MISSING:
+        return replace(row, level=Level.UNSURE, why=Text("the base lacks it, so any value would pass"))
     if old.number is None:
-        return Standing.UNKNOWN, f"the old value is not a number: {old.problem}"
-    loss, allowed = rule.loss(old.number, new.number), rule.allowed_loss(old.number)
-    if not rule.exceeds(old.number, new.number, allowed):
-        return Standing.HOLDS, f"may lose {allowed:.4g}"
-    return Standing.BROKEN, f"lost {loss:.4g}, may lose {allowed:.4g}"
+        return replace(row, level=Level.UNSURE, why=Text("the old value is not a number: {}", old.problem))
+    if not rule.exceeds(old.number, new.number, rule.allowed_loss(old.number)):
+        return row
+    predictions = change.predictions
+    p_chance = predictions.p_value if isinstance(predictions, Predictions) and rule.mcnemar else None
+    level, why = weigh(new.number - old.number, p_chance, change.seeds.noise(row.file, row.name))
+    return replace(row, level=level, why=why)
 
 
-def _remark(old: Reading, new: Reading, has_baseline: bool) -> str:
-    if new.missing and has_baseline:
-        return "removed"
-    if new.number is None:
-        return new.problem
-    if not has_baseline:
-        return "no baseline"
-    if old.missing:
-        return "added"
-    return "" if old.number is not None else f"the old value is not a number: {old.problem}"
+def weigh(difference: float, p_chance: float | None, noise: SeedNoise | None) -> tuple[Level, Text]:
+    """Whether seeds or chance explain a loss beyond the tolerance.
+
+    Args:
+        difference: New minus old value.
+        p_chance: McNemar's p-value, or None if the test does not apply or the models could not be compared.
+        noise: How much seeds alone change the metric, or None if not known.
+    """
+    if noise is not None and noise.p_value(difference) >= SIGNIFICANCE:
+        return Level.NOTE, Text("lost more than allowed, but another seed changes as much")
+    if p_chance is not None and p_chance >= SIGNIFICANCE:
+        seeds = "another seed does not" if noise else "the effect of another seed is not known"
+        return Level.UNSURE, Text(f"lost more than allowed; chance on this test set gives as much, {seeds}")
+    return Level.FAIL, Text("lost more than allowed")
+
+
+def metric_findings(rows: list[Row]) -> Iterator[Finding]:
+    """One finding for all required metrics with the same reason."""
+    judged = [row for row in rows if row.required and row.why is not None]
+    for level, why in dict.fromkeys((row.level, row.why) for row in judged):
+        labels = [row.label for row in judged if (row.level, row.why) == (level, why)]
+        yield Finding(level, Text("{}: {}", labels, why))

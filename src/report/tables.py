@@ -1,40 +1,44 @@
-"""The stages' CSV files as typed rows. They come from the branch, so everything in them is checked."""
+"""CSV files of a revision as typed rows. They come from the branch, so everything in them is checked."""
 
 import csv
 import io
 import math
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from src.core.errors import UserError
-from src.report.revision import Revision
+from src.revision.revision import Revision
 
+MAX_TABLE_BYTES = 20_000_000
 MAX_VALUE = 1e9
 MAX_ROWS = 200_000
+MAX_LABEL_LENGTH = 60
+Pair = tuple[str, str]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One misclassified test image.
+    """One test example that the model gets wrong.
 
     Attributes:
-        position: Its row in plots/errors.csv, from 0, and its place in the picture of all mistakes.
+        position: Its row in the table, from 0, and its place in the picture of all mistakes.
         index: Its place in the test set, from 0.
         actual: Its class.
         predicted: The class that the model predicted.
-        confidence: Probability that the model gave to `predicted`, in [0, 1].
     """
 
     position: int
     index: int
-    actual: int
-    predicted: int
-    confidence: float
+    actual: str
+    predicted: str
 
 
 class ClassScores(NamedTuple):
-    """Scores of one class: number of its test images; precision, recall and F1, each in [0, 1]."""
+    """Scores of one class: number of its test examples; precision, recall and F1, each in [0, 1]."""
 
     images: int
     precision: float
@@ -42,82 +46,86 @@ class ClassScores(NamedTuple):
     f1: float
 
 
-def read_mistakes(revision: Revision) -> dict[int, Mistake]:
-    """The misclassified images of a revision, by index.
+def read_mistakes(revision: Revision, path: str) -> dict[int, Mistake]:
+    """The mistakes of a revision, by index.
 
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, "plots/errors.csv", ("index", "actual", "predicted", "confidence"))
+    rows = _read(revision, path, ("index", "actual", "predicted"), {"actual", "predicted"})
     mistakes = {
-        int(row[0]): Mistake(position, int(row[0]), int(row[1]), int(row[2]), row[3])
-        for position, row in enumerate(_whole(row, 3, "plots/errors.csv", revision) for row in rows)
+        _whole(index, revision, path): Mistake(position, int(index), actual, predicted)
+        for position, (index, actual, predicted) in enumerate(rows)
     }
-    if len(mistakes) < len(rows):
-        raise UserError(f"plots/errors.csv of {revision.name}: an index appears twice")
-    return mistakes
+    return _each_once(mistakes, rows, f"{path} of {revision.name}: an index appears twice")
 
 
-def read_confusion(revision: Revision) -> dict[tuple[int, int], int]:
-    """Number of test images by (actual, predicted).
+def read_counts(revision: Revision, path: str) -> dict[Pair, int]:
+    """Number of test examples by (actual, predicted).
 
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, "plots/confusion.csv", ("actual", "predicted", "count"))
-    whole = [_whole(row, 3, "plots/confusion.csv", revision) for row in rows]
-    counts = {(int(actual), int(predicted)): int(count) for actual, predicted, count in whole}
-    if len(counts) < len(rows):
-        raise UserError(f"plots/confusion.csv of {revision.name}: a pair of classes appears twice")
-    return counts
+    rows = _read(revision, path, ("actual", "predicted", "count"), {"actual", "predicted"})
+    counts = {(actual, predicted): _whole(count, revision, path) for actual, predicted, count in rows}
+    return _each_once(counts, rows, f"{path} of {revision.name}: a pair of classes appears twice")
 
 
-def read_classes(revision: Revision) -> dict[int, ClassScores]:
+def read_classes(revision: Revision, path: str) -> dict[str, ClassScores]:
     """Scores by class.
 
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, "plots/per_class.csv", ("class", "images", "precision", "recall", "f1"))
-    whole = [_whole(row, 2, "plots/per_class.csv", revision) for row in rows]
-    classes = {int(row[0]): ClassScores(int(row[1]), *row[2:]) for row in whole}
-    if len(classes) < len(rows):
-        raise UserError(f"plots/per_class.csv of {revision.name}: a class appears twice")
-    return classes
+    rows = _read(revision, path, ("class", "images", "precision", "recall", "f1"), {"class"})
+    classes = {label: ClassScores(_whole(images, revision, path), *scores) for label, images, *scores in rows}
+    return _each_once(classes, rows, f"{path} of {revision.name}: a class appears twice")
 
 
-def read_history(revision: Revision, columns: tuple[str, ...]) -> list[dict[str, float]]:
+def read_curves(revision: Revision, path: str, columns: Sequence[str]) -> list[dict[str, float]]:
     """The named columns of the training history, one dictionary per epoch, sorted by epoch; values may be NaN.
 
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, "plots/history.csv", ("epoch", *columns), finite=False)
+    rows = _read(revision, path, ("epoch", *columns), finite=False)
     if not all(math.isfinite(row[0]) for row in rows):
-        raise UserError(f"plots/history.csv of {revision.name}: an epoch is not a number")
+        raise UserError(f"{path} of {revision.name}: an epoch is not a number")
     return sorted((dict(zip(("epoch", *columns), row, strict=True)) for row in rows), key=lambda row: row["epoch"])
 
 
-def _read(revision: Revision, path: str, columns: tuple[str, ...], finite: bool = True) -> list[tuple[float, ...]]:
+def _each_once(found: dict[Key, Value], rows: Sequence[object], problem: str) -> dict[Key, Value]:
+    if len(found) < len(rows):
+        raise UserError(problem)
+    return found
+
+
+def _read(
+    revision: Revision, path: str, columns: Sequence[str], labels: Container[str] = (), finite: bool = True
+) -> list[tuple[Any, ...]]:
     where = f"{path} of {revision.name}"
-    text = revision.tables[path]
+    text = revision.text(path, MAX_TABLE_BYTES)
     if text is None:
         raise UserError(f"{where}: is missing")
     try:
         reader = islice(csv.DictReader(io.StringIO(text)), MAX_ROWS + 1)
-        rows = [tuple(float(row[column]) for column in columns) for row in reader]
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        rows = [tuple(row[name].strip() if name in labels else float(row[name]) for name in columns) for row in reader]
+    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise UserError(f"{where}: expected numbers in the columns {', '.join(columns)}") from error
     if len(rows) > MAX_ROWS:
         raise UserError(f"{where}: expected at most {MAX_ROWS:,} rows")
+    cells: list[tuple[str, Any]] = [pair for row in rows for pair in zip(columns, row, strict=True)]
+    if any(not 0 < len(value) <= MAX_LABEL_LENGTH for name, value in cells if name in labels):
+        raise UserError(f"{where}: expected names of classes of at most {MAX_LABEL_LENGTH} characters")
     # No real class, count or score is near the bound. It keeps the report's own sentences short.
-    if finite and not all(abs(value) < MAX_VALUE for row in rows for value in row):
+    if finite and not all(abs(value) < MAX_VALUE for name, value in cells if name not in labels):
         raise UserError(f"{where}: expected numbers below {MAX_VALUE:g} in the columns {', '.join(columns)}")
     return rows
 
 
-def _whole(row: tuple[float, ...], columns: int, path: str, revision: Revision) -> tuple[float, ...]:
-    """The row, after checking that its first columns hold whole numbers of at least 0."""
-    if not all(value == int(value) >= 0 for value in row[:columns]):
-        raise UserError(f"{path} of {revision.name}: expected whole numbers of at least 0 for classes and images")
-    return row
+def _whole(value: float, revision: Revision, path: str) -> int:
+    if not value == int(value) >= 0:
+        raise UserError(
+            f"{path} of {revision.name}: expected whole numbers of at least 0 for examples and their counts"
+        )
+    return int(value)

@@ -7,7 +7,7 @@ What DVC refuses is refused.
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -94,6 +94,17 @@ class Pipeline:
         """Name of the stage that makes a path or a folder that holds it, or None."""
         made = self.producers
         return made.get(enclosing(path, made) or "")
+
+    def before(self, stages: Collection[str]) -> set[str]:
+        """Names of the stages on whose outputs these stages depend, at any distance."""
+        found: set[str] = set()
+        left = [stage for stage in stages if stage in self.stages]
+        while left:
+            makers = {self.producer(path) for path in self.stages[left.pop()].deps}
+            new = {maker for maker in makers if maker and maker not in found and maker not in stages}
+            found |= new
+            left += new
+        return found
 
     @property
     def code(self) -> dict[str, dict[str, str]]:

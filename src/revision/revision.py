@@ -1,6 +1,6 @@
 """One commit, or the working tree, as its files tell it. Each file is parsed once, when it is first asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,11 @@ class Revision:
         outs = {path: out for stage in self.pipeline.stages.values() for path, out in stage.outs.items()}
         out = enclosing(path, outs)
         return bool(out and outs[out].cached) or self.tree.has(f"{path}.dvc")
+
+    def data_hashes(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """Hash of each path as dvc.lock records it: as an output, or else as a dependency."""
+        recorded = {path: oid for locked in self.pipeline.locked.values() for path, oid in locked.deps.items()}
+        return {path: self.pipeline.output_hash(path) or recorded.get(path) for path in paths}
 
     @property
     def has_results(self) -> bool:

@@ -112,6 +112,8 @@ class Tree:
         return folder_md5({file.removeprefix(f"{path}/"): self.md5(file) or "" for file in shown})
 
     def _ignored(self) -> GitIgnoreSpec:
+        if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
+            raise UserError(f"{below[0]} of {self.name}: hides files from DVC; move its lines to {IGNORE}")
         text = (self.read(IGNORE, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
         if any(len(re.findall(r"\*+", line)) > MAX_STARS for line in text.splitlines()):
             raise UserError(f"{IGNORE} of {self.name}: expected at most {MAX_STARS} stars in a line")

@@ -16,13 +16,13 @@ from src.core.errors import UserError
 from src.core.files import md5
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise
 from src.report.policy import Policy
+from src.revision.pipeline import output_md5
 from src.revision.receipts import Receipt
 from src.revision.revision import open_revision
 from tests.faults.project import Project
 
 METRICS, MODEL = "metrics/eval.json", "models/model.safetensors"
 SCORES = ("test_acc", "test_f1")
-TEST_IMAGES = "data/MNIST/raw/t10k-images-idx3-ubyte"
 MADE_WITH = {"device": "cpu", "threads": 2, "kernels": {}, "torch": "2"}
 
 
@@ -55,7 +55,7 @@ COMMITTED = made("d", "m", "0", 0.99)
 # What another machine makes of it: another model, and metrics that are as good.
 ELSEWHERE = made("d", "n", "1", 0.9901, device="gpu")
 POLICY = Policy.model_validate(
-    {"metrics": {METRICS: {"test_acc": {"better": "higher", "tolerated": 0.001, "gates": True}}}}
+    {"metrics": {METRICS: {"test_acc": {"better": "higher", "tolerated": 0.001, "required": True}}}, "data": "data"}
 )
 
 
@@ -186,12 +186,12 @@ def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) ->
     project.git("checkout", "--quiet", "-b", "branch")
     (project.path / NOISE).write_text(format_noise([measured("d", {})]))
     policy = project.path / "metrics_policy.yaml"
-    policy.write_text(policy.read_text().replace("gates: true", "gates: false"))
+    policy.write_text(policy.read_text().replace("required: true", "required: false"))
     project.commit()
     with chdir(project.path):
         rules, origin = read_rules(project.path)
         assert rules.noise == []
-        assert rules.policy.metrics[METRICS]["test_acc"].gates
+        assert rules.policy.metrics[METRICS]["test_acc"].required
         assert origin.endswith("where it left main")
         assert read_rules(project.path, "branch")[0].noise
         assert read_rules(project.path, "none")[0] == Rules(Policy(metrics={}), [])
@@ -267,7 +267,8 @@ def test_another_output_than_the_lock_has_is_named(project: Project) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [None, 32 * "f"], ids=["the same model", "another model"])
 def test_made_up_metrics_of_a_claimed_machine(project: Project, model: str | None) -> None:
-    data, params = project.outs()[TEST_IMAGES], YAML(typ="safe").load(project.path / "params.yaml")
+    data, params = output_md5(project.outs(), "data/MNIST"), YAML(typ="safe").load(project.path / "params.yaml")
+    assert data
     (project.path / NOISE).write_text(format_noise([measured(data, params)]))
     claim_another_machine(project)
     if model:

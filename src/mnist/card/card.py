@@ -15,6 +15,7 @@ from src.noise.measurement import ACCURACY, NOISE, parse_noise
 from src.revision.parsing import MAX_JSON_BYTES, parse_json
 from src.revision.revision import Revision
 
+DATA = "data/MNIST"
 PER_CLASS, CONFUSION = "plots/per_class.csv", "plots/confusion.csv"
 RECIPES = "benchmarks/recipes.json"
 MAX_TABLE_BYTES = 100_000
@@ -65,7 +66,7 @@ def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
 def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:
     """Accuracy of this data and recipe with several seeds, or None if they were not measured."""
     text = revision.text(NOISE, MAX_JSON_BYTES)
-    found = results.measurement(parse_noise(text, NOISE)) if text else None
+    found = results.measurement(parse_noise(text, NOISE), DATA) if text else None
     if found is None:
         return None
     file, name = ACCURACY

@@ -1,17 +1,23 @@
-from src.report.compare import compare
-from src.report.document import Document
-from src.report.markdown import render_markdown
-from src.report.revision import read_revision
-from src.report.verdict import Outcome
-from src.revision.git import find_root
+"""What the tests read in a report."""
+
+from src.report import command
+
+PASS, FAIL, UNKNOWN = "pass", "fail", "could not tell"
 
 
-def judge(base: str = "main", head: str | None = None) -> tuple[Outcome, str]:
-    """The verdict and the Markdown of the repository in the current directory."""
-    document, outcome = build(base, head)
-    return outcome, render_markdown(document)
+def judge(base: str = "main", head: str | None = None) -> tuple[str, str]:
+    """The outcome and the comment of the project in the current directory."""
+    report = command.judge(base, head)
+    return report.verdict["outcome"], report.comment
 
 
-def build(base: str = "main", head: str | None = None) -> tuple[Document, Outcome]:
-    root = find_root()
-    return compare(read_revision(root, base), read_revision(root, head))
+def reasons(base: str = "main", head: str | None = None, check: str = "") -> list[str]:
+    """What the checks found, or one of them, as plain text."""
+    found = command.judge(base, head).verdict["findings"]
+    return [finding["text"] for finding in found if check in ("", finding["check"])]
+
+
+def row(markdown: str, metric: str) -> str:
+    """The line of a metric in a table of the comment."""
+    starts = (f"| `{metric}` |", f"| **`{metric}`** |")
+    return next(line for line in markdown.splitlines() if line.startswith(starts))

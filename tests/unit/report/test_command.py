@@ -1,7 +1,11 @@
+import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +14,21 @@ from tests.unit.history import REPOSITORY, History
 
 
 @pytest.mark.parametrize(("errors", "code"), [(120, 0), (300, 1)])
-def test_pass_and_fail(history: History, errors: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pass_and_fail(history: History, errors: int, code: int, capfd: pytest.CaptureFixture[str]) -> None:
     history.write_results(range(0, 10 * errors, 10))
     history.relock()
     assert main(["main"]) == code
-    printed = capsys.readouterr()
-    assert printed.out == (history.path / "report/report.md").read_text()
+    outcome = {0: "pass", 1: "fail"}[code]
+    assert (
+        (history.path / "report/report.md")
+        .read_text()
+        .startswith(f"## {'✅' if code == 0 else '❌'} Metrics: {outcome}")
+    )
+    assert json.loads((history.path / "report/verdict.json").read_text())["outcome"] == outcome
+    printed = capfd.readouterr().out
+    assert f"Metrics: {outcome}" in printed.splitlines()[0]
+    assert printed.splitlines()[-1] == "report/report.html"
+    assert len(printed.splitlines()) < 15
     assert (history.path / "report/report.html").read_text().startswith("<!DOCTYPE html>")
     assert "report" not in history.git("status", "--porcelain"), "the folder is ignored"
 
@@ -34,19 +47,20 @@ def test_pass_and_fail(history: History, errors: int, code: int, capsys: pytest.
         (["main", ""], "expected the name of a revision, got an empty string"),
     ],
 )
-def test_a_name_that_is_not_a_revision(words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_is_not_a_revision(words: list[str], complaint: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith(f"report: {complaint}")
+    printed = capfd.readouterr()
+    assert printed.err.startswith(f"report: could not tell: {complaint}")
     assert printed.err.count("\n") == 1
-    assert "### ❓ Could not tell" in printed.out
+    assert Path("report/report.md").read_text().startswith("## ❓ Metrics: could not tell")
+    assert json.loads(Path("report/verdict.json").read_text())["outcome"] == "could not tell"
 
 
 @pytest.mark.parametrize("object_name", ["main:params.yaml", "main:src", "main^{tree}"])
-def test_an_object_that_is_not_a_commit(history: History, object_name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_object_that_is_not_a_commit(history: History, object_name: str, capfd: pytest.CaptureFixture[str]) -> None:
     for name in (object_name, history.git("rev-parse", object_name)):
         assert main([name]) == 2
-        assert capsys.readouterr().err.startswith(f"report: {name}: is not a revision in this clone")
+        assert capfd.readouterr().err.startswith(f"report: could not tell: {name}: is not a revision in this clone")
 
 
 def test_any_name_of_a_commit(history: History) -> None:
@@ -55,40 +69,30 @@ def test_any_name_of_a_commit(history: History) -> None:
         assert main([name]) == 0, name
 
 
-def test_no_policy(history: History, capsys: pytest.CaptureFixture[str]) -> None:
-    history.git("rm", "-q", "metrics_policy.yaml")
-    history.git("commit", "-qm", "none")
-    assert main(["HEAD"]) == 2
-    assert "metrics_policy.yaml: is missing in HEAD and in working tree" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock"])
 @pytest.mark.parametrize("content", ["stages: [", "stages: {train: 7}", "\tx"])
-def test_a_pipeline_that_cannot_be_read(
-    history: History, name: str, content: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_pipeline_that_cannot_be_read(history: History, name: str, content: str) -> None:
     history.write(name, content)
     history.commit("broken")
     assert main(["main~1", "main"]) == 2
-    assert capsys.readouterr().err.startswith(f"report: {name} of main: ")
+    assert f"{name} of main: " in (history.path / "report/verdict.json").read_text()
 
 
 def test_a_report_that_breaks_leaves_no_old_verdict(
-    history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    history: History, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["main"]) == 0
 
     def broken(*_: object) -> str:
         raise RecursionError("a defect of the report")
 
-    monkeypatch.setattr("src.report.command.compare", broken)
+    monkeypatch.setattr("src.report.command.write_comment", broken)
     assert main(["main"]) == 2
-    assert "### ❓ Could not tell" in (history.path / "report/report.md").read_text()
-    assert "a defect of the report" in capsys.readouterr().err
-    monkeypatch.setattr("src.report.command.render_markdown", broken)
+    assert "## ❓ Metrics: could not tell" in (history.path / "report/report.md").read_text()
+    assert "a defect of the report" in capfd.readouterr().err
+    monkeypatch.setattr("src.report.command.render_page", broken)
     assert main(["main"]) == 2
-    assert not (history.path / "report/report.md").exists()
-    assert not (history.path / "report/report.html").exists()
+    assert not list((history.path / "report").iterdir())
 
 
 def endless(*_: object) -> None:
@@ -97,24 +101,98 @@ def endless(*_: object) -> None:
 
 
 def test_a_branch_that_takes_too_long_is_given_up(
-    history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    history: History, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
-    monkeypatch.setattr("src.report.command.compare", endless)
+    monkeypatch.setattr("src.report.command.find", endless)
     assert main(["main"]) == 2
-    assert "report: took more than 1 seconds" in capsys.readouterr().err
-    assert "### ❓ Could not tell" in (history.path / "report/report.md").read_text()
+    assert "could not tell: took more than 1 seconds" in capfd.readouterr().err
+    assert "## ❓ Metrics: could not tell" in (history.path / "report/report.md").read_text()
 
 
 def test_a_part_that_takes_too_long_does_not_pass_for_an_unreadable_file(
-    history: History, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    history: History, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
-    monkeypatch.setattr("src.report.compare.compare_behaviour", endless)
+    monkeypatch.setattr("src.report.change.compare_predictions", endless)
     history.write_results(range(0, 1000, 10))
     history.relock()
     assert main(["main"]) == 2
-    assert "report: took more than 1 seconds" in capsys.readouterr().err
+    assert "could not tell: took more than 1 seconds" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("history")
+def test_the_last_resort_ends_what_hears_no_alarm(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The child, and what it started, are gone afterwards."""
+
+    def deaf(*_: object) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        Path("started").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
+        endless()
+
+    monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
+    monkeypatch.setattr("src.report.supervise.GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("src.report.command.find", deaf)
+    assert main(["main"]) == 2
+    assert "could not tell: took more than 1 seconds" in capfd.readouterr().err
+    assert "## ❓ Metrics: could not tell" in Path("report/report.md").read_text()
+    state = Path("/proc", Path("started").read_text(), "stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(7)])
+def test_a_report_that_dies_is_no_pass(end: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.report.command.find", lambda _: end())
+    assert main(["main"]) == 2
+    assert "the report's process ended" in Path("report/report.md").read_text()
+
+
+@pytest.mark.usefixtures("history")
+def test_a_report_may_not_take_all_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.report.command.find", lambda _: bytearray(600_000_000))
+    assert main(["main"]) == 2
+    assert "MemoryError" in Path("report/report.md").read_text()
+
+
+def run_module(history: History, *words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """The command itself, in a process of its own."""
+    code = (
+        f"import runpy, sys; sys.path.insert(0, {str(REPOSITORY)!r}); "
+        "runpy.run_module('src.report', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=history.path, capture_output=True, text=True, **options)
+
+
+def test_a_parent_that_ignores_its_children_makes_nothing_pass(history: History) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGTERM})
+
+    done = run_module(history, "no-such-revision", "HEAD", preexec_fn=ignore)
+    assert done.returncode == 2
+    assert "no-such-revision: is not a revision" in done.stderr
+    assert run_module(history, "main", "HEAD", preexec_fn=ignore).returncode == 0
+
+
+def test_a_terminal_that_knows_few_characters_gets_the_verdict(history: History) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = run_module(history, "main", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Metrics: pass" in done.stdout
+
+
+@pytest.mark.usefixtures("history")
+def test_the_page_is_linked_by_an_address_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["main", "--page", "https://example.org/1?x=2"]) == 0
+    assert "[page with pictures](https://example.org/1?x=2)" in Path("report/report.md").read_text()
+    for bad in ("javascript:x", "https://example.org/) evil", "https://{}"):
+        with pytest.raises(SystemExit):
+            main(["main", "--page", bad])
+    capfd.readouterr()
 
 
 def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +210,13 @@ def test_the_command_imports_no_training_package(history: History) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=history.path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "### ✅ Pass" in done.stdout
+    assert "Metrics: pass" in done.stdout
 
 
 def test_the_installation_brings_no_heavy_package() -> None:
     wanted = (REPOSITORY / "requirements-report.txt").read_text()
     names = {line.split("==")[0] for line in wanted.splitlines() if "==" in line}
-    assert names == {"markdown-it-py", "pathspec", "psutil", "pydantic", "ruamel.yaml", "vl-convert-python"}
+    assert names == {"markdown-it-py", "pathspec", "pydantic", "ruamel.yaml"}
 
 
 @pytest.mark.parametrize("base", ["$(shell touch pwned)", "`touch pwned`", '"; touch pwned; "', "$$(touch pwned)"])
@@ -159,7 +237,7 @@ def test_make_expands_nothing_in_the_name_of_a_base(tmp_path: Path, base: str) -
 def test_a_report_whose_packages_are_missing_leaves_no_old_verdict(history: History) -> None:
     old = history.path / "report/report.md"
     old.parent.mkdir(exist_ok=True)
-    old.write_text("### ✅ Pass")
+    old.write_text("## ✅ Metrics: pass")
     code = (
         "import runpy, sys; sys.modules['pydantic'] = None; "
         f"sys.path.insert(0, {str(REPOSITORY)!r}); runpy.run_module('src.report', run_name='__main__')"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import UserError
-from src.report.verdict import Outcome
 from src.revision.git import run_git
 from tests.unit.history import History
+from tests.unit.report.conftest import PASS, UNKNOWN
 from tests.unit.report.test_no_wrong_pass import METRIC, substitute, verdict_of
 from tests.unit.server import Server
 
@@ -33,10 +33,10 @@ def test_a_changed_remote_gets_neither_a_request_nor_the_password(history: Histo
     move_metric_to_the_cache(history)
     history.commit("another remote")
     history.git("switch", "-q", "main")
-    outcome, verdict = verdict_of("main", "theirs")
-    assert outcome is Outcome.UNKNOWN
-    assert "`test_acc`: its file is not in git, and nothing is fetched" in verdict
-    assert "`.dvc/config`: changed" in verdict
+    verdict = verdict_of("main", "theirs")
+    assert verdict["outcome"] == UNKNOWN
+    assert "test_acc, test_f1: its file is in DVC's cache" in str(verdict)
+    assert ".dvc/config changed" in str(verdict)
 
 
 def test_nothing_gets_into_the_cache(history: History, server: Server) -> None:
@@ -67,10 +67,10 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
     history.commit("import")
     history.git("switch", "-q", "main")
     before = cached(history.path)
-    outcome, verdict = verdict_of("main", "theirs")
-    assert outcome is not Outcome.PASS
-    assert "`test_acc`: its file is not in git, and nothing is fetched" in verdict
-    assert "`metrics/eval.json.dvc`: is new" in verdict
+    verdict = verdict_of("main", "theirs")
+    assert verdict["outcome"] != PASS
+    assert "test_acc, test_f1: its file is in DVC's cache" in str(verdict)
+    assert "metrics/eval.json.dvc is new" in str(verdict)
     assert cached(history.path) == before
 
 
@@ -81,9 +81,9 @@ def test_git_fetches_no_object_that_the_clone_lacks(history: History, server: Se
     blob = history.git("rev-parse", f"HEAD:{METRIC}")
     (history.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
     server.is_remote_of(history)
-    outcome, verdict = verdict_of("HEAD", "HEAD")
-    assert outcome is Outcome.UNKNOWN
-    assert "git cannot" in verdict
+    verdict = verdict_of("HEAD", "HEAD")
+    assert verdict["outcome"] == UNKNOWN
+    assert "git cannot" in str(verdict)
 
 
 def test_a_nested_repository_is_not_fetched(history: History, server: Server) -> None:
@@ -91,9 +91,9 @@ def test_a_nested_repository_is_not_fetched(history: History, server: Server) ->
     history.git("update-index", "--add", "--cacheinfo", f"160000,{history.git('rev-parse', 'HEAD')},src/core/x")
     history.git("add", ".gitmodules")
     history.git("commit", "-qm", "submodule")
-    outcome, verdict = verdict_of("main~1", "HEAD")
-    assert outcome is Outcome.UNKNOWN
-    assert "src/core/x of HEAD: is a repository of its own" in verdict
+    verdict = verdict_of("main~1", "HEAD")
+    assert verdict["outcome"] == UNKNOWN
+    assert "src/core/x of HEAD: is a repository of its own" in str(verdict)
 
 
 def test_the_server_notices_requests(server: Server) -> None:

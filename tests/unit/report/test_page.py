@@ -4,13 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from src.report.document import Document, Paragraph, Section
-from src.report.markdown import MAX_LENGTH, render_markdown
-from src.report.page import render_page
-from src.report.vega import MAX_POINTS, thinned
+from src.report.command import judge
+from src.report.comment import MAX_LENGTH
 from tests.unit.history import History
 from tests.unit.report.browser import find_browser, visit
-from tests.unit.report.conftest import build, judge
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on PATH to draw the page with")
 HOSTILE = [
@@ -25,6 +22,7 @@ HOSTILE = [
 
 def worse_and_hostile(history: History) -> None:
     history.write_results((set(range(0, 1200, 10)) - set(range(0, 300, 10))) | set(range(1, 500, 10)), epochs=8)
+    history.train_anew("worse")
     metrics = json.loads((history.path / "metrics/eval.json").read_text())
     history.write_metrics(**metrics, **{name: number for number, name in enumerate(HOSTILE)}, text="<b>bold</b>")
     with (history.path / "params.yaml").open("a") as file:
@@ -33,27 +31,24 @@ def worse_and_hostile(history: History) -> None:
 
 
 @needs_browser
-def test_the_page_draws_every_plot_offline_and_silently(history: History) -> None:
+def test_the_page_shows_every_picture_offline_and_silently(history: History) -> None:
     worse_and_hostile(history)
     page = history.path / "report.html"
-    page.write_text(render_page(build()[0]))
+    page.write_text(judge("main", None).page)
     seen = visit(page)
     assert seen.console == []
     assert seen.requests == []
-    plots = re.findall(r'<div id="plot\d+" class="plot[^"]*".*?</svg>', seen.dom, re.DOTALL)
-    assert len(plots) == 8, "three learning curves, their last epochs, the map of confusions, F1 by class"
-    for plot in plots:
-        assert re.search(r"mark-(line|rect|symbol)", plot), "axes without a mark are no plot"
-    assert len(re.findall(r'<span class="tiles-broken"', seen.dom)) == 50
-    assert len(re.findall(r'<span class="tiles-fixed"', seen.dom)) == 30
+    assert seen.dom.count("<svg") == 7, "three learning curves, their last epochs, the map of confusions"
+    assert len(re.findall(r'<i class="lost"', seen.dom)) == 50
+    assert len(re.findall(r'<i class="won"', seen.dom)) == 30
 
 
 @needs_browser
-@pytest.mark.parametrize(("style", "width"), [("", 375), ("<style>h1 { width: 500px; }</style>", 515)])
+@pytest.mark.parametrize(("style", "width"), [("", 375), ("<style>h2 { width: 500px; }</style>", 515)])
 def test_on_a_phone_the_page_scrolls_only_vertically(history: History, style: str, width: int) -> None:
     """A scroll bar takes 15 of the 390 pixels; a heading that is too wide proves that the test would notice."""
     worse_and_hostile(history)
-    content = json.dumps(style + render_page(build()[0])).replace("<", "\\u003c")
+    content = json.dumps(style + judge("main", None).page).replace("<", "\\u003c")
     frame = history.path / "frame.html"  # a window cannot be narrower than 500 pixels
     frame.write_text(
         f"""<!DOCTYPE html><meta charset="utf-8"><iframe width="390" height="800" style="border: 0"></iframe><script>
@@ -77,13 +72,21 @@ def test_the_browser_reports_requests_and_errors(tmp_path: Path) -> None:
 
 def test_texts_of_the_branch_end_up_as_texts(history: History) -> None:
     worse_and_hostile(history)
-    document, _ = build()
-    page, markdown = render_page(document).split("<script>", 1)[0], render_markdown(document)  # not the library
-    for text in ("<img", "<b>", "<h1>Pass", "console.error('pwned')</script>"):
-        assert text not in page
-        assert text not in markdown
-    assert "&lt;b&gt;bold&lt;/b&gt;" in page
-    assert "| <code>a&#124;b&#96;c&#96;&#42;&#42;d" in markdown
+    report = judge("main", None)
+    for text in ("<img", "<b>", "<h1>Pass", "console.error('pwned')</script>", "<script"):
+        assert text not in report.page
+        assert text not in report.comment
+    assert "&lt;b&gt;bold&lt;/b&gt;" in report.page
+    assert "| <code>a&#124;b&#96;c&#96;&#42;&#42;d" in report.comment
+
+
+def test_the_page_has_no_script_and_may_load_nothing(history: History) -> None:
+    history.write_results(range(200), epochs=10_000)
+    history.relock()
+    page = judge("main", None).page
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page
+    assert "script" not in page
+    assert len(page) < 150_000, "as many epochs as params allow"
 
 
 def test_a_large_branch_does_not_make_the_comment_too_long(history: History) -> None:
@@ -93,71 +96,18 @@ def test_a_large_branch_does_not_make_the_comment_too_long(history: History) -> 
     with (history.path / "params.yaml").open("a") as file:
         file.write("".join(f"{json.dumps(name)}: {json.dumps('@' * 50)}\n" for name in list(names)[:50]))
     history.relock()
-    _, markdown = judge()
-    assert len(markdown) <= MAX_LENGTH
-    assert "### ❌ Fail" in markdown
-    assert "- `test_acc`: lost 0.488, may lose 0.001" in markdown
-    assert "and 4820 more" in markdown
+    report = judge("main", None)
+    assert len(report.comment) <= MAX_LENGTH
+    assert report.comment.startswith("## ❌ Metrics: fail")
+    assert "`test_acc`, `test_f1`: lost more than allowed" in report.comment
+    assert "and 4820 more" in report.comment
 
 
-def test_the_longest_sections_are_replaced_but_never_the_verdict(
-    history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_longest_details_give_way_but_never_the_verdict(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     history.write_results(range(2000))
     history.relock()
-    monkeypatch.setattr("src.report.markdown.MAX_LENGTH", 3000)
-    _, markdown = judge()
-    assert len(markdown) <= 3000
-    assert "### ❌ Fail" in markdown
-    assert "\n\nToo long for a comment; the HTML page has it.\n\n" in markdown
-
-
-def test_a_verdict_that_is_too_long_by_itself_is_cut() -> None:
-    sections = [Section("Verdict", [Paragraph(["x" * 2 * MAX_LENGTH])]), Section("Metrics", [Paragraph(["y"])])]
-    assert len(render_markdown(Document("Report", sections))) <= MAX_LENGTH
-
-
-def test_the_first_table_holds_what_gates_or_changed(history: History) -> None:
-    history.write_results(set(range(0, 1200, 10)) | {1})
-    metrics = json.loads((history.path / "metrics/eval.json").read_text())
-    history.write_metrics(**{**metrics, "test_loss": 0.048}, other=3)
-    history.relock()
-    _, markdown = judge()
-    first, folded = markdown.split("### Metrics")[1].split("### Is it")[0].split("<details><summary>")
-    assert [line.split("`")[1] for line in first.splitlines() if "`" in line] == [
-        *("test_acc", "test_f1", "test_precision", "test_recall", "other")
-    ]
-    assert folded.startswith("1 that did not change</summary>")
-    assert "| `test_loss` | 0.048 | 0.048 | 0 | holds: may lose 0.0048 |" in folded
-
-
-def test_words_tell_better_from_worse(history: History) -> None:
-    """A loss that rises and an accuracy that falls are both worse; what no rule names is neither."""
-    history.write_results(set(range(0, 1200, 10)) | {1})
-    history.relock()
-    document, _ = build()
-    page, markdown = render_page(document), render_markdown(document)
-    assert "| -0.0001 ▼ worse | ✅ holds" in markdown
-    assert "| +0.0004 ▼ worse | holds" in markdown
-    assert '+0.0004 <span class="worse">▼ worse</span>' in page
-    assert "▲ better" not in markdown.split("### Is it")[0]
-    assert "<code>make seeds N=5</code> trains" in page
-
-
-def test_as_many_epochs_as_params_allow_make_a_small_page(history: History) -> None:
-    history.write_results(range(120), epochs=10_000)
-    history.relock()
-    page = render_page(build()[0])
-    plots = page.split("const PLOTS = ")[1]
-    assert len(plots) < 500_000
-    assert len(page) < 2_000_000
-
-
-def test_thinning_keeps_the_ends_of_the_range() -> None:
-    points = [(float(epoch), 1.0) for epoch in range(10_000)]
-    points[1234], points[5678] = (1234.0, 9.0), (5678.0, -9.0)
-    kept = thinned(points)
-    assert len(kept) <= MAX_POINTS
-    assert {points[1234], points[5678]} <= set(kept)
-    assert kept == sorted(kept)
-    assert thinned(points[:MAX_POINTS]) == points[:MAX_POINTS]
+    monkeypatch.setattr("src.report.comment.MAX_LENGTH", 3000)
+    report = judge("main", None)
+    assert len(report.comment) <= 3000
+    assert report.comment.startswith("## ❌ Metrics: fail")
+    assert "Details that are too long for a comment" in report.comment

@@ -1,12 +1,27 @@
 import pytest
 
 from src.core.errors import UserError
-from src.report.policy import Rule, parse_policy
+from src.report.policy import FIRST_VERSION, Rule, parse_policy, short_reference
 from tests.unit.history import REPOSITORY
+
+RULES = "metrics: {a.json: {acc: {better: higher, tolerated: 0, required: true}}}"
+# The first two that were ever committed, in short.
+OLDEST = """\
+metrics:
+  metrics/eval.json:
+    test_acc: {better: higher, tolerated: 0.001, gates: true, noise: {std: 0.00031, seeds: 5}}
+    test_loss: {better: lower, tolerated: 10%, gates: false}
+"""
+SECOND = """\
+reference: "5ce859d"
+metrics:
+  metrics/eval.json:
+    test_acc: {better: higher, tolerated: 0.001, accumulated: 0.002, gates: true, mcnemar: true}
+"""
 
 
 def rule(tolerated: float | str, better: str = "higher") -> Rule:
-    return Rule.model_validate({"better": better, "tolerated": tolerated, "gates": True})
+    return Rule.model_validate({"better": better, "tolerated": tolerated, "required": True})
 
 
 @pytest.mark.parametrize(
@@ -27,7 +42,7 @@ def test_tolerance_in_the_metrics_unit_or_as_a_share() -> None:
 @pytest.mark.parametrize("tolerated", ["5", "-1%", "%", "nan%", "inf%", "five", -0.1, float("nan"), None, True])
 def test_bad_tolerances_are_refused(tolerated: object) -> None:
     with pytest.raises(ValueError, match="tolerated"):
-        Rule.model_validate({"better": "higher", "tolerated": tolerated, "gates": True})
+        Rule.model_validate({"better": "higher", "tolerated": tolerated, "required": True})
 
 
 @pytest.mark.parametrize(
@@ -35,13 +50,17 @@ def test_bad_tolerances_are_refused(tolerated: object) -> None:
     [
         ("", "valid dictionary"),
         ("metrics: [", "is not YAML"),
-        ("metrics: {a.json: {acc: {better: up, tolerated: 0, gates: yes}}}", "metrics.a.json.acc.better"),
-        ("metrics: {a.json: {acc: {better: higher, tolerated: 0}}}", "metrics.a.json.acc.gates"),
-        ("metrics: {a.json: {acc: {better: higher, tolerated: 0, gates: true, accumulated: -1}}}", "acc.accumulated"),
-        ("metrics: {a.json: {acc: {better: higher, tolerated: 0, gates: true, accumulated: 0}}}", "has an accumulated"),
-        ("metrics: {}\nreference: 5ce859d", "reference: .*expected a tag or a whole hash"),
+        ("version: 3\nmetrics: {}", "version: "),
+        ("version: true\nmetrics: {}", "version: "),
+        ("metrics: {a.json: {acc: {better: up, tolerated: 0, required: yes}}}", "metrics.a.json.acc.better"),
+        ("version: 2\nmetrics: {a.json: {acc: {better: higher, tolerated: 0}}}", "metrics.a.json.acc.required"),
+        (RULES.replace("true", "true, since_reference: -1"), "acc.since_reference"),
+        (RULES.replace("true", "true, since_reference: 0"), "expected a reference, since acc has"),
+        (RULES.replace("true", "true, gates: false"), "acc.gates: Extra inputs"),
         ("metric: {}", "metric: Extra inputs"),
-        ("metrics: {a.json: 7}\nnews: 1", "metrics.a.json: .*; news: "),
+        ("version: 2\nmetrics: {a.json: 7}\nnews: 1", "metrics.a.json: .*; news: "),
+        ("version: 2\nmetrics: {}\nexamples: {metrics: {a.json: {acc: area}}}", "examples.metrics.a.json.acc"),
+        ("version: 2\nmetrics: {}\nexamples: {pictures: {file: a.png, side: 100000, columns: 1}}", "pictures.side"),
     ],
 )
 def test_every_problem_is_named(text: str, problem: str) -> None:
@@ -51,8 +70,27 @@ def test_every_problem_is_named(text: str, problem: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_repositorys_policy_names_metrics_that_it_has() -> None:
+def test_policies_of_the_first_version_are_read() -> None:
+    for text in (OLDEST, SECOND):
+        policy = parse_policy(text, "policy")
+        assert policy.required.keys() == {("metrics/eval.json", "test_acc")}
+        assert policy.accuracy == ("metrics/eval.json", "test_acc")
+        assert policy.data == FIRST_VERSION["data"]
+    assert policy.bounded["metrics/eval.json", "test_acc"].since_reference == 0.002
+    assert short_reference(policy) == "5ce859d"
+
+
+def test_an_absent_key_leaves_its_check_out() -> None:
+    policy = parse_policy(f"version: 2\n{RULES}", "policy")
+    assert (policy.data, policy.examples.counts, policy.curves, policy.accuracy) == (None, None, None, None)
+
+
+def test_the_repositorys_policy_is_of_this_version_and_names_what_it_has() -> None:
     policy = parse_policy((REPOSITORY / "metrics_policy.yaml").read_text(), "metrics_policy.yaml")
-    assert any(rule.gates for rules in policy.metrics.values() for rule in rules.values())
-    for file in policy.metrics:
+    assert policy.version == 2
+    assert policy.required
+    assert policy.curves
+    assert policy.examples.pictures
+    for file in (*policy.metrics, policy.examples.wrong, policy.examples.counts, policy.curves.file):
+        assert file
         assert (REPOSITORY / file).is_file()

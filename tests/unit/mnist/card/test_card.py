@@ -8,6 +8,7 @@ from src.core.errors import UserError
 from src.mnist.card.card import NOISE, RECIPES, render_card
 from src.mnist.model.network import build_model
 from src.noise.measurement import format_noise, measure_noise
+from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from tests.faults.project import Project
 
@@ -70,13 +71,9 @@ def test_the_seeds_of_this_recipe_and_the_measured_recipes_are_told(project: Pro
         {"seed": seed, "metrics": {"metrics/eval.json": {"test_acc": 1 - wrong / 1000}}, "wrong": list(range(wrong))}
         for seed, wrong in enumerate((11, 10, 9))
     ]
-    noise = measure_noise(
-        project.outs()["data/MNIST/raw/t10k-images-idx3-ubyte"],
-        project.read_yaml("params.yaml"),
-        "a machine",
-        1000,
-        runs,
-    )
+    data = output_md5(project.outs(), "data/MNIST")
+    assert data
+    noise = measure_noise(data, project.read_yaml("params.yaml"), "a machine", 1000, runs)
     (project.path / NOISE).write_text(format_noise([noise]))
     (project.path / RECIPES).parent.mkdir()
     recipes = {"few": {"runs": [{"test_acc": 0.25}, {"test_acc": 0.75}]}, "one": {"runs": [{"test_acc": 0.5}]}}

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from src.report.document import Data, Message
-from src.report.escape import MAX_LENGTH, html_code, markdown_code, visible
+from src.core.errors import UserError
+from src.report.finding import MAX_LENGTH, Level, Text, code, fail, joined, note, number, plain_html, unsure, visible
 
 GFM = MarkdownIt("gfm-like", {"linkify": False, "html": True})
 HOSTILE = [
@@ -44,33 +44,66 @@ def text_and_tags(markdown: str) -> tuple[str, list[str]]:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text_in_markdown(text: str) -> None:
-    shown, tags = text_and_tags(markdown_code(Data(text)))
-    assert shown == visible(Data(text))
+    shown, tags = text_and_tags(code(text))
+    assert shown == visible(text)
     assert set(tags) <= {"code_inline", "text", "text_special", "<code>", "</code>"}
 
 
 @given(st.text())
 def test_any_text_stays_text_in_markdown(text: str) -> None:
-    shown, tags = text_and_tags(markdown_code(Data(text)))
-    assert shown == visible(Data(text))
+    shown, tags = text_and_tags(code(text))
+    assert shown == visible(text)
     assert set(tags) <= {"code_inline", "text", "text_special", "<code>", "</code>"}
 
 
 @given(st.text(min_size=0, max_size=2000))
 def test_what_is_shown_is_short_prints_and_is_one_line(text: str) -> None:
-    shown = visible(Data(text))
+    shown = visible(text)
     assert shown.isprintable()
     assert len(shown) <= MAX_LENGTH
     shown.encode()
 
 
 def test_messages_may_be_longer() -> None:
-    assert len(visible(Message("word " * 100))) > MAX_LENGTH
+    assert len(visible(UserError("word " * 100))) > MAX_LENGTH
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text_in_html(text: str) -> None:
-    inner = html_code(Data(text)).removeprefix("<code>").removesuffix("</code>")
-    assert "<" not in inner
-    assert ">" not in inner
-    assert '"' not in inner
+    assert not set(plain_html(text)) & set("<>\"'@`|[]")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_every_argument_of_a_text_is_escaped(text: str) -> None:
+    """Whatever it is: a string, an error, a list, an object, a text within a text."""
+
+    class Thing:
+        def __str__(self) -> str:
+            return text
+
+    for argument in (text, UserError(text), [text], (Thing(),), Thing(), Text("{}", text), [Text("{}", text)]):
+        shown, tags = text_and_tags(Text("{}", argument).markdown)
+        assert shown == visible(text)
+        assert set(tags) <= {"code_inline", "text", "text_special", "<code>", "</code>"}
+
+
+def test_braces_of_an_argument_are_not_a_template() -> None:
+    assert Text("{}", "{0.__class__}").plain == "{0.__class__}"
+    assert joined([Text("a {}", "{}"), Text("b")], "; ").plain == "a {}; b"
+
+
+def test_the_outcome_is_the_highest_level() -> None:
+    assert max(note("").level, fail("").level, unsure("").level) is Level.FAIL
+    assert [level.exit_code for level in Level] == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.99570001, "0.9957"), (-0.0057, "−0.0057"), (0.0, "0"), (7.0, "7"), (1e-7, "1e−07"), (123456.0, "1.235e+05")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_a_long_list_is_cut() -> None:
+    assert Text("{}", list("abcdefghij")).plain == "a, b, c, d, e, f, g, h and 2 more"

@@ -1,0 +1,91 @@
+"""What the new model does differently from the old one, example by example."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from src.core.errors import UserError
+from src.core.interval import wilson_interval
+from src.noise.significance import mcnemar_p
+from src.report.tables import Mistake, Pair, read_counts, read_mistakes
+from src.revision.revision import Revision
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Two models on the same test examples.
+
+    Attributes:
+        examples: Size of the test set.
+        old_errors: Number of examples that the old model gets wrong.
+        new_errors: Number of examples that the new model gets wrong.
+        lost: Mistakes that only the new model makes, by index.
+        won: Mistakes that only the old model makes, by index.
+        confusions: Change in the number of mistakes by (actual, predicted), largest change first.
+    """
+
+    examples: int
+    old_errors: int
+    new_errors: int
+    lost: list[Mistake]
+    won: list[Mistake]
+    confusions: dict[Pair, int]
+
+    @property
+    def p_value(self) -> float:
+        """Exact McNemar test of the examples lost against those won."""
+        return mcnemar_p(len(self.lost), len(self.won))
+
+    @property
+    def old_interval(self) -> tuple[float, float]:
+        """95% interval of the old model's accuracy, each end in [0, 1]."""
+        return wilson_interval(self.examples - self.old_errors, self.examples)
+
+    @property
+    def new_interval(self) -> tuple[float, float]:
+        """95% interval of the new model's accuracy, each end in [0, 1]."""
+        return wilson_interval(self.examples - self.new_errors, self.examples)
+
+
+def compare_predictions(base: Revision, head: Revision, wrong: str, counts: str) -> Predictions:
+    """Compare two revisions example by example.
+
+    Args:
+        base: The old model's.
+        head: The new model's, scored on the same data.
+        wrong: The table of mistakes.
+        counts: The table of counts.
+
+    Raises:
+        UserError: If a table is missing or malformed, or tells of other data.
+    """
+    old_counts, new_counts = read_counts(base, counts), read_counts(head, counts)
+    if _examples(old_counts) != _examples(new_counts):
+        raise UserError(f"the data is the same, but {counts} has other numbers of examples")
+    total = sum(new_counts.values())
+    old, new = read_mistakes(base, wrong), read_mistakes(head, wrong)
+    if total < 1 or any(index >= total for index in {*old, *new}):
+        raise UserError(f"{wrong} names examples beyond those that {counts} counts")
+    if any(old[index].actual != new[index].actual for index in old.keys() & new.keys()):
+        raise UserError(f"the data is the same, but {wrong} has other labels for it")
+    return Predictions(
+        examples=total,
+        old_errors=len(old),
+        new_errors=len(new),
+        lost=[new[index] for index in sorted(new.keys() - old.keys())],
+        won=[old[index] for index in sorted(old.keys() - new.keys())],
+        confusions=_changes(old_counts, new_counts),
+    )
+
+
+def _changes(old: dict[Pair, int], new: dict[Pair, int]) -> dict[Pair, int]:
+    changes = {pair: new.get(pair, 0) - old.get(pair, 0) for pair in {*old, *new} if pair[0] != pair[1]}
+    changed = [(pair, change) for pair, change in changes.items() if change]
+    return dict(sorted(changed, key=lambda item: (-abs(item[1]), item[0])))
+
+
+def _examples(counts: dict[Pair, int]) -> dict[str, int]:
+    """Number of test examples by class."""
+    found: Counter[str] = Counter()
+    for (actual, _), count in counts.items():
+        found[actual] += count
+    return {label: count for label, count in found.items() if count}
