@@ -153,15 +153,19 @@ def test_only_runs_that_can_be_restored_are_pushed_and_counted(one_epoch: Projec
     assert push_all(project) == (0, 0, len(records))
 
 
-def test_a_torn_listing_of_a_folder_makes_its_run_incomplete(tmp_path: Path) -> None:
+def test_folders_of_earlier_runs_are_pushed_unless_their_listing_is_torn(tmp_path: Path) -> None:
     project = make_folder_project(tmp_path / "project")
-    add_remote(project, {"url": str(tmp_path / "storage")}, {})
-    # The listing and two files, and the record.
-    assert push_all(project) == (3, 1, 0)
     listing = project.cached(project.outs()["made"])
-    listing.chmod(0o644)
-    listing.write_text(listing.read_text()[:50])
-    assert push_all(project) == (0, 0, 1)
+    (project.path / "given").write_text("changed\n")
+    project.repro()
+    for name in ("whole", "torn"):
+        project.dvc_ok("remote", "add", name, str(tmp_path / name))
+    with chdir(project.path):
+        # Of each run, a listing and two files.
+        assert push("whole") == (6, 2, 0)
+        listing.chmod(0o644)
+        listing.write_text(listing.read_text()[:50])
+        assert push("torn") == (3, 1, 1)
 
 
 @pytest.mark.parametrize(
