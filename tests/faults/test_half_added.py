@@ -22,7 +22,7 @@ def add_field(project: Project) -> str:
 
 def add_to_dvc(project: Project) -> str:
     add_value(project)
-    project.edit("dvc.yaml", "      - architecture\n", "      - architecture\n      - dropout\n")
+    project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
     return "src/mnist/model/params.py: TrainParams lacks dropout, which dvc.yaml declares for stage train; add it"
 
 
@@ -78,6 +78,6 @@ def test_half_of_an_addition_costs_no_result(project: Project) -> None:
 
 def test_both_halves_of_an_addition_are_accepted(project: Project) -> None:
     add_field(project)
-    project.edit("dvc.yaml", "      - architecture\n", "      - architecture\n      - dropout\n")
+    project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
     done = project.stage("check")
     assert done.returncode == 0, done.stderr

@@ -212,7 +212,7 @@ def test_row_59_an_output_that_changes_before_the_receipt_is_written_is_named(
 def test_row_59_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.edit("dvc.yaml", "      - models/model.safetensors\n    metrics:", "      - models\n    metrics:")
+    project.edit("dvc.yaml", "    - models/model.safetensors\n    metrics:", "    - models\n    metrics:")
     (project.path / "models/notes.txt").touch()
     monkeypatch.chdir(project.path)
     assert run_stage("train") == 1

@@ -58,7 +58,7 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
         "local": f"path: eval.json\n  repo:\n    url: {tmp_path}\n",
     }[kind]
     history.git("switch", "-q", "-c", "theirs")
-    substitute(history, "dvc.yaml", "      - metrics/eval.json: {cache: false}\n", "")
+    substitute(history, "dvc.yaml", "    - metrics/eval.json: {cache: false}\n", "")
     with (history.path / "dvc.yaml").open("a") as file:
         file.write("\nmetrics: [metrics/eval.json]\n")
     history.relock()
