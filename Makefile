@@ -9,8 +9,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export USER ?= $(shell id -u)
 
 .DEFAULT_GOAL := help
-.PHONY: help repro experiments sweep sweep-report dashboard seeds push remotes onnx card report verify reproduce test test-slow lint format \
-  bench gpu lock audit clean
+.PHONY: help repro experiments sweep sweep-report dashboard seeds push onnx card report verify reproduce test test-slow lint \
+  bench gpu lock audit
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,15 +27,13 @@ verify: $(VENV)/installed ## hash every output, and its objects in the cache, an
 reproduce: $(VENV)/installed ## run the last commit again in a clone with an empty cache and compare; by the rules of BASE=main
 	python -m src.audit.reproduce "$$BASE"
 
-# DVC shows every metric, param and dependency of an experiment. These are what does not fit a terminal.
-UNSHOWN := (final\.(?!val_acc)|best|temperature|weights|test_(acc_|loss|ece|f1|precision|recall)|data|models|src|stages).*
+# DVC shows everything that it knows of an experiment. This is what does not fit 80 columns; `dvc queue status` has states.
+UNSHOWN := (Created|State|Executor|final\.(?!val_acc$$)|best\.|temperature|weights|test_(?!acc$$)|[^:]*/|requirements|stages$$).*
 experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
 	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by final.val_acc --sort-order desc
 
 push: $(VENV)/installed ## push data, models and all runs to the default DVC remote; others restore them (docs/sharing.md)
 	python -m src.share.push
-
-remotes: $(VENV)/installed-dev ## install what DVC takes for remotes over SSH and on S3
 
 onnx: $(VENV)/installed-dev ## export the model to models/model.onnx and compare it with PyTorch on the test set
 	python -m src.mnist.export
@@ -78,10 +76,6 @@ lint: $(VENV)/installed-dev ## check format, style, types and workflows
 	zizmor --offline --quiet .github/workflows
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-format: $(VENV)/installed-dev ## format the code and fix what ruff can fix
-	ruff format .
-	ruff check --fix .
-
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
   --custom-compile-command "make lock"
 lock: $(VENV)/installed-report ## write the lock files from requirements*.txt; UPGRADE=--upgrade takes newer versions
@@ -99,16 +93,12 @@ gpu: $(VENV)/installed-dev ## test and time the pipeline on a GPU, write benchma
 	python -m pytest -m gpu
 	python -m benchmarks.gpu
 
-clean: ## remove the environment and tool caches, but not data, models, checkpoints or DVC's cache
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis report
-	@if [ -d logs/checkpoints ]; then echo "kept: logs/checkpoints, from which interrupted training resumes"; fi
-
 $(VENV)/installed: requirements.lock
-# Light, and enough for the report alone; next to the whole environment it adds one package.
+# Light, and enough for the report alone.
 $(VENV)/installed-report: requirements-report.lock
 $(VENV)/installed-dev: requirements-dev.lock
-$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); use: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
-	@$(PYTHON) install.py $<
+# Also where the folder was renamed: the scripts in .venv name the folder that they were made in.
+$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev: $(if $(shell grep -sF '$(CURDIR)/$(BIN)' $(BIN)/pip),,FORCE)
+	@$(PYTHON) install.py $(filter %.lock,$^)
 	@touch $@
+FORCE:

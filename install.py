@@ -4,13 +4,15 @@ Every file must match a hash in the lock file. uv is several times as fast as pi
 is configured with an index that uv would not use.
 """
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - whichever `python3` is first on PATH runs this
+    sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; use: make repro PYTHON=python3.11")
+
 import fcntl
 import os
 import re
-import shutil
 import subprocess
-import sys
-import time
 import venv
 from pathlib import Path
 
@@ -23,38 +25,17 @@ UNFINISHED = ENVIRONMENT / "unfinished"
 TOOLS = ("setuptools", "uv")
 
 
-def say(message: str) -> None:
-    """Print to standard error, where uv and pip show their progress."""
-    print(f"install: {message}", file=sys.stderr, flush=True)
-
-
-def runs(*command: str | Path) -> bool:
+def run(*command: str | Path) -> bool:
     """Run a command with its output shown; true if it succeeds."""
     return subprocess.run(command).returncode == 0
 
 
 def is_whole() -> bool:
-    """Whether .venv is complete: a killed installation leaves the mark, or no pip."""
-    if UNFINISHED.exists() or not PYTHON.exists():
+    """Whether .venv is complete and was made here: its scripts name the folder that they were made in."""
+    pip = ENVIRONMENT / "bin" / "pip"
+    if UNFINISHED.exists() or not pip.exists() or f"{ENVIRONMENT}/" not in pip.read_text(encoding="utf-8"):
         return False
-    return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
-
-
-def make_environment() -> None:
-    """Make .venv with the Python that runs this."""
-    say(f"making .venv with Python {sys.version.split()[0]}")
-    ENVIRONMENT.mkdir()
-    UNFINISHED.touch()
-    try:
-        # In this process: its Python may be that of the .venv just removed, which cannot start another.
-        venv.create(ENVIRONMENT, with_pip=True)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"install: this Python cannot make a virtual environment ({error}); on Debian install python3-venv")
-
-
-def locked(name: str) -> str:
-    """The lines of one package in the largest lock file: its version and its hashes."""
-    return re.findall(rf"^{name}==.*(?:\n +.*)*\n", (ROOT / "requirements-dev.lock").read_text(), re.MULTILINE)[0]
+    return PYTHON.exists() and subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
 
 
 def is_unchanged() -> bool:
@@ -63,11 +44,10 @@ def is_unchanged() -> bool:
     return all(folder.stat().st_mtime <= UNFINISHED.stat().st_mtime for folder in folders)
 
 
-def install_tools() -> bool:
-    """Install TOOLS with pip."""
-    wanted = ENVIRONMENT / "tools.lock"
-    wanted.write_text("".join(map(locked, TOOLS)))
-    return runs(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", wanted)
+def locked(name: str) -> str:
+    """The lines of one package in the largest lock file: its version and its hashes."""
+    text = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
+    return re.findall(rf"^{name}==.*(?:\n +.*)*\n", text, re.MULTILINE)[0]
 
 
 def pip_has_its_own_index() -> bool:
@@ -78,63 +58,37 @@ def pip_has_its_own_index() -> bool:
     return re.search(r"\.(index-url|no-index)=", settings) is not None
 
 
-def install_with_uv(lock: Path) -> bool:
-    """Install with uv, which shows bars in a terminal; elsewhere, drop its lines about small packages."""
-    # Without bytecode, the first import would take two to three times as long.
-    command: list[str | Path] = [ENVIRONMENT / "bin" / "uv", "pip", "install", "--python", PYTHON, "--compile-bytecode"]
-    command += ["--require-hashes", "--no-build-isolation", "-r", lock]
-    if sys.stderr.isatty():
-        return runs(*command)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as uv:
-        assert uv.stderr
-        for line in uv.stderr:
-            if not line.startswith(" ") and "KiB" not in line:
-                print(line, end="", file=sys.stderr, flush=True)
-    return uv.returncode == 0
-
-
-def install_with_pip(lock: Path) -> bool:
-    """Install with pip, which shows a bar for each package in a terminal and nothing elsewhere."""
-    quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    building = ["--no-build-isolation", "--use-pep517"]
-    return runs(PYTHON, "-m", "pip", "install", *quiet, "--require-hashes", *building, "-r", lock)
-
-
 def install(lock: Path) -> bool:
-    """Install what the lock file lists into .venv, which is created again if it is missing or broken."""
-    if ENVIRONMENT.is_symlink() and not ENVIRONMENT.exists():
-        ENVIRONMENT.unlink()
-    if ENVIRONMENT.exists() and not is_whole():
-        say(".venv is incomplete or broken: creating it again")
-        if ENVIRONMENT.is_symlink():
-            ENVIRONMENT.unlink()
-        else:
-            shutil.rmtree(ENVIRONMENT)
-    if not ENVIRONMENT.exists():
-        make_environment()
-    UNFINISHED.touch()
-    began = time.monotonic()
-    say(f"{lock.name} into .venv")
-    if not install_tools():
+    """Install what the lock file lists; without bytecode, the first import would take two to three times as long."""
+    tools = ENVIRONMENT / "tools.lock"
+    tools.write_text("".join(map(locked, TOOLS)), encoding="utf-8")
+    options = ["install", "--require-hashes", *([] if sys.stderr.isatty() else ["--quiet"])]
+    pip: list[str | Path] = [PYTHON, "-m", "pip", *options]
+    uv: list[str | Path] = [ENVIRONMENT / "bin" / "uv", "pip", *options, "--python", PYTHON, "--compile-bytecode"]
+    if not run(*pip, "--no-deps", "-r", tools):
         return False
     UNFINISHED.touch()
-    if pip_has_its_own_index():
-        say("pip has an index of its own: installing with pip, which takes minutes")
-        done = install_with_pip(lock)
-    else:
-        done = install_with_uv(lock)
-        if not done:
-            say("uv failed: trying pip, which takes minutes")
-            done = install_with_pip(lock)
-    if done:
-        say(f"done in {time.monotonic() - began:.0f} s")
-    return done
+    if not pip_has_its_own_index() and run(*uv, "--no-build-isolation", "-r", lock):
+        return True
+    print("install: with pip, which takes minutes", file=sys.stderr, flush=True)
+    return run(*pip, "--no-build-isolation", "--use-pep517", "-r", lock)
 
 
 def main(lock: Path) -> int:
     """Install the lock file, one installation at a time; returns the exit code."""
     with Path(__file__).open(encoding="utf-8") as itself:
         fcntl.flock(itself, fcntl.LOCK_EX)
+        if not is_whole():
+            print(f"install: making .venv with Python {sys.version.split()[0]}", file=sys.stderr, flush=True)
+            try:
+                # In this process: its Python may be that of the .venv that is cleared, which cannot start another.
+                venv.create(ENVIRONMENT, clear=True, with_pip=True)
+            except subprocess.CalledProcessError as error:
+                sys.exit(
+                    f"install: this Python cannot make a virtual environment ({error}); on Debian install python3-venv"
+                )
+        print(f"install: {lock.name} into .venv", file=sys.stderr, flush=True)
+        UNFINISHED.touch()
         done = install(lock)
         if done or is_unchanged():
             UNFINISHED.unlink()

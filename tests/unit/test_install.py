@@ -79,16 +79,21 @@ print(*{name for module in sys.modules.keys() - at_start for name in found.get(m
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment with pip, of which nothing is installed or looked up."""
-    folder = tmp_path / ".venv"
+    """An environment with a pip that does nothing, so that nothing is installed or looked up."""
+    folder = tmp_path / "project" / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     pip = next(folder.glob("lib/python*/site-packages")) / "pip"
     pip.mkdir()
     (pip / "__main__.py").write_text("")
+    (folder / "bin" / "pip").write_text(f"#!{folder}/bin/python\n")
+    use(folder, monkeypatch)
+    return folder
+
+
+def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install, "ENVIRONMENT", folder)
     monkeypatch.setattr(install, "PYTHON", folder / "bin" / "python")
     monkeypatch.setattr(install, "UNFINISHED", folder / "unfinished")
-    return folder
 
 
 @pytest.mark.usefixtures("environment")
@@ -96,15 +101,42 @@ def test_a_whole_environment_is_kept() -> None:
     assert install.is_whole()
 
 
-@pytest.mark.parametrize("leftover", ["no pip", "no python", "mark"])
+@pytest.mark.parametrize("leftover", ["no pip", "no script of pip", "no python", "mark"])
 def test_a_half_made_environment_is_recognised(environment: Path, leftover: str) -> None:
     if leftover == "no pip":
         next(environment.glob("lib/python*/site-packages/pip/__main__.py")).unlink()
+    elif leftover == "no script of pip":
+        (environment / "bin" / "pip").unlink()
     elif leftover == "no python":
         (environment / "bin" / "python").unlink()
     else:
         (environment / "unfinished").touch()
     assert not install.is_whole()
+
+
+def test_an_environment_that_was_made_elsewhere_is_recognised(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = environment.parent.rename(environment.parents[1] / "renamed")
+    use(renamed / ".venv", monkeypatch)
+    assert not install.is_whole()
+
+
+def test_make_installs_again_in_a_project_that_was_renamed(environment: Path) -> None:
+    project = environment.parent
+    # Installing is replaced by a word; what decides on it is the Makefile's own.
+    makefile = (REPOSITORY / "Makefile").read_text().replace("$(PYTHON) install.py", "echo installed")
+    (project / "Makefile").write_text(makefile + "probe: $(VENV)/installed\n")
+    (project / "requirements.lock").write_text("")
+
+    def probe(folder: Path) -> str:
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        return subprocess.check_output(["make", "-C", folder, "--no-print-directory", "probe"], text=True, env=outside)
+
+    assert probe(project) == "installed requirements.lock\n"
+    assert "installed" not in probe(project)
+    renamed = project.rename(project.with_name("renamed"))
+    assert probe(renamed) == "installed requirements.lock\n"
 
 
 def test_a_failed_download_costs_no_environment_but_a_broken_installation_does(environment: Path) -> None:
