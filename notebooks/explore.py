@@ -75,7 +75,7 @@ axis.legend()
 # %%
 chosen = max(histories, key=lambda name: histories[name]["val_acc"].iloc[-1])
 written = FOLDER / "evaluation"
-names = ("eval.json", "confusion.csv", "per_class.csv", "errors.csv", "errors.png", "error_tiles.png")
+names = ("eval.json", "confusion.csv", "per_class.csv", "errors.csv", "errors.png")
 model_path = FOLDER / chosen / "model.safetensors"
 scores = evaluate.evaluate(params, DATA, model_path, evaluate.Outputs(*(written / name for name in names)))
 print(chosen, scores)

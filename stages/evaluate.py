@@ -11,8 +11,8 @@ import torch
 
 from src.core.files import write_json, write_table
 from src.core.run import Facts, Run, versions
-from src.mnist.data.dataset import Examples, load_examples
-from src.mnist.evaluate.pictures import draw_errors, draw_tiles
+from src.mnist.data.dataset import load_examples
+from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.mnist.evaluate.summary import summary_line
 from src.mnist.model.accelerator import chosen_accelerator
@@ -25,7 +25,6 @@ from src.mnist.model.weights import load_model
 
 DATA_DIR = Path("data/MNIST")
 MODEL_PATH = Path("models/model.safetensors")
-WORST = 40
 CONFUSION_COLUMNS = ("actual", "predicted", "count")
 PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
 ERROR_COLUMNS = ("index", "actual", "predicted", "confidence")
@@ -40,7 +39,6 @@ class Outputs:
     per_class: Path = Path("plots/per_class.csv")
     errors: Path = Path("plots/errors.csv")
     errors_picture: Path = Path("plots/errors.png")
-    error_tiles: Path = Path("plots/error_tiles.png")
 
 
 def main(run: Run) -> Facts:
@@ -77,9 +75,9 @@ def evaluate(
     probs = predict(load_model(model_path).to(device), test.images, params.tta_shift)
     metrics = score_predictions(test.labels, probs)
     y_pred, errors = probs.argmax(1), error_rows(test.labels, probs)
-    _draw_worst(test, errors, outputs.errors_picture)
-    # In the order of the error table, so that the pull-request report can show any of them without the data.
-    draw_tiles(test.images[[int(row["index"]) for row in errors]], outputs.error_tiles)
+    # In the order of the table, so that the report can show any of them without the data.
+    titles = [f"{row['actual']} as {row['predicted']} ({row['confidence']:.0%})" for row in errors]
+    draw_errors(test.images[[int(row["index"]) for row in errors]], titles, outputs.errors_picture)
     write_table(outputs.confusion, CONFUSION_COLUMNS, confusion_rows(test.labels, y_pred))
     write_table(outputs.per_class, PER_CLASS_COLUMNS, per_class_rows(test.labels, y_pred))
     write_table(outputs.errors, ERROR_COLUMNS, errors)
@@ -103,17 +101,6 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
     positions = itertools.product(range(2 * shift + 1), repeat=2)
     probs = [predict_logits(model, shifted[:, down, right]).softmax(1) for down, right in positions]
     return torch.stack(probs).mean(0).numpy()
-
-
-def _draw_worst(test: Examples, errors: list[dict[str, float]], path: Path) -> None:
-    """Draw the errors with the highest confidence."""
-    worst = sorted(errors, key=lambda row: (-row["confidence"], row["index"]))[:WORST]
-    draw_errors(
-        test.images[[int(row["index"]) for row in worst]],
-        [f"{row['actual']} as {row['predicted']} ({row['confidence']:.0%})" for row in worst],
-        f"The {len(worst)} most confident of {len(errors)} errors: actual as predicted, confidence",
-        path,
-    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ HISTORY_PLOTS = {
     "Accuracy": ["acc", "val_acc"],
     "F1": ["f1", "val_f1"],
 }
-PICTURES = {"plots/learning_curve.png", "plots/errors.png", "plots/error_tiles.png"}
+PICTURES = {"plots/learning_curve.png", "plots/errors.png"}
 TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots/per_class.csv"}
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from src.core.files import md5
 from src.core.receipt import format_receipt, receipt_path
-from src.mnist.evaluate.pictures import draw_tiles
+from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows
 from src.revision.pipeline import read_pipeline
 from src.revision.tree import Tree, open_tree
@@ -151,7 +151,7 @@ class History:
         )
         pictures = np.zeros((len(wrong), 28, 28), np.uint8)
         pictures[:, 8:20, 8:20] = 255
-        draw_tiles(pictures, self.path / "plots/error_tiles.png")
+        draw_errors(pictures, [str(index) for index in wrong], self.path / "plots/errors.png")
 
     def train_anew(self, code: str) -> None:
         """Edit the code of the training, which gives another model."""
@@ -230,7 +230,7 @@ examples:
   wrong: plots/errors.csv
   counts: plots/confusion.csv
   classes: plots/per_class.csv
-  pictures: {file: plots/error_tiles.png, side: 28, columns: 20, most: 1000}
+  pictures: {file: plots/errors.png, side: 112, columns: 10, most: 200}
   metrics:
     metrics/eval.json: {test_acc: accuracy, test_precision: precision, test_recall: recall, test_f1: f1}
 curves: {file: plots/history.csv, columns: [loss, val_loss, acc, val_acc, f1, val_f1]}

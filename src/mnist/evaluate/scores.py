@@ -77,9 +77,9 @@ def per_class_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, flo
 
 
 def error_rows(y_true: np.ndarray, probs: np.ndarray) -> list[dict[str, float]]:
-    """One row for each misclassified image, sorted by index: index, actual, predicted, confidence (four decimals)."""
+    """One row for each misclassified image: index, actual, predicted, confidence (four decimals); the surest first."""
     y_pred = probs.argmax(1)
-    return [
+    rows = [
         {
             "index": int(index),
             "actual": int(y_true[index]),
@@ -88,3 +88,4 @@ def error_rows(y_true: np.ndarray, probs: np.ndarray) -> list[dict[str, float]]:
         }
         for index in np.flatnonzero(y_pred != y_true)
     ]
+    return sorted(rows, key=lambda row: (-row["confidence"], row["index"]))

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from src.mnist.evaluate.pictures import draw_tiles
+from src.mnist.evaluate.pictures import draw_errors
 from src.report.charts import MAX_EPOCHS, MAX_POINTS, Curve, confusion_map, is_usable, lines, mermaid, thinned, tiles
 from src.report.policy import Pictures
 from src.report.tables import Mistake
+from tests.conftest import REPOSITORY
 
 PICTURES = Pictures(file="tiles.png", side=28, columns=20)
 
@@ -78,10 +80,11 @@ def png(width: int, height: int, header: bytes = b"\x08\0\0\0\0", more: bytes = 
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + header) + more + data + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("count", [0, 1, 20, 21, 999, 1000, 1500])
+@pytest.mark.parametrize("count", [0, 1, 10, 11, 199, 200, 250])
 def test_what_evaluate_draws_is_usable(count: int, tmp_path: Path) -> None:
-    draw_tiles(np.zeros((count, 28, 28), np.uint8), tmp_path / "tiles.png")
-    assert is_usable((tmp_path / "tiles.png").read_bytes(), PICTURES)
+    draw_errors(np.zeros((count, 28, 28), np.uint8), [""] * count, tmp_path / "errors.png")
+    layout = YAML(typ="safe").load(REPOSITORY / "metrics_policy.yaml")["examples"]["pictures"]
+    assert is_usable((tmp_path / "errors.png").read_bytes(), Pictures(**layout))
 
 
 @pytest.mark.parametrize(

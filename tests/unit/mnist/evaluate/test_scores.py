@@ -165,12 +165,13 @@ def test_per_class_rows_average_to_the_macro_scores(seed: int, classes: int) -> 
 
 
 @given(SEEDS)
-def test_errors_are_the_misclassified_images_by_index(seed: int) -> None:
+def test_errors_are_the_misclassified_images_the_surest_first(seed: int) -> None:
     y_true, probs = random_case(seed)
     rows = error_rows(y_true, probs)
     wrong = [i for i in range(len(y_true)) if probs[i].argmax() != y_true[i]]
-    assert [row["index"] for row in rows] == wrong
-    for row, index in zip(rows, wrong, strict=True):
+    assert [row["index"] for row in rows] == sorted(wrong, key=lambda i: (-round(float(probs[i].max()), 4), i))
+    for row in rows:
+        index = int(row["index"])
         assert row["actual"] == y_true[index]
         assert row["predicted"] == probs[index].argmax()
         assert row["confidence"] == round(float(probs[index].max()), 4)
