@@ -15,13 +15,12 @@ from src.core.files import write_text
 from src.core.receipt import PARAMS_FILE
 from src.core.run import Facts, Run
 from src.core.signals import restore_signals
-from src.guard.driver import check_accelerator
+from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
-from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages, check_sizes
+from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages
 from src.guard.stage import DVC_FILE, read_stages
-from src.mnist.model.accelerator import chosen_accelerator
+from src.mnist.check.sizes import check_processes, check_sizes, run_needs
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams, check_params
-from src.mnist.model.processes import Processes, check_processes, chosen_processes
 
 MARKER = Path("data/checked")
 OUTPUTS = tuple(Path(name) for name in ("data", "models", "metrics", "plots", "receipts"))
@@ -49,7 +48,7 @@ REGISTRIES = {
 
 
 def main(run: Run) -> Facts:
-    """Check params.yaml and this machine."""
+    """Write a marker if nothing about params.yaml, the code and this machine prevents the other stages from running."""
     check_not_linked(OUTPUTS)
     check_packages(REQUIREMENTS)
     pins = pinned_versions(LOCK, PACKAGES)
@@ -57,10 +56,16 @@ def main(run: Run) -> Facts:
     check_declarations()
     for param, (file, registry) in REGISTRIES.items():
         check_choices(param, Path(file), registry)
-    accelerator, processes = chosen_accelerator(os.environ), chosen_processes(os.environ)
-    check_limits(processes.local_count)
     params = check_params(run.params, PARAMS_FILE)
-    check(params, accelerator, processes, [*OUTPUTS, LOGS, cache_folder()], MARKER)
+    check_sizes(params)
+    check_processes(run.processes, params.shards)
+    needs = run_needs(params.dataset)
+    check_limits(needs, run.processes)
+    check_gpus(run.accelerator, run.processes)
+    for folder in (*OUTPUTS, LOGS, cache_folder()):
+        check_disk(folder, needs.disk)
+    # The other stages depend on it. It never changes, so it never makes them run.
+    write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))
     return Facts()
 
@@ -113,25 +118,27 @@ def check_choices(param: str, file: Path, registry: str) -> None:
         )
 
 
-def check(params: Params, accelerator: str, processes: Processes, folders: Iterable[Path], marker: Path) -> None:
-    """Write a marker, always the same, if nothing prevents the other stages from running.
+def check_gpus(accelerator: str, processes: int) -> None:
+    """Try the GPU that training would take, if there is one or one is asked for.
 
     Args:
-        params: Hyperparameters.
-        accelerator: Lightning's name of the device that training will use.
-        processes: The processes that will train.
-        folders: Where the stages and DVC will write.
-        marker: A file that the other stages depend on. It never changes, so it never makes them run.
+        accelerator: Lightning's name of a device.
+        processes: How many will train, each on a GPU of its own.
 
     Raises:
-        UserError: If something does; the marker stays as it was.
+        UserError: If it is missing, cannot be used, or there are too few.
     """
-    check_sizes(params)
-    check_processes(processes, params.shards)
-    check_accelerator(accelerator, os.environ)
-    for folder in folders:
-        check_disk(folder)
-    write_text(marker, "params.yaml is sound, and this machine can run it\n")
+    if accelerator == "cpu" or (accelerator == "auto" and not visible_gpus(os.environ)):
+        return
+    # It is free again when this stage ends.
+    take_gpus(os.environ, processes)
+    # Imported here because it takes seconds, which a machine without a GPU need not pay.
+    from src.mnist.model.device import torch_device, try_cuda
+
+    if accelerator == "mps" or (accelerator == "gpu" and sys.platform == "darwin"):
+        torch_device(accelerator)
+    else:
+        try_cuda()
 
 
 def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Stage evaluate: scores the model on the test set, which no other stage uses."""
 
 import itertools
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from src.mnist.data.dataset import load_examples
 from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.mnist.evaluate.summary import summary_line
-from src.mnist.model.accelerator import chosen_accelerator
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.device import device_facts, torch_device
 from src.mnist.model.logits import predict_logits
@@ -43,12 +41,13 @@ class Outputs:
 
 def main(run: Run) -> Facts:
     """Evaluate the model of the train stage on the device that the environment asks for."""
-    accelerator = chosen_accelerator(os.environ)
     outputs = Outputs()
-    evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, outputs, accelerator)
+    evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, outputs, run.accelerator)
     print(summary_line(outputs.metrics, outputs.confusion, outputs.errors_picture))
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "safetensors")
-    return Facts(versions(*packages), device_facts(torch_device(accelerator)) | {"threads": torch.get_num_threads()})
+    return Facts(
+        versions(*packages), device_facts(torch_device(run.accelerator)) | {"threads": torch.get_num_threads()}
+    )
 
 
 def evaluate(

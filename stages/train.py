@@ -16,24 +16,21 @@ from torch.nn import functional as F
 from src.core.files import write_json
 from src.core.run import Facts, Run, versions
 from src.mnist.data.dataset import load_examples
-from src.mnist.model.accelerator import chosen_accelerator
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.device import device_facts, torch_device
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.memory import keep_freed_memory
 from src.mnist.model.network import CalibratedModel
 from src.mnist.model.params import TrainParams
-from src.mnist.model.processes import Processes, chosen_processes
 from src.mnist.model.weights import save_model
 from src.mnist.train.batches import TrainingData
 from src.mnist.train.calibration import fit_temperature
-from src.mnist.train.checkpoint import Checkpoints, shared_folder
+from src.mnist.train.checkpoint import Checkpoints, run_identity, shared_folder
 from src.mnist.train.classifier import Classifier
-from src.mnist.train.distributed import broadcast, check_same, connected
+from src.mnist.train.distributed import broadcast, check_same, connect, rank_and_count
 from src.mnist.train.epoch_scores import EpochScores
 from src.mnist.train.history import History, summary
 from src.mnist.train.progress import ProgressTable
-from src.mnist.train.resume import checkpoint_to_resume, run_identity
 from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
 
@@ -69,15 +66,15 @@ class Result:
 def main(run: Run) -> Facts:
     """Train as params.yaml says, on the device that the environment asks for."""
     params = TrainParams.model_validate(run.params)
-    accelerator, processes = chosen_accelerator(os.environ), chosen_processes(os.environ)
-    device, installed = torch_device(accelerator), versions(*PACKAGES)
+    device, installed = torch_device(run.accelerator), versions(*PACKAGES)
     identity = run_identity(run.origin, params.schedule, {**installed, **device_facts(device)})
     checkpoints = Checkpoints(shared_folder(Path.cwd()), identity, run.is_locked)
-    with connected(processes, device):
-        check_same(identity, processes)
-        result = train(params, DATA_DIR, Outputs(), accelerator, checkpoints, run.check_unchanged, processes)
-    if processes.rank == 0:
-        record = {"device": result.machine["device"], "processes": processes.count, "fit_seconds": result.fit_seconds}
+    connect(device)
+    check_same(identity)
+    result = train(params, DATA_DIR, Outputs(), run.accelerator, checkpoints, run.check_unchanged)
+    rank, count = rank_and_count()
+    if rank == 0:
+        record = {"device": result.machine["device"], "processes": count, "fit_seconds": result.fit_seconds}
         write_json(RECORD_PATH, record)
     return Facts(installed, result.machine)
 
@@ -89,9 +86,8 @@ def train(
     accelerator: str = "auto",
     checkpoints: Checkpoints | None = None,
     before_epoch: Callable[[], None] = lambda: None,
-    processes: Processes = Processes(),  # noqa: B008 - it is frozen
 ) -> Result:
-    """Fit the network and write every output.
+    """Fit the network and write every output; of several connected processes, only the first writes.
 
     Args:
         params: Hyperparameters.
@@ -100,7 +96,6 @@ def train(
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
         checkpoints: Where to save a checkpoint after every epoch and to find one to resume from; None: nowhere.
         before_epoch: Called at the start of every epoch; what it raises ends training.
-        processes: This process among those that train together and are connected; only the first writes outputs.
 
     Returns:
         Device and time.
@@ -112,20 +107,21 @@ def train(
     configure_determinism(params.threads, tf32=tf32)
     keep_freed_memory()
     data = TrainingData(load_examples(data_dir, "train"), params)
-    classifier = Classifier(params, data.steps_per_epoch, processes)
-    history, is_first = History(outputs.history), processes.rank == 0
+    classifier = Classifier(params, data.steps_per_epoch)
+    rank, count = rank_and_count()
+    history, is_first = History(outputs.history), rank == 0
     progress = ProgressTable(history, classifier.running_loss, astuple(outputs) if checkpoints else ())
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
         # Processes that train together wait for each other within a call.
-        *([Turns(params.threads, os.sched_getaffinity(0))] if processes.count == 1 else []),
+        *([Turns(params.threads, os.sched_getaffinity(0))] if count == 1 else []),
         *([history, progress] if is_first else []),
         *([checkpoints] if checkpoints else []),
     ]
-    trainer = build_trainer(params.epochs, accelerator, processes, callbacks)
+    trainer = build_trainer(params.epochs, accelerator, callbacks)
     started = time.perf_counter()
-    found = checkpoint_to_resume(checkpoints, params.epochs) if checkpoints and is_first else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=broadcast(found, processes), weights_only=True)
+    found = checkpoints.find(params.epochs) if checkpoints and is_first else None
+    trainer.fit(classifier, datamodule=data, ckpt_path=broadcast(found), weights_only=True)
     seconds = time.perf_counter() - started
     device = trainer.strategy.root_device
     if is_first:
@@ -136,8 +132,8 @@ def train(
     if device.type == "cuda":
         machine["captured"] = classifier.captured
     # Left out for a single process: their number changes no output.
-    if processes.count > 1:
-        machine["processes"] = processes.count
+    if count > 1:
+        machine["processes"] = count
     return Result(machine, round(seconds, 3))
 
 

@@ -2,7 +2,6 @@ import atexit
 import gc
 import os
 import shutil
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from src.guard.driver import LIBCUDA
 from src.guard.environment import sanitize
-from src.guard.gpus import LIBNVML
 from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
 from src.mnist.data.idx import write_idx
 from src.mnist.model.params import Params
@@ -132,24 +129,6 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
         project.git("gc", "--quiet")
 
     return shared(tmp_path_factory, "reproduced", build)
-
-
-@pytest.fixture(scope="session")
-def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two libraries of a driver that say what the environment tells them to."""
-    compiler = shutil.which("cc")
-    if not compiler:
-        pytest.skip("needs a C compiler")
-    folder = tmp_path_factory.mktemp("driver")
-    source = REPOSITORY / "tests/unit/guard/driver.c"
-    for name in (LIBCUDA, LIBNVML):
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / name, source], check=True)
-    return folder
-
-
-def said(*devices: str, init: int = 0, version: int = 99000) -> dict[str, str]:
-    """What to tell the libraries; tests/unit/guard/driver.c says how a device is described."""
-    return {"STAND_IN_INIT": str(init), "STAND_IN_VERSION": str(version), "STAND_IN_GPUS": "\n".join(devices)}
 
 
 def write_params(folder: Path, params: Params) -> None:

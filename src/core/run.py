@@ -15,12 +15,16 @@ class Run:
         params: The hyperparameters that dvc.yaml declares for the stage, checked against the schema.
         origin: Everything known beforehand that determines the result, by name: params, hash of every input file,
             processor. It identifies the checkpoint.
+        accelerator: Lightning's name of the device that the environment asks for; `auto` takes a GPU if there is one.
+        processes: How many processes the environment asks for, to train together.
         check_unchanged: Raises UserError if an input has changed, so that a doomed run ends early; takes milliseconds.
         is_locked: Whether dvc.lock already holds a result for the same inputs, which means that this run was forced.
     """
 
     params: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
+    accelerator: str = "auto"
+    processes: int = 1
     check_unchanged: Callable[[], None] = lambda: None
     is_locked: Callable[[], bool] = lambda: False
 

@@ -1,12 +1,22 @@
-"""Corrects environment variables that would make a stage hang, fail or share a GPU; libraries read them when loaded."""
+"""The environment variables that choose devices and processes, and those that would make a stage hang or fail."""
 
-from collections.abc import MutableMapping
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 
-from src.guard.gpu_lease import lease_gpus
+from src.core.errors import UserError
 from src.guard.gpus import VISIBLE
-from src.mnist.model.accelerator import CHOICE
-from src.mnist.model.processes import Processes
 
+# Lightning would read any argument of its Trainer from such a variable, including the number of epochs. The number of
+# processes does not change a result: the params fix the shards that they compute.
+PREFIX = "PL_TRAINER_"
+ACCELERATOR, DEVICES = f"{PREFIX}ACCELERATOR", f"{PREFIX}DEVICES"
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+# What torchrun tells each of several processes.
+RUN_ID, ERROR_FILE = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
+RANK, COUNT = "RANK", "WORLD_SIZE"
+NUMBERS = (RANK, COUNT, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+TORCHRUN = (*NUMBERS, "MASTER_ADDR", RUN_ID, ERROR_FILE, "GROUP_RANK", "NODE_RANK", "TORCHELASTIC_USE_AGENT_STORE")
 # oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
 # too large for the machine ends the process when the first thread starts.
 FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE")
@@ -14,20 +24,48 @@ FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OM
 # whatever else runs on the machine from its core, the thread that it waits for included. Sleeping at once, as with
 # OMP_WAIT_POLICY=PASSIVE, costs a training on an idle machine 22 to 28%; 1,000 times cost nothing to 3%.
 SPINS = "1000"
-# The stages that compute with torch.
-COMPUTING = ("train", "evaluate")
-# Launchers set these for each of several processes. Without a launcher's own mark, they are left over from something
-# else, and libraries would wait for processes that are never started.
-RANKS = (
-    "RANK",
-    "LOCAL_RANK",
-    "WORLD_SIZE",
-    "LOCAL_WORLD_SIZE",
-    "NODE_RANK",
-    "GROUP_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a stage computes on.
+
+    Attributes:
+        accelerator: Lightning's name of a device; `auto` takes a GPU where there is one.
+        processes: How many train together.
+        rank: Number of this process among them; process 0 alone writes outputs. None: they are not started yet.
+    """
+
+    accelerator: str = "auto"
+    processes: int = 1
+    rank: int | None = None
+
+
+def chosen_devices(environ: Mapping[str, str]) -> Devices:
+    """The device and the processes that the environment asks for.
+
+    torchrun's variables count only if all are there: some of them may be left over from anything.
+
+    Raises:
+        UserError: If a variable is none that it may set, has a bad value, or contradicts torchrun's.
+    """
+    others = sorted(name for name in environ if name.startswith(PREFIX) and name not in (ACCELERATOR, DEVICES))
+    if others:
+        raise UserError(f"{', '.join(others)}: expected no {PREFIX} variable but {ACCELERATOR}, {DEVICES}; unset it")
+    accelerator, devices = environ.get(ACCELERATOR, "auto"), environ.get(DEVICES, "1")
+    if accelerator not in ACCELERATORS:
+        raise UserError(f"{ACCELERATOR}: expected one of {', '.join(ACCELERATORS)}, got {accelerator!r}")
+    if not re.fullmatch("[1-9][0-9]{0,3}", devices):
+        raise UserError(f"{DEVICES}: expected a whole number of at least 1, got {devices!r}")
+    numbers = [environ.get(name, "") for name in NUMBERS]
+    if RUN_ID not in environ or not all(re.fullmatch("[0-9]{1,5}", number) for number in numbers):
+        return Devices(accelerator, int(devices))
+    rank, count, *_ = map(int, numbers)
+    if count == 1:
+        return Devices(accelerator, int(devices))
+    if DEVICES in environ and int(devices) != count:
+        raise UserError(f"{DEVICES} is {devices}, but torchrun started {count} processes; unset it")
+    return Devices(accelerator, count, rank)
 
 
 def sanitize(environ: MutableMapping[str, str]) -> None:
@@ -36,24 +74,12 @@ def sanitize(environ: MutableMapping[str, str]) -> None:
         environ.pop(name, None)
     if "OMP_WAIT_POLICY" not in environ:
         environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    if environ.get(CHOICE) == "cpu":
+    if environ.get(ACCELERATOR) == "cpu":
         # If no GPU is wanted, a driver that is too old for CUDA must not matter.
         environ[VISIBLE] = ""
 
 
-def take_gpus(stage: str, processes: Processes, environ: MutableMapping[str, str]) -> None:
-    """Make only the GPUs visible that the stage should use, and lease them; call it before torch is imported.
-
-    Other processes of the stage inherit what the first one has leased; torchrun and srun come with GPUs of their own.
-
-    Raises:
-        UserError: If GPUs are visible, but fewer can be used than there are processes.
-    """
-    if stage in COMPUTING and not processes.launcher and environ.get(CHOICE) != "cpu":
-        lease_gpus(environ, processes.local_count)
-
-
-def forget_ranks(environ: MutableMapping[str, str]) -> None:
-    """Remove variables about other processes of a run; call it where there are none."""
-    for name in RANKS:
+def forget_torchrun(environ: MutableMapping[str, str]) -> None:
+    """Remove torchrun's variables, so that no library waits for processes that nobody starts."""
+    for name in TORCHRUN:
         environ.pop(name, None)

@@ -6,11 +6,11 @@ In this order, each line for the sake of those after it:
  2. Streams that the caller has closed are opened, and variables that would make a library hang or fail are removed.
  3. Signals end the stage from here on, never with success.
  4. The system ends it with the `dvc` that started it: nobody else would store its results.
- 5. It takes the stage's lock. Only one process runs a stage here, together with those that it or a launcher starts.
- 6. dvc.yaml says what the stage may read and write. DVC hashes that only after the stage has ended, so:
- 7. every input gets a stamp (size, times, inode), the file system's clock moves on, and every input is hashed.
- 8. Results that the stage builds on must be what their receipts say, and packages must be those that are pinned.
- 9. It takes its GPUs and starts its other processes.
+ 5. It takes its GPUs. If several processes are to run the stage, torchrun starts them, and each begins at line 1.
+ 6. It takes the stage's lock. Only one process runs a stage here, together with those that torchrun starts beside it.
+ 7. dvc.yaml says what the stage may read and write. DVC hashes that only after the stage has ended, so:
+ 8. every input gets a stamp (size, times, inode), the file system's clock moves on, and every input is hashed.
+ 9. Results that the stage builds on must be what their receipts say, and packages must be those that are pinned.
 10. Only now is the stage imported. Whatever it opens is recorded, with its stamp at that moment.
 11. Stamps are compared, and what was read with what is declared: code was imported by now,
 12. then the stage runs, and may ask for that comparison as often as it likes, such as before every epoch.
@@ -20,18 +20,19 @@ In this order, each line for the sake of those after it:
 """
 
 import os
-import sys
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.core.run import Facts, Run
-from src.guard.environment import forget_ranks, sanitize, take_gpus
+from src.guard.environment import Devices, chosen_devices, forget_torchrun, sanitize
 from src.guard.explain import explain
+from src.guard.gpus import take_gpus
 from src.guard.inputs import Inputs
-from src.guard.launcher import other_processes
+from src.guard.launcher import check_launcher, is_launched, launch, report
 from src.guard.lock import locked
 from src.guard.machine import machine
 from src.guard.opened import Opened
@@ -41,11 +42,10 @@ from src.guard.signals import ending_on_signals
 from src.guard.stage import DVC_FILE, read_lock, read_stages
 from src.guard.starter import DVC_STAGE, end_with_starter
 from src.guard.streams import open_streams
-from src.mnist.model.processes import Processes, check_processes, chosen_processes
 
 LOCKS = Path("logs")
-# The stage that several processes may run together.
-SHARED_STAGE = "train"
+# The stages that compute on a GPU, and the one that several processes may run together.
+COMPUTING, SHARED = ("train", "evaluate"), "train"
 # How long to wait for the lock of a process that is about to end.
 LOCK_SECONDS = 5.0
 LOCKED = "is running this stage here; wait for it or end it, then run again"
@@ -65,13 +65,20 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], Facts]], opened: Ope
     open_streams()
     sanitize(os.environ)
     stopped = f"{name}: stopped before it was done"
-    with ending_on_signals(stopped) as received:
+    # The process that has started this one says why.
+    with ending_on_signals("" if is_launched(os.environ) else stopped) as received:
         try:
-            processes = _processes(name)
-            end_with_starter(processes)
-            # The others write nothing, and can do nothing before process 0, which has the lock, has connected to them.
-            with locked(LOCKS / f"{name}.lock", LOCKED, LOCK_SECONDS) if processes.rank == 0 else nullcontext():
-                _run(name, processes, load, opened)
+            devices = _join(name)
+            end_with_starter(launched=devices.rank is not None)
+            check_launcher()
+            _take_gpus(name, devices)
+            if name == SHARED and devices.processes > 1 and devices.rank is None:
+                code = launch(name, devices.processes)
+            else:
+                # The others write nothing, and can do nothing before process 0, which has the lock, is connected.
+                others = nullcontext() if devices.rank else locked(LOCKS / f"{name}.lock", LOCKED, LOCK_SECONDS)
+                with others:
+                    _run(name, devices, load, opened)
                 code = 0
         except UserError as error:
             code = _fail(f"{name}: {error}")
@@ -87,24 +94,31 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], Facts]], opened: Ope
         return 128 + received[0] if received else code
 
 
-def _processes(stage: str) -> Processes:
-    """The process that runs here, among those that run the stage.
+def _join(stage: str) -> Devices:
+    """The device, and the process that runs here among those that run the stage.
 
     Raises:
-        UserError: If the environment contradicts itself about them, or DVC was started once for each.
+        UserError: If the environment contradicts itself about them, or torchrun has started DVC once for each.
     """
-    processes = chosen_processes(os.environ) if stage == SHARED_STAGE else Processes()
-    if processes.rank > 0 and processes.launcher != "stage" and DVC_STAGE in os.environ:
+    devices = chosen_devices(os.environ)
+    if devices.rank is None or stage != SHARED:
+        devices = replace(devices, rank=None)
+        forget_torchrun(os.environ)
+    elif DVC_STAGE in os.environ:
         raise UserError(
-            f"{processes.launcher} started dvc once for each process, and this is {processes}; let it start "
+            f"torchrun started dvc once for each of {devices.processes} processes; let it start "
             f"`python -m stages {stage}`, then run `dvc commit {stage}`"
         )
-    if not processes.launcher:
-        forget_ranks(os.environ)
-    return processes
+    return devices
 
 
-def _run(name: str, processes: Processes, load: Callable[[], Callable[[Run], Facts]], opened: Opened) -> None:
+def _take_gpus(stage: str, devices: Devices) -> None:
+    """Take as many GPUs as processes will run; torchrun's processes come with theirs."""
+    if stage in COMPUTING and devices.rank is None and devices.accelerator != "cpu":
+        take_gpus(os.environ, devices.processes if stage == SHARED else 1)
+
+
+def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Facts]], opened: Opened) -> None:
     """Run the stage between its stamps; process 0 writes the receipt.
 
     Raises:
@@ -121,18 +135,22 @@ def _run(name: str, processes: Processes, load: Callable[[], Callable[[Run], Fac
         check_results_before(inputs, stages, lock)
         if PINS in inputs.deps and (others := check_installed(read_pins(Path(PINS)), os.environ)):
             machine_facts["unpinned"] = others
-    if processes.count > 1:
-        check_processes(processes, inputs.params["shards"])
-    take_gpus(name, processes, os.environ)
-    with other_processes(name, processes, inputs.params.get("threads", 1), os.environ):
-        main = load()
-        inputs.check()
-        identity = inputs.identity() | {f"machine: {key}": str(value) for key, value in machine_facts.items()}
-        facts = main(Run(inputs.params, identity, inputs.check, lambda: is_locked(inputs, lock)))
+    main = load()
+    inputs.check()
+    identity = inputs.identity() | {f"machine: {key}": str(value) for key, value in machine_facts.items()}
+    run = Run(
+        inputs.params,
+        identity,
+        devices.accelerator,
+        devices.processes,
+        check_unchanged=inputs.check,
+        is_locked=lambda: is_locked(inputs, lock),
+    )
+    facts = main(run)
     inputs.check()
     inputs.check_written()
     with opened.paused():
-        if processes.rank == 0:
+        if not devices.rank:
             write_receipt(inputs, facts, machine_facts)
     try:
         inputs.check()
@@ -143,8 +161,6 @@ def _run(name: str, processes: Processes, load: Callable[[], Callable[[Run], Fac
 
 
 def _fail(line: str, code: object = 1) -> int:
-    """Print why; returns the exit code, which is never 0."""
-    # The terminal may be closed.
-    with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
+    """Say why; returns the exit code, which is never 0."""
+    report(line)
     return code if isinstance(code, int) and code else 1

@@ -1,113 +1,108 @@
-"""Starts, watches and ends the other processes of a stage that runs in several."""
+"""Runs a stage in several processes of this machine, started and watched by torchrun."""
 
+import json
+import logging
 import os
-import signal
-import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from src.core.errors import UserError
-from src.mnist.model.processes import LEADER, LOOPBACK, Processes
+from src.core.files import write_text
+from src.guard.environment import ERROR_FILE, RUN_ID
+from src.guard.starter import DVC_STAGE
 
-POLL_SECONDS = 0.2
-# How long the main thread may take to notice that a process has ended, and how long the others may take to end.
-GRACE_SECONDS = 3.0
-END_SECONDS = 60.0
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+SCRIPT = "stages/__main__.py"
+LOOPBACK = "127.0.0.1"
 
 
-@contextmanager
-def other_processes(
-    stage: str, processes: Processes, threads: int, environ: MutableMapping[str, str]
-) -> Iterator[None]:
-    """Start the other processes of a stage, unless torchrun or srun has done that; before torch is imported.
+def launch(stage: str, count: int) -> int:
+    """Run a stage in several processes; returns the exit code.
 
-    If one fails, the stage fails; if this one ends, so do the others, because they watch it.
+    If one fails, the others are ended, and what it has reported is printed.
 
     Args:
         stage: Its name.
-        processes: Which processes there are.
-        threads: CPU threads of each.
-        environ: Describes them to the stage; is changed.
+        count: Number of processes.
+    """
+    # Imported here because it takes a second, and after the GPUs are chosen.
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # DVC has started this process, not each of the others.
+    os.environ.pop(DVC_STAGE, None)
+    # Of a failure, it would print thirty lines.
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL + 1)
+    with tempfile.TemporaryDirectory() as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=_run_id(os.getpid()),
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{LOOPBACK}:0",
+            local_addr=LOOPBACK,
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(folder),
+            # The guard's own handlers stay.
+            signals_to_handle="",
+        )
+        try:
+            elastic_launch(config, sys.executable)("-I", SCRIPT, stage)
+        except ChildFailedError as error:
+            _explain(stage, count, error.failures)
+            return 1
+    return 0
+
+
+def is_launched(environ: Mapping[str, str]) -> bool:
+    """Whether this process was started by `launch`."""
+    return environ.get(RUN_ID) == _run_id(os.getppid())
+
+
+def check_launcher() -> None:
+    """Check that the process that started this one has not ended before anybody watched it.
 
     Raises:
-        UserError: If one of them fails.
+        UserError: If it has.
     """
-    _share_cores(processes, threads, environ)
-    if processes.count == 1 or processes.launcher:
-        yield
-        return
-    children = _start(stage, processes, environ)
-    done = threading.Event()
-    threading.Thread(target=_watch, args=(stage, children, done), daemon=True).start()
-    try:
-        yield
-        with suppress(subprocess.TimeoutExpired):
-            for child in children:
-                child.wait(END_SECONDS)
-        if failure := _failure(children):
-            raise UserError(failure)
-        if any(child.poll() is None for child in children):
-            raise UserError(f"the other processes do not end within {END_SECONDS:.0f} s; run again to resume")
-    except RuntimeError as error:
-        # A lost connection is how this process learns that another one has ended.
-        done.wait(POLL_SECONDS)
-        if failure := _failure(children):
-            raise UserError(failure) from error
-        raise
-    finally:
-        done.set()
-        for child in children:
-            child.kill()
-            child.wait()
+    if os.environ.get(RUN_ID, "").startswith(_run_id("")) and not is_launched(os.environ):
+        raise UserError("the process that started this one has ended; run `dvc repro` again")
 
 
-def _share_cores(processes: Processes, threads: int, environ: MutableMapping[str, str]) -> None:
-    """Let waiting threads sleep if there are more threads than cores: spinning, they would keep others from working."""
-    if processes.count > 1 and processes.local_count * threads > len(os.sched_getaffinity(0)):
-        environ.setdefault("OMP_WAIT_POLICY", "passive")
+def report(line: str) -> None:
+    """Print why a stage fails; if `launch` has started this process, it does so, once for all processes."""
+    # The terminal may be closed.
+    with suppress(OSError):
+        if is_launched(os.environ):
+            write_text(Path(os.environ[ERROR_FILE]), json.dumps({"message": line}))
+        else:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
 
 
-def _start(stage: str, processes: Processes, environ: MutableMapping[str, str]) -> list[subprocess.Popen[bytes]]:
-    """Start this stage once more for each rank above 0."""
-    with socket.create_server((LOOPBACK, 0)) as server:
-        port = server.getsockname()[1]
-    environ.update({LEADER: str(os.getpid()), "MASTER_ADDR": LOOPBACK, "MASTER_PORT": str(port), **_ranks(processes)})
-    command = [sys.executable, "-I", "stages/__main__.py", stage]
-    return [
-        subprocess.Popen(command, env={**environ, **_ranks(replace(processes, rank=rank, local_rank=rank))})
-        for rank in range(1, processes.count)
-    ]
+def _run_id(pid: int | str) -> str:
+    return f"stage-{pid}"
 
 
-def _ranks(processes: Processes) -> dict[str, str]:
-    """The variables that torchrun would set."""
-    return {
-        "RANK": str(processes.rank),
-        "WORLD_SIZE": str(processes.count),
-        "LOCAL_RANK": str(processes.local_rank),
-        "LOCAL_WORLD_SIZE": str(processes.local_count),
-    }
+def _explain(stage: str, count: int, failures: "Mapping[int, ProcessFailure]") -> None:
+    """Print what the process said that failed first."""
+    rank, failure = min(failures.items(), key=lambda item: _reported_ns(item[1]))
+    if failure.exitcode < 0:
+        killed = f"process {rank} of {count} was killed by {failure.signal_name()}"
+        report(f"{stage}: {killed}, so all end; the next run resumes after the last epoch")
+    elif _reported_ns(failure):
+        # Without a report, there is a traceback.
+        report(failure.message)
 
 
-def _watch(stage: str, children: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
-    """End this process if another fails and the main thread, waiting in a library, does not notice."""
-    while not done.wait(POLL_SECONDS):
-        if (failure := _failure(children)) and not done.wait(GRACE_SECONDS):
-            os.write(2, f"{stage}: {failure}\n".encode())
-            for child in children:
-                child.kill()
-            os._exit(1)
-
-
-def _failure(children: list[subprocess.Popen[bytes]]) -> str:
-    """How the first failed process ended; empty if none has failed."""
-    for rank, child in enumerate(children, start=1):
-        code = child.poll()
-        if code:
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            return f"process {rank} of {len(children) + 1} {how}, so all end; the next run resumes after the last epoch"
-    return ""
+def _reported_ns(failure: "ProcessFailure") -> int:
+    """When a process reported why it failed; 0 if it did not, as those do that others lose their connection to."""
+    file = Path(failure.error_file)
+    return file.stat().st_mtime_ns if file.exists() else 0

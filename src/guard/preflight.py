@@ -6,6 +6,7 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,56 +15,33 @@ from dvc.config import Config
 
 from src.core.errors import UserError
 from src.guard.explain import missing
-from src.mnist.model.params import Params
-from src.mnist.model.split import held_out
 
-# Training images of each class. The hashes of MNIST's files fix its numbers. Nothing is known about an unlisted data
-# set before it is fetched; the train stage repeats the checks.
-CLASS_COUNTS = {
-    "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
-    "digits": (142, 146, 142, 146, 145, 145, 145, 143, 139, 144),
-}
-# The learning rates of all steps are computed beforehand: 40 MB, and about 400 MB while computing.
-MAX_STEPS = 10_000_000
-# MNIST unpacked and its copy in the cache take 110 MB; checkpoints, model and their copies 40 MB.
-NEEDED_BYTES = 200_000_000
-# Measured when training MNIST on a CPU: 1.0 GB of memory and 4.1 GB of address space.
-MEMORY_BYTES = 1_200_000_000
-ADDRESS_SPACE_BYTES = 4_500_000_000
-# Enough for MNIST's unpacked images and for the checkpoint of a large recipe.
-FILE_BYTES = 50_000_000
+# Of the main thread; others have the same, or 2 MiB where it is unlimited.
+STACK_BYTES = 1 << 20
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-def check_sizes(params: Params) -> None:
-    """Check val_fraction, batch_size, shards and epochs against the number of images.
+@dataclass(frozen=True)
+class Needs:
+    """What a run needs, in bytes.
 
-    Raises:
-        UserError: If a class would be missing from a part, a batch would be larger than the training part, shards would
-            not be equal, or training would have too many steps.
+    Attributes:
+        memory: Of each process.
+        address_space: Of each process, with everything that it maps.
+        data: Of it, what is its own to write.
+        file: Size of the largest file that is written.
+        disk: Free space wherever something is written.
     """
-    if params.batch_size % params.shards:
-        raise UserError(
-            f"params.yaml: batch_size must be a multiple of shards, which is {params.shards}, got {params.batch_size}"
-        )
-    if params.dataset not in CLASS_COUNTS:
-        return
-    counts = CLASS_COUNTS[params.dataset]
-    training = sum(n - held_out(n, params.val_fraction, label) for label, n in enumerate(counts))
-    if params.batch_size > training:
-        raise UserError(
-            f"params.yaml: batch_size must be at most {training}, the training images, got {params.batch_size}"
-        )
-    steps = params.epochs * -(-training // params.batch_size)
-    if steps > MAX_STEPS:
-        raise UserError(
-            f"params.yaml: epochs and batch_size make {steps} optimizer steps, at most {MAX_STEPS} are possible; "
-            "lower epochs or raise batch_size"
-        )
+
+    memory: int
+    address_space: int
+    data: int
+    file: int
+    disk: int
 
 
-def check_disk(folder: Path) -> None:
-    """Check that a folder, created if missing, is writable and that its disk has space for a whole run.
+def check_disk(folder: Path, needed: int) -> None:
+    """Check that a folder, created if missing, is writable and that its disk has as many free bytes as are needed.
 
     Raises:
         UserError: If it is read-only or too full.
@@ -75,8 +53,8 @@ def check_disk(folder: Path) -> None:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); make it writable") from error
     free = shutil.disk_usage(folder).free
-    if free < NEEDED_BYTES:
-        raise UserError(f"{folder}: {NEEDED_BYTES >> 20} MiB of disk are needed, {free >> 20} MiB are free; free some")
+    if free < needed:
+        raise UserError(f"{folder}: {needed >> 20} MiB of disk are needed, {free >> 20} MiB are free; free some")
 
 
 def check_not_linked(folders: Iterable[Path]) -> None:
@@ -106,26 +84,29 @@ def check_packages(requirements: Path) -> None:
             raise UserError(missing(f"package {name}")) from error
 
 
-def check_limits(processes: int = 1) -> None:
+def check_limits(needs: Needs, processes: int = 1) -> None:
     """Check that memory and limits suffice: out of memory, training would end inside a library with any message.
 
     Args:
+        needs: What a run needs.
         processes: How many will train on this machine.
 
     Raises:
         UserError: If a limit or the free memory is below what is needed.
     """
     limits = {
-        "ulimit -v": (resource.getrlimit(resource.RLIMIT_AS)[0], ADDRESS_SPACE_BYTES),
-        "ulimit -f": (resource.getrlimit(resource.RLIMIT_FSIZE)[0], FILE_BYTES),
+        "ulimit -v": (resource.getrlimit(resource.RLIMIT_AS)[0], needs.address_space),
+        "ulimit -d": (resource.getrlimit(resource.RLIMIT_DATA)[0], needs.data),
+        "ulimit -s": (resource.getrlimit(resource.RLIMIT_STACK)[0], STACK_BYTES),
+        "ulimit -f": (resource.getrlimit(resource.RLIMIT_FSIZE)[0], needs.file),
     }
-    memory = processes * MEMORY_BYTES
+    memory = processes * needs.memory
     limits |= {str(path): (int(text), memory) for path in CGROUP_LIMITS if (text := _read(path)).isdecimal()}
     limits["free memory"] = (psutil.virtual_memory().available + psutil.swap_memory().free, memory)
     for name, (there, needed) in limits.items():
         if there != resource.RLIM_INFINITY and there < needed:
             raise UserError(
-                f"{name}: {needed >> 20} MiB are needed, {there >> 20} MiB are there; raise the limit or free some"
+                f"{name}: {needed >> 10} KiB are needed, {there >> 10} KiB are there; raise the limit or free some"
             )
 
 

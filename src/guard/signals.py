@@ -22,7 +22,7 @@ def ending_on_signals(last_words: str) -> Iterator[list[int]]:
     a thread ends the process if the main thread has not done so in time. Nothing is lost: file writes are atomic.
 
     Args:
-        last_words: What that thread prints.
+        last_words: What that thread prints; nothing if empty.
 
     Yields:
         The signals received so far; the list grows.
@@ -42,7 +42,7 @@ def ending_on_signals(last_words: str) -> Iterator[list[int]]:
                 continue
         if wakeup and not unwound.wait(GRACE_SECONDS):
             # Not with print, whose lock the main thread may hold.
-            os.write(2, f"{last_words}\n".encode())
+            os.write(2, f"{last_words}\n".encode() if last_words else b"")
             os._exit(128 + wakeup[0])
 
     # A program started in the background of a script ignores Ctrl-C; one started by nohup ignores a closed terminal.

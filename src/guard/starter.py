@@ -5,7 +5,6 @@ import os
 import signal
 
 from src.core.errors import UserError
-from src.mnist.model.processes import Processes
 
 # DVC sets it for the commands that it runs.
 DVC_STAGE = "DVC_STAGE"
@@ -13,15 +12,18 @@ DVC_STAGE = "DVC_STAGE"
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_starter(processes: Processes) -> None:
+def end_with_starter(*, launched: bool) -> None:
     """Let the system end this process with its parent: `dvc`, whose shell becomes this process by `exec` in dvc.yaml.
 
-    One of several processes ends with what started them. The checkpoint keeps what was done so far.
+    The checkpoint keeps what was done so far.
+
+    Args:
+        launched: Whether it is one of several processes, which end with what has started them.
 
     Raises:
         UserError: If that `dvc` has ended already.
     """
-    if DVC_STAGE not in os.environ and processes.count == 1:
+    if DVC_STAGE not in os.environ and not launched:
         return
     # Linux has it. Elsewhere the stage goes on to its end.
     if prctl := getattr(ctypes.CDLL(None), "prctl", None):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.guard.preflight import CLASS_COUNTS
+from src.mnist.check.sizes import CLASS_COUNTS
 from src.mnist.fetch.digits import digits_as_mnist
 from src.mnist.model.params import load_params
-from tests.conftest import said
 from tests.faults.project import Project, run_stage
 
 
@@ -131,7 +131,7 @@ def test_row_40_a_missing_device_loses_nothing(project: Project) -> None:
     project.set(epochs=1)
     done = project.dvc("repro", PL_TRAINER_ACCELERATOR="gpu", CUDA_VISIBLE_DEVICES="")
     assert_refused(project, before, lock, done)
-    assert "there is no such device" in done.stdout + done.stderr
+    assert "check: the GPU cannot be used: " in done.stdout + done.stderr
 
 
 def test_row_40_is_checked_when_only_code_changed(project: Project) -> None:
@@ -202,35 +202,64 @@ def test_row_54_more_steps_than_fit_into_memory_are_refused(
     assert "epochs and batch_size make 12950000 optimizer steps, at most 10000000 are possible" in said
 
 
-@pytest.mark.parametrize(("option", "kilobytes"), [("-v", 3_000_000), ("-f", 1_000)])
+@pytest.mark.parametrize(
+    ("option", "kilobytes"), [("-v", 3_000_000), ("-d", 900_000), ("-s", 500), ("-f", 1_000)], ids=lambda value: value
+)
 def test_row_55_limits_that_are_too_low_lose_nothing(project: Project, option: str, kilobytes: int) -> None:
     before, lock = project.results(), project.lock()
     # dash counts files in blocks of 512 bytes, bash in kilobytes: both are too little.
-    done = project.run("sh", "-c", f"ulimit {option} {kilobytes}; exec python -I stages/__main__.py check")
+    done = limited(project, f"ulimit {option} {kilobytes}")
     assert_refused(project, before, lock, done)
     assert f"check: ulimit {option}: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def old_driver(folder: Path) -> dict[str, str]:
-    """Environment of a machine whose GPU has a driver that is too old."""
-    return {**said("GPU-a 90 80000 0 0 0", version=11080), "LD_LIBRARY_PATH": str(folder)}
+def limited(project: Project, limit: str) -> subprocess.CompletedProcess[str]:
+    """Stage check under a limit that its shell sets."""
+    return project.run("sh", "-c", f"{limit}; exec python -I stages/__main__.py check")
 
 
-def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, stand_in: Path) -> None:
+def test_row_55_a_small_data_set_needs_less_than_mnist(project: Project) -> None:
+    assert limited(project, "ulimit -v 4200000").returncode == 0
+    project.set(dataset="mnist")
+    assert "check: ulimit -v: " in limited(project, "ulimit -v 4200000").stderr
+
+
+@pytest.mark.skipif(
+    resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY, reason="needs a larger stack"
+)
+def test_a_stack_that_no_thread_can_have_hangs_no_stage(project: Project) -> None:
+    done = limited(project, "ulimit -s 100000000")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def old_driver(tmp_path: Path) -> dict[str, str]:
+    """Environment of a machine whose GPU has a driver that is too old for the CUDA of the pinned torch."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("needs a C compiler")
+    program = "int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 11080; return 0; }"
+    (tmp_path / "driver.c").write_text(program)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", "libcuda.so.1", "driver.c"], cwd=tmp_path, check=True)
+    return {"LD_LIBRARY_PATH": str(tmp_path)}
+
+
+def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, old_driver: dict[str, str]) -> None:
     before, lock = project.results(), project.lock()
-    project.set(epochs=1)
-    done = project.stage("check", **old_driver(stand_in))
+    done = project.stage("check", PL_TRAINER_ACCELERATOR="gpu", **old_driver)
     assert_refused(project, before, lock, done)
-    assert re.search(r"supports CUDA 11\.8, the installed torch needs 1\d\.0; install driver \d+ or newer", done.stderr)
+    assert done.stderr.startswith("check: the GPU cannot be used: The NVIDIA driver on your system is too old")
+    assert done.stderr.endswith("or train on the CPU: PL_TRAINER_ACCELERATOR=cpu dvc repro\n")
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
-def test_row_57_beside_a_driver_that_is_too_old_the_cpu_computes_the_same(project: Project, stand_in: Path) -> None:
-    before, lock = project.results(), project.lock()
-    assert_refused(project, before, lock, project.dvc("repro", "--force", **old_driver(stand_in)))
-    project.repro("--force", PL_TRAINER_ACCELERATOR="cpu", **old_driver(stand_in))
+def test_row_57_beside_a_driver_that_is_too_old_the_cpu_computes_the_same(
+    project: Project, old_driver: dict[str, str]
+) -> None:
+    before = project.results()
+    project.repro("--force", PL_TRAINER_ACCELERATOR="cpu", **old_driver)
     assert project.results() == before
 
 

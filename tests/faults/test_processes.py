@@ -1,10 +1,12 @@
 """Rows 71 to 73: a stage that several processes run is still one run."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -58,29 +60,43 @@ def training(untrained: Project) -> Project:
     return untrained
 
 
-def helper_of(leader: int) -> psutil.Process:
-    """The process that a training process has started."""
-    return wait_for(lambda: next(iter(psutil.Process(leader).children()), None), "the second process")
+def processes_of(launcher: int) -> list[psutil.Process]:
+    """The two processes that the launcher has started, by rank."""
+
+    def found() -> list[psutil.Process] | None:
+        by_rank = {}
+        for child in psutil.Process(launcher).children():
+            # It may not be the stage yet, or one of torch's questions to the system, which has ended.
+            with suppress(psutil.ZombieProcess, KeyError):
+                by_rank[int(child.environ()["RANK"])] = child
+        return [by_rank[0], by_rank[1]] if len(by_rank) == 2 else None
+
+    return wait_for(found, "both processes")
 
 
-def start_two(project: Project) -> tuple[subprocess.Popen[str], psutil.Process]:
-    """Start the stage train as two processes; returns both as soon as both are at work."""
+def start_two(project: Project, **env: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """Start the stage train as two processes; returns what started them, and them as soon as both are at work."""
     history = project.path / "plots/history.csv"
     history.unlink()
-    leader = project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
-    helper = helper_of(leader.pid)
+    launcher = project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2", **env)
+    processes = processes_of(launcher.pid)
     wait_for(history.exists, "the first epoch")
-    # The second epoch follows when both have done the first; of a toy, each process writes it.
     first = history.stat().st_ino
-    wait_for(lambda: history.stat().st_ino != first, "the second process")
-    return leader, helper
+
+    def at_work() -> bool:
+        # The second epoch follows when both have done the first; a toy says that it waits.
+        holding = [project.path / f"logs/train.held-by-{process.pid}" for process in processes]
+        return history.stat().st_ino != first or all(path.exists() for path in holding)
+
+    wait_for(at_work, "the second process")
+    return launcher, processes
 
 
 def strike(project: Project, number: int, struck: list[psutil.Process]) -> None:
     """Send a signal to the second process of this process's stage once an epoch is done."""
     wait_for((project.path / "plots/history.csv").exists, "the first epoch")
-    struck += [child for child in psutil.Process().children() if STAGE in child.cmdline()]
-    struck[0].send_signal(number)
+    struck += processes_of(os.getpid())
+    struck[1].send_signal(number)
 
 
 @pytest.mark.slow
@@ -131,20 +147,69 @@ def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
 
 
 def test_row_72_all_end_when_one_is_killed(held: Project) -> None:
-    leader, helper = start_two(held)
-    helper.kill()
-    assert leader.wait(20) == 1
-    assert held.output().endswith(KILLED)
+    launcher, (first, second) = start_two(held)
+    second.kill()
+    assert launcher.wait(20) == 1
+    assert held.output() == KILLED
+    wait_for(lambda: is_gone(first), "the end of the first process")
 
 
 @pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_row_72_the_second_process_ends_with_the_first(request: pytest.FixtureRequest, kind: str, number: int) -> None:
+def test_row_72_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
-    leader, helper = start_two(project)
-    leader.send_signal(number)
-    assert leader.wait(20) in (-number, 128 + number)
-    wait_for(lambda: is_gone(helper), "the end of the second process", seconds=5)
+    launcher, processes = start_two(project)
+    launcher.send_signal(number)
+    assert launcher.wait(20) in (-number, 128 + number)
+    wait_for(lambda: all(map(is_gone, processes)), "the end of both", seconds=5)
+    if number == signal.SIGTERM:
+        assert project.output().splitlines()[-1] == "train: stopped before it was done"
+
+
+def start_failing(project: Project, failure: str) -> subprocess.Popen[str]:
+    """Start two processes of a toy stage that fails in some way."""
+    project.edit("stages/train.py", "    if HOLD.exists():", f"    {failure}\n    if HOLD.exists():")
+    return project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
+
+
+@pytest.mark.parametrize("where", ["True", "'1' in os.environ['RANK']", "'0' in os.environ['RANK']"])
+def test_row_72_what_all_processes_or_one_refuse_is_one_line(held: Project, where: str) -> None:
+    held.edit("stages/train.py", "import json\n", "import json\nfrom src.core.errors import UserError\n")
+    launcher = start_failing(held, f"if {where}: raise UserError('epoch 2: loss is nan; lower lr')")
+    assert launcher.wait(20) == 1
+    assert held.output() == "train: epoch 2: loss is nan; lower lr\n"
+
+
+def test_row_72_what_nobody_foresaw_keeps_its_traceback(held: Project) -> None:
+    assert start_failing(held, "if os.environ['RANK'] == '1': raise KeyError('width')").wait(20) == 1
+    assert held.output().startswith("Traceback (most recent call last):\n")
+    assert held.output().endswith("\nKeyError: 'width'\n")
+
+
+def test_row_72_a_process_whose_launcher_is_gone_before_it_looks_ends(toy: Project) -> None:
+    numbers = dict.fromkeys(("RANK", "LOCAL_RANK"), "0") | dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2")
+    toy.hold("train")
+    done = toy.stage("train", MASTER_PORT="1", MASTER_ADDR="localhost", TORCHELASTIC_RUN_ID="stage-1", **numbers)
+    assert done.returncode == 1
+    assert done.stderr == "train: the process that started this one has ended; run `dvc repro` again\n"
+
+
+def test_row_72_ctrl_c_ends_all_processes(held: Project) -> None:
+    launcher, processes = start_two(held)
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.wait(20) == 128 + signal.SIGINT
+    assert held.output() == "train: stopped before it was done\n"
+    wait_for(lambda: all(map(is_gone, processes)), "the end of both", seconds=5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_row_72_all_end_with_their_dvc(held: Project, number: int) -> None:
+    dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
+    processes = processes_of(held.running("train").pid)
+    launcher = processes[0].parent()
+    dvc.send_signal(number)
+    assert launcher is not None
+    wait_for(lambda: all(map(is_gone, [launcher, *processes])), "the end of all", seconds=10)
 
 
 @pytest.mark.parametrize("stray", [{"LOCAL_RANK": "1"}, {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1"}])
@@ -172,15 +237,23 @@ def test_row_73_dvc_is_started_once_for_all_processes(
         monkeypatch.setenv(name, value)
     assert run_stage("train") == 1
     said = capfd.readouterr().err
-    assert "torchrun started dvc once for each process, and this is process 1 of 2; let it start" in said
+    assert "torchrun started dvc once for each of 2 processes; let it start `python -m stages train`" in said
 
 
 @pytest.mark.parametrize(
     ("params", "devices", "said"),
     [
         ({"shards": 3}, "1", "check: params.yaml: batch_size must be a multiple of shards, which is 3, got 128"),
-        ({"shards": 2}, "4", "check: PL_TRAINER_DEVICES is 4, but params.yaml cuts a batch into 2 shards: "),
-        ({"shards": 1}, "2", "check: PL_TRAINER_DEVICES is 2, but params.yaml cuts a batch into 1 shard: "),
+        (
+            {"shards": 2},
+            "4",
+            "check: 4 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a",
+        ),
+        (
+            {"shards": 1},
+            "2",
+            "check: 2 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a",
+        ),
         ({"shards": 4}, "x", "check: PL_TRAINER_DEVICES: expected a whole number of at least 1, got 'x'"),
     ],
 )
@@ -211,24 +284,3 @@ def test_row_71_torchrun_and_dvc_commit_lock_what_dvc_repro_does(untrained: Proj
         out for out in before["train"]["outs"] if out["path"] != RECEIPT
     ]
     assert "Running stage" not in untrained.repro()
-
-
-@pytest.mark.slow
-def test_row_71_srun_starts_processes_that_find_each_other(untrained: Project, sharded: Project) -> None:
-    """As srun would: two processes with its variables, none of which the other has started."""
-    (untrained.path / "models/model.safetensors").unlink()
-    slurm = {
-        "SLURM_JOB_ID": "54321",
-        "SLURM_JOB_NAME": "train",
-        "SLURM_NTASKS": "2",
-        "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_STEP_TASKS_PER_NODE": "2",
-        "SLURM_STEP_NODELIST": "localhost",
-        "SLURM_NODEID": "0",
-    }
-    started = [
-        untrained.start(sys.executable, "-m", "stages", "train", SLURM_PROCID=rank, SLURM_LOCALID=rank, **slurm)
-        for rank in ("0", "1")
-    ]
-    assert [process.wait(120) for process in started] == [0, 0], untrained.output()
-    assert untrained.results() == sharded.results()

@@ -21,7 +21,13 @@ from pytorch_lightning import LightningModule, Trainer
 from ruamel.yaml import YAML
 
 import stages.__main__
-from src.mnist.train.checkpoint import CheckpointFiles, Checkpoints, delete_oldest, shared_folder
+from src.mnist.train.checkpoint import (
+    CheckpointFiles,
+    Checkpoints,
+    DamagedError,
+    delete_oldest,
+    shared_folder,
+)
 from src.mnist.train.classifier import Classifier
 from tests.faults.project import Project, restore_ctrl_c, run_stage, shared, wait_for
 
@@ -304,6 +310,20 @@ def test_a_finished_training_is_not_gone_on_from_when_it_is_forced(
     assert project.results() == before
 
 
+def test_no_damaged_file_loads(tmp_path: Path) -> None:
+    path, generator = tmp_path / "a.ckpt", random.Random(0)
+    CheckpointFiles().save_checkpoint({"weights": torch.arange(20.0), "epochs_done": 3}, path)
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in range(len(whole))]
+    for place in range(len(whole)):
+        bit = 1 << generator.randrange(8)
+        damaged.append(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(DamagedError):
+            CheckpointFiles().load_checkpoint(path)
+
+
 class Evil:
     """Leaves a file behind when it is unpickled."""
 
@@ -402,30 +422,49 @@ def test_row_52_all_copies_of_a_repository_share_a_folder(tmp_path: Path) -> Non
         assert shared_folder(tmp_path / ".dvc/tmp/exps" / copy) == tmp_path / "logs/checkpoints"
 
 
+def checkpoint_of(folder: Path, number: int) -> Path:
+    """A file as a training names it, written at that second."""
+    path = folder / f"{number:064x}.ckpt"
+    path.write_bytes(bytes(10))
+    os.utime(path, (number, number))
+    return path
+
+
 def test_row_52_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
-    for number in range(6):
-        (tmp_path / str(number)).write_bytes(bytes(10))
-        os.utime(tmp_path / str(number), (number, number))
-    own = tmp_path / "5"
-    delete_oldest(own, max_files=5, max_bytes=1000)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3", "4", "5"]
-    delete_oldest(own, max_files=5, max_bytes=25)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["4", "5"]
-    delete_oldest(own, max_files=5, max_bytes=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["5"]
+    paths = [checkpoint_of(tmp_path, number) for number in range(6)]
+    delete_oldest(paths[5], max_files=5, max_bytes=1000)
+    assert sorted(tmp_path.iterdir()) == paths[1:]
+    delete_oldest(paths[5], max_files=5, max_bytes=25)
+    assert sorted(tmp_path.iterdir()) == paths[4:]
+    delete_oldest(paths[5], max_files=5, max_bytes=1)
+    assert list(tmp_path.iterdir()) == [paths[5]]
 
 
 def test_row_64_a_clock_that_was_set_back_costs_a_training_no_checkpoint_of_its_own(tmp_path: Path) -> None:
-    for number in range(3):
-        (tmp_path / str(number)).touch()
-        os.utime(tmp_path / str(number), (number, number))
-    delete_oldest(tmp_path / "0", max_files=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "2"]
+    paths = [checkpoint_of(tmp_path, number) for number in range(3)]
+    delete_oldest(paths[0], max_files=2)
+    assert sorted(tmp_path.iterdir()) == [paths[0], paths[2]]
+
+
+def test_only_checkpoints_are_deleted_and_what_cannot_be_deleted_ends_no_training(tmp_path: Path) -> None:
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    # What a user or Lightning may have put there, and a folder that no unlink removes.
+    others = [tmp_path / name for name in (".ipynb_checkpoints/notes", "notes.txt", "hpc_ckpt_1.ckpt")]
+    for path in others:
+        path.write_bytes(bytes(1000))
+        os.utime(path, (0, 0))
+    stuck = tmp_path / f"{1:064x}.ckpt"
+    stuck.mkdir()
+    os.utime(stuck, (1, 1))
+    paths = [checkpoint_of(tmp_path, number) for number in range(2, 5)]
+    delete_oldest(paths[2], max_files=1, max_bytes=1)
+    left = [path for path in tmp_path.rglob("*") if path.name != ".ipynb_checkpoints"]
+    assert sorted(left) == sorted([*others, stuck, paths[2]])
 
 
 def delete_often(folder: Path) -> None:
     for number in range(200):
-        own = folder / f"{os.getpid()}-{number}"
+        own = folder / f"{os.getpid():032x}{number:032x}.ckpt"
         own.touch()
         delete_oldest(own, max_files=3)
 

@@ -4,6 +4,7 @@ The fixture `toy` copies it over stages/train.py and stages/evaluate.py, the fix
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -27,6 +28,9 @@ def main(run: Run) -> Facts:
                 write_bytes(file, file.read_bytes())
         elif path.parent.name != "receipts":
             write_text(path, json.dumps(dict(run.params)))
+    if HOLD.exists():
+        # One file for each process.
+        HOLD.with_suffix(f".held-by-{os.getpid()}").touch()
     while HOLD.exists():
         time.sleep(0.02)
     return Facts(versions(), {"device": "none"})

@@ -14,6 +14,7 @@ PROMISED = {
     "src/mnist/fetch": {"check", "fetch"},
     "src/mnist/train": {"check", "train"},
     "src/mnist/train/callbacks": {"check", "train"},
+    "src/mnist/check": {"check"},
     "src/mnist/evaluate": {"check", "evaluate"},
     "src/guard": {"check"},
     "src/audit": set[str](),

@@ -1,26 +1,29 @@
 """Checkpoints after every epoch, so that interrupted training resumes where it was.
 
-A file is the SHA-256 of the rest, then what `torch.save` writes. It is read with `weights_only=True`, so that nothing
-in it runs.
+A file is the SHA-256 of the rest, then what `torch.save` writes. The checksums within that are not enough: where a bit
+of the archive's directory has changed, `torch.load` may return other numbers.
 """
 
 import hashlib
 import io
 import json
 import pickle
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins import CheckpointIO
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from src.core.files import write_bytes
 
 CHECKPOINTS = Path("logs/checkpoints")
+NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
 # A file of the default recipe takes 12 MB.
 MAX_FILES, MAX_BYTES = 20, 500_000_000
 HASH_BYTES = hashlib.sha256().digest_size
@@ -30,8 +33,8 @@ class DamagedError(Exception):
     """A checkpoint that cannot be used."""
 
 
-class CheckpointFiles(CheckpointIO):
-    """Makes Lightning write checkpoints atomically, and refuse those that have changed since."""
+class CheckpointFiles(TorchCheckpointIO):
+    """Makes Lightning write beside the target: its own way is atomic only if temporary files are on the same disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint atomically."""
@@ -41,10 +44,11 @@ class CheckpointFiles(CheckpointIO):
         write_bytes(Path(path), hashlib.sha256(payload).digest() + payload)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint to the CPU.
+        """Read a checkpoint to the CPU; nothing in it runs.
 
         Raises:
-            DamagedError: If its hash is wrong or it holds more than numbers and names.
+            FileNotFoundError: If there is none.
+            DamagedError: If its hash is wrong, or it holds more than numbers and names.
         """
         content = Path(path).read_bytes()
         if hashlib.sha256(content[HASH_BYTES:]).digest() != content[:HASH_BYTES]:
@@ -53,10 +57,6 @@ class CheckpointFiles(CheckpointIO):
             return torch.load(io.BytesIO(content[HASH_BYTES:]), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise DamagedError(f"{path}: is damaged (it is not a checkpoint of this pipeline)") from error
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Delete a checkpoint."""
-        Path(path).unlink(missing_ok=True)
 
 
 def shared_folder(copy: Path) -> Path:
@@ -74,6 +74,19 @@ def shared_folder(copy: Path) -> Path:
     return copy / CHECKPOINTS
 
 
+def run_identity(origin: Mapping[str, str], schedule: str, facts: Mapping[str, object]) -> dict[str, str]:
+    """Everything that determines the weights after an epoch; a run resumes only from a checkpoint with the same.
+
+    Args:
+        origin: Params (`params.yaml: lr`), hashes of the inputs and processor, by name.
+        schedule: Schedule of the learning rate.
+        facts: Versions of the packages, device and the like, by name.
+    """
+    # With a constant rate, no epoch depends on how many there will be.
+    ignored = {"params.yaml: epochs"} if schedule == "constant" else set()
+    return {name: str(value) for name, value in {**origin, **facts}.items() if name not in ignored}
+
+
 class Checkpoints(Checkpoint):
     """Writes one file per training run, replaces it after every epoch, and finds it again.
 
@@ -88,30 +101,33 @@ class Checkpoints(Checkpoint):
         """Use a folder, which is created if missing.
 
         Args:
-            folder: Where the files are; it should hold nothing else.
-            identity: Everything that determines the state after an epoch; training resumes only from the same.
+            folder: Where the files are.
+            identity: Everything that determines the state after an epoch.
             is_stored: Whether the results are stored, so that repeating a finished run is deliberate.
         """
         self.is_stored = is_stored
         fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self.path = folder / f"{fingerprint}.ckpt"
 
-    def find(self, epochs: int) -> int:
-        """Number of epochs in the file, if a run of `epochs` may resume from it; 0: it starts over.
+    def find(self, epochs: int) -> Path | None:
+        """The file, if a run of `epochs` resumes from it; prints what it does about one that is there.
 
         If all epochs are done, only the results remain to be written.
-
-        Raises:
-            DamagedError: If the file cannot be used.
         """
         try:
             checkpoint = CheckpointFiles().load_checkpoint(self.path)
+            if checkpoint.get("fingerprint") != self.path.stem:
+                raise DamagedError(f"{self.path}: is damaged (it belongs to another training run)")
         except FileNotFoundError:
-            return 0
-        if checkpoint.get("fingerprint") != self.path.stem:
-            raise DamagedError(f"{self.path}: is damaged (it belongs to another training run)")
+            return None
+        except DamagedError as error:
+            print(f"train: {error}; training starts over", file=sys.stderr)  # noqa: T201
+            return None
         done = checkpoint["epochs_done"]
-        return 0 if done > epochs or (done == epochs and self.is_stored()) else done
+        if done > epochs or (done == epochs and self.is_stored()):
+            return None
+        print(f"Resuming after epoch {done} of {epochs}, from {self.path}")  # noqa: T201
+        return self.path
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what `find` needs."""
@@ -125,7 +141,7 @@ class Checkpoints(Checkpoint):
 
 
 def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
-    """Delete the oldest files in a run's folder until both limits are met.
+    """Delete the oldest checkpoints in a run's folder until both limits are met, as far as that is possible.
 
     Args:
         own: The run's own file stays, however large it is, and however old if the clock was set back.
@@ -134,11 +150,13 @@ def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BY
     """
     found = []
     for path in own.parent.iterdir():
-        # Another run may delete or rename it in the meantime.
-        with suppress(FileNotFoundError):
-            found.append((path == own, path.stat().st_mtime_ns, path.stat().st_size, path))
+        # Another run may delete it in the meantime.
+        with suppress(OSError):
+            if NAME.fullmatch(path.name):
+                found.append((path == own, path.stat().st_mtime_ns, path.stat().st_size, path))
     total = 0
     for number, (*_, size, path) in enumerate(sorted(found, reverse=True), start=1):
         total += size
         if path != own and (number > max_files or total > max_bytes):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from src.core.errors import UserError
 from src.mnist.model.network import build_model
 from src.mnist.model.params import TrainParams
-from src.mnist.model.processes import Processes
 from src.mnist.train.batches import Batches
 from src.mnist.train.epoch_scores import EpochScores
 from src.mnist.train.schedule import learning_rates
@@ -28,18 +27,16 @@ class Classifier(LightningModule):
         self,
         params: TrainParams,
         steps_per_epoch: int,
-        processes: Processes = Processes(),  # noqa: B008 - it is frozen
     ) -> None:
         """Build the network.
 
         Args:
             params: Hyperparameters.
             steps_per_epoch: Optimizer steps in an epoch.
-            processes: The processes that compute the shards; their number divides that of the shards.
         """
         super().__init__()
         self.automatic_optimization = False
-        self.params, self.processes = params, processes
+        self.params = params
         self.model = build_model(params.architecture, params.seed).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model) if params.ema else None
         self.rates: Tensor
@@ -71,9 +68,7 @@ class Classifier(LightningModule):
         indices = batches.plan.indices
         if indices.shape not in self.runners:
             optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
-            self.runners[indices.shape] = StepRunner(
-                self.model, self.average, optimizer, batches, self.params, self.processes
-            )
+            self.runners[indices.shape] = StepRunner(self.model, self.average, optimizer, batches, self.params)
         runner = self.runners[indices.shape]
         rates = self.rates[batches.first_step : batches.first_step + len(indices)]
         logits = runner.run(batches, rates)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from src.mnist.data.dataset import NUM_CLASSES
-from src.mnist.model.processes import Processes
+from src.mnist.train.distributed import rank_and_count
 
 
 def shard_slices(size: int, shards: int) -> list[slice]:
@@ -35,23 +35,22 @@ class ShardedBackward:
     move by the weighted mean of what each shard moves them by; counters move by what the first shard moves them by.
     """
 
-    def __init__(self, model: nn.Module, batch_size: int, shards: int, processes: Processes) -> None:
+    def __init__(self, model: nn.Module, batch_size: int, shards: int) -> None:
         """Allocate the memory.
 
         Args:
             model: The network.
             batch_size: Images in a batch.
-            shards: Number of shards, a multiple of the number of processes.
-            processes: This process among the others; if there are several, they must be connected.
+            shards: Number of shards, a multiple of the number of connected processes.
         """
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
-        self.count = processes.count
+        rank, self.count = rank_and_count()
         self.slices = shard_slices(batch_size, shards)
         self.sizes = [part.stop - part.start for part in self.slices]
-        own = shards // processes.count
-        self.own = range(processes.rank * own, (processes.rank + 1) * own)
+        own = shards // self.count
+        self.own = range(rank * own, (rank + 1) * own)
         # One row per shard, with its results one after another: gradient, movements of the buffers, movements of the
         # counters, logits. One message per step takes less time than one per tensor.
         averaged = sum(tensor.numel() for tensor in [*self.weights, *self.buffers])

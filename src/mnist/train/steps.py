@@ -11,8 +11,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.model.params import TrainParams
-from src.mnist.model.processes import Processes
 from src.mnist.train.batches import Batches
+from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.forward_seeds import ForwardSeeds
 from src.mnist.train.graphs import Capture, capture_cuda_graph
 from src.mnist.train.shards import ShardedBackward
@@ -38,7 +38,6 @@ class StepRunner:
         optimizer: torch.optim.Optimizer,
         batches: Batches,
         params: TrainParams,
-        processes: Processes = Processes(),  # noqa: B008 - it is frozen
         capture: Capture | None = None,
     ) -> None:
         """Allocate the buffers.
@@ -49,7 +48,6 @@ class StepRunner:
             optimizer: Optimizer of the model's weights; its learning rate must be a tensor.
             batches: Batches of the shape that all calls will have.
             params: Of these, `ema`, `label_smoothing`, `precision`, `seed` and `shards` say what a step does.
-            processes: The processes that compute the shards.
             capture: Records a call so that the following ones replay it; None: CUDA graphs on CUDA, else none.
         """
         self.model, self.optimizer, self.params = model, optimizer, params
@@ -63,10 +61,10 @@ class StepRunner:
         smoothing = params.label_smoothing
         self.targets = (1 - smoothing) * torch.eye(NUM_CLASSES, device=device) + smoothing / NUM_CLASSES
         self.seeds = ForwardSeeds(params.seed, steps, params.shards, device)
-        self.sharded = ShardedBackward(model, batch_size, params.shards, processes) if params.shards > 1 else None
+        self.sharded = ShardedBackward(model, batch_size, params.shards) if params.shards > 1 else None
         # A single step, such as an epoch's last and smaller batch, is not worth a graph. Steps that wait for other
         # processes run directly, because it might fail to record them in some of the processes only.
-        worth_it = device.type == "cuda" and steps > 1 and processes.count == 1
+        worth_it = device.type == "cuda" and steps > 1 and rank_and_count()[1] == 1
         self.capture = capture or (capture_cuda_graph if worth_it else None)
         self.replay: Callable[[], None] | None = None
         self.logits: Tensor

@@ -5,35 +5,38 @@ import os
 import warnings
 from collections.abc import Sequence
 
-import torch
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from src.mnist.model.processes import Processes
 from src.mnist.train.checkpoint import CheckpointFiles
-from src.mnist.train.distributed import ConnectedEnvironment, ShardedStrategy
+from src.mnist.train.distributed import ShardedStrategy, rank_and_count
 
 
-def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks: Sequence[Callback]) -> Trainer:
+def build_trainer(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
     """A trainer; what it computes is deterministic only after `configure_determinism`.
 
     Args:
         epochs: Number of epochs, including those of a checkpoint that it resumes from.
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
-        processes: This process among those that train together; they are connected.
         callbacks: At most one of them writes checkpoints.
     """
     _quiet_lightning()
     # Importing Lightning sets this, so that asking for GPUs does not start CUDA before a fork. Nothing forks here, and
     # each optimizer step asks: on a machine without a driver, looking for its library takes 5 to 10% of a step.
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    _, count = rank_and_count()
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if count > 1 else 1
     return Trainer(
         accelerator=accelerator,
-        devices=_devices(processes),
-        strategy=ShardedStrategy() if processes.count > 1 else "auto",
+        devices=devices,
+        num_nodes=count // devices,
+        strategy=ShardedStrategy() if count > 1 else "auto",
         max_epochs=epochs,
         callbacks=list(callbacks),
-        plugins=[CheckpointFiles(), ConnectedEnvironment(processes)],
+        # Not left to Lightning: in a batch system, it would requeue the job and resume from any `hpc_ckpt_*` in its
+        # root folder.
+        plugins=[CheckpointFiles(), TorchElasticEnvironment() if count > 1 else LightningEnvironment()],
         default_root_dir=os.devnull,
         reload_dataloaders_every_n_epochs=1,
         logger=False,
@@ -43,11 +46,6 @@ def build_trainer(epochs: int, accelerator: str, processes: Processes, callbacks
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-
-
-def _devices(processes: Processes) -> int:
-    """Number of devices that Lightning should see here: one per process, or the only one that a process was given."""
-    return 1 if torch.cuda.is_available() and torch.cuda.device_count() == 1 else processes.local_count
 
 
 def _quiet_lightning() -> None:

@@ -19,7 +19,6 @@ from src.core.run import Run
 from src.mnist.data.dataset import load_examples, raw_folder
 from src.mnist.model.logits import predict_logits
 from src.mnist.model.params import Params, TrainParams
-from src.mnist.model.processes import Processes
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
 from src.mnist.train.calibration import fit_temperature
@@ -197,14 +196,14 @@ def test_each_call_of_several_batches_waits_for_its_turn(
 
 
 def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table() -> None:
-    build_trainer(1, "cpu", Processes(), [])
+    build_trainer(1, "cpu", [])
     assert not rank_zero_module.log.isEnabledFor(logging.INFO)
 
 
 def test_optimizer_steps_do_not_look_for_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     # As importing Lightning does.
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    build_trainer(1, "cpu", Processes(), [])
+    build_trainer(1, "cpu", [])
     assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
 
 

@@ -1,6 +1,7 @@
 """Several processes that train together, against one: the same bytes. How a stage gets them is in tests/faults."""
 
 import multiprocessing
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import astuple
@@ -14,25 +15,27 @@ import torch
 from src.core.errors import UserError
 from src.mnist.model.device import torch_device
 from src.mnist.model.params import Params
-from src.mnist.model.processes import LOOPBACK, Processes
 from src.mnist.train.checkpoint import Checkpoints
-from src.mnist.train.distributed import check_same, connected
+from src.mnist.train.distributed import check_same, connect, rank_and_count
 from stages.train import Outputs, train
 from tests.unit.mnist.train.dropout import DROPOUT
 from tests.unit.stages.conftest import outputs_in
 
 # Seconds after which processes count as hanging.
 DEADLINE = 120.0
+LOOPBACK = "127.0.0.1"
 
 
 def run_as(rank: int, count: int, port: int, accelerator: str, work: Callable[..., None], arguments: tuple) -> None:
-    processes = Processes(rank, count, rank, count, "stage", LOOPBACK, port)
-    with connected(processes, torch_device(accelerator)):
-        work(processes, *arguments)
+    numbers = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    os.environ |= {name: str(number) for name, number in numbers.items()}
+    os.environ |= {"MASTER_ADDR": LOOPBACK, "TORCHELASTIC_RUN_ID": "test"}
+    connect(torch_device(accelerator))
+    work(*arguments)
 
 
 def run_together(count: int, work: Callable[..., None], *arguments: Any, accelerator: str = "cpu") -> None:
-    """Call `work(processes, *arguments)` in several connected processes at once."""
+    """Call `work(*arguments)` in several processes at once, which are started as torchrun would."""
     # Children of a server that has imported all this and computed nothing: they start at once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -50,7 +53,6 @@ def run_together(count: int, work: Callable[..., None], *arguments: Any, acceler
 
 
 def train_into(
-    processes: Processes,
     params: Params,
     data_dir: Path,
     folder: Path,
@@ -58,9 +60,10 @@ def train_into(
     checkpoints: bool = False,
 ) -> None:
     # Process 0 alone may write, so the others get another folder, which must stay empty.
-    outputs = outputs_in(folder if processes.rank == 0 else folder / f"of-{processes.rank}")
+    rank, _ = rank_and_count()
+    outputs = outputs_in(folder / f"of-{rank}" if rank else folder)
     kept = Checkpoints(folder / "checkpoints", {}) if checkpoints else None
-    train(params, data_dir, outputs, accelerator, kept, processes=processes)
+    train(params, data_dir, outputs, accelerator, kept)
 
 
 def read_all(outputs: Outputs) -> list[bytes]:
@@ -128,20 +131,21 @@ def test_another_number_of_processes_resumes_to_the_same_bytes(
     train(two, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
     run_together(2, train_into, one, few_digits, tmp_path / "resumed", "cpu", True)
     first = read_all(outputs_in(tmp_path / "resumed"))
-    train_into(Processes(), two, few_digits, tmp_path / "resumed", checkpoints=True)
+    train_into(two, few_digits, tmp_path / "resumed", checkpoints=True)
     assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole")) != first
     # And the other way round: from one process to two.
     (tmp_path / "again").mkdir()
-    train_into(Processes(), one, few_digits, tmp_path / "again", checkpoints=True)
+    train_into(one, few_digits, tmp_path / "again", checkpoints=True)
     run_together(2, train_into, two, few_digits, tmp_path / "again", "cpu", True)
     assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path / "whole"))
 
 
-def refuse(processes: Processes) -> None:
-    inputs = {"params.yaml: lr": "0.1", "src/mnist/model/network.py": str(processes.rank)}
+def refuse() -> None:
+    rank, _ = rank_and_count()
+    inputs = {"params.yaml: lr": "0.1", "src/mnist/model/network.py": str(rank)}
     with pytest.raises(UserError, match=r"network.py: process 1 of 2 has another value than process 0"):
-        check_same(inputs, processes)
-    check_same({"params.yaml: lr": "0.1"}, processes)
+        check_same(inputs)
+    check_same({"params.yaml: lr": "0.1"})
 
 
 def test_processes_with_other_inputs_are_refused() -> None:

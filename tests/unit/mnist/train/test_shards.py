@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.mnist.model.network import build_model, normalize
-from src.mnist.model.processes import Processes
 from src.mnist.train.shards import ShardedBackward, shard_slices
 from tests.conftest import random_examples
 
@@ -50,7 +49,7 @@ SIZES = [(12, 4), (10, 4), (3, 4)]
 def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int) -> None:
     model = build_model("cnn", seed=0)
     whole = copy.deepcopy(model)
-    logits = ShardedBackward(model, size, shards, Processes()).backward(forward_of(model, size))
+    logits = ShardedBackward(model, size, shards).backward(forward_of(model, size))
     expected, loss = forward_of(whole, size)(0, slice(None))
     loss.backward()
     torch.testing.assert_close(logits, expected.detach())
@@ -62,7 +61,7 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int)
 def test_running_statistics_move_by_the_mean_of_what_the_shards_move_them_by(size: int, shards: int) -> None:
     model = build_model("resnet", seed=0)
     alone = [copy.deepcopy(model) for _ in range(shards)]
-    ShardedBackward(model, size, shards, Processes()).backward(forward_of(model, size))
+    ShardedBackward(model, size, shards).backward(forward_of(model, size))
     slices = shard_slices(size, shards)
     for other, part in zip(alone, slices, strict=True):
         if part.stop > part.start:
@@ -92,7 +91,7 @@ class Odd(nn.Module):
 
 def test_what_no_shard_changes_stays_as_it_is() -> None:
     model = Odd()
-    sharded = ShardedBackward(model, 6, 3, Processes())
+    sharded = ShardedBackward(model, 6, 3)
     for _ in range(3):
         sharded.backward(forward_of(model, 6))
     assert model.constant.tolist() == torch.tensor([0.1, 1 / 3]).tolist()
@@ -103,7 +102,7 @@ def test_what_no_shard_changes_stays_as_it_is() -> None:
 
 def test_gradients_have_the_memory_format_of_the_weights() -> None:
     model = build_model("resnet", seed=0).to(memory_format=torch.channels_last)
-    ShardedBackward(model, 4, 2, Processes()).backward(forward_of(model, 4))
+    ShardedBackward(model, 4, 2).backward(forward_of(model, 4))
     for weight in model.parameters():
         assert weight.grad is not None
         assert weight.grad.stride() == weight.stride()
