@@ -100,6 +100,22 @@ def start_sweep(project: Project, *arguments: str, **env: str) -> subprocess.Pop
     return project.start(sys.executable, "-m", "src.sweep", *arguments, **env)
 
 
+def clone(project: Project, remote: Path, folder: Path) -> Project:
+    """A clone with its own name for DVC's one cache."""
+    subprocess.run(["git", "clone", "--quiet", str(remote), str(folder)], check=True)
+    other = Project(folder)
+    other.env = {**project.env, "DVC_SITE_CACHE_DIR": str(folder.parent / f"site-{folder.name}")}
+    (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {project.path / '.dvc/cache'}\n")
+    return other
+
+
+def make_remote(lab: Project, tmp_path: Path) -> Path:
+    lab.commit()
+    lab.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
+    lab.git("remote", "add", "origin", str(tmp_path / "remote.git"))
+    return tmp_path / "remote.git"
+
+
 def learning_rates(project: Project) -> list[float]:
     """Of every experiment, from its commit."""
     shown = [project.git("show", f"{ref}:params.yaml") for ref in references(project.path).values()]

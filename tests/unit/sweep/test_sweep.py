@@ -21,7 +21,9 @@ from tests.faults.project import Project, is_gone, wait_for
 from tests.unit.sweep.conftest import (
     GIT_USER,
     Swept,
+    clone,
     learning_rates,
+    make_remote,
     processes,
     start_sweep,
     sweep,
@@ -31,22 +33,6 @@ from tests.unit.sweep.conftest import (
 )
 
 TWO = {"lr": "0.004,0.006"}
-
-
-def clone(project: Project, remote: Path, folder: Path) -> Project:
-    """A clone with its own name for DVC's one cache."""
-    subprocess.run(["git", "clone", "--quiet", str(remote), str(folder)], check=True)
-    other = Project(folder)
-    other.env = {**project.env, "DVC_SITE_CACHE_DIR": str(folder.parent / f"site-{folder.name}")}
-    (folder / ".dvc/config.local").write_text(f"[cache]\n    dir = {project.path / '.dvc/cache'}\n")
-    return other
-
-
-def make_remote(lab: Project, tmp_path: Path) -> Path:
-    lab.commit()
-    lab.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
-    lab.git("remote", "add", "origin", str(tmp_path / "remote.git"))
-    return tmp_path / "remote.git"
 
 
 def states(database: Path) -> list[str]:
@@ -309,9 +295,9 @@ def test_the_last_running_trial_is_finished_by_an_idle_worker_of_another_clone(l
     hold.touch()
     shared = {"STORAGE": f"sqlite:///{tmp_path}/team.db", "TOY_HOLD": str(hold), "TOY_COUNT": str(counted)}
     one, other = (clone(lab, remote, tmp_path / name) for name in ("a", "b"))
-    first = start_sweep(one, "--remote", "origin", "--heartbeat", "1", **shared)
+    first = start_sweep(one, "--remote", "origin", "--heartbeat", "3", **shared)
     (stage,) = wait_for(lambda: processes(one, "train"), "a training")
-    idle = start_sweep(other, "--remote", "origin", "--heartbeat", "1", **shared)
+    idle = start_sweep(other, "--remote", "origin", "--heartbeat", "3", **shared)
     wait_for(lambda: "1 running; 1 workers" in other.output(), "a worker that waits")
     os.killpg(first.pid, signal.SIGKILL)
     wait_for(lambda: is_gone(stage), "the end of all it started")
