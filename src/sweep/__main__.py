@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from src.core.signals import restore_signals
-from src.sweep.command import add_options, guarded, run_missing
+from src.sweep.command import add_options, guarded
+from src.sweep.crew import run_missing
 from src.sweep.experiments import read_base
 from src.sweep.spec import SPEC, read_spec
 

@@ -10,8 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from src.sweep.experiments import SCORE
-from src.sweep.study import EXPERIMENT, PROBLEM, Study
-from src.sweep.trial import TRAINED, VALUE
+from src.sweep.study import PROBLEM, TRAINED, Study, experiment_of
 
 STATES = (
     (TrialState.COMPLETE, "complete"),
@@ -33,6 +32,8 @@ class Progress:
             console: Where to print.
         """
         self.study, self.varied, self.console = study, varied, console
+        # Whether a trial has ended with a problem meanwhile.
+        self.has_problems = False
         self.seen = {trial.number for trial in study.trials() if trial.state.is_finished()}
         self.live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -46,27 +47,20 @@ class Progress:
     ) -> None:
         self.live.stop()
 
-    def begin(self, workers: int) -> None:
-        """Say what there is to do."""
-        self.say(f"{self.plan_name()}: {counts(self.study.trials())}; {workers} workers")
-
-    def plan_name(self) -> str:
-        """Name of the study."""
-        return f"study {self.study.plan.study}"
-
     def update(self) -> None:
         """Print trials that have ended since the last time, and show those that run."""
         trials = self.study.trials()
         for trial in trials:
             if trial.state.is_finished() and trial.number not in self.seen:
                 self.seen.add(trial.number)
+                self.has_problems |= PROBLEM in trial.user_attrs
                 self.say(f"{self.describe(trial)}: {outcome(trial)}{left(trials)}")
         if self.console.is_terminal:
             self.live.update(self._table(trials), refresh=True)
 
     def describe(self, trial: FrozenTrial) -> str:
         """What tells a trial from the others."""
-        name = trial.user_attrs.get(EXPERIMENT, [f"trial {trial.number}"])[0]
+        name = experiment_of(trial) or f"trial {trial.number}"
         return " ".join([name, *(f"{param}={trial.params[param]}" for param in self.varied if param in trial.params)])
 
     def say(self, line: str) -> None:
@@ -85,26 +79,26 @@ class Progress:
 def counts(trials: Sequence[FrozenTrial]) -> str:
     """How many trials are in which state, in words. One that failed and was queued again counts once."""
     states = [trial.state for trial in trials]
-    return (
-        ", ".join(f"{number} {word}" for state, word in STATES if (number := states.count(state))) or "nothing to run"
-    )
+    return ", ".join(f"{number} {word}" for state, word in STATES if (number := states.count(state)))
 
 
 def outcome(trial: FrozenTrial) -> str:
     """How a trial ended, in words."""
-    if trial.state == TrialState.COMPLETE:
-        known = "" if TRAINED in trial.user_attrs else ", known already"
-        return f"{SCORE} {trial.values[0]:.4f}{known}"
     if trial.state == TrialState.PRUNED:
         return f"pruned after {epoch(trial)}"
-    return f"failed: {trial.user_attrs.get(PROBLEM, 'its worker ended')}"
+    if trial.state == TrialState.FAIL:
+        return f"failed: {trial.user_attrs.get(PROBLEM, 'its worker ended')}"
+    known = "" if TRAINED in trial.user_attrs else ", known already"
+    return f"{SCORE} {trial.values[0]:.4f}{known}" + (
+        f", {problem}" if (problem := trial.user_attrs.get(PROBLEM)) else ""
+    )
 
 
 def epoch(trial: FrozenTrial) -> str:
     """The last epoch that a trial has reported, in words."""
     if trial.last_step is None:
         return "no epoch yet"
-    return f"epoch {trial.last_step}: {VALUE} {trial.intermediate_values[trial.last_step]:.4f}"
+    return f"epoch {trial.last_step}: {trial.intermediate_values[trial.last_step]:.4f}"
 
 
 def left(trials: Sequence[FrozenTrial]) -> str:

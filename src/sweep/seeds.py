@@ -22,7 +22,8 @@ from src.noise.measurement import ACCURACY, NOISE, Measurement, format_noise, me
 from src.noise.significance import t_limit
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
-from src.sweep.command import add_options, guarded, run_missing
+from src.sweep.command import add_options, guarded
+from src.sweep.crew import run_missing
 from src.sweep.experiments import EVAL, Base, Result, read_base, read_result, references
 from src.sweep.spec import check_settings, make_spec
 

@@ -30,9 +30,9 @@ from src.core.errors import UserError
 from src.sweep.experiments import Base
 from src.sweep.spec import Space, Spec
 
-# Attributes of trials: the slot; the worker that took it, with the trial's number; the experiment that it claims; what
-# went wrong; how many of its workers died.
-SLOT, WORKER, EXPERIMENT, PROBLEM, DEATHS = "slot", "worker", "experiment", "problem", "deaths"
+# Attributes of trials: the slot; the worker that took it and the experiment that it claims, each with the trial's
+# number; whether it trained, for known experiments take no time; what went wrong; how many of its workers died.
+SLOT, WORKER, EXPERIMENT, TRAINED, PROBLEM, DEATHS = "slot", "worker", "experiment", "trained", "problem", "deaths"
 MAX_DEATHS = 3
 # Epochs that say too little to prune by.
 WARMUP_EPOCHS = 1
@@ -77,6 +77,12 @@ def study_name(spec: Spec, base: Base, space: Space) -> str:
     drawn = {name: distribution_to_json(distribution) for name, distribution in space.drawn.items()}
     text = json.dumps([base.code, fixed, drawn], sort_keys=True)
     return f"{Path(spec.where).stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def experiment_of(trial: FrozenTrial) -> str | None:
+    """The experiment that a trial has claimed. One that was queued again has what its predecessor claimed."""
+    name, number = trial.user_attrs.get(EXPERIMENT, [None, None])
+    return name if number == trial.number else None
 
 
 class Study:
@@ -140,7 +146,7 @@ class Study:
                     self.optuna.enqueue_trial(dict(params), user_attrs={SLOT: slot})
             for trial in trials:
                 if trial.state == TrialState.WAITING and trial.user_attrs[SLOT] not in slots:
-                    self._fail(trial)
+                    self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def take(self, worker: str) -> optuna.Trial | None:
         """Take a slot and draw its params; None if no slot waits.
@@ -164,14 +170,14 @@ class Study:
         with self.locked():
             self._bury_the_dead()
             for other in self.trials(TrialState.RUNNING):
-                if other.number != trial.number and _holder(other) == experiment:
+                if other.number != trial.number and experiment_of(other) == experiment:
                     return False
             trial.set_user_attr(EXPERIMENT, [experiment, trial.number])
             return True
 
     def twin(self, experiment: str) -> FrozenTrial | None:
         """A trial of the same experiment that was completed, or else pruned."""
-        found = [trial for trial in self.trials(*ENDED) if _holder(trial) == experiment]
+        found = [trial for trial in self.trials(*ENDED) if experiment_of(trial) == experiment]
         return max(found, key=lambda trial: trial.state == TrialState.COMPLETE, default=None)
 
     @contextmanager
@@ -184,25 +190,17 @@ class Study:
         """End a trial, unless others have taken its worker for dead: then it was queued again."""
         self.optuna.tell(trial, value, state, skip_if_finished=True)
 
-    def give_back(self, trial: optuna.Trial) -> None:
-        """Queue a trial again whose worker is told to end."""
-        with self.locked():
-            for running in self.trials(TrialState.RUNNING):
-                if running.number == trial.number:
-                    self._fail(running)
-                    _requeue(self.optuna, running, running.user_attrs.get(DEATHS, 0))
-
-    def bury(self, workers: str) -> None:
-        """Queue the trials again of workers that are known to be dead.
+    def give_back(self, workers: str, died: bool) -> None:
+        """Queue again what workers run that are told to end, or of which it is known that they died.
 
         Args:
             workers: What their names begin with.
+            died: Whether they died; a trial of which too many do is not queued again.
         """
         with self.locked():
             for trial in self.trials(TrialState.RUNNING):
                 if trial.user_attrs.get(WORKER, [""])[0].startswith(workers):
-                    self._fail(trial)
-                    _requeue_after_death(self.optuna, trial)
+                    self._requeue(trial, died)
 
     def failed(self) -> list[FrozenTrial]:
         """The last trial of each slot that failed."""
@@ -219,13 +217,16 @@ class Study:
         for trial in self.trials(TrialState.RUNNING):
             # Taken under the lock, which we hold, and yet without a worker: it was killed while it took the slot.
             if trial.user_attrs.get(WORKER, [None, None])[1] != trial.number:
-                self._fail(trial)
-                _requeue_after_death(self.optuna, trial)
+                self._requeue(trial, died=True)
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             fail_stale_trials(self.optuna)
 
-    def _fail(self, trial: FrozenTrial) -> None:
+    def _requeue(self, trial: FrozenTrial, died: bool) -> None:
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        if died:
+            _requeue_after_death(self.optuna, trial)
+        else:
+            _requeue(self.optuna, trial, trial.user_attrs.get(DEATHS, 0))
 
 
 def check_url(url: str) -> sqlalchemy.URL:
@@ -270,12 +271,6 @@ def _engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_SECONDS}}
     # A connection may have been lost while a trial trained for hours.
     return {"pool_pre_ping": True}
-
-
-def _holder(trial: FrozenTrial) -> str | None:
-    """The experiment that a trial has claimed. A trial that was queued again has its predecessor's attributes."""
-    name, number = trial.user_attrs.get(EXPERIMENT, [None, None])
-    return name if number == trial.number else None
 
 
 def _requeue_after_death(study: optuna.Study, trial: FrozenTrial) -> None:

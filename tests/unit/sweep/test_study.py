@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from src.core.errors import UserError
 from src.sweep.experiments import Base
 from src.sweep.spec import Space
-from src.sweep.study import DEATHS, MAX_DEATHS, SLOT, Plan, Study
+from src.sweep.study import DEATHS, MAX_DEATHS, SLOT, WORKER, Plan, Study
 from tests.conftest import REPOSITORY
 
 SPACE = Space(
@@ -52,8 +52,8 @@ def taken(study: Study, worker: str = "w") -> optuna.Trial:
     return trial
 
 
-def running(study: Study) -> FrozenTrial:
-    (found,) = study.trials(TrialState.RUNNING)
+def running(study: Study, worker: str = "w") -> FrozenTrial:
+    (found,) = (trial for trial in study.trials(TrialState.RUNNING) if trial.user_attrs[WORKER][0] == worker)
     return found
 
 
@@ -172,17 +172,15 @@ def test_a_worker_that_was_killed_while_it_took_a_slot_loses_none(url: str) -> N
     assert taken(study).number == 1
 
 
-@pytest.mark.parametrize("who", ["itself", "whoever saw it die"])
-def test_what_a_worker_gives_back_waits_again(url: str, who: str) -> None:
+@pytest.mark.parametrize("died", [False, True])
+def test_what_a_worker_gives_back_waits_again(url: str, died: bool) -> None:
     study = open_study(url)
     study.fill({"0": {}, "1": {}})
-    mine, other = taken(study, "host:/a/0"), taken(study, "host:/ab/0")
-    if who == "itself":
-        study.give_back(mine)
-    else:
-        study.bury("host:/a/")
+    mine, other = taken(study, "host:/a/1/"), taken(study, "host:/a/10/")
+    study.give_back("host:/a/1/", died)
     assert [trial.number for trial in study.trials(TrialState.RUNNING)] == [other.number]
     assert taken(study).params == mine.params
+    assert running(study, "w").user_attrs[DEATHS] == died
 
 
 def test_of_two_trials_with_the_same_params_one_runs_and_the_other_learns_its_value(url: str) -> None:
@@ -203,9 +201,9 @@ def test_of_two_trials_with_the_same_params_one_runs_and_the_other_learns_its_va
 def test_a_trial_that_was_queued_again_does_not_hold_what_it_claimed_before(url: str) -> None:
     study = open_study(url)
     study.fill({"0": {}, "1": {}})
-    first, second = taken(study), taken(study)
+    first, second = taken(study, "w"), taken(study, "v")
     assert study.claim(first, "run-1")
-    study.give_back(first)
+    study.give_back("w", died=False)
     taken(study)
     assert study.claim(second, "run-1")
 
