@@ -6,6 +6,7 @@ another seed changes, and which metrics count, is taken from the commit where HE
 cannot choose it.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -31,16 +32,16 @@ from src.revision.revision import open_revision
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print a table of all outputs and what explains the differences; returns the exit code."""
-    console = Console(highlight=False, soft_wrap=True)
-    if len(arguments) > 1:
-        print("reproduce: expected at most one revision: python -m src.audit.reproduce BASE", file=sys.stderr)  # noqa: T201
-        return UNKNOWN
+    parser = argparse.ArgumentParser(prog="python -m src.audit.reproduce")
+    parser.add_argument("base", metavar="BASE", nargs="?", default="main", help="whose rules count (default: main)")
+    base = parser.parse_args(argv).base
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         root = find_root()
         commit = find_commit(root, "HEAD")
-        rules, origin = read_rules(root, *arguments)
+        rules, origin = read_rules(root, base)
         with open_revision(root, commit, "the last commit") as revision:
             committed = Results.of(revision)
         again = _run_again(root, commit)
@@ -52,14 +53,12 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"Identical: all {len(again.outputs)} outputs have the same bytes.")
         return SAME
     as_good, lines = explain(committed, again, rules)
-    console.print("\n".join(lines), markup=False)
-    console.print(
-        f"{'Not identical, but as good' if as_good else 'Different'}, by the rules of {origin}.", markup=False
-    )
+    console.print("\n".join(lines))
+    console.print(f"{'Not identical, but as good' if as_good else 'Different'}, by the rules of {origin}.")
     return AS_GOOD if as_good else DIFFERENT
 
 
-def read_rules(root: Path, base: str = "main") -> tuple[Rules, str]:
+def read_rules(root: Path, base: str) -> tuple[Rules, str]:
     """What may differ, from the commit where HEAD left its base.
 
     Args:
@@ -125,11 +124,11 @@ def _table(expected: dict[str, str | None], found: dict[str, str | None]) -> Tab
     table = Table("output", "dvc.lock", "now", "", box=None)
     for path in {**expected, **found}:
         before, now = expected.get(path) or "-", found.get(path) or "-"
-        table.add_row(path, before[:12], now[:12], "same" if before == now else "[red]differs[/red]")
+        table.add_row(path, before[:12], now[:12], "same" if before == now else "differs")
     return table
 
 
 if __name__ == "__main__":
     restore_signals()
     name_user()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

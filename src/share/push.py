@@ -6,11 +6,11 @@ record. This pushes every object that a record names, and then the record. A run
 example after `dvc gc`, could not be restored and is left out.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from dvc.exceptions import DvcException
 from dvc.fs import generic
@@ -25,41 +25,29 @@ from src.core.yaml_file import read_mapping
 REMOTE_LIBRARIES = {"asyncssh", "botocore", "dvc_objects", "dvc_s3", "dvc_ssh", "s3fs", "sshfs"}
 
 
-class Pushed(NamedTuple):
-    """What a remote got.
-
-    Attributes:
-        objects: Number of those that it lacked.
-        runs: Number of runs that it now can restore.
-        incomplete: Number of runs that were left out.
-    """
-
-    objects: int
-    runs: int
-    incomplete: int
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Push to the named remote, or to the default one; returns the exit code."""
-    if len(arguments) > 1:
-        print("push: expected at most the name of one remote: python -m src.share.push REMOTE", file=sys.stderr)  # noqa: T201
-        return 2
+def main(argv: Sequence[str] | None = None) -> int:
+    """Push, and say what; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m src.share.push")
+    parser.add_argument("remote", metavar="REMOTE", nargs="?", help="name of a DVC remote; the default one if omitted")
     try:
-        pushed = push(*arguments)
+        objects, runs, incomplete = push(parser.parse_args(argv).remote)
     except UserError as error:
         print(f"push: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    print(f"{pushed.objects} files pushed, {pushed.runs} runs shared")  # noqa: T201
-    if pushed.incomplete:
-        print(f"push: {pushed.incomplete} runs left out: files of theirs are not in the cache (docs/sharing.md)")  # noqa: T201
+    print(f"{objects} files pushed, {runs} runs shared")  # noqa: T201
+    if incomplete:
+        print(f"push: {incomplete} runs left out: files of theirs are not in the cache (docs/sharing.md)")  # noqa: T201
     return 0
 
 
-def push(remote: str | None = None) -> Pushed:
+def push(remote: str | None = None) -> tuple[int, int, int]:
     """Push the outputs in the working tree and every whole run in the cache.
 
     Args:
         remote: Name of a DVC remote; None for the default.
+
+    Returns:
+        Number of objects that the remote lacked, of runs that it now can restore, and of runs that were left out.
 
     Raises:
         UserError: If there is no such remote, or it cannot be reached or written.
@@ -70,10 +58,11 @@ def push(remote: str | None = None) -> Pushed:
             with repo.lock:
                 records = list(_records(repo))
                 runs = {record: named for record in records if (named := _objects(repo, record))}
-                objects += _push_objects(repo, set().union(*runs.values()), remote)
+                hashes = [repo.cache.local.get(oid).hash_info for oid in set().union(*runs.values())]
+                objects += len(repo.cloud.push(hashes, remote=remote).transferred)
                 # Last, so that a clone that pulls meanwhile finds whole runs.
                 _push_records(repo, list(runs), remote)
-                return Pushed(objects, len(runs), len(records) - len(runs))
+                return objects, len(runs), len(records) - len(runs)
     except DvcException as error:
         raise UserError(one_line(error)) from error
     except Exception as error:
@@ -103,10 +92,6 @@ def _objects(repo: Repo, record: Path) -> set[str]:
     return named if all(Path(repo.cache.local.oid_to_path(oid)).exists() for oid in named) else set()
 
 
-def _push_objects(repo: Repo, named: set[str], remote: str | None) -> int:
-    return len(repo.cloud.push([repo.cache.local.get(oid).hash_info for oid in named], remote=remote).transferred)
-
-
 def _push_records(repo: Repo, records: Sequence[Path], remote: str | None) -> None:
     source = repo.cache.legacy
     target = repo.cloud.get_remote_odb(remote, "push --run-cache", hash_name="md5-dos2unix")
@@ -118,4 +103,4 @@ def _push_records(repo: Repo, records: Sequence[Path], remote: str | None) -> No
 if __name__ == "__main__":
     restore_signals()
     name_user()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
