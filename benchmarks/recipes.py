@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import THREADS, machine
+from benchmarks.measure import machine
 from src.core.files import write_json, write_text
 from src.mnist.model.params import Params, load_params
 from stages import evaluate, train
@@ -20,49 +20,13 @@ from stages.train import DATA_DIR
 
 MEASURED = Path("benchmarks/recipes.json")
 TABLE = Path("benchmarks/recipes.md")
-# Each recipe names every param but the seed, so that it stays the same when a default in params.yaml changes.
-PLAIN: dict[str, object] = {
-    "dataset": "mnist",
-    "architecture": "cnn",
-    "val_fraction": 0.1,
-    "epochs": 10,
-    "batch_size": 128,
-    "shards": 1,
-    "lr": 0.001,
-    "schedule": "constant",
-    "weight_decay": 0.0,
-    "label_smoothing": 0.0,
-    "shift": 0,
-    "rotation": 0.0,
-    "scale": 0.0,
-    "ema": 0.0,
-    "precision": "fp32",
-    "threads": THREADS,
-    "tta_shift": 0,
+# Each recipe names every param, so that it stays the same when a default in params.yaml changes.
+RECIPES = {
+    "plain": Path("recipes/plain.yaml"),
+    "default": Path("params.yaml"),
+    "fast": Path("recipes/fast.yaml"),
+    "accurate": Path("recipes/accurate.yaml"),
 }
-FAST = PLAIN | {
-    "epochs": 2,
-    "batch_size": 384,
-    "lr": 0.008,
-    "schedule": "one-cycle",
-    "label_smoothing": 0.1,
-    "shift": 1,
-    "precision": "bf16",
-}
-ACCURATE = PLAIN | {
-    "architecture": "resnet",
-    "epochs": 15,
-    "lr": 0.004,
-    "schedule": "one-cycle",
-    "label_smoothing": 0.1,
-    "shift": 1,
-    "rotation": 10.0,
-    "scale": 0.1,
-    "ema": 0.995,
-    "precision": "bf16",
-}
-# The default recipe is the one in params.yaml.
-RECIPES: dict[str, dict[str, object]] = {"plain": PLAIN, "default": {}, "fast": FAST, "accurate": ACCURATE}
 # Pixels of `tta_shift` with which every model is scored a second time.
 TTA_SHIFT = 1
 # Test metrics that are kept for each run, in addition to the indices of the images it gets wrong.
@@ -71,13 +35,7 @@ SCORES = ("test_acc", "test_f1", "test_loss", "test_ece", "test_precision", "tes
 
 def recipe_params(recipe: str, **changes: object) -> Params:
     """The params of a recipe, with changes; the seed is 0 unless they include it."""
-    params = RECIPES[recipe] or load_params(Path("params.yaml")).model_dump()
-    return Params.model_validate(params | {"seed": 0} | changes)
-
-
-def command(recipe: str) -> str:
-    """The recipe as a command to paste."""
-    return " ".join(["dvc exp run", *(f"-S {name}={value}" for name, value in RECIPES[recipe].items())])
+    return Params.model_validate(load_params(RECIPES[recipe]).model_dump() | {"seed": 0} | changes)
 
 
 def measure(recipe: str, seed: int) -> dict[str, Any]:
@@ -116,7 +74,7 @@ def table(measured: dict[str, dict]) -> list[str]:
     """One row per recipe."""
     shifted = f"with `tta_shift={TTA_SHIFT}`"
     lines = [
-        f"| recipe | seeds | test accuracy | {shifted} | test loss | ECE | val: mean | fit, s: median | command |",
+        f"| recipe | seeds | test accuracy | {shifted} | test loss | ECE | val: mean | fit, s: median | params |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for recipe, entry in measured.items():
@@ -125,7 +83,7 @@ def table(measured: dict[str, dict]) -> list[str]:
             f"| {recipe} | {len(runs)} | {spread(runs, 'test_acc')} | {spread(runs, 'test_acc_shifted')} | "
             f"{spread(runs, 'test_loss', '.4f')} | {spread(runs, 'test_ece', '.4f')} | "
             f"{statistics.mean(run['val_acc'] for run in runs):.3%} | "
-            f"{statistics.median(run['fit_seconds'] for run in runs):.1f} | `{command(recipe)}` |"
+            f"{statistics.median(run['fit_seconds'] for run in runs):.1f} | `{RECIPES[recipe]}` |"
         )
     return lines
 
