@@ -59,7 +59,7 @@ def main(stage: str) -> int:
         from src.guard.explain import explain
 
         try:
-            from src.core.run import Facts, Run
+            from src.core.run import ReceiptFields, Run
             from src.core.signals import restore_signals
             from src.guard.guard import run_stage
             from src.guard.unused import UNUSED, hiding
@@ -69,7 +69,7 @@ def main(stage: str) -> int:
             raise
         restore_signals()
 
-        def load() -> Callable[[Run], Facts]:
+        def load() -> Callable[[Run], ReceiptFields]:
             # Imports leave no garbage, and what they leave stays. Looking for garbage there takes more than a second.
             gc.disable()
             try:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.receipt import PARAMS_FILE
-from src.core.run import Facts, Run
+from src.core.run import ReceiptFields, Run
 from src.core.signals import restore_signals
 from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
@@ -47,7 +47,7 @@ REGISTRIES = {
 }
 
 
-def main(run: Run) -> Facts:
+def main(run: Run) -> ReceiptFields:
     """Write a marker if nothing about params.yaml, the code and this machine prevents the other stages from running."""
     check_not_linked(OUTPUTS)
     check_packages(REQUIREMENTS)
@@ -67,7 +67,7 @@ def main(run: Run) -> Facts:
     # The other stages depend on it. It never changes, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))
-    return Facts()
+    return ReceiptFields()
 
 
 def check_declarations() -> None:

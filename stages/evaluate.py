@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from src.core.files import write_json, write_table
-from src.core.run import Facts, Run, versions
+from src.core.run import ReceiptFields, Run, versions
 from src.mnist.data.dataset import load_examples
 from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
@@ -39,13 +39,13 @@ class Outputs:
     errors_picture: Path = Path("plots/errors.png")
 
 
-def main(run: Run) -> Facts:
+def main(run: Run) -> ReceiptFields:
     """Evaluate the model of the train stage on the device that the environment asks for."""
     outputs = Outputs()
     evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, outputs, run.accelerator)
     print(summary_line(outputs.metrics, outputs.confusion, outputs.errors_picture))
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "safetensors")
-    return Facts(
+    return ReceiptFields(
         versions(*packages), device_facts(torch_device(run.accelerator)) | {"threads": torch.get_num_threads()}
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import scratch_folder, write_bytes
-from src.core.run import Facts, Run, versions
+from src.core.run import ReceiptFields, Run, versions
 from src.mnist.data.dataset import FILES, raw_folder
 from src.mnist.data.idx import write_idx
 from src.mnist.fetch.download import MIRRORS, ORIGINALS, Original, download
@@ -16,11 +16,11 @@ from src.mnist.fetch.download import MIRRORS, ORIGINALS, Original, download
 DATA_DIR = Path("data/MNIST")
 
 
-def main(run: Run) -> Facts:
+def main(run: Run) -> ReceiptFields:
     """Fetch what params.yaml names; `MNIST_MIRROR` (a folder or a URL) is tried before the official mirrors."""
     own = os.environ.get("MNIST_MIRROR")
     fetch(run.params["dataset"], DATA_DIR, [own, *MIRRORS] if own else MIRRORS)
-    return Facts(versions("numpy", "pillow", "scikit-learn"))
+    return ReceiptFields(versions("numpy", "pillow", "scikit-learn"))
 
 
 def fetch(

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from src.core.files import write_json
-from src.core.run import Facts, Run, versions
+from src.core.run import ReceiptFields, Run, versions
 from src.mnist.data.dataset import load_examples
 from src.mnist.model.determinism import configure_determinism
 from src.mnist.model.device import device_facts, torch_device
@@ -63,11 +63,11 @@ class Result:
     fit_seconds: float
 
 
-def main(run: Run) -> Facts:
+def main(run: Run) -> ReceiptFields:
     """Train as params.yaml says, on the device that the environment asks for."""
     params = TrainParams.model_validate(run.params)
     device, installed = torch_device(run.accelerator), versions(*PACKAGES)
-    identity = run_identity(run.origin, params.schedule, {**installed, **device_facts(device)})
+    identity = run_identity(run.identity, params.schedule, {**installed, **device_facts(device)})
     checkpoints = Checkpoints(shared_folder(Path.cwd()), identity, run.is_locked)
     connect(device)
     check_same(identity)
@@ -76,7 +76,7 @@ def main(run: Run) -> Facts:
     if rank == 0:
         record = {"device": result.machine["device"], "processes": count, "fit_seconds": result.fit_seconds}
         write_json(RECORD_PATH, record)
-    return Facts(installed, result.machine)
+    return ReceiptFields(installed, result.machine)
 
 
 def train(

@@ -12,17 +12,18 @@ class Run:
     """What the guard hands to a stage.
 
     Attributes:
-        params: The hyperparameters that dvc.yaml declares for the stage, checked against the schema.
-        origin: Everything known beforehand that determines the result, by name: params, hash of every input file,
-            processor. It identifies the checkpoint.
+        params: The params that dvc.yaml declares for the stage, as DVC reads them.
+        identity: Everything known beforehand that determines the result, by name: params, hash of every input file,
+            processor.
         accelerator: Lightning's name of the device that the environment asks for; `auto` takes a GPU if there is one.
         processes: How many processes the environment asks for, to train together.
-        check_unchanged: Raises UserError if an input has changed, so that a doomed run ends early; takes milliseconds.
+        check_unchanged: Raises UserError if an input was touched or an undeclared file was read, so that a doomed run
+            ends early; takes milliseconds.
         is_locked: Whether dvc.lock already holds a result for the same inputs, which means that this run was forced.
     """
 
     params: Mapping[str, Any]
-    origin: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
     accelerator: str = "auto"
     processes: int = 1
     check_unchanged: Callable[[], None] = lambda: None
@@ -30,7 +31,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ReceiptFields:
     """What a stage adds to its receipt. Nothing here may differ between two runs on one machine.
 
     Attributes:

@@ -20,6 +20,8 @@ TORCHRUN = (*NUMBERS, "MASTER_ADDR", RUN_ID, ERROR_FILE, "GROUP_RANK", "NODE_RAN
 # oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
 # too large for the machine ends the process when the first thread starts.
 FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE")
+# matplotlib refuses to be imported with a backend that it does not know.
+DRAWING = ("MPLBACKEND",)
 # How often a thread looks whether the others are done before it sleeps. By default, it looks 300,000 times, which keeps
 # whatever else runs on the machine from its core, the thread that it waits for included. Sleeping at once, as with
 # OMP_WAIT_POLICY=PASSIVE, costs a training on an idle machine 22 to 28%; 1,000 times cost nothing to 3%.
@@ -70,7 +72,7 @@ def chosen_devices(environ: Mapping[str, str]) -> Devices:
 
 def sanitize(environ: MutableMapping[str, str]) -> None:
     """Make threads share the cores, and remove what would make a stage hang or fail; before torch is imported."""
-    for name in FEWER_THREADS:
+    for name in (*FEWER_THREADS, *DRAWING):
         environ.pop(name, None)
     if "OMP_WAIT_POLICY" not in environ:
         environ.setdefault("GOMP_SPINCOUNT", SPINS)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
-from src.core.run import Facts, Run
+from src.core.run import ReceiptFields, Run
 from src.guard.environment import Devices, chosen_devices, forget_torchrun, sanitize
 from src.guard.explain import explain
 from src.guard.gpus import take_gpus
@@ -51,7 +51,7 @@ LOCK_SECONDS = 5.0
 LOCKED = "is running this stage here; wait for it or end it, then run again"
 
 
-def run_stage(name: str, load: Callable[[], Callable[[Run], Facts]], opened: Opened) -> int:
+def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> int:
     """Run a stage in the current process, which is the main thread of a program started for it.
 
     Args:
@@ -118,7 +118,7 @@ def _take_gpus(stage: str, devices: Devices) -> None:
         take_gpus(os.environ, devices.processes if stage == SHARED else 1)
 
 
-def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Facts]], opened: Opened) -> None:
+def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> None:
     """Run the stage between its stamps; process 0 writes the receipt.
 
     Raises:
@@ -146,12 +146,12 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Facts]]
         check_unchanged=inputs.check,
         is_locked=lambda: is_locked(inputs, lock),
     )
-    facts = main(run)
+    fields = main(run)
     inputs.check()
     inputs.check_written()
     with opened.paused():
         if not devices.rank:
-            write_receipt(inputs, facts, machine_facts)
+            write_receipt(inputs, fields, machine_facts)
     try:
         inputs.check()
     except UserError:

@@ -9,7 +9,7 @@ from typing import Any
 from src.core.errors import UserError, one_line
 from src.core.files import md5, write_text, written
 from src.core.receipt import PARAMS_FILE, format_receipt, parse_receipt, receipt_path, why_void_in
-from src.core.run import Facts
+from src.core.run import ReceiptFields
 from src.guard.inputs import VOID, Inputs, md5_of, stamps_of
 from src.guard.stage import Stage
 
@@ -62,12 +62,12 @@ def is_locked(inputs: Inputs, lock: Mapping[str, Any]) -> bool:
     return deps == inputs.deps and entry.get("params", {}).get(PARAMS_FILE, {}) == inputs.params
 
 
-def write_receipt(inputs: Inputs, facts: Facts, machine: Mapping[str, Any]) -> None:
+def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, Any]) -> None:
     """Write the receipt of a stage whose outputs are in place, if dvc.yaml declares one.
 
     Args:
         inputs: What it read.
-        facts: What it adds.
+        fields: What it adds.
         machine: What is known of the machine without it.
 
     Raises:
@@ -81,8 +81,8 @@ def write_receipt(inputs: Inputs, facts: Facts, machine: Mapping[str, Any]) -> N
         "deps": inputs.deps,
         "params": inputs.params,
         "outs": {out: _md5_as_written(out) for out in stage.outs if out != path},
-        "versions": dict(facts.versions),
-        "machine": {**machine, **facts.machine} if facts.machine else {},
+        "versions": dict(fields.versions),
+        "machine": {**machine, **fields.machine} if fields.machine else {},
     }
     write_text(Path(path), format_receipt(content))
 

@@ -15,46 +15,46 @@ GRACE_SECONDS = 3.0
 
 
 @contextmanager
-def ending_on_signals(last_words: str) -> Iterator[list[int]]:
+def ending_on_signals(message: str) -> Iterator[list[int]]:
     """While active, turn signals into SystemExit with code 128 + number.
 
     Python runs handlers in the main thread, between two of its instructions. While a library spins, no handler runs, so
     a thread ends the process if the main thread has not done so in time. Nothing is lost: file writes are atomic.
 
     Args:
-        last_words: What that thread prints; nothing if empty.
+        message: What that thread prints; nothing if empty.
 
     Yields:
         The signals received so far; the list grows.
     """
     received: list[int] = []
-    unwound = threading.Event()
+    ended = threading.Event()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
-    def leave(number: int, _: FrameType | None) -> None:
+    def unwind(number: int, _: FrameType | None) -> None:
         received.append(number)
         sys.exit(128 + number)
 
-    def insist() -> None:
+    def end_by_force() -> None:
         with os.fdopen(reader, "rb", buffering=0) as wakeups:
             while (wakeup := wakeups.read(1)) and wakeup[0] not in caught:
                 continue
-        if wakeup and not unwound.wait(GRACE_SECONDS):
+        if wakeup and not ended.wait(GRACE_SECONDS):
             # Not with print, whose lock the main thread may hold.
-            os.write(2, f"{last_words}\n".encode() if last_words else b"")
+            os.write(2, f"{message}\n".encode() if message else b"")
             os._exit(128 + wakeup[0])
 
     # A program started in the background of a script ignores Ctrl-C; one started by nohup ignores a closed terminal.
     caught = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in caught:
-        signal.signal(number, leave)
-    threading.Thread(target=insist, daemon=True).start()
+        signal.signal(number, unwind)
+    threading.Thread(target=end_by_force, daemon=True).start()
     try:
         yield received
     finally:
-        unwound.set()
+        ended.set()
         for number, handler in caught.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(previous)

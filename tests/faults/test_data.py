@@ -17,7 +17,7 @@ from pytorch_lightning import LightningModule, Trainer
 import stages.__main__
 from src.core.errors import UserError
 from src.core.files import md5
-from src.core.run import Facts
+from src.core.run import ReceiptFields
 from src.mnist.data.dataset import FILES, load_examples
 from src.mnist.fetch import digits
 from src.mnist.model.network import CalibratedModel, build_model
@@ -195,7 +195,7 @@ def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
         @staticmethod
         def main(_: object) -> object:
             load_examples(Path("data/MNIST"), part)  # type: ignore[arg-type]
-            return Facts()
+            return ReceiptFields()
 
     monkeypatch.setattr(stages.__main__, "import_module", lambda _: Curious)
     before = here.results()

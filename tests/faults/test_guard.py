@@ -133,7 +133,7 @@ def bad_params(project: Project) -> str:
 
 
 def bad_stage(project: Project) -> str:
-    project.append("stages/train.py", '\n\ndef main(run: Run) -> Facts:\n    raise SystemExit("no")\n')
+    project.append("stages/train.py", '\n\ndef main(run: Run) -> ReceiptFields:\n    raise SystemExit("no")\n')
     return "train"
 
 

@@ -88,6 +88,13 @@ def test_row_65_what_a_terminal_cannot_show_is_printed_nevertheless(project: Pro
     assert (done.returncode, done.stdout) == (0, "\\u2026\\udcff\n")
 
 
+def test_a_backend_of_matplotlib_that_is_gone_hinders_no_stage(fetching: Project) -> None:
+    fetching.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
+    assert fetching.run("python", "-c", "import matplotlib.pyplot", MPLBACKEND="Qt4Agg").returncode != 0
+    done = fetching.stage("fetch", MPLBACKEND="Qt4Agg")
+    assert done.returncode == 0, done.stderr
+
+
 def test_row_66_ctrl_c_before_the_guard_listens_gives_no_traceback(project: Project) -> None:
     path = f"{INJECT}{os.pathsep}{project.env['PATH']}"
     kill = "fetch,SIGINT,open,src/guard/signals.py,0,0"

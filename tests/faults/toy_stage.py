@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 
 from src.core.files import write_bytes, write_text
-from src.core.run import Facts, Run, versions
+from src.core.run import ReceiptFields, Run, versions
 from src.core.yaml_file import read_mapping
 
 STAGE = Path(__file__).stem
 HOLD = Path(f"logs/{STAGE}.hold")
 
 
-def main(run: Run) -> Facts:
+def main(run: Run) -> ReceiptFields:
     """Write every output that dvc.yaml declares, then wait until nobody holds the stage any more."""
     stage = read_mapping(Path("dvc.yaml"))[0]["stages"][STAGE]
     for out in [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]:
@@ -33,7 +33,7 @@ def main(run: Run) -> Facts:
         HOLD.with_suffix(f".held-by-{os.getpid()}").touch()
     while HOLD.exists():
         time.sleep(0.02)
-    return Facts(versions(), {"device": "none"})
+    return ReceiptFields(versions(), {"device": "none"})
 
 
 if __name__ == "__main__":

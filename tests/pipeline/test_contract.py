@@ -10,13 +10,14 @@ import stages.check
 import stages.evaluate
 import stages.fetch
 import stages.train
-from src.core.receipt import receipt_path, why_void
+from src.core.receipt import parse_receipt, receipt_path, why_void
 from src.guard.pins import PINS
 from src.mnist.data.dataset import FILES, raw_folder
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams
 from src.mnist.predict.registry import NAME
 from src.mnist.train.history import COLUMNS
 from tests.conftest import REPOSITORY
+from tests.faults.project import Project
 from tests.pipeline.conftest import paths
 
 YAML_READER = YAML(typ="safe", pure=True)
@@ -200,6 +201,13 @@ def test_what_a_stage_reads_are_its_deps() -> None:
         "train": {checked, PINS, *DATA["train"]},
         "evaluate": {checked, PINS, *DATA["test"], model},
     }
+
+
+def test_the_packages_that_the_receipts_name_are_those_whose_pins_are_an_input(reproduced: Project) -> None:
+    computing = {"python"}
+    for stage in ("train", "evaluate"):
+        computing |= parse_receipt((reproduced.path / receipt_path(stage)).read_text())["versions"].keys()
+    assert computing == {"python", *stages.check.PACKAGES}
 
 
 def test_the_record_of_a_run_is_no_out() -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.core.run import Facts, Run, versions
+from src.core.run import ReceiptFields, Run, versions
 from src.core.yaml_file import read_mapping
 
 STAGE = Path(__file__).stem
 
 
-def main(run: Run) -> Facts:
+def main(run: Run) -> ReceiptFields:
     if 13 in (run.params.get("seed"), run.params.get("lr")):
         raise UserError("13 is unlucky")
     stage = read_mapping(Path("dvc.yaml"))[0]["stages"][STAGE]
@@ -41,7 +41,7 @@ def main(run: Run) -> Facts:
         path = next(iter(out)) if isinstance(out, dict) else out
         if not path.startswith("receipts/"):
             write_text(Path(path), content.get(path, json.dumps(dict(run.params))))
-    return Facts(versions(), {"device": "none"})
+    return ReceiptFields(versions(), {"device": "none"})
 
 
 if __name__ == "__main__":

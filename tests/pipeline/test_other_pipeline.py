@@ -1,0 +1,132 @@
+"""The guard knows no digits: a pipeline of another kind runs under it as it is, and it says the same about it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.project import ROOT, Project
+
+COUNT = '''
+"""Counts words."""
+
+from collections import Counter
+from pathlib import Path
+
+from src.core.files import write_json
+from src.core.run import ReceiptFields, Run, versions
+
+
+def main(run: Run) -> ReceiptFields:
+    """Count the words of all texts that are long enough."""
+    words = [word for text in sorted(Path("texts").iterdir()) for word in text.read_text().split()]
+    write_json(Path("counts.json"), Counter(word for word in words if len(word) >= run.params["words.shortest"]))
+    return ReceiptFields(versions(), {"kind": "any"})
+'''
+RANK = '''
+"""Names the most frequent word."""
+
+import json
+from pathlib import Path
+
+from src.core.files import write_text
+from src.core.run import ReceiptFields, Run, versions
+
+
+def main(run: Run) -> ReceiptFields:
+    """Write it to a file."""
+    counts = json.loads(Path("counts.json").read_text())
+    write_text(Path("top.txt"), max(sorted(counts), key=counts.__getitem__))
+    return ReceiptFields(versions())
+'''
+DVC = """
+stages:
+  count:
+    cmd: exec python -I stages/__main__.py count
+    deps: [stages/count.py, src/core, texts]
+    params: [words.shortest]
+    outs: [counts.json]
+    metrics:
+      - receipts/count.json: {cache: false}
+  rank:
+    cmd: exec python -I stages/__main__.py rank
+    deps: [stages/rank.py, src/core, counts.json]
+    outs: [top.txt]
+    metrics:
+      - receipts/rank.json: {cache: false}
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Project:
+    folder = tmp_path / "words"
+    for name in ("src/core", "src/guard"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "stages").mkdir()
+    for name in ("src/__init__.py", "stages/__init__.py", "stages/__main__.py", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    for name, text in {"stages/count.py": COUNT, "stages/rank.py": RANK, "dvc.yaml": DVC}.items():
+        (folder / name).write_text(text)
+    (folder / "params.yaml").write_text("words:\n  shortest: 3\n  large: 9007199254740993\n")
+    (folder / "texts").mkdir()
+    (folder / "texts/one").write_text("one two two of of of")
+    project = Project(folder)
+    project.git("init", "--quiet", "--template=", "--initial-branch", "main")
+    project.dvc_ok("init", "--quiet")
+    project.commit()
+    return project
+
+
+def test_another_pipeline_runs_and_runs_again_when_its_inputs_change(words: Project) -> None:
+    words.repro()
+    assert (words.path / "top.txt").read_text() == "two"
+    assert json.loads((words.path / "receipts/count.json").read_text())[0]["params"] == {"words.shortest": 3}
+    assert "didn't change" in words.repro()
+    (words.path / "params.yaml").write_text("words:\n  shortest: 2\n  large: 9007199254740993\n")
+    words.repro()
+    assert (words.path / "top.txt").read_text() == "of"
+
+
+def test_what_another_pipeline_does_not_declare_is_named(words: Project) -> None:
+    (words.path / "stop.txt").write_text("two")
+    words.edit("stages/count.py", "    write_json(", '    Path("stop.txt").read_text()\n    write_json(')
+    done = words.dvc("repro")
+    assert done.returncode != 0
+    assert "count: stop.txt: stage count read it, but dvc.yaml does not list it among the stage's deps" in done.stderr
+    assert not (words.path / "dvc.lock").exists()
+
+
+def test_what_another_pipeline_writes_beside_its_outputs_is_named(words: Project) -> None:
+    words.edit("stages/count.py", "    write_json(", '    Path("texts/two").write_text("mine")\n    write_json(')
+    assert "count: texts/two" in words.dvc("repro").stderr
+    (words.path / "texts/two").unlink()
+    words.edit("stages/count.py", 'Path("texts/two")', 'Path("notes")')
+    assert "count: notes: stage count wrote it, but dvc.yaml does not list it" in words.dvc("repro").stderr
+
+
+def test_an_output_that_is_not_written_whole_or_not_at_all_is_named(words: Project) -> None:
+    words.edit("stages/rank.py", 'write_text(Path("top.txt"), ', 'Path("top.txt").write_text(')
+    assert "rank: top.txt: is not what the stage wrote with src.core.files" in words.dvc("repro").stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("params: [words.shortest]", "params: [words.longest]", "words.longest"),
+        ("params: [words.shortest]", "params: [{other.yaml: [a]}]", "other.yaml"),
+        ("    deps: [stages/count.py", "    wdir: .\n    deps: [stages/count.py", "stage count uses wdir"),
+    ],
+)
+def test_what_dvc_yaml_says_in_another_way_is_named(words: Project, old: str, new: str, said: str) -> None:
+    words.edit("dvc.yaml", old, new)
+    done = words.stage("count")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert said in done.stderr
+
+
+def test_a_param_that_no_receipt_can_hold_is_named_before_the_stage_runs(words: Project) -> None:
+    (words.path / "params.yaml").write_text("words:\n  shortest: .nan\n")
+    done = words.stage("count")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("count: params.yaml: words.shortest")
