@@ -129,8 +129,6 @@ def train(
         history.write()
         _write_results(outputs, params, classifier.eval_network.to(device), data, history.rows)
     machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
-    if device.type == "cuda":
-        machine["captured"] = classifier.captured
     # Left out for a single process: their number changes no output.
     if count > 1:
         machine["processes"] = count

@@ -10,7 +10,7 @@
     }]
 
 On a GPU, `machine` also has the versions of `cuda`, `cudnn` and the `driver` (empty if the system does not report it),
-`fp32` (`ieee` or `tf32`: how float32 was computed) and, for train, whether the steps were `captured` as CUDA graphs.
+`fp32` (`ieee` or `tf32`: how float32 was computed).
 
 DVC hashes inputs only after the command has ended, and `dvc commit` hashes them at any time. The stage itself writes
 the receipt. Where dvc.lock disagrees with it, dvc.lock is void.

@@ -37,7 +37,7 @@ def read_stages() -> dict[str, Stage]:
     Raises:
         UserError: If it is no such file, or declares a stage in a way that only DVC can read.
     """
-    stages = read_mapping(Path(DVC_FILE))[0].get("stages")
+    stages = read_mapping(Path(DVC_FILE)).get("stages")
     if not isinstance(stages, dict):
         raise UserError(f"{DVC_FILE}: expected `stages:` with one entry a stage, got {stages!r}")
     return {name: _stage(name, entry) for name, entry in stages.items()}
@@ -51,7 +51,7 @@ def read_lock() -> dict[str, dict[str, Any]]:
     """
     path = Path("dvc.lock")
     try:
-        return read_mapping(path)[0]["stages"] if path.exists() else {}
+        return read_mapping(path)["stages"] if path.exists() else {}
     except (UserError, KeyError) as error:
         raise UserError(f"{path}: is not what DVC wrote, or not all of it; delete it, then run `dvc repro`") from error
 
@@ -92,9 +92,7 @@ def read_params(names: Iterable[str] | None) -> dict[str, Any]:
     """
     if names is not None and not (names := tuple(names)):
         return {}
-    values, duplicates = read_mapping(Path(PARAMS_FILE))
-    if duplicates:
-        raise UserError(f"{PARAMS_FILE}: " + "; ".join(f"{key} is given more than once" for key in duplicates))
+    values = read_mapping(Path(PARAMS_FILE))
     return dict(values) if names is None else {name: _value(values, name) for name in names}
 
 

@@ -84,7 +84,7 @@ def _records(repo: Repo) -> list[Path]:
 def _objects(repo: Repo, record: Path) -> set[str]:
     """MD5 of every object that a record names, with those of the files in folders; empty if one is not in the cache."""
     try:
-        named = {out["md5"] for out in read_mapping(record)[0]["outs"]}
+        named = {out["md5"] for out in read_mapping(record)["outs"]}
         listings = (Path(repo.cache.local.oid_to_path(oid)) for oid in named if oid.endswith(".dir"))
         named |= {file["md5"] for listing in listings for file in json.loads(listing.read_bytes())}
     except (UserError, KeyError, TypeError, ValueError, FileNotFoundError):

@@ -56,7 +56,7 @@ def test_row_33_bad_values_lose_nothing(project: Project) -> None:
     ("edit", "named"),
     [
         (lambda text: text + "epoch: 20\n", "epoch is not a parameter"),
-        (lambda text: text + "lr: 0.1\n", "lr is given more than once"),
+        (lambda text: text + "lr: 0.1\n", 'duplicate key "lr"'),
         (lambda _: "", "expected one `key: value` per line, got nothing"),
         (lambda _: "- 1\n", "expected one `key: value` per line, got type list"),
     ],

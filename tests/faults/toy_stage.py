@@ -19,7 +19,7 @@ HOLD = Path(f"logs/{STAGE}.hold")
 
 def main(run: Run) -> ReceiptFields:
     """Write every output that dvc.yaml declares, then wait until nobody holds the stage any more."""
-    stage = read_mapping(Path("dvc.yaml"))[0]["stages"][STAGE]
+    stage = read_mapping(Path("dvc.yaml"))["stages"][STAGE]
     for out in [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]:
         path = Path(next(iter(out)) if isinstance(out, dict) else out)
         # The data is more than this can make up, but it is there.

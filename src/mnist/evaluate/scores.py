@@ -63,29 +63,16 @@ def confusion_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, int
 
 def per_class_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, float]]:
     """Precision, recall, F1 (four decimals) and number of images of every class, ten rows."""
-    columns = precision_recall_fscore_support(y_true, y_pred, labels=CLASSES, zero_division=0)
-    return [
-        {
-            "class": int(label),
-            "precision": round(float(precision), 4),
-            "recall": round(float(recall), 4),
-            "f1": round(float(f1), 4),
-            "images": int(images),
-        }
-        for label, precision, recall, f1, images in zip(CLASSES, *columns, strict=True)
-    ]
+    *scores, images = precision_recall_fscore_support(y_true, y_pred, labels=CLASSES, zero_division=0)
+    columns = (CLASSES.tolist(), *(score.round(4).tolist() for score in scores), images.tolist())
+    names = ("class", "precision", "recall", "f1", "images")
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def error_rows(y_true: np.ndarray, probs: np.ndarray) -> list[dict[str, float]]:
-    """One row for each misclassified image: index, actual, predicted, confidence (four decimals); the surest first."""
-    y_pred = probs.argmax(1)
-    rows = [
-        {
-            "index": int(index),
-            "actual": int(y_true[index]),
-            "predicted": int(y_pred[index]),
-            "confidence": round(float(probs[index, y_pred[index]]), 4),
-        }
-        for index in np.flatnonzero(y_pred != y_true)
-    ]
-    return sorted(rows, key=lambda row: (-row["confidence"], row["index"]))
+    """Index, actual, predicted and confidence (four decimals) of each misclassified image, the surest first."""
+    y_pred, confidence = probs.argmax(1), probs.max(1).round(4)
+    wrong = np.flatnonzero(y_pred != y_true)
+    names, columns = ("index", "actual", "predicted", "confidence"), (y_true, y_pred, confidence)
+    rows = zip(wrong.tolist(), *(column[wrong].tolist() for column in columns), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in sorted(rows, key=lambda row: (-row[-1], row[0]))]

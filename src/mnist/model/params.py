@@ -1,8 +1,8 @@
 """The schema of params.yaml: type, range and meaning of every hyperparameter."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -73,29 +73,19 @@ def load_params(path: Path) -> Params:
     Raises:
         UserError: If anything is wrong; the message names every problem by its key.
     """
-    content, duplicates = read_mapping(path)
-    return check_params(content, str(path), [f"{_short(key)} is given more than once" for key in duplicates])
+    return check_params(read_mapping(path), str(path))
 
 
-def check_params(content: Mapping[Any, Any], where: str, problems: Sequence[str] = ()) -> Params:
-    """Check params against the schema.
-
-    Args:
-        content: Values by name.
-        where: How to name their source in an error.
-        problems: What is known to be wrong with them.
+def check_params(content: Mapping[Any, Any], where: str) -> Params:
+    """Check values by name against the schema; `where` names their source in an error.
 
     Raises:
         UserError: If anything is wrong; the message names every problem by its key.
     """
     try:
-        params = Params.model_validate(content)
+        return Params.model_validate(content)
     except ValidationError as error:
-        problems = [*problems, *map(_describe, error.errors())]
-        params = None
-    if params is None or problems:
-        raise UserError(f"{where}: " + "; ".join(problems))
-    return params
+        raise UserError(f"{where}: " + "; ".join(map(_describe, error.errors()))) from error
 
 
 def _describe(problem: ErrorDetails) -> str:
@@ -110,20 +100,14 @@ def _describe(problem: ErrorDetails) -> str:
 
 def _expected(key: str) -> str:
     """What a field takes as text, such as 'a whole number from 1 to 10000'."""
-    field = Params.model_fields[key]
-    if field.annotation not in (int, float):
-        return " or ".join(map(repr, get_args(field.annotation)))
-    kind = "a whole number" if field.annotation is int else "a finite number"
-    bounds = {
-        name: bound
-        for limit in field.metadata
-        for name in ("ge", "gt", "le", "lt")
-        if (bound := getattr(limit, name, None)) is not None
-    }
-    if {"ge", "le"} <= set(bounds):
-        return f"{kind} from {bounds['ge']} to {bounds['le']}"
-    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    return f"{kind} " + " and ".join(f"{words[name]} {bound}" for name, bound in bounds.items())
+    schema = Params.model_json_schema()["properties"][key]
+    if "enum" in schema:
+        return " or ".join(map(repr, schema["enum"]))
+    kind = "a whole number" if schema["type"] == "integer" else "a finite number"
+    if {"minimum", "maximum"} <= schema.keys():
+        return f"{kind} from {schema['minimum']} to {schema['maximum']}"
+    words = {"minimum": "of at least", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
+    return f"{kind} " + " and ".join(f"{words[name]} {schema[name]}" for name in words if name in schema)
 
 
 def _short(value: object, words: Callable[[object], str] = str) -> str:

@@ -1,34 +1,12 @@
 """The scores of a classifier: one definition for training, validation and the test set."""
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Score:
-    """A score and how it is shown.
-
-    Attributes:
-        name: Name in the log; validation's has the prefix `val_`, the test set's `test_`.
-        heading: Heading in the progress table, at most six characters.
-        title: Title of its panel in the learning curve; empty: it has none, and no column in the history.
-    """
-
-    name: str
-    heading: str
-    title: str = ""
-
-
-# To add one, compute it in `scores_from_confusion` and describe it here: training, validation and evaluation report it.
-SCORES = (
-    Score("loss", "loss", "Loss before calibration"),
-    Score("acc", "acc", "Accuracy"),
-    Score("precision", "prec"),
-    Score("recall", "recall"),
-    Score("f1", "f1", "F1 (macro)"),
-)
-CHARTED = tuple(score for score in SCORES if score.title)
+# Every score by its name, with its heading in the progress table, at most six characters. Validation's has the prefix
+# `val_`, the test set's `test_`. To add one, compute it in `scores_from_confusion` and name it here.
+SCORES = {"loss": "loss", "acc": "acc", "precision": "prec", "recall": "recall", "f1": "f1"}
+# Those with a column in the history and a panel of this title in the learning curve.
+CHARTED = {"loss": "Loss before calibration", "acc": "Accuracy", "f1": "F1 (macro)"}
 
 
 def scores_from_confusion(counts: Tensor) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """The LightningModule: training steps, validation, and the names under which scores are logged."""
 
 import copy
-from typing import Any, cast
+from typing import cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -44,8 +44,6 @@ class Classifier(LightningModule):
         self.register_buffer("rates", torch.from_numpy(rates), persistent=False)
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         self.runners: dict[torch.Size, StepRunner] = {}
-        # Whether steps ran as CUDA graphs; a resumed training has it from its checkpoint.
-        self.captured = False
 
     @property
     def eval_network(self) -> nn.Module:
@@ -72,7 +70,6 @@ class Classifier(LightningModule):
         runner = self.runners[indices.shape]
         rates = self.rates[batches.first_step : batches.first_step + len(indices)]
         logits = runner.run(batches, rates)
-        self.captured |= runner.is_captured
         self.train_scores.update(logits.flatten(0, 1), batches.labels[indices].flatten())
         if self.trainer.is_last_batch:
             self._log_scores(self.train_scores, "")
@@ -94,14 +91,6 @@ class Classifier(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's validation scores."""
         self._log_scores(self.val_scores, "val_")
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add whether steps ran as CUDA graphs."""
-        checkpoint["captured"] = self.captured
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore it."""
-        self.captured = checkpoint["captured"]
 
     def _log_scores(self, scores: EpochScores, prefix: str) -> None:
         """Log an epoch's scores.

@@ -10,7 +10,7 @@ from torch import Tensor
 from src.core.files import write_table
 from src.mnist.model.scores import CHARTED, SCORES
 
-COLUMNS = ("epoch", *(prefix + score.name for prefix in ("", "val_") for score in CHARTED), "lr")
+COLUMNS = ("epoch", *(prefix + name for prefix in ("", "val_") for name in CHARTED), "lr")
 
 
 class History(Callback):
@@ -66,10 +66,10 @@ def summary(
         `best`: the highest value that each charted validation score had after an epoch, and the epoch of the best
         accuracy (the first in a tie). `temperature`. Rounded to six decimals.
     """
-    final = {score.name: rows[-1][score.name] for score in SCORES}
-    final |= {f"val_{score.name}": float(val_scores[score.name]) for score in SCORES}
+    final = {name: rows[-1][name] for name in SCORES}
+    final |= {f"val_{name}": float(val_scores[name]) for name in SCORES}
     final["val_loss_calibrated"] = float(calibrated_loss)
-    columns = [f"val_{score.name}" for score in CHARTED if score.name != "loss"]
+    columns = [f"val_{name}" for name in CHARTED if name != "loss"]
     best = {column: max(row[column] for row in rows) for column in columns}
     best["epoch"] = max(rows, key=lambda row: row["val_acc"])["epoch"]
     return {"final": _rounded(final), "best": _rounded(best), "temperature": round(temperature, 6)}

@@ -27,17 +27,17 @@ def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
         path: Where to write the PNG.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for position, score in enumerate(CHARTED, start=1):
+    for position, (name, title) in enumerate(CHARTED.items(), start=1):
         axes = figure.add_subplot(1, len(CHARTED), position)
-        columns = {prefix + score.name: line for prefix, line in LINES.items() if prefix + score.name in rows[-1]}
-        is_share = score.name != "loss"
+        columns = {prefix + name: line for prefix, line in LINES.items() if prefix + name in rows[-1]}
+        is_share = name != "loss"
         low, high = _inside([row[column] for row in rows for column in columns], 1.0 if is_share else float("inf"))
         for column, (label, colour) in columns.items():
             shown = [min(max(row[column], low), high) for row in rows]
             axes.plot([row["epoch"] for row in rows], shown, color=colour, label=label, marker="o", markersize=3.5)
         axes.set_yscale("logit" if is_share else "log")
         _set_ticks(axes, is_share)
-        axes.set_title(score.title)
+        axes.set_title(title)
         axes.set_xlabel("epoch")
         margin = max(0.5, 0.03 * len(rows))
         axes.set_xlim(rows[0]["epoch"] - margin, rows[-1]["epoch"] + margin)

@@ -90,7 +90,7 @@ class ProgressTable(Callback):
 
 def header() -> list[str]:
     """The two lines above the rows, as wide as these: 80 characters with five scores."""
-    names = "".join(f"{score.heading:>7}" for score in SCORES)
+    names = "".join(f"{heading:>7}" for heading in SCORES.values())
     return [f"{'':10}{'train':>7}{'':{len(names) - 7}}{'validation':>12}", f"epoch time{names}{names}"]
 
 
@@ -101,7 +101,7 @@ def format_row(row: dict[str, float], seconds: float | None = None) -> str:
         row: `epoch` and the logged values; a score that was not logged shows as a dash.
         seconds: What the epoch took; unknown for an epoch before a resume.
     """
-    values = [row.get(prefix + score.name) for prefix in ("", "val_") for score in SCORES]
+    values = [row.get(prefix + name) for prefix in ("", "val_") for name in SCORES]
     cells = "".join(f"{'-':>7}" if value is None else f"{value:7.4f}" for value in values)
     # From 100 seconds on, a decimal would fill the column and touch the epoch.
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"

@@ -215,7 +215,6 @@ def test_a_gpu_learns_the_same(
     changed = params.model_copy(update={"precision": precision})
     result = train(changed, digits_dir, outputs_in(tmp_path), accelerator="gpu")
     assert result.machine["device"] == torch.cuda.get_device_name()
-    assert result.machine["captured"] is True
     assert result.machine["fp32"] == ("tf32" if precision == "tf32" else "ieee")
     on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (outputs_in(tmp_path), trained))
     np.testing.assert_allclose(on_gpu["loss"], on_cpu["loss"], rtol=0.05)
