@@ -42,5 +42,7 @@ def test_what_a_page_links_to_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_that_a_page_names_exists(page: Path) -> None:
-    named = re.findall(r"`((?:src|stages|tests|benchmarks|cluster|notebooks|recipes)/(?:[\w/]+\.py|[\w/]*))`", page.read_text())
+    named = re.findall(
+        r"`((?:src|stages|tests|benchmarks|cluster|notebooks|recipes)/(?:[\w/]+\.py|[\w/]*))`", page.read_text()
+    )
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
