@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -93,9 +94,11 @@ def _run_id(pid: int | str) -> str:
 
 def _explain(stage: str, count: int, failures: "Mapping[int, ProcessFailure]") -> None:
     """Print what the process said that failed first."""
-    rank, failure = min(failures.items(), key=lambda item: _reported_ns(item[1]))
+    # torchrun ends the others with SIGTERM, some before they can report anything.
+    first = min(failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, _reported_ns(failures[rank])))
+    failure = failures[first]
     if failure.exitcode < 0:
-        killed = f"process {rank} of {count} was killed by {failure.signal_name()}"
+        killed = f"process {first} of {count} was killed by {failure.signal_name()}"
         report(f"{stage}: {killed}, so all end; the next run resumes after the last epoch")
     elif _reported_ns(failure):
         # Without a report, there is a traceback.
