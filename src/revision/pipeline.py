@@ -219,7 +219,7 @@ class _DvcYaml(_Strict):
     stages: dict[str, _Declared] = {}
     metrics: list[_Path] = []
     params: list[_Path] = []
-    plots: list[str | dict[str, _Plot | None]] = []
+    plots: list[str | Annotated[dict[str, _Plot | None], Field(min_length=1)]] = []
     artifacts: dict[str, _Artifact] = {}
     datasets: Any = None
 

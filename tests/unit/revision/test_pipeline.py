@@ -1,10 +1,149 @@
-from src.core.receipt import folder_md5
-from src.revision.pipeline import output_md5
+"""What DVC itself refuses is refused; what it takes is taken, but for what the reader says it does not support."""
+
+import io
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA
+from ruamel.yaml import YAML
+
+from src.core.errors import UserError
+from src.revision.pipeline import Pipeline, enclosing, output_md5, read_pipeline, tracked_md5
+from src.revision.tree import Tree, open_tree
+from tests.unit.history import History
+
+VALUES: list[Any] = [None, True, 0, 7, -1, 1.5, "", "x", "a" * 32, [], ["x"], {}, {"x": "y"}, [{}]]
+HASH = {"hash": "md5", "md5": "a" * 32}
+LOCK = {"schema": "2.0", "stages": {"train": {"cmd": "echo", "params": {}, "outs": [{"path": "model", **HASH}]}}}
+DECLARED = {"stages": {"train": {"cmd": "echo", "deps": ["src"], "params": ["lr"], "outs": ["model"]}}}
+ENTRY = ["path", "md5", "hash", "size", "nfiles", "isexec", "version_id", "etag", "checksum", "cloud", "files", "new"]
+STAGE = ["cmd", "deps", "params", "outs", "metrics", "plots", "frozen", "always_changed", "desc", "meta", "wdir", "new"]
+OPTIONS = ["cache", "persist", "push", "remote", "desc", "type", "labels", "meta", "template", "x", "header", "new"]
 
 
-def test_the_hash_of_a_folder_that_several_outputs_lie_in_is_the_folders() -> None:
-    outs = {"data/raw/a": "1", "data/raw/b": "2", "data2/c": "3", "model": "4"}
-    assert output_md5(outs, "model") == "4"
-    assert output_md5(outs, "data") == folder_md5({"raw/a": "1", "raw/b": "2"})
-    assert output_md5(outs, "dat") is None
-    assert output_md5({**outs, "data/raw/d": None}, "data") is None
+class Files(Tree):
+    """Files in memory."""
+
+    def __init__(self, **contents: Any) -> None:
+        self.name = "it"
+        self.contents = contents
+
+    def read(self, path: str, largest: int) -> bytes | None:
+        content = self.contents.get(path.replace(".", "_"))
+        if content is None:
+            return None
+        text = io.StringIO()
+        YAML().dump(content, text)
+        return text.getvalue().encode()
+
+
+def read(history: History) -> Pipeline:
+    with open_tree(history.path, "it", None) as tree:
+        return read_pipeline(tree)
+
+
+def check(schema: Any, **files: Any) -> None:
+    """What is taken here is taken by DVC."""
+    (content,) = files.values()
+    try:
+        read_pipeline(Files(**files))
+    except UserError:
+        return
+    schema(content)
+
+
+@pytest.mark.parametrize("key", ENTRY)
+def test_an_entry_of_dvc_lock(key: str) -> None:
+    for value in VALUES:
+        lock: Any = deepcopy(LOCK)
+        lock["stages"]["train"]["outs"][0][key] = value
+        check(COMPILED_LOCKFILE_SCHEMA, dvc_lock=lock)
+
+
+@pytest.mark.parametrize("key", ["cmd", "deps", "params", "outs", "new"])
+def test_a_stage_of_dvc_lock(key: str) -> None:
+    for value in VALUES:
+        lock: Any = deepcopy(LOCK)
+        lock["stages"]["train"][key] = value
+        check(COMPILED_LOCKFILE_SCHEMA, dvc_lock=lock)
+
+
+@pytest.mark.parametrize("key", ["schema", "stages", "datasets", "new"])
+def test_the_top_of_dvc_lock(key: str) -> None:
+    for value in [*VALUES, "1.0", "2.0", 2.0, 2]:
+        check(COMPILED_LOCKFILE_SCHEMA, dvc_lock={**LOCK, key: value})
+
+
+@pytest.mark.parametrize("key", STAGE)
+def test_a_stage_of_dvc_yaml(key: str) -> None:
+    for value in VALUES:
+        declared: Any = deepcopy(DECLARED)
+        declared["stages"]["train"][key] = value
+        check(COMPILED_MULTI_STAGE_SCHEMA, dvc_yaml=declared)
+
+
+@pytest.mark.parametrize("kind", ["outs", "metrics", "plots"])
+@pytest.mark.parametrize("key", OPTIONS)
+def test_an_output_of_dvc_yaml(kind: str, key: str) -> None:
+    for value in VALUES:
+        stage = {"cmd": "echo", kind: [{"extra.json": {key: value}}]}
+        check(COMPILED_MULTI_STAGE_SCHEMA, dvc_yaml={"stages": {"extra": stage}})
+
+
+@pytest.mark.parametrize("key", ["stages", "metrics", "params", "plots", "artifacts", "datasets", "vars", "new"])
+def test_the_top_of_dvc_yaml(key: str) -> None:
+    for value in VALUES:
+        check(COMPILED_MULTI_STAGE_SCHEMA, dvc_yaml={**DECLARED, key: value})
+
+
+def test_what_dvc_takes_is_taken(history: History) -> None:
+    history.write(
+        "dvc.yaml",
+        """
+stages:
+  a:
+    cmd: [echo 1, echo 2]
+    deps: [src/core]
+    params: [lr, {more.yaml: }, {params.yaml: [epochs]}]
+    outs: [a.txt, {b.txt: {cache: false, desc: b, labels: [x]}}]
+    plots: [{c.csv: [{x: a, y: b}, {x: a, y: c}]}, {d.csv: {template: linear, header: false}}]
+    frozen: true
+    meta: {any: thing}
+metrics: [b.json]
+params: [more.yaml]
+plots: [d.csv, {Title: {x: {d.csv: a}, y: {d.csv: [b, c]}}}, {e.csv: }]
+artifacts: {model: {path: a.txt, type: model, labels: [x]}}
+""",
+    )
+    stage = read(history).stages["a"]
+    assert stage.params == {"params.yaml": ["lr", "epochs"], "more.yaml": None}
+    assert (stage.outs["b.txt"].cached, stage.outs["a.txt"].cached, stage.settings) == (False, True, {"frozen": True})
+    assert stage.outs["c.csv"].options == {"x": "a", "y": "c"}
+
+
+def test_data_beside_a_dvc_file(history: History) -> None:
+    history.write("raw/x.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  size: 3\n  hash: md5\n  path: x.xml\n")
+    history.write("raw/old.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  path: old.xml\n")
+    history.write("raw/bad.xml.dvc", "outs:\n- md5: 7\n  path: bad.xml\n")
+    with open_tree(history.path, "it", None) as tree:
+        assert tracked_md5(tree, "raw/x.xml") == "a" * 32
+        assert tracked_md5(tree, "raw/old.xml") is None, "DVC 2 hashed other bytes"
+        assert tracked_md5(tree, "raw/none.xml") is None
+        with pytest.raises(UserError, match=r"raw/bad\.xml\.dvc of it: outs\.0\.md5"):
+            tracked_md5(tree, "raw/bad.xml")
+
+
+def test_folders_of_outputs() -> None:
+    assert enclosing("a/b/c", {"a": 1}) == "a"
+    assert enclosing("ab/c", {"a": 1}) is None
+    assert output_md5({"a/b": "1" * 32}, "a") == output_md5({"x/b": "1" * 32}, "x") != None  # noqa: E711
+    assert output_md5({"a/b": None}, "a") is None
+
+
+def test_what_comes_before_a_stage(history: History) -> None:
+    pipeline = read(history)
+    assert pipeline.before({"evaluate"}) == {"check", "fetch", "train"}
+    assert pipeline.before({"train"}) == {"check", "fetch"}
+    assert pipeline.before({"check"}) == set()
+    assert pipeline.producer("data/MNIST/raw/train-images-idx3-ubyte") == "fetch"

@@ -1,10 +1,12 @@
+import subprocess
 from contextlib import AbstractContextManager
 
 import pytest
 from dvc.repo import Repo
 
 from src.core.errors import UserError
-from src.revision.git import find_commit
+from src.report.command import judge
+from src.revision.git import find_commit, find_root
 from src.revision.tree import Tree, open_tree
 from tests.unit.history import History
 
@@ -66,3 +68,97 @@ def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -
         with pytest.raises(UserError, match=f"^{name}: is the name of more than one tag, branch or commit; give the"):
             find_commit(history.path, name)
     assert find_commit(history.path, "refs/heads/main") == find_commit(history.path, main) == main
+
+
+def nested(history: History, leaf: str, folders: int = 60, levels: int = 12) -> str:
+    """A commit of folders in folders, all of them the same objects."""
+    tree = history.git_with(leaf, "mktree")
+    for _ in range(levels):
+        tree = history.git_with("".join(f"040000 tree {tree}\tf{number}\n" for number in range(folders)), "mktree")
+    return history.git("commit-tree", "-m", "many folders", tree)
+
+
+def test_folders_without_files_are_looked_at_once(history: History) -> None:
+    with open_it(history, nested(history, "")) as tree:
+        assert tree.entries == {}
+
+
+def test_too_many_files_are_refused(history: History) -> None:
+    blob = history.git("rev-parse", "HEAD:params.yaml")
+    commit = nested(history, f"100644 blob {blob}\ta\n")
+    with pytest.raises(UserError, match="it: has too many files; at most 200,000 are read"), open_it(history, commit):
+        pass
+
+
+def test_too_many_levels_are_refused(history: History) -> None:
+    with (
+        pytest.raises(UserError, match="expected at most 100 levels of folders"),
+        open_it(history, nested(history, "", folders=1, levels=150)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", [".git", ".GIT", "..", "."])
+def test_a_name_that_git_cannot_check_out_is_refused(history: History, name: str) -> None:
+    blob = bytes.fromhex(history.git("rev-parse", "HEAD:params.yaml"))
+    content = b"100644 " + name.encode() + b"\0" + blob
+    done = subprocess.run(
+        ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"],
+        cwd=history.path,
+        input=content,
+        capture_output=True,
+        check=True,
+    )
+    commit = history.git("commit-tree", "-m", "malformed", done.stdout.decode().strip())
+    with pytest.raises(UserError, match="is not a path that git can check out"), open_it(history, commit):
+        pass
+
+
+def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are the project's; above it, only what decides about its files and checks is seen."""
+    project = history.path / "ml/mnist"
+    history.git("config", "core.safecrlf", "false")
+    for path in sorted(set(history.git("ls-files").splitlines())):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (history.path / path).rename(project / path)
+    history.write("params.yaml", "another: project's\n")
+    history.write("README.md", "the whole repository's")
+    commit = history.commit("moved")
+    monkeypatch.chdir(project)
+    assert find_root() == project
+    for name in (None, commit):
+        with open_tree(project, "it", name) as tree:
+            assert tree.has("dvc.yaml")
+            assert not tree.has("ml/mnist/dvc.yaml")
+            assert b"epochs" in (tree.read("params.yaml", 10_000) or b"")
+            assert not any("README" in path for path in tree.entries)
+    assert judge("main", None).verdict["outcome"] == "pass"
+
+    history.write(".github/workflows/checks.yml", "jobs: {}\n")
+    history.write("ml/.gitattributes", "*.py eol=crlf\n")
+    verdict = judge("main", None).verdict
+    assert {finding["check"] for finding in verdict["findings"]} == {"files", "installed"}
+    history.write("ml/mnist/src/mnist/train/classifier.py", "edited\n")
+    assert judge("main", None).verdict["outcome"] == "fail"
+
+
+def test_the_working_tree_is_what_git_would_commit(history: History) -> None:
+    history.write("data/MNIST/raw/x", "ignored")
+    history.write("new.txt", "new")
+    (history.path / "params.yaml").unlink()
+    history.git("update-index", "--chmod=+x", "dvc.yaml")
+    before = history.git("status", "--porcelain")
+    with open_tree(history.path, "it", None) as tree:
+        assert tree.read("new.txt", 10) == b"new"
+        assert not tree.has("params.yaml")
+        assert not tree.has("data/MNIST/raw/x")
+    assert history.git("status", "--porcelain") == before
+    assert history.git("count-objects").startswith("0 objects")
+
+
+def test_a_huge_file_that_nobody_ignores_is_named(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.revision.tree.MAX_NEW_BYTES", 1000)
+    history.write("huge.bin", "x" * 2000)
+    refused = pytest.raises(UserError, match=r"huge\.bin: has 2,000 bytes, and git neither has nor ignores it")
+    with refused, open_tree(history.path, "it", None):
+        pass

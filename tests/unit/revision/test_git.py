@@ -1,0 +1,143 @@
+"""Clones that lack something, and names that are no commits."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import UserError
+from src.report.command import judge
+from src.revision.git import find_commit, find_root, merge_bases, open_objects
+from src.revision.tree import open_tree
+from tests.unit.history import History
+
+
+def clone(history: History, folder: Path, *options: str) -> Path:
+    history.git("config", "uploadpack.allowFilter", "true")
+    source = history.path.as_uri()
+    subprocess.run(["git", "clone", "--quiet", *options, source, folder], check=True, capture_output=True)
+    return folder
+
+
+def run(folder: Path, command: str) -> None:
+    subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True)
+
+
+def test_a_shallow_clone_is_told_how_to_become_whole(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = history.git("rev-parse", "main")
+    history.commit("second")
+    shallow = clone(history, tmp_path / "shallow", "--depth=1")
+    with pytest.raises(UserError, match="the clone is shallow: run `git fetch --unshallow`") as caught:
+        find_commit(shallow, "main~1")
+    monkeypatch.chdir(shallow)
+    (finding,) = judge("main~1", "main").verdict["findings"]
+    assert str(caught.value) == finding["text"].replace("’", "'")
+    run(shallow, "git fetch --unshallow")
+    assert find_commit(shallow, "main~1") == first
+
+
+def test_in_a_shallow_clone_no_common_commit_proves_nothing(history: History, tmp_path: Path) -> None:
+    history.git("branch", "theirs")
+    main = history.commit("on main")
+    history.git("switch", "-q", "theirs")
+    theirs = history.commit("on theirs")
+    shallow = clone(history, tmp_path / "shallow", "--depth=1", "--no-single-branch")
+    with pytest.raises(UserError, match="no commit in common in this clone; the clone is shallow"):
+        merge_bases(shallow, main, theirs)
+    run(shallow, "git fetch --unshallow")
+    assert merge_bases(shallow, main, theirs) == [history.git("rev-parse", "main~1")]
+
+
+def test_a_partial_clone_is_told_how_to_become_whole(history: History, tmp_path: Path) -> None:
+    history.write("README.md", "first")
+    commit = history.commit("first")
+    history.write("README.md", "second")
+    history.commit("second")
+    partial = clone(history, tmp_path / "partial", "--filter=blob:none")
+
+    def read() -> bytes | None:
+        with open_tree(partial, "it", commit) as tree:
+            return tree.read("README.md", 100)
+
+    with pytest.raises(
+        UserError, match=r"README\.md of it: git cannot read it; the clone is partial: run `git"
+    ) as caught:
+        read()
+    run(partial, str(caught.value).split("`")[1])
+    assert read() == b"first"
+
+
+def test_a_damaged_clone_is_told_to_check_itself(history: History) -> None:
+    history.write("README.md", "first")
+    commit = history.commit("first")
+    blob = history.git("rev-parse", "HEAD:README.md")
+    (history.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    refused = pytest.raises(UserError, match=r"README\.md of it: git cannot read it; run `git fsck`")
+    with open_tree(history.path, "it", commit) as tree, refused:
+        tree.read("README.md", 100)
+
+
+@pytest.mark.parametrize("name", ["", "HEAD^{tree}", "main:params.yaml", "-x", "a\0b", "0" * 40, "f" * 40])
+def test_what_is_no_commit_is_refused(history: History, name: str) -> None:
+    with pytest.raises(UserError, match="is not a revision in this clone"):
+        find_commit(history.path, name)
+
+
+def test_a_git_that_answers_nonsense_gives_no_commit(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the exit code says: a commit is 40 digits, and one that git has."""
+    real = shutil.which("git")
+    for answer in ("", "main", "0" * 39, "0" * 40, "0" * 64):
+        (tmp_path / "git").write_text(
+            f'#!/bin/sh\ncase "$*" in *rev-parse*--verify*) echo {answer};; *) exec {real} "$@";; esac\n'
+        )
+        (tmp_path / "git").chmod(0o755)
+        with monkeypatch.context() as changed:
+            changed.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+            with pytest.raises(UserError, match="is not a revision"):
+                find_commit(history.path, "main")
+
+
+def test_a_huge_message_is_refused_by_its_size(history: History) -> None:
+    commit = history.git_with("x" * 2_000_000, "commit-tree", "-F", "-", "main^{tree}")
+    with (
+        pytest.raises(UserError, match="expected at most 1,000,000 bytes, got 2,000,"),
+        open_tree(history.path, "it", commit),
+    ):
+        pass
+    tag = history.git("rev-parse", "main")
+    content = f"object {tag}\ntype commit\ntag t\ntagger t <t@example.org> 0 +0000\n\n{'x' * 2_000_000}\n"
+    history.git("update-ref", "refs/tags/huge", history.git_with(content, "hash-object", "-t", "tag", "-w", "--stdin"))
+    with pytest.raises(UserError, match="huge: expected at most 1,000,000 bytes, got 2,000,"):
+        find_commit(history.path, "huge")
+
+
+def test_tags_of_tags_end(history: History) -> None:
+    history.git("tag", "-a", "-m", "1", "t1")
+    history.git("tag", "-a", "-m", "2", "t2", "t1")
+    assert find_commit(history.path, "t2") == history.git("rev-parse", "main")
+    for number in range(3, 9):
+        history.git("tag", "-a", "-m", "x", f"t{number}", f"t{number - 1}")
+    with pytest.raises(UserError, match="t8: is not a revision"):
+        find_commit(history.path, "t8")
+
+
+def test_the_project_is_the_nearest_folder_with_dvc(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_root() == history.path
+    monkeypatch.chdir(history.path / "src/core")
+    assert find_root() == history.path
+    (history.path / "ml/mnist/.dvc").mkdir(parents=True)
+    (history.path / "ml/mnist/src").mkdir()
+    monkeypatch.chdir(history.path / "ml/mnist/src")
+    assert find_root() == history.path / "ml/mnist"
+
+
+def test_git_is_gone_afterwards(history: History) -> None:
+    with open_objects(history.path) as objects:
+        process = objects._process
+        assert process.poll() is None
+    assert process.poll() is not None

@@ -1,0 +1,110 @@
+"""Where dvc.lock does not match; beside what tests/unit/report/test_no_wrong_pass.py tries."""
+
+import pytest
+
+from src.core.errors import UserError
+from src.revision.receipts import Receipt, lock_differences, read_receipt
+from src.revision.revision import Revision, open_revision
+from src.revision.stale import Mismatch
+from src.revision.tree import LinkError
+from tests.unit.history import History
+
+CHAIN = """
+stages:
+  one: {cmd: echo, deps: [a.txt], outs: [one.txt]}
+  two: {cmd: echo, deps: [one.txt], outs: [two]}
+  three: {cmd: echo, deps: [two/part.txt], outs: [three.txt]}
+  four: {cmd: echo, deps: [three.txt], outs: [{four.txt: {cache: false}}]}
+  other: {cmd: echo, deps: [b.txt]}
+"""
+
+
+@pytest.fixture
+def chain(history: History) -> History:
+    """Stages of which each reads what the one before it made, the third of them a part of a folder."""
+    for name in ("a.txt", "b.txt", "four.txt"):
+        history.write(name, name)
+    history.write("dvc.yaml", CHAIN)
+    history.relock()
+    assert stale(history) == []
+    return history
+
+
+def stale(history: History) -> list[Mismatch]:
+    with open_revision(history.path, None) as revision:
+        return revision.stale
+
+
+def test_staleness_reaches_every_stage_that_follows(chain: History) -> None:
+    chain.write("a.txt", "edited")
+    assert stale(chain) == [
+        Mismatch("one", "a.txt", "changed"),
+        Mismatch("two", "one", "comes before it and is stale", follows=True),
+        Mismatch("three", "two", "comes before it and is stale", follows=True),
+        Mismatch("four", "three", "comes before it and is stale", follows=True),
+    ]
+
+
+def test_a_link_at_an_output_that_git_should_hold_is_refused(chain: History) -> None:
+    (chain.path / "four.txt").unlink()
+    (chain.path / "four.txt").symlink_to("a.txt")
+    with open_revision(chain.path, None) as revision, pytest.raises(LinkError, match=r"four\.txt"):
+        _ = revision.edited
+
+
+def test_a_link_into_the_cache_is_left_to_verify(chain: History) -> None:
+    (chain.path / "one.txt").symlink_to("a.txt")
+    with open_revision(chain.path, None) as revision:
+        assert revision.edited == []
+
+
+def test_data_that_a_dvc_file_tracks(history: History) -> None:
+    entry = "outs:\n- md5: {}\n  hash: md5\n  path: x.xml\n"
+    history.write("dvc.yaml", "stages:\n  a: {cmd: echo, deps: [raw/x.xml], outs: [a.txt]}\n")
+    history.write("raw/x.xml.dvc", entry.format("a" * 32))
+    history.hashes["raw/x.xml"] = "a" * 32
+    history.relock()
+    assert stale(history) == []
+    history.write("raw/x.xml.dvc", entry.format("b" * 32))
+    assert stale(history) == [Mismatch("a", "raw/x.xml", "changed")]
+
+
+class TestReceipts:
+    def receipt(self, revision: Revision) -> Receipt:
+        return read_receipt(revision.tree, "train")
+
+    def test_agree(self, history: History) -> None:
+        with open_revision(history.path, None) as revision:
+            assert lock_differences(self.receipt(revision), revision.pipeline.locked["train"]) == []
+
+    @pytest.mark.parametrize(
+        ("part", "update", "names"),
+        [
+            ("deps", {"src/core": "0" * 32 + ".dir"}, ["src/core"]),
+            ("deps", {"src/more": "0" * 32}, ["src/more"]),
+            ("params", {"lr": 0.5}, ["params.yaml: lr"]),
+            ("params", {"epochs": 10.0}, ["params.yaml: epochs"]),
+            ("params", {"shards": True}, ["params.yaml: shards"]),
+            ("outs", {"models/model.safetensors": "0" * 32}, ["models/model.safetensors"]),
+        ],
+    )
+    def test_disagree(self, history: History, part: str, update: dict[str, object], names: list[str]) -> None:
+        with open_revision(history.path, None) as revision:
+            receipt = self.receipt(revision)
+            changed = receipt.model_copy(update={part: {**getattr(receipt, part), **update}})
+            assert lock_differences(changed, revision.pipeline.locked["train"]) == names
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("[]", "expected a list of one receipt"),
+            ("{}", "expected a list of one receipt"),
+            ('[{"stage": "train"}]', "deps: Field required"),
+            ('[{"stage": 7}]', "stage: Input should be a valid string"),
+            ("[", "is not JSON"),
+        ],
+    )
+    def test_malformed(self, history: History, text: str, problem: str) -> None:
+        history.write("receipts/train.json", text)
+        with open_revision(history.path, None) as revision, pytest.raises(UserError, match=problem):
+            self.receipt(revision)
