@@ -104,6 +104,7 @@ def test_results_of_another_machine_within_the_noise_are_as_good() -> None:
         (made("d", "n", "1", "0.99", device="gpu"), RULES, "not a number in both"),
         (ELSEWHERE, Rules(POLICY, []), "nobody knows if it is noise"),
         (ELSEWHERE, Rules(POLICY, [measured("d", {"lr": 0.2})]), "nobody knows if it is noise"),
+        (ELSEWHERE, Rules(POLICY, [measured("e", {"lr": 0.1})]), "nobody knows if it is noise"),
         (ELSEWHERE, Rules(Policy(metrics={}), RULES.noise), "No metric counts"),
     ],
 )
