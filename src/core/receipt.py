@@ -25,6 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.core.values import same
+
 PARAMS_FILE = "params.yaml"
 
 
@@ -69,64 +71,49 @@ def folder_md5(files: Mapping[str, str]) -> str:
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
-def contradictions(receipt: Mapping[str, Any], locked: Mapping[str, Any]) -> list[str]:
+def receipt_differences(
+    receipt: Mapping[str, Any], deps: Mapping[str, Any], params: Mapping[str, Any], outs: Mapping[str, Any]
+) -> list[str]:
     """Where dvc.lock and a receipt disagree.
 
     Args:
         receipt: As documented above.
-        locked: Its stage's entry in dvc.lock.
+        deps: Hashes that dvc.lock has of its stage's dependencies, by path.
+        params: Values that it has of the params in params.yaml, by name.
+        outs: Hashes that it has of the outputs, by path.
 
     Returns:
         Names of dependencies, params (`params.yaml: lr`) and outputs whose values differ or that only one of them has.
     """
-    own = receipt_path(receipt["stage"])
-    pairs = [
-        (receipt["deps"], {dep["path"]: dep.get("md5") for dep in locked.get("deps", [])}),
-        (
-            {f"{PARAMS_FILE}: {name}": value for name, value in receipt["params"].items()},
-            {f"{PARAMS_FILE}: {name}": value for name, value in locked.get("params", {}).get(PARAMS_FILE, {}).items()},
-        ),
-        (receipt["outs"], {out["path"]: out.get("md5") for out in locked.get("outs", []) if out["path"] != own}),
-    ]
-    missing = object()
+    own, missing = receipt_path(receipt["stage"]), object()
+    others = {path: oid for path, oid in outs.items() if path != own}
+    pairs = [(receipt["deps"], deps), (receipt["params"], params), (receipt["outs"], others)]
     return [
-        name
+        f"{PARAMS_FILE}: {name}" if theirs is params else name
         for ours, theirs in pairs
         for name in {**ours, **theirs}
-        if ours.get(name, missing) != theirs.get(name, missing)
+        if not same(ours.get(name, missing), theirs.get(name, missing))
     ]
 
 
-def why_void(stage: str, text: str | None, locked: Mapping[str, Any]) -> str:
-    """Why a stage's entry in dvc.lock proves nothing, in one line; empty if the receipt confirms the entry.
-
-    Args:
-        stage: A stage that writes a receipt.
-        text: Text of the receipt's file; None if it is missing.
-        locked: The stage's entry in dvc.lock.
-    """
-    path = receipt_path(stage)
-    if text is None:
-        return f"{path}: is missing, so nothing shows what stage {stage} was run with"
-    try:
-        receipt = parse_receipt(text)
-    except ValueError as error:
-        return f"{path}: is not a receipt ({error})"
-    if receipt["stage"] != stage:
-        return f"{path}: expected the receipt of stage {stage}, got that of stage {receipt['stage']}"
-    wrong = contradictions(receipt, locked)
-    return f"dvc.lock contradicts {path} in {', '.join(wrong)}: stage {stage} was not run like that" if wrong else ""
-
-
-def why_void_in(folder: Path, stage: str, locked: Mapping[str, Any]) -> str:
-    """Same for the receipt in a working tree, with the command that repairs it.
+def why_void(folder: Path, stage: str, locked: Mapping[str, Any]) -> str:
+    """Why a stage's entry in dvc.lock proves nothing, and the repair; empty if the receipt confirms the entry.
 
     Args:
         folder: Root of the working tree.
         stage: A stage that writes a receipt.
         locked: The stage's entry in dvc.lock.
     """
-    path = folder / receipt_path(stage)
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-    wrong = why_void(stage, text, locked)
-    return f"{wrong}; run `dvc repro --single-item --force {stage}`" if wrong else ""
+    path = receipt_path(stage)
+    repair = f"run `dvc repro --single-item --force {stage}`"
+    try:
+        receipt = parse_receipt((folder / path).read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError:
+        return f"{path}: is missing, so nothing shows what stage {stage} was run with; {repair}"
+    except ValueError as error:
+        return f"{path}: is not a receipt ({error}); {repair}"
+    if receipt["stage"] != stage:
+        return f"{path}: expected the receipt of stage {stage}, got that of stage {receipt['stage']}; {repair}"
+    deps, outs = ({one["path"]: one.get("md5") for one in locked.get(kind, [])} for kind in ("deps", "outs"))
+    wrong = receipt_differences(receipt, deps, locked.get("params", {}).get(PARAMS_FILE, {}), outs)
+    return f"dvc.lock contradicts {path} in {', '.join(wrong)}; {repair}" if wrong else ""

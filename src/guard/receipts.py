@@ -8,7 +8,7 @@ from typing import Any
 
 from src.core.errors import UserError, one_line
 from src.core.files import md5, write_text, written
-from src.core.receipt import PARAMS_FILE, format_receipt, parse_receipt, receipt_path, why_void_in
+from src.core.receipt import PARAMS_FILE, format_receipt, parse_receipt, receipt_path, why_void
 from src.core.run import ReceiptFields
 from src.guard.inputs import VOID, Inputs, md5_of, stamps_of
 from src.guard.stage import Stage
@@ -29,7 +29,7 @@ def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapp
         used = set(stage.outs) & set(inputs.stage.deps)
         if not used or receipt_path(name) not in stage.outs:
             continue
-        if wrong := why_void_in(Path(), name, lock.get(name, {})):
+        if wrong := why_void(Path(), name, lock.get(name, {})):
             raise UserError(wrong)
         outs = parse_receipt(Path(receipt_path(name)).read_text(encoding="utf-8"))["outs"]
         for path in sorted(used):

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from src.core.errors import UserError
+from src.core.values import same
 from src.noise.significance import split_variance, t_limit, t_p
-from src.revision.parsing import problems, same
+from src.revision.parsing import problems
 
 NOISE = "metrics_noise.json"
 ACCURACY = ("metrics/eval.json", "test_acc")

@@ -5,12 +5,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from src.core.errors import UserError
-from src.core.receipt import PARAMS_FILE, receipt_path
-from src.revision.parsing import MAX_JSON_BYTES, parse_json, same, validated
+from src.core.receipt import PARAMS_FILE, receipt_differences, receipt_path
+from src.revision.parsing import MAX_JSON_BYTES, parse_json, validated
 from src.revision.pipeline import Locked
 from src.revision.tree import Tree
-
-MISSING = object()
 
 
 class Receipt(BaseModel):
@@ -49,19 +47,5 @@ def read_receipt(tree: Tree, stage: str) -> Receipt:
 
 def lock_differences(receipt: Receipt, locked: Locked) -> list[str]:
     """Dependencies, params (`params.yaml: lr`) and outputs that dvc.lock and a receipt do not agree on, by name."""
-    own = receipt_path(receipt.stage)
-    pairs: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (receipt.deps, dict(locked.deps)),
-        (_named(receipt.params), _named(locked.params.get(PARAMS_FILE, {}))),
-        (receipt.outs, {path: oid for path, oid in locked.outs.items() if path != own}),
-    ]
-    return [
-        name
-        for ours, theirs in pairs
-        for name in {**ours, **theirs}
-        if not same(ours.get(name, MISSING), theirs.get(name, MISSING))
-    ]
-
-
-def _named(params: dict[str, Any]) -> dict[str, Any]:
-    return {f"{PARAMS_FILE}: {name}": value for name, value in params.items()}
+    params = locked.params.get(PARAMS_FILE, {})
+    return receipt_differences(receipt.model_dump(), locked.deps, params, locked.outs)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from src.revision.parsing import same
+from src.core.values import same
 from src.revision.pipeline import Locked, Pipeline, Stage, enclosing, tracked_md5
 from src.revision.tree import LinkError, Tree
 
