@@ -13,7 +13,6 @@ from src.mnist.model.network import normalize
 from src.mnist.model.params import TrainParams
 from src.mnist.model.shifts import shifted_views
 from src.mnist.model.split import split_indices
-from src.mnist.train import batches as batches_module
 from src.mnist.train.batches import Batches, BatchPlan, Pass, TrainingData, epoch_plan, plan_in_order, warp
 from tests.conftest import PARAMS, random_examples
 
@@ -212,29 +211,6 @@ def test_the_last_batch_of_an_epoch_holds_what_remains() -> None:
     assert sizes == [16] * (len(train) // 16) + [len(train) % 16]
 
 
-def test_every_epoch_has_its_own_order() -> None:
-    first, second = collect(epochs=2).train_batches
-    assert joined(first) != joined(second)
-
-
-def test_the_order_is_a_function_of_the_seed_and_the_epoch() -> None:
-    first = collect(epochs=2, shift=1)
-    torch.manual_seed(77)
-    np.random.seed(77)
-    second, third = collect(epochs=3, shift=1), collect(epochs=1, seed=1, shift=1)
-    for before, after in zip(first.train_batches, second.train_batches[:2], strict=True):
-        assert joined(before) == joined(after)
-    assert joined(first.train_batches[0]) != joined(third.train_batches[0])
-
-
-def test_the_order_does_not_depend_on_the_batches_per_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = collect(epochs=2, batch_size=8)
-    monkeypatch.setattr(batches_module, "BATCHES_PER_CALL", 3)
-    other = collect(epochs=2, batch_size=8)
-    assert [joined(batches) for batches in usual.train_batches] == [joined(batches) for batches in other.train_batches]
-    assert len(other.first_steps) > len(usual.first_steps)
-
-
 def test_steps_are_counted_over_all_epochs() -> None:
     assert collect(epochs=3, batch_size=100).first_steps == [0, 1, 2, 3, 4, 5]
 
@@ -242,12 +218,6 @@ def test_steps_are_counted_over_all_epochs() -> None:
 def test_validation_images_come_whole_and_in_their_own_order_and_unmoved() -> None:
     collector, (_, val) = collect(shift=2), split_indices(SPLIT.labels, 0.2, 0)
     assert joined(collector.val_batches) == pairs(val)
-
-
-def test_training_images_are_moved_where_that_is_asked_for() -> None:
-    collector, (train, _) = collect(shift=2), split_indices(SPLIT.labels, 0.2, 0)
-    unmoved = set(pairs(train)) & set(joined(collector.train_batches[0]))
-    assert len(unmoved) < len(train) / 5
 
 
 def test_a_batch_may_be_the_whole_training_part_and_no_more() -> None:

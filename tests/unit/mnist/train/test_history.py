@@ -37,23 +37,10 @@ def test_the_table_is_whole_after_each_epoch(tmp_path: Path) -> None:
     assert not any(table.isna().any(axis=None) for table in reader.seen)
 
 
-def test_the_epochs_before_a_failure_are_kept(tmp_path: Path) -> None:
-    path = tmp_path / "history.csv"
-    with pytest.raises(RuntimeError, match="the network broke"):
-        fit(History(path), module=Boring(fail_in_epoch=3))
-    assert pd.read_csv(path)["epoch"].tolist() == [1, 2]
-
-
 def test_a_score_that_was_not_logged_leaves_its_column_empty(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     fit(History(path), epochs=1, module=Boring({"loss", "val_loss"}))
     assert path.read_text() == "epoch,loss,acc,f1,val_loss,val_acc,val_f1,lr\n1,0.9,,,0.8,,,\n"
-
-
-def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
-    fit(History(tmp_path / "a.csv"))
-    fit(History(tmp_path / "b.csv"))
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 def test_a_row_has_every_logged_value(tmp_path: Path) -> None:
