@@ -19,7 +19,14 @@ from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
 from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages
 from src.guard.stage import DVC_FILE, read_stages
-from src.mnist.check.sizes import check_processes, check_sizes, run_needs
+from src.mnist.check.sizes import (
+    CLASS_COUNTS,
+    check_processes,
+    check_sizes,
+    needed_disk,
+    needed_limits,
+    needed_memory,
+)
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams, check_params
 
 MARKER = Path("data/checked")
@@ -59,11 +66,11 @@ def main(run: Run) -> ReceiptFields:
     params = check_params(run.params, PARAMS_FILE)
     check_sizes(params)
     check_processes(run.processes, params.shards)
-    needs = run_needs(params.dataset)
-    check_limits(needs, run.processes)
+    images = sum(CLASS_COUNTS.get(params.dataset, ()))
+    check_limits(needed_limits(images), run.processes * needed_memory(images))
     check_gpus(run.accelerator, run.processes)
     for folder in (*OUTPUTS, LOGS, cache_folder()):
-        check_disk(folder, needs.disk)
+        check_disk(folder, needed_disk(images))
     # The other stages depend on it. It never changes, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))

@@ -14,80 +14,63 @@ from src.core.errors import UserError
 from src.core.lease import LEASES, Lease
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# What it names where there is no GPU; the last one is SLURM's.
+HIDDEN = ("", "-1", "NoDevFiles")
 
 
 def take_gpus(environ: MutableMapping[str, str], count: int = 1, folder: Path = LEASES) -> None:
     """Take the emptiest GPUs that no other stage has taken until this process ends, and make only them visible.
 
-    It must come before torch is imported.
-
-    If too few are left, the emptiest of the others are shared. Without NVML, everything stays as it is.
+    It must come before torch is imported. If too few are left, the emptiest of the others are shared. Where the user or
+    a batch system has chosen GPUs, and without NVML, everything stays as it is.
 
     Args:
-        environ: Its CUDA_VISIBLE_DEVICES lists the visible GPUs; it is changed.
+        environ: Its CUDA_VISIBLE_DEVICES is set.
         count: How many the stage needs.
         folder: Where the files are that stand for the GPUs.
 
     Raises:
-        UserError: If some are visible, but fewer than `count`.
+        UserError: If there are some, but fewer than `count`.
     """
-    free_bytes = visible_gpus(environ)
-    if not free_bytes:
-        return
-    if len(free_bytes) < count:
+    gpus = visible_gpus(environ)
+    if gpus and len(gpus) < count:
         raise UserError(
-            f"{count} GPUs are needed, {len(free_bytes)} are visible; choose others with {VISIBLE}, or train on the "
+            f"{count} GPUs are needed, {len(gpus)} are visible ({VISIBLE}); start fewer processes, or train on the "
             "CPU: PL_TRAINER_ACCELERATOR=cpu dvc repro"
         )
-    emptiest = sorted(free_bytes, key=lambda uuid: free_bytes[uuid], reverse=True)
+    if not gpus or VISIBLE in environ:
+        return
     taken: list[str] = []
-    for uuid in emptiest:
+    for gpu in gpus:
         # Another user's file may be closed to this one.
         with suppress(OSError):
-            if len(taken) < count and Lease(uuid, folder).take():
-                taken.append(uuid)
-    shared = [uuid for uuid in emptiest if uuid not in taken]
-    environ[VISIBLE] = ",".join([*taken, *shared][:count])
+            if len(taken) < count and Lease(gpu, folder).take():
+                taken.append(gpu)
+    environ[VISIBLE] = ",".join([*taken, *(gpu for gpu in gpus if gpu not in taken)][:count])
 
 
-def visible_gpus(environ: Mapping[str, str]) -> dict[str, int]:
-    """Free bytes of each visible GPU by UUID; of a partitioned one (MIG), those of each instance.
+def visible_gpus(environ: Mapping[str, str]) -> list[str]:
+    """The GPUs that CUDA_VISIBLE_DEVICES names; without it, the UUIDs of all, those with the most free memory first.
 
-    As in CUDA, names in CUDA_VISIBLE_DEVICES count up to the first that is wrong; numbers count as in `nvidia-smi`.
-
-    Args:
-        environ: Its CUDA_VISIBLE_DEVICES lists numbers or beginnings of UUIDs; without it, all are visible.
-
-    Returns:
-        Empty without NVML.
+    Each instance of a partitioned GPU (MIG) counts. Empty without NVML.
     """
-    gpus = _all_gpus()
-    found: dict[str, int] = {}
-    if VISIBLE not in environ:
-        return {uuid: free for gpu in gpus for uuid, free in gpu.items()}
-    for name in map(str.strip, environ[VISIBLE].split(",")):
-        if name.isdecimal():
-            named = gpus[int(name)] if int(name) < len(gpus) else {}
-        else:
-            named = {uuid: free for gpu in gpus for uuid, free in gpu.items() if name and uuid.startswith(name)}
-        if not named:
-            break
-        found |= named
-    return found
+    gpus = _by_free_memory()
+    if gpus and VISIBLE in environ:
+        return [name for name in environ[VISIBLE].split(",") if name.strip() not in HIDDEN]
+    return gpus
 
 
-def _all_gpus() -> list[dict[str, int]]:
-    """Free bytes by UUID, of each GPU that this process may use."""
-    gpus = []
-    # Without a driver there is no library; a batch system may have closed some GPUs, which CUDA does not count.
+def _by_free_memory() -> list[str]:
+    free_bytes: dict[str, int] = {}
+    # Without a driver there is no library; a batch system may have closed some GPUs.
     with suppress(pynvml.NVMLError):
         pynvml.nvmlInit()
         for index in range(pynvml.nvmlDeviceGetCount()):
             with suppress(pynvml.NVMLError):
                 gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
-                devices = _instances(gpu) or [gpu]
-                gpus.append({pynvml.nvmlDeviceGetUUID(device): _free_bytes(device) for device in devices})
-    return gpus
+                for device in _instances(gpu) or [gpu]:
+                    free_bytes[pynvml.nvmlDeviceGetUUID(device)] = pynvml.nvmlDeviceGetMemoryInfo(device).free
+    return sorted(free_bytes, key=lambda uuid: free_bytes[uuid], reverse=True)
 
 
 def _instances(gpu: Any) -> list[Any]:
@@ -98,10 +81,3 @@ def _instances(gpu: Any) -> list[Any]:
             with suppress(pynvml.NVMLError):
                 instances.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index))
     return instances
-
-
-def _free_bytes(device: Any) -> int:
-    # A GPU that shares the memory of its processor reports none.
-    with suppress(pynvml.NVMLError):
-        return int(pynvml.nvmlDeviceGetMemoryInfo(device).free)
-    return 0

@@ -22,7 +22,7 @@ def locked(path: Path, otherwise: str, wait_seconds: float = 0.0) -> Iterator[No
         wait_seconds: How long to wait for a process that is about to end.
 
     Raises:
-        UserError: If another process holds it for longer.
+        UserError: If another process holds it for longer, or the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -35,6 +35,11 @@ def locked(path: Path, otherwise: str, wait_seconds: float = 0.0) -> Iterator[No
                 if time.monotonic() >= deadline:
                     file.seek(0)
                     raise UserError(f"process {file.read()} {otherwise}") from None
+            except OSError as error:
+                raise UserError(
+                    f"{path}: this file system has no locks ({error.strerror}); move the repository to a local disk, or "
+                    "mount it with locks (NFS: `local_lock=flock`)"
+                ) from error
             time.sleep(POLL_SECONDS)
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -5,8 +5,7 @@ import re
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,28 +15,13 @@ from dvc.config import Config
 from src.core.errors import UserError
 from src.guard.explain import missing
 
-# Of the main thread; others have the same, or 2 MiB where it is unlimited.
-STACK_BYTES = 1 << 20
+RLIMITS = {
+    "ulimit -d": resource.RLIMIT_DATA,
+    "ulimit -f": resource.RLIMIT_FSIZE,
+    "ulimit -s": resource.RLIMIT_STACK,
+    "ulimit -v": resource.RLIMIT_AS,
+}
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a run needs, in bytes.
-
-    Attributes:
-        memory: Of each process.
-        address_space: Of each process, with everything that it maps.
-        data: Of it, what is its own to write.
-        file: Size of the largest file that is written.
-        disk: Free space wherever something is written.
-    """
-
-    memory: int
-    address_space: int
-    data: int
-    file: int
-    disk: int
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -84,23 +68,17 @@ def check_packages(requirements: Path) -> None:
             raise UserError(missing(f"package {name}")) from error
 
 
-def check_limits(needs: Needs, processes: int = 1) -> None:
+def check_limits(needs: Mapping[str, int], memory: int) -> None:
     """Check that memory and limits suffice: out of memory, training would end inside a library with any message.
 
     Args:
-        needs: What a run needs.
-        processes: How many will train on this machine.
+        needs: Bytes that a process needs, by the limit's name, such as `ulimit -v`.
+        memory: Bytes that all processes together need on this machine.
 
     Raises:
         UserError: If a limit or the free memory is below what is needed.
     """
-    limits = {
-        "ulimit -v": (resource.getrlimit(resource.RLIMIT_AS)[0], needs.address_space),
-        "ulimit -d": (resource.getrlimit(resource.RLIMIT_DATA)[0], needs.data),
-        "ulimit -s": (resource.getrlimit(resource.RLIMIT_STACK)[0], STACK_BYTES),
-        "ulimit -f": (resource.getrlimit(resource.RLIMIT_FSIZE)[0], needs.file),
-    }
-    memory = processes * needs.memory
+    limits = {name: (resource.getrlimit(RLIMITS[name])[0], needed) for name, needed in needs.items()}
     limits |= {str(path): (int(text), memory) for path in CGROUP_LIMITS if (text := _read(path)).isdecimal()}
     limits["free memory"] = (psutil.virtual_memory().available + psutil.swap_memory().free, memory)
     for name, (there, needed) in limits.items():

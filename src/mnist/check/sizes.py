@@ -1,7 +1,6 @@
 """Whether params fit the data set, known before it is fetched."""
 
 from src.core.errors import UserError
-from src.guard.preflight import Needs
 from src.mnist.model.params import Params
 from src.mnist.model.split import held_out
 
@@ -56,15 +55,22 @@ def check_processes(processes: int, shards: int) -> None:
         )
 
 
-def run_needs(dataset: str) -> Needs:
-    """What a run on a data set needs: measured with both networks on a CPU, without what the system may drop."""
-    images = sum(CLASS_COUNTS.get(dataset, ()))
-    return Needs(
-        memory=900_000_000 + 4_000 * images,
-        address_space=4_100_000_000 + 8_000 * images,
-        data=1_300_000_000 + 8_000 * images,
+def needed_limits(images: int) -> dict[str, int]:
+    """Bytes that a process may need when it trains on so many images, by the limit's name; measured on a CPU."""
+    return {
+        "ulimit -d": 1_300_000_000 + 8_000 * images,
         # The checkpoint of a large recipe, or the images.
-        file=max(40_000_000, 800 * images),
-        # Data, model and checkpoints, twice where DVC's cache keeps a copy.
-        disk=60_000_000 + 2_500 * images,
-    )
+        "ulimit -f": max(40_000_000, 800 * images),
+        "ulimit -s": 1 << 20,
+        "ulimit -v": 4_100_000_000 + 8_000 * images,
+    }
+
+
+def needed_memory(images: int) -> int:
+    """Bytes of memory that a process needs, without what the system may drop."""
+    return 900_000_000 + 4_000 * images
+
+
+def needed_disk(images: int) -> int:
+    """Bytes of data, model and checkpoints, twice where DVC's cache keeps a copy."""
+    return 60_000_000 + 2_500 * images

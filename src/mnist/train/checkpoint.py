@@ -90,11 +90,9 @@ def run_identity(origin: Mapping[str, str], schedule: str, facts: Mapping[str, o
 class Checkpoints(Checkpoint):
     """Writes one file per training run, replaces it after every epoch, and finds it again.
 
-    Runs that differ in anything that determines their state write different files, so that many may run at once.
-    Each write deletes the oldest files if there are too many. The file of a finished run stays: DVC may not have
-    stored its results, and with a constant learning rate, a run with more epochs may resume from it.
-
-    Lightning calls a `Checkpoint` after all other callbacks, so their saved state includes the epoch.
+    The file of a finished run stays: DVC may not have stored its results, and with a constant learning rate, a run with
+    more epochs may resume from it. Lightning calls a `Checkpoint` after all other callbacks, so their saved state
+    includes the epoch.
     """
 
     def __init__(self, folder: Path, identity: dict[str, str], is_stored: Callable[[], bool] = lambda: False) -> None:
