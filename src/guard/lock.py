@@ -37,8 +37,8 @@ def locked(path: Path, otherwise: str, wait_seconds: float = 0.0) -> Iterator[No
                     raise UserError(f"process {file.read()} {otherwise}") from None
             except OSError as error:
                 raise UserError(
-                    f"{path}: this file system has no locks ({error.strerror}); move the repository to a local disk, or "
-                    "mount it with locks (NFS: `local_lock=flock`)"
+                    f"{path}: this file system has no locks ({error.strerror}); move the repository to a local disk, "
+                    "or mount it with locks (NFS: `local_lock=flock`)"
                 ) from error
             time.sleep(POLL_SECONDS)
         file.truncate(0)

@@ -233,16 +233,28 @@ def test_a_stack_that_no_thread_can_have_hangs_no_stage(project: Project) -> Non
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture
-def old_driver(tmp_path: Path) -> dict[str, str]:
-    """Environment of a machine whose GPU has a driver that is too old for the CUDA of the pinned torch."""
+def compile_library(program: str, path: Path) -> Path:
     compiler = shutil.which("cc")
     if not compiler:
         pytest.skip("needs a C compiler")
+    command = [compiler, "-x", "c", "-shared", "-fPIC", "-o", str(path), "-"]
+    subprocess.run(command, input=program, text=True, check=True)
+    return path
+
+
+def test_a_file_system_without_locks_is_one_line(project: Project, tmp_path: Path) -> None:
+    program = "#include <errno.h>\nint flock(int file, int operation) { errno = ENOLCK; return -1; }"
+    done = project.stage("check", LD_PRELOAD=str(compile_library(program, tmp_path / "flock.so")))
+    assert done.returncode == 1
+    assert done.stderr.startswith("check: logs/check.lock: this file system has no locks (No locks available); move ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def old_driver(tmp_path: Path) -> dict[str, str]:
+    """Environment of a machine whose GPU has a driver that is too old for the CUDA of the pinned torch."""
     program = "int cuInit(unsigned f) { return 0; } int cuDriverGetVersion(int *v) { *v = 11080; return 0; }"
-    (tmp_path / "driver.c").write_text(program)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", "libcuda.so.1", "driver.c"], cwd=tmp_path, check=True)
-    return {"LD_LIBRARY_PATH": str(tmp_path)}
+    return {"LD_LIBRARY_PATH": str(compile_library(program, tmp_path / "libcuda.so.1").parent)}
 
 
 def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, old_driver: dict[str, str]) -> None:
