@@ -27,7 +27,7 @@ def add_to_dvc(project: Project) -> str:
 
 
 def add_architecture_to_schema(project: Project) -> str:
-    project.edit(PARAMS, 'Literal["cnn", "resnet"]', 'Literal["cnn", "resnet", "vit"]')
+    project.edit(PARAMS, 'Literal["cnn", "small", "resnet"]', 'Literal["cnn", "small", "resnet", "vit"]')
     return (
         "src/mnist/model/network.py: ARCHITECTURES lacks vit, which src/mnist/model/params.py allows for architecture"
     )

@@ -56,6 +56,12 @@ def test_the_cnn_is_the_one_that_was_asked_for() -> None:
     assert sum(weight.numel() for weight in CNN().parameters()) == 1_007_590
 
 
+@EACH
+def test_the_docstring_gives_the_number_of_weights(architecture: str) -> None:
+    number = sum(weight.numel() for weight in build_model(architecture, 0).parameters())
+    assert f"{number:,} weights" in (ARCHITECTURES[architecture].__doc__ or "")
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=10)
 def test_pooling_before_the_relu_gives_the_same(seed: int) -> None:

@@ -53,6 +53,7 @@ CASES = FULL_CASES | {
     "cnn, decayed": case(weight_decay=0.1),
     "cnn, warped": case(**WARP),
     "cnn, bf16": case(precision="bf16"),
+    "small": case(architecture="small"),
     "resnet": case(architecture="resnet"),
     "dropout": case(architecture=DROPOUT),
 }
