@@ -23,9 +23,9 @@ FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OM
 # matplotlib refuses to be imported with a backend that it does not know.
 DRAWING = ("MPLBACKEND",)
 # How often a thread looks whether the others are done before it sleeps. By default, it looks 300,000 times, which keeps
-# whatever else runs on the machine from its core, the thread that it waits for included. Sleeping at once, as with
-# OMP_WAIT_POLICY=PASSIVE, costs a training on an idle machine 22 to 28%; 1,000 times cost nothing to 3%.
-SPINS = "1000"
+# whatever else runs on the machine from its core, the thread that it waits for included. Sleeping sooner slows down a
+# training on idle cores: benchmarks/history.md has the figures.
+SPINS = "30000"
 
 
 @dataclass(frozen=True)

@@ -69,14 +69,14 @@ def test_a_single_process_forgets_all_that_torchrun_would_tell_it() -> None:
 def test_on_the_cpu_the_gpus_are_hidden() -> None:
     environ = {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "1", "OMP_DYNAMIC": "TRUE"}
     sanitize(environ)
-    assert environ == {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GOMP_SPINCOUNT": "1000"}
+    assert environ == {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GOMP_SPINCOUNT": "30000"}
 
 
 PROGRAM = "import os; from src.guard.environment import sanitize; sanitize(os.environ); import torch"
 
 
 @pytest.mark.parametrize(
-    ("chosen", "expected"), [({}, 1000), ({"OMP_WAIT_POLICY": "PASSIVE"}, 0), ({"GOMP_SPINCOUNT": "7"}, 7)]
+    ("chosen", "expected"), [({}, 30_000), ({"OMP_WAIT_POLICY": "PASSIVE"}, 0), ({"GOMP_SPINCOUNT": "7"}, 7)]
 )
 def test_threads_that_wait_soon_sleep_unless_the_user_chose_otherwise(chosen: dict[str, str], expected: int) -> None:
     inherited = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
