@@ -75,7 +75,7 @@ def title(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> T
         by = f"{100 * (new - (old or 0.0)):+.2f} points".replace("-", "−")
         name = Text("accuracy {}, unchanged", Text(f"{new:.2%}")) if old == new else Text("{}", Text(words))
     else:
-        by = number(new - (old or 0.0))
+        by = _signed(new - (old or 0.0))
         words = number(new) if old is None else f"{number(old)} → **{number(new)}**"
         name = Text("{} {}, unchanged", row.label, new) if old == new else Text("{} {}", row.label, Text(words))
     return Text(f"{verdict} · {{}}" + ("" if old is None or old == new else f" ({by})"), name)
@@ -89,6 +89,10 @@ def compared(change: Change, page_url: str = "") -> Text:
     base = Text("{}", commit) if hides_nothing else Text("{} ({})", change.base.name, commit)
     page = [Text(f"[page with pictures]({page_url})")] if page_url else []
     return joined([Text("{} against {}", head, base), *page, Text(TRIED[change.reproduced])], " · ")
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + number(value)
 
 
 def is_news(row: Row) -> bool:
@@ -109,7 +113,7 @@ def cells(row: Row) -> list[Text]:
     """Name, base, head, change and what it may lose."""
     old, new, delta = _reading(row.old), _reading(row.new), Text("")
     if row.change is not None:
-        delta = Text("0" if row.change == 0 else ("+" if row.change > 0 else "") + number(row.change))
+        delta = Text(_signed(row.change))
         if row.change and old == new:
             old, new = (Text(f"{reading.number:.8g}") for reading in (row.old, row.new))
     may_lose = (

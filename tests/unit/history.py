@@ -18,6 +18,7 @@ from src.core.files import md5
 from src.core.receipt import format_receipt, receipt_path
 from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows
+from src.revision.parsing import flatten
 from src.revision.pipeline import read_pipeline
 from src.revision.tree import Tree, open_tree
 
@@ -77,6 +78,13 @@ class History:
         ):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, path / name)
+        for stage in YAML(typ="safe", pure=True).load(path / "dvc.yaml")["stages"].values():
+            for dep in (REPOSITORY / dep for dep in stage["deps"] if dep.startswith(("src", "stages"))):
+                # Of a folder that none of those lies in, any file will do.
+                if dep.is_dir() and not (path / dep.relative_to(REPOSITORY)).exists():
+                    some = min(dep.glob("*.py"))
+                    (path / some.relative_to(REPOSITORY)).parent.mkdir(parents=True)
+                    shutil.copy(some, path / some.relative_to(REPOSITORY))
         history = cls(path)
         history.freeze_params()
         history.git("init", "-q", "--template=", "-b", "main")
@@ -202,7 +210,8 @@ class History:
 
     def _params(self, file: str, names: list[str] | None) -> dict[str, Any]:
         content = YAML(typ="safe", pure=True).load(self.path / file)
-        return content if names is None else {name: content[name] for name in names if name in content}
+        flat = {**content, **flatten(content)}
+        return content if names is None else {name: flat[name] for name in names if name in flat}
 
     def _hash(self, files: Tree, path: str) -> str:
         seed = (self.path / TRAINS).read_text() if path == MODEL and (self.path / TRAINS).exists() else path

@@ -1,0 +1,148 @@
+"""A repository of the shape of DVC's example-get-started, with no file that this project has."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.core.receipt import receipt_path
+from tests.unit.history import History
+from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons
+
+PIPELINE = """\
+stages:
+  prepare:
+    cmd: python src/prepare.py data/data.xml
+    deps: [data/data.xml, src/prepare.py]
+    params: [prepare.seed, prepare.split]
+    outs: [data/prepared]
+  featurize:
+    cmd: python src/featurization.py data/prepared data/features
+    deps: [data/prepared, src/featurization.py]
+    params: [featurize.max_features]
+    outs: [data/features]
+  train:
+    cmd: python src/train.py data/features model.pkl
+    deps: [data/features, src/train.py]
+    params: [train.seed]
+    outs: [model.pkl]
+  evaluate:
+    cmd: python src/evaluate.py model.pkl data/features
+    deps: [data/features, model.pkl, src/evaluate.py]
+    outs: [{eval: {cache: false}}]
+metrics: [eval/metrics.json]
+plots: [{ROC: {template: simple, x: fpr, y: {eval/roc.json: tpr}}}, eval/importance.png]
+"""
+PARAMS = """\
+prepare: {split: 0.20, seed: 20170428}
+featurize: {max_features: 100}
+train: {seed: 20170428}
+"""
+POLICY = """\
+version: 2
+metrics:
+  eval/metrics.json:
+    avg_prec.test: {better: higher, tolerated: 0.01, required: true}
+    roc_auc.test: {better: higher, tolerated: 0.01, required: false}
+"""
+OLD_POLICY = POLICY.replace("version: 2\n", "").replace("required", "gates")
+
+
+def write_results(history: History, avg_prec: float = 0.925) -> None:
+    history.write("eval/metrics.json", f'{{"avg_prec": {{"test": {avg_prec}}}, "roc_auc": {{"test": 0.95}}}}')
+    history.write("eval/roc.json", "[]")
+
+
+def track(history: History, md5: str) -> None:
+    history.write("data/data.xml.dvc", f"outs:\n- md5: {md5}\n  size: 9\n  hash: md5\n  path: data.xml\n")
+    history.hashes |= {"data/data.xml": md5, "data/prepared": md5, "data/features": md5}
+
+
+@pytest.fixture(params=[POLICY, OLD_POLICY], ids=["policy", "old policy"])
+def other(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
+    history = History(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    history.git("init", "-q", "--template=", "-b", "main")
+    history.write(".dvc/config", "")
+    history.write("dvc.yaml", PIPELINE)
+    history.write("params.yaml", PARAMS)
+    history.write("metrics_policy.yaml", request.param)
+    history.write(".gitignore", "/model.pkl\n/data/prepared\n/data/features\n/data/data.xml\n")
+    for name in ("prepare", "featurization", "train", "evaluate"):
+        history.write(f"src/{name}.py", name)
+    write_results(history)
+    track(history, "a" * 32)
+    history.relock()
+    history.commit("base")
+    assert not (tmp_path / receipt_path("train")).exists()
+    return history
+
+
+def train_anew(history: History) -> None:
+    history.write("src/train.py", "another training")
+    history.hashes["model.pkl"] = "b" * 32
+
+
+def evaluate_anew(history: History) -> None:
+    history.write("src/evaluate.py", "another evaluation")
+
+
+def better(history: History) -> None:
+    train_anew(history)
+    write_results(history, 0.95)
+
+
+def worse(history: History) -> None:
+    train_anew(history)
+    write_results(history, 0.9)
+
+
+def another_data(history: History) -> None:
+    track(history, "c" * 32)
+    history.hashes["model.pkl"] = "c" * 32
+    write_results(history, 0.7)
+
+
+def into_the_cache(history: History) -> None:
+    history.write("dvc.yaml", PIPELINE.replace("{eval: {cache: false}}", "eval"))
+    history.write(".gitignore", (history.path / ".gitignore").read_text() + "/eval\n")
+
+
+@pytest.mark.parametrize(
+    ("edit", "outcome", "check"),
+    [
+        (lambda _: None, PASS, "receipts"),
+        (train_anew, PASS, "receipts"),
+        (better, PASS, "receipts"),
+        (worse, FAIL, "metrics"),
+        (another_data, UNKNOWN, "data"),
+        (evaluate_anew, UNKNOWN, "scorer"),
+    ],
+)
+def test_a_change_with_its_results(other: History, edit: Callable[[History], object], outcome: str, check: str) -> None:
+    edit(other)
+    other.relock()
+    assert judge("main")[0] == outcome, reasons("main")
+    assert reasons("main", check=check)
+
+
+def test_edits_without_a_run_are_stale(other: History) -> None:
+    other.write("src/train.py", "edited")
+    assert judge("main")[0] == FAIL
+    other.git("checkout", "-q", "--", ".")
+    write_results(other, 0.99)
+    assert reasons("main", check="outputs") == ["eval differs from what dvc.lock records"]
+
+
+def test_metrics_in_the_cache_are_not_read(other: History) -> None:
+    other.git("rm", "-rq", "--cached", "eval")
+    into_the_cache(other)
+    other.relock()
+    other.commit("in the cache")
+    train_anew(other)
+    other.relock()
+    assert judge("main")[0] == UNKNOWN
+    assert reasons("main", check="metrics") == [
+        "avg_prec.test: its file is in DVC's cache, which the report does not read; "
+        "cache: false in dvc.yaml puts it in git"
+    ]
