@@ -74,6 +74,11 @@ def processes_of(launcher: int) -> list[psutil.Process]:
     return wait_for(found, "both processes")
 
 
+def are_held(project: Project, processes: list[psutil.Process]) -> bool:
+    """Whether all processes of a toy stage wait."""
+    return all((project.path / f"logs/train.held-by-{process.pid}").exists() for process in processes)
+
+
 def start_two(project: Project, **env: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     """Start the stage train as two processes; returns what started them, and them as soon as both are at work."""
     history = project.path / "plots/history.csv"
@@ -83,12 +88,8 @@ def start_two(project: Project, **env: str) -> tuple[subprocess.Popen[str], list
     wait_for(history.exists, "the first epoch")
     first = history.stat().st_ino
 
-    def at_work() -> bool:
-        # The second epoch follows when both have done the first; a toy says that it waits.
-        holding = [project.path / f"logs/train.held-by-{process.pid}" for process in processes]
-        return history.stat().st_ino != first or all(path.exists() for path in holding)
-
-    wait_for(at_work, "the second process")
+    # The second epoch follows when both have done the first; a toy says that it waits.
+    wait_for(lambda: history.stat().st_ino != first or are_held(project, processes), "the second process")
     return launcher, processes
 
 
@@ -207,6 +208,7 @@ def test_row_72_all_end_with_their_dvc(held: Project, number: int) -> None:
     dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
     processes = processes_of(held.running("train").pid)
     launcher = processes[0].parent()
+    wait_for(lambda: are_held(held, processes), "both processes")
     dvc.send_signal(number)
     assert launcher is not None
     wait_for(lambda: all(map(is_gone, [launcher, *processes])), "the end of all", seconds=10)
