@@ -18,6 +18,8 @@ IGNORE = ".dvcignore"
 VOID = "so the result is void; run `dvc repro` again"
 # How many files a message names.
 NAMED = 5
+# How long the clock of a file system may stand still.
+TICK_SECONDS = 5.0
 # Linux's number of the clock that stamps files: it moves every 1 to 10 ms.
 CLOCK_REALTIME_COARSE = 5
 
@@ -163,11 +165,17 @@ def wait_for_tick(stamps: Iterable[Stamp]) -> None:
     """Wait until an edit would give a file another time of change than it has in these stamps: 10 ms at most.
 
     File systems take the time from a clock that moves in ticks, or from a server.
+
+    Raises:
+        UserError: If this one gives no such times, so that nobody can tell whether an input was touched.
     """
+    deadline = time.monotonic() + TICK_SECONDS
     times, tick = {found[2] for found in stamps}, time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
     Path(LOGS).mkdir(exist_ok=True)
     with tempfile.TemporaryFile(dir=LOGS) as probe:
         while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == tick or os.fstat(probe.fileno()).st_ctime_ns in times:
+            if time.monotonic() > deadline:
+                raise UserError(f"{LOGS}: files here get no times of change; move the project to another file system")
             time.sleep(0.0005)
             os.utime(probe.fileno())
 

@@ -27,6 +27,8 @@ LOGS, CHECKPOINTS = "logs/", "logs/checkpoints/"
 # DVC does not take these for dependencies. It knows by itself what dvc.yaml says of a stage, and its configuration says
 # where objects are kept, never what is in them.
 DVC_FILES = ("dvc.yaml", ".dvc/config", ".dvc/config.local")
+# matplotlib reads it wherever it finds it. src/core/png.py draws with the defaults.
+DRAWING = "matplotlibrc"
 
 Stamp = tuple[int, int, int, int]
 
@@ -134,7 +136,7 @@ class Opened:
 
 def is_own(name: str, is_written: bool) -> bool:
     """Whether a file is a note of the guard or a checkpoint, or DVC's own: no input and no output."""
-    return name.startswith(LOGS if is_written else CHECKPOINTS) or name in DVC_FILES
+    return name.startswith(LOGS if is_written else CHECKPOINTS) or name in (*DVC_FILES, DRAWING)
 
 
 def _python_folders(root: Path) -> tuple[str, ...]:

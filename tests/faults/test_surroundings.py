@@ -95,6 +95,13 @@ def test_a_backend_of_matplotlib_that_is_gone_hinders_no_stage(fetching: Project
     assert done.returncode == 0, done.stderr
 
 
+def test_row_50_settings_of_matplotlib_beside_dvc_yaml_have_no_effect(fetching: Project) -> None:
+    fetching.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
+    (fetching.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
+    done = fetching.stage("fetch")
+    assert done.returncode == 0, done.stderr
+
+
 def test_row_66_ctrl_c_before_the_guard_listens_gives_no_traceback(project: Project) -> None:
     path = f"{INJECT}{os.pathsep}{project.env['PATH']}"
     kill = "fetch,SIGINT,open,src/guard/signals.py,0,0"

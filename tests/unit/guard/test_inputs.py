@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import UserError
+from src.guard import inputs
 from src.guard.inputs import Inputs, stamps_of
 from src.guard.opened import recording
 from src.guard.stage import Stage
@@ -263,6 +264,12 @@ def test_a_linked_object_that_was_edited_is_named(start: Start) -> None:
     os.utime(cached, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(UserError, match=r"^data/in.txt: touched during the run"):
         inputs.check()
+
+
+def test_a_file_system_without_times_of_change_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "TICK_SECONDS", 0.0)
+    with pytest.raises(UserError, match=r"^logs/: files here get no times of change"):
+        start()
 
 
 @pytest.mark.usefixtures("start")
