@@ -75,7 +75,7 @@ def lines(title: str, curves: Sequence[Curve], width: int = 330, height: int = 2
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - x0) / ((x1 - x0) or 1)
         up = (y - y0) / ((y1 - y0) or 1)
-        return left + across * (right - left), bottom - min(1.3, max(-0.3, up)) * (bottom - top)
+        return left + across * (right - left), bottom - min(9.0, max(-9.0, up)) * (bottom - top)
 
     drawn = [f'<text x="{width / 2}" y="14" text-anchor="middle">{escape(title)}</text>']
     for value in _ticks(y0, y1):
@@ -85,6 +85,10 @@ def lines(title: str, curves: Sequence[Curve], width: int = 330, height: int = 2
     for epoch in _ticks(x0, x1, whole=True):
         drawn.append(f'<text x="{at(epoch, y0)[0]:.1f}" y="{bottom + 15}" text-anchor="middle">{epoch:g}</text>')
     drawn.append(f'<text x="{(left + right) / 2}" y="{height - 4}" text-anchor="middle">epoch</text>')
+    drawn.append(
+        f'<svg x="{left}" y="{top - 4}" width="{right - left + 4}" height="{bottom - top + 8}" '
+        f'viewBox="{left} {top - 4} {right - left + 4} {bottom - top + 8}">'  # cuts off what is outside
+    )
     for curve in sorted(curves, key=lambda curve: curve.part == "validation"):
         points = [at(*point) for point in thinned(curve.points) if x0 <= point[0] <= x1]
         style = 'stroke-width="2"' if curve.part == "validation" else 'stroke-width="1" opacity=".4"'
@@ -94,7 +98,7 @@ def lines(title: str, curves: Sequence[Curve], width: int = 330, height: int = 2
             drawn.append(
                 f'<circle cx="{points[-1][0]:.1f}" cy="{points[-1][1]:.1f}" r="3" fill="{COLOURS[curve.revision]}"/>'
             )
-    return _svg(width, height, drawn, title)
+    return _svg(width, height, [*drawn, "</svg>"], title)
 
 
 def confusion_map(changes: dict[Pair, int], cell: int = 28) -> str:

@@ -11,12 +11,12 @@ from src.noise.measurement import NOISE, parse_noise
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.consistency import disagreements
-from src.report.definitions import file_findings, stage_findings
-from src.report.environment import installed_findings, tool_findings, version_findings
+from src.report.definitions import files, stages
+from src.report.environment import installed, tools, versions
 from src.report.finding import Finding, Level, Text, fail, note, unsure
 from src.report.metrics import judge_metrics, metric_findings, read_metric
 from src.report.policy import POLICY, parse_policy, short_reference
-from src.report.scorer import scorer_changes
+from src.report.scorer import scorer
 from src.report.tables import read_curves
 from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES
 from src.revision.receipts import Receipt, lock_differences
@@ -96,11 +96,6 @@ def receipts(change: Change) -> Iterator[Finding]:
             yield fail(text, receipt_path(stage), wrong, stage)
 
 
-def versions(change: Change) -> Iterator[Finding]:
-    """Results that were not made with what the branch pins."""
-    yield from version_findings(change)
-
-
 def repeats(change: Change) -> Iterator[Finding]:
     """Inputs that gave other outputs than in the base; on one kind of machine, they give the same."""
     for stage, new in change.head.pipeline.locked.items():
@@ -173,33 +168,6 @@ def data(change: Change) -> Iterator[Finding]:
     if change.base.has_results and change.other_data:
         advice = "apply only this part of the change to the base, run `dvc repro`, and compare with that"
         yield unsure("{} changed, not comparable: " + advice, change.other_data)
-
-
-def scorer(change: Change) -> Iterator[Finding]:
-    """Code that decides what is measured and is not the same in both revisions."""
-    changed = scorer_changes(change)
-    if changed:
-        yield unsure("the scorer changed, read its diff: {}", changed)
-
-
-def stages(change: Change) -> Iterator[Finding]:
-    """What changed in dvc.yaml."""
-    yield from stage_findings(change)
-
-
-def files(change: Change) -> Iterator[Finding]:
-    """Changed files that decide what DVC or git finds at a path."""
-    yield from file_findings(change)
-
-
-def installed(change: Change) -> Iterator[Finding]:
-    """Changes of what is installed."""
-    yield from installed_findings(change)
-
-
-def tools(change: Change) -> Iterator[Finding]:
-    """Changes of the checks themselves."""
-    yield from tool_findings(change)
 
 
 def policy(change: Change) -> Iterator[Finding]:

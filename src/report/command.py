@@ -94,9 +94,8 @@ def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: 
     """Compare two revisions of the project in the current directory; the report explains what could not be read."""
     try:
         with open_change(find_root(), base, head, reproduced) as change:
-            findings = find(change)
-            comment = write_comment(change, findings, page_url)
-            rows = _rows(change)
+            findings, rows = find(change), _rows(change)
+            comment = write_comment(change, findings, rows, page_url)
             return Report(
                 outcome(findings),
                 comment,

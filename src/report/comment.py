@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from src.core.errors import UserError
+from src.core.interval import wilson_interval
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.charts import Curve, finite_points, mermaid
 from src.report.finding import Finding, Level, Text, code, joined, number, plain_html
-from src.report.metrics import MISSING, Reading, Row, judge_metrics
+from src.report.metrics import MISSING, Reading, Row
 from src.report.predictions import Predictions
 from src.report.tables import Mistake, read_curves
 from src.revision.parsing import flatten
@@ -29,15 +30,15 @@ TRIED = {
 SHOWN_CHECKS = ("reproduced", "stages", "metrics")
 
 
-def write_comment(change: Change, findings: Sequence[Finding], page_url: str = "") -> str:
+def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Row], page_url: str = "") -> str:
     """The whole comment, at most MAX_LENGTH characters.
 
     Args:
         change: What was compared.
         findings: What the checks found, the highest level first.
+        rows: All metrics; none if they could not be judged, which a check reports.
         page_url: Address of the page with pictures, if there is one.
     """
-    rows = _rows(change)
     first = [
         f"## {title(change, findings, rows).markdown}",
         compared(change, page_url).markdown,
@@ -156,13 +157,6 @@ def curves_of(change: Change) -> dict[str, list[Curve]]:
     return found
 
 
-def _rows(change: Change) -> list[Row]:
-    try:
-        return judge_metrics(change)
-    except UserError:
-        return []  # a check reports it
-
-
 def _try(part: Callable[[], str]) -> str:
     """A part of the comment; what cannot be read is left out, since a check reports it."""
     try:
@@ -209,7 +203,10 @@ def _noise_line(change: Change, rows: Sequence[Row]) -> str:
     if not isinstance(predictions, Predictions) or not (predictions.lost or predictions.won or moved):
         return ""
     answer = "Perhaps" if predictions.p_value >= SIGNIFICANCE else "No"
-    (low, high), (old_low, old_high) = predictions.new_interval, predictions.old_interval
+    (low, high), (old_low, old_high) = (
+        wilson_interval(predictions.examples - errors, predictions.examples)
+        for errors in (predictions.new_errors, predictions.old_errors)
+    )
     words = (
         f"{len(predictions.lost):,} examples lost, {len(predictions.won):,} won "
         f"(McNemar p = {predictions.p_value:.1g}); {low:.2%} to {high:.2%}, was {old_low:.2%} to {old_high:.2%}."

@@ -28,7 +28,7 @@ class Edit:
     loosens: bool = False
 
 
-def stage_findings(change: Change) -> Iterator[Finding]:
+def stages(change: Change) -> Iterator[Finding]:
     """One finding for each stage: a reviewer has to read what loosens a definition. None if the base has no stages."""
     old, new = change.base.pipeline.stages, change.head.pipeline.stages
     if not old:
@@ -44,7 +44,7 @@ def stage_findings(change: Change) -> Iterator[Finding]:
             yield Finding(Level.UNSURE if loosens else Level.NOTE, Text(template, name, joined(texts, "; ")))
 
 
-def file_findings(change: Change) -> Iterator[Finding]:
+def files(change: Change) -> Iterator[Finding]:
     """Files that decide what DVC or git finds at a path; a change of one may hide another change."""
     if not change.base.pipeline.stages:
         return

@@ -33,22 +33,22 @@ EXACT = re.compile(r"\s*==\s*([^\s;,\\]+)\s*")
 HASH = re.compile(r"\s--hash[= ]\S+")
 
 
-def installed_findings(change: Change) -> Iterator[Finding]:
+def installed(change: Change) -> Iterator[Finding]:
     """Edits of what is installed: versions by name; more than a version cannot be judged by hashes."""
-    versions: dict[str, Text] = {}
+    bumps: dict[str, Text] = {}
     for path in _edited(change):
         name = PurePosixPath(path).name
         if is_pins(path):
             more, bumped = _pin_changes(*(_text(revision, path) for revision in (change.base, change.head)))
-            versions |= bumped
+            bumps |= bumped
             if more:
                 yield unsure("what is installed changed, read it: {}: {}", path, more)
         elif name == PROJECT and _installing_tables(change.base, path) == _installing_tables(change.head, path):
             continue
         elif name == PROJECT or INSTALLING.fullmatch(name) or UP.sub("", path).startswith(CHECKING):
             yield unsure("what installs packages or runs the checks changed, read it: {}", path)
-    if versions:
-        yield note("other versions are installed: {}", joined(versions.values(), ", "))
+    if bumps:
+        yield note("other versions are installed: {}", joined(bumps.values(), ", "))
 
 
 def is_pins(path: str) -> bool:
@@ -56,14 +56,14 @@ def is_pins(path: str) -> bool:
     return PINS.fullmatch(PurePosixPath(path).name) is not None
 
 
-def tool_findings(change: Change) -> Iterator[Finding]:
+def tools(change: Change) -> Iterator[Finding]:
     """Edits of the checks' own code. The comment is made by the base's copy; other checks by the branch's."""
     edited = [path for path in _edited(change) if path.startswith(TOOLS)]
     if edited:
         yield note("this change edits its own checks, which then prove little: {}", edited)
 
 
-def version_findings(change: Change) -> Iterator[Finding]:
+def versions(change: Change) -> Iterator[Finding]:
     """Versions that made the results, against those that the head pins."""
     pins = {path: _text(change.head, path) for path in _pin_files(change)}
     before = {path: _text(change.base, path) for path in pins}

@@ -125,7 +125,7 @@ def plain_html(value: Any) -> str:
 
 def number(value: float) -> str:
     """A number with a true minus sign: four decimals where they say something, otherwise four digits."""
-    text = f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 and value != int(value) else f"{value:.4g}"
+    text = f"{value:.4f}" if 1e-4 <= abs(value) < 1e4 and value != int(value) else f"{value:.4g}"
     return text.replace("-", "−")
 
 

@@ -38,7 +38,7 @@ table { border-collapse: collapse; margin: .5em 0; }
 th, td { padding: .25em .8em; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { font-variant-numeric: tabular-nums; }
 th { color: var(--faint); font-weight: normal; }
-td:first-child { overflow-wrap: normal; }
+th, td { overflow-wrap: normal; }
 td code { white-space: nowrap; }
 code { background: var(--code); padding: .1em .3em; border-radius: 3px; font-size: .92em; }
 details { border-top: 1px solid var(--line); padding: .6em 0; }

@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 from src.core.errors import UserError
-from src.core.interval import wilson_interval
 from src.noise.significance import mcnemar_p
 from src.report.tables import Mistake, Pair, read_counts, read_mistakes
 from src.revision.revision import Revision
@@ -34,16 +33,6 @@ class Predictions:
     def p_value(self) -> float:
         """Exact McNemar test of the examples lost against those won."""
         return mcnemar_p(len(self.lost), len(self.won))
-
-    @property
-    def old_interval(self) -> tuple[float, float]:
-        """95% interval of the old model's accuracy, each end in [0, 1]."""
-        return wilson_interval(self.examples - self.old_errors, self.examples)
-
-    @property
-    def new_interval(self) -> tuple[float, float]:
-        """95% interval of the new model's accuracy, each end in [0, 1]."""
-        return wilson_interval(self.examples - self.new_errors, self.examples)
 
 
 def compare_predictions(base: Revision, head: Revision, wrong: str, counts: str) -> Predictions:

@@ -1,23 +1,28 @@
 """The scorer: the files that decide what is measured. If they differ, equal numbers need not mean the same."""
 
+from collections.abc import Iterator
+
 from src.report.change import Change
 from src.report.environment import is_pins
+from src.report.finding import Finding, unsure
 from src.revision.pipeline import Pipeline, enclosing
 from src.revision.tree import Tree
 
 
-def scorer_changes(change: Change) -> list[str]:
+def scorer(change: Change) -> Iterator[Finding]:
     """Files of the scorer, as the base defines it, that are not the same in both revisions."""
     base, head = change.base, change.head
     if not base.has_results:
-        return []
+        return
     if change.policy.scorer is not None:
         paths, others = set(change.policy.scorer), set[str]()
     else:
         paths, others = _implied(base.pipeline, {stage for stage in change.scoring.values() if stage})
     old, new = (_files(revision.tree, paths, others) for revision in (base, head))
     # What is installed has a check of its own.
-    return sorted(path for path in {*old, *new} if old.get(path) != new.get(path) and not is_pins(path))
+    changed = sorted(path for path in {*old, *new} if old.get(path) != new.get(path) and not is_pins(path))
+    if changed:
+        yield unsure("the scorer changed, read its diff: {}", changed)
 
 
 def _implied(pipeline: Pipeline, scoring: set[str]) -> tuple[set[str], set[str]]:
