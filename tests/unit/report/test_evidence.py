@@ -1,17 +1,14 @@
 """The decision table in docs/review.md, and the commit that a change is compared with."""
 
 import re
-from pathlib import Path
-from statistics import stdev
 
 import pytest
 
-from benchmarks.gate import bar, left_out_alarms, margins, rates
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, seed_noise
 from src.report.finding import Level
 from src.report.metrics import weigh
 from src.revision.pipeline import output_md5
-from tests.unit.history import IMAGES, POLICY, REPOSITORY, History
+from tests.unit.history import IMAGES, POLICY, History
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons
 from tests.unit.report.test_verdict import BASE_ERRORS, locked
 
@@ -195,37 +192,3 @@ def test_a_reference_that_is_not_there_cannot_be_judged(history: History) -> Non
         "losses since the policy's reference: gone: is not a revision in this clone; try `git fetch`"
     )
     assert found.endswith("name a commit of this clone as reference in metrics_policy.yaml")
-
-
-def test_a_change_of_the_seed_alone_seldom_alarms_and_losses_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For every recipe with at least five seeds; docs/review.md has the table."""
-    monkeypatch.chdir(REPOSITORY)
-    found = rates()
-    assert {"plain", "default", "fast"} <= found.keys()
-    assert max(recipe.expected for recipe in found.values()) <= 0.05
-    assert found["default"].caught < 0.0025
-    text = Path("docs/review.md").read_text()
-    for recipe, errors in found.items():
-        assert f"| {recipe} | {errors.row} |" in text, "`python -m benchmarks.gate` prints the table anew"
-
-
-def test_the_bar_is_that_of_the_gate() -> None:
-    accuracies = [0.9959, 0.9955, 0.9956, 0.9958, 0.9963]
-    runs = [{"seed": seed, "metrics": {FILE: {"test_acc": acc}}, "wrong": []} for seed, acc in enumerate(accuracies)]
-    measurement = measure_noise("abc.dir", {}, "a machine", IMAGES, runs)
-    noise = seed_noise(measurement, measurement, FILE, "test_acc")
-    highest = bar(stdev(accuracies), 5, 0.001)
-    assert highest > 0.001
-    assert [weigh(-loss, None, noise)[0] for loss in (highest - 1e-6, highest + 1e-6)] == [Level.NOTE, Level.FAIL]
-    assert bar(stdev(accuracies), 5, 0.01) == pytest.approx(0.01)
-
-
-@pytest.mark.parametrize(("std", "seeds", "expected"), [(0.01, 3, 0.025), (0.01, 5, 0.025), (0.0003, 5, 0.006)])
-def test_the_share_of_false_alarms(std: float, seeds: int, expected: float) -> None:
-    """A loss is one side of Student's t; a tolerance above the spread leaves fewer alarms."""
-    assert (margins(std, seeds, 0.001) < 0).mean() == pytest.approx(expected, abs=0.002)
-
-
-def test_a_seed_is_not_judged_by_its_own_spread() -> None:
-    assert left_out_alarms([0.99, 0.9901, 0.99, 0.9901, 0.9], 0.001) == 4
-    assert left_out_alarms([0.99, 0.98, 0.99, 0.98, 0.985], 0.001) == 0

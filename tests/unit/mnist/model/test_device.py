@@ -22,6 +22,8 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 @pytest.mark.gpu
 def test_a_gpu_that_works_passes_and_a_full_one_is_refused() -> None:
     try_cuda()
+    # What the try has given back is free for others only then.
+    torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     taken = torch.empty(free - 500_000_000, dtype=torch.uint8, device="cuda")
     with pytest.raises(UserError, match=r"^the GPU cannot be used: CUDA out of memory"):
