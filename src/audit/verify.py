@@ -7,7 +7,7 @@ DVC itself trusts a write-protected cache object, and a file whose size and time
 
 import json
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dvc.exceptions import DvcException
@@ -60,14 +60,14 @@ def verify(root: Path) -> tuple[int, list[str]]:
     unknown: list[str] = []
     with open_tree(root, "the working tree", None) as tree, Repo(str(root)) as repo:
         locked = read_lock(tree)
-        declared = {str(out) for out in repo.index.outs}
+        made = {str(out): out.hash_info.value for out in repo.index.outs if out.hash_info}
         for stage in repo.index.stages:
             name = getattr(stage, "name", None) or stage.addressing
             if not all(out.hash_info for out in stage.outs):
                 unknown.append(name)
                 continue
             results += [problem for out in stage.outs for problem in _check_out(out)]
-            results += _check_inputs(stage, name, declared)
+            results += _check_inputs(stage, name, made)
             if receipt_path(name) in map(str, stage.outs):
                 results.append(_check_receipt(tree, name, locked[name]))
     if unknown:
@@ -110,13 +110,12 @@ def _check_files(folder: Output, entries: list[dict[str, str]], remake: str, res
         yield _check(path / file, entry["md5"], f"{name}/{file}", restore)
 
 
-def _check_inputs(stage: Stage, name: str, declared: Container[str]) -> Iterator[str]:
+def _check_inputs(stage: Stage, name: str, made: Mapping[str, str]) -> Iterator[str]:
     """One string for the command and each dependency or params file; empty if it is what dvc.lock records."""
     yield f"{name}: its command changed since it ran; run `dvc repro`" if stage.changed_stage() else ""
     for dep in stage.deps:
-        if str(dep) in declared:
-            continue  # it is hashed as an output
-        changed = dep.status().get(str(dep), {})
+        # The file of an output is hashed as such; here it matters which one the stage has read.
+        changed = made[str(dep)] != dep.hash_info.value if str(dep) in made else dep.status().get(str(dep), {})
         what = f"{dep}: {', '.join(changed)}" if isinstance(changed, dict) else str(dep)
         yield f"{name}: {what} changed since it ran; run `dvc repro`" if changed else ""
 
