@@ -23,26 +23,10 @@ from src.mnist.model.network import MEAN, STD
 from src.mnist.model.split import split_indices
 
 
-class Network(nn.Module):
+def network() -> nn.Module:
     """The pipeline's `cnn`, with the activation before the pooling, as is usual."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 10, 5),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(10, 20, 3),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(2000, 500),
-            nn.ReLU(),
-            nn.Linear(500, 10),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, 1, 28, 28) to logits (N, 10)."""
-        return self.layers(x)
+    convolutions = (nn.Conv2d(1, 10, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(10, 20, 3), nn.ReLU())
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(2000, 500), nn.ReLU(), nn.Linear(500, 10))
 
 
 class ConventionalModule(pl.LightningModule):
@@ -50,7 +34,7 @@ class ConventionalModule(pl.LightningModule):
 
     def __init__(self, lr: float) -> None:
         super().__init__()
-        self.network, self.lr = Network(), lr
+        self.network, self.lr = network(), lr
         self.seen: dict[str, tuple[list[int], list[int]]] = {"train": ([], []), "val": ([], [])}
 
     def model_step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
@@ -92,20 +76,25 @@ class ConventionalModule(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
-def fit_seconds(data_dir: Path, epochs: int, batch_size: int, lr: float, workers: int) -> float:
+def fit_seconds(data_dir: Path, epochs: int, workers: int) -> float:
     """Train the conventional program; returns the seconds that `fit` took."""
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
     dataset = MNIST(data_dir.parent, train=True, transform=transform)
-    train, val = split_indices(dataset.targets.numpy(), val_fraction=0.1, seed=0)
-    pin = torch.cuda.is_available()
-    train_loader = DataLoader(
-        Subset(dataset, train.tolist()), batch_size, shuffle=True, num_workers=workers, pin_memory=pin
+    parts = split_indices(dataset.targets.numpy(), val_fraction=0.1, seed=0)
+    train, val = (
+        DataLoader(
+            Subset(dataset, indices.tolist()),
+            batch_size=128,
+            shuffle=is_train,
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        for indices, is_train in zip(parts, (True, False), strict=True)
     )
-    val_loader = DataLoader(Subset(dataset, val.tolist()), batch_size, num_workers=workers, pin_memory=pin)
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(max_epochs=epochs, devices=1, default_root_dir=folder, num_sanity_val_steps=0)
         started = time.perf_counter()
-        trainer.fit(ConventionalModule(lr), train_loader, val_loader)
+        trainer.fit(ConventionalModule(lr=0.001), train, val)
         return time.perf_counter() - started
 
 
@@ -116,8 +105,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     arguments = parser.parse_args()
-    seconds = fit_seconds(arguments.data_dir, arguments.epochs, batch_size=128, lr=0.001, workers=arguments.workers)
-    print(json.dumps({"seconds": seconds}))
+    print(json.dumps({"seconds": fit_seconds(arguments.data_dir, arguments.epochs, arguments.workers)}))
 
 
 if __name__ == "__main__":
