@@ -36,14 +36,14 @@ class Turns(Callback):
         """
         self.needed = min(threads, len(cores))
         self.cores: list[Lease] = []
+        # None: this training takes no turns.
         self.line: Lease | None = None
         try:
             self.cores = [Lease(f"core-{core}", folder) for core in sorted(cores)]
             # Trainings confined to other cores have a line of their own.
             self.line = Lease(f"cores-{sum(1 << core for core in cores):x}", folder)
         except OSError:
-            # Nobody can take turns here.
-            self.line = None
+            self.cores = []
 
     def take(self) -> None:
         """Wait for this training's turn; after PATIENCE_SECONDS, go on without turns."""
