@@ -43,13 +43,16 @@ def explain(error: Exception) -> str | None:
         return f"{error.filename or 'its output'}: {error.strerror}; {ADVICE[error.errno]}"
     if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):
         return None if (error.name or "").startswith(("src", "stages")) else missing(f"package {error.name}")
-    if any(sign in str(error).lower() for sign in NO_GPU):
-        return GPU_TAKEN
-    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
+    if isinstance(error, MemoryError):
         return MEMORY
-    if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in LOST_CONNECTION):
-        return LOST
-    return None
+    if not isinstance(error, RuntimeError | ImportError | OSError):
+        return None
+    said = str(error).lower()
+    if any(sign in said for sign in NO_GPU):
+        return GPU_TAKEN
+    if any(sign in said for sign in OUT_OF_MEMORY):
+        return MEMORY
+    return LOST if isinstance(error, RuntimeError) and any(sign in said for sign in LOST_CONNECTION) else None
 
 
 def missing(what: str) -> str:

@@ -61,6 +61,9 @@ def test_a_gpu_that_another_program_took_is_said_in_one_line(said: str) -> None:
     assert explain(RuntimeError(said)) == GPU_TAKEN
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shape"), OSError(errno.ENOENT, "No such file", "x"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shape"), OSError(errno.ENOENT, "No such file", "x"), KeyError("x"), KeyError("out of memory")],
+)
 def test_a_defect_is_none_of_the_machine(error: Exception) -> None:
     assert explain(error) is None
