@@ -259,7 +259,8 @@ def _file_lock(url: sqlalchemy.URL) -> Iterator[None]:
 
 @contextmanager
 def _database_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    options = _engine_options(url) | {"isolation_level": "AUTOCOMMIT"}
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **options)
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
         # The server ends the lock with the connection.
@@ -269,8 +270,8 @@ def _database_lock(url: sqlalchemy.URL) -> Iterator[None]:
 def _engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
     if url.get_backend_name() == SQLITE:
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_SECONDS}}
-    # A connection may have been lost while a trial trained for hours.
-    return {"pool_pre_ping": True}
+    # psycopg gives text whatever the database's encoding is. A connection may be lost while a trial trains for hours.
+    return {"connect_args": {"client_encoding": "utf8"}, "pool_pre_ping": True}
 
 
 def _requeue_after_death(study: optuna.Study, trial: FrozenTrial) -> None:

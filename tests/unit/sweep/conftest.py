@@ -34,6 +34,11 @@ def lab(reproduced: Project, tmp_path: Path) -> Iterator[Project]:
     project.clean_up()
 
 
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/study.db"
+
+
 @dataclass(frozen=True)
 class Swept:
     """A project after its first sweep, of three trials, the first of which fails; changed by no test.

@@ -62,9 +62,9 @@ def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
     # Cancelled, then at its time limit. When the script ends, SLURM kills what is left.
     for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGUSR1, 0)):
         first = lab.start("bash", str(SLURM), **env)
-        wait_for(lambda: processes(task, "train"), "a training")
+        wait_for(lambda: processes(task, "train"), "a training", seconds=240)
         os.kill(first.pid, number)
-        assert first.wait(60) == code, lab.output()
+        assert first.wait(120) == code, lab.output()
         assert not processes(task, "train")
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
     assert not pushed(remote)

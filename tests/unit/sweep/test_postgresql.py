@@ -62,12 +62,12 @@ def test_two_clones_share_a_study_in_postgresql_though_one_is_killed(lab: Projec
     first, second = (
         start_sweep(one, "--remote", "origin", "--workers", "1", "--heartbeat", "1", **env) for one in clones
     )
-    (stage,) = wait_for(lambda: processes(clones[0], "train"), "a training")
-    wait_for(lambda: processes(clones[1], "train"), "the other training")
+    (stage,) = wait_for(lambda: processes(clones[0], "train"), "a training", seconds=240)
+    wait_for(lambda: processes(clones[1], "train"), "the other training", seconds=240)
     os.killpg(first.pid, signal.SIGKILL)
     wait_for(lambda: is_gone(stage), "the end of all it started")
     hold.unlink()
-    assert second.wait(300) == 0, clones[1].output()
+    assert second.wait(600) == 0, clones[1].output()
     assert counted.read_text().count("\n") == 6
     assert clones[1].git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 5
     # A third has nothing to train, and learns all values from the study alone.

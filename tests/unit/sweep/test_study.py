@@ -29,11 +29,6 @@ SPACE = Space(
 THREE: dict[str, dict[str, object]] = {"0": {}, "1": {}, "2": {}}
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/study.db"
-
-
 def make_plan(sampler: str = "random", pruner: str = "none") -> Plan:
     return Plan(Base(Path(), "0" * 40, {}, {}), SPACE, "s-1", sampler, pruner)
 

@@ -1,0 +1,66 @@
+import io
+import re
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from rich.console import Console
+
+from src.sweep.progress import Progress
+from src.sweep.study import PROBLEM, TRAINED, Study
+from tests.unit.sweep.test_study import open_study, taken
+
+
+@pytest.fixture
+def study(url: str) -> Study:
+    study = open_study(url)
+    study.fill({str(number): {} for number in range(5)})
+    return study
+
+
+def claimed(study: Study, name: str) -> optuna.Trial:
+    trial = taken(study)
+    assert study.claim(trial, name)
+    return trial
+
+
+def test_a_terminal_shows_each_running_trial_with_its_epoch_and_how_long_it_takes(study: Study) -> None:
+    done, first, _ = claimed(study, "run-0"), claimed(study, "run-1"), taken(study)
+    done.set_user_attr(TRAINED, True)
+    study.tell(done, TrialState.COMPLETE, 0.5)
+    first.report(0.91, 3)
+    output = io.StringIO()
+    console = Console(file=output, width=100, force_terminal=True, color_system=None)
+    with Progress(study, ["lr", "shift"], console) as progress:
+        progress.update()
+    text = output.getvalue()
+    assert re.search(rf"run-1 lr={first.params['lr']} shift={first.params['shift']} +epoch 3: 0\.9100", text)
+    assert "trial 2 lr=" in text
+    assert "no epoch yet" in text
+    assert "1 complete, 2 running, 2 to run; about" in text
+    assert "run-0" not in text  # it had ended before
+
+
+def test_elsewhere_a_line_tells_how_each_trial_ended(study: Study) -> None:
+    output = io.StringIO()
+    with Progress(study, [], Console(file=output, width=100)) as progress:
+        trained, known, bad, broken = (claimed(study, f"run-{number}") for number in range(4))
+        trained.set_user_attr(TRAINED, True)
+        study.tell(trained, TrialState.COMPLETE, 0.5)
+        study.tell(known, TrialState.COMPLETE, 0.6)
+        bad.report(0.1, 2)
+        study.tell(bad, TrialState.PRUNED)
+        progress.update()
+        assert not progress.has_problems
+        broken.set_user_attr(PROBLEM, "exit code 1")
+        study.tell(broken, TrialState.FAIL)
+        progress.update()
+        progress.update()
+    assert progress.has_problems
+    lines = [line.partition("; about")[0] for line in output.getvalue().splitlines()]
+    assert lines == [
+        "run-0: final.val_acc 0.5000",
+        "run-1: final.val_acc 0.6000, known already",
+        "run-2: pruned after epoch 2: 0.1000",
+        "run-3: failed: exit code 1",
+    ]
