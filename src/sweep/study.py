@@ -30,8 +30,8 @@ from src.core.errors import UserError
 from src.sweep.experiments import Base
 from src.sweep.spec import Space, Spec
 
-# Attributes of trials: the slot; the worker that took it and the experiment that it claims, each with the trial's
-# number; whether it trained, for known experiments take no time; what went wrong; how many of its workers died.
+# Attributes of trials: the slot; the worker that took it; the experiment that it claims; whether it trained, for known
+# experiments take no time; what went wrong; how many workers died of it. Queued again, it has the first and the last.
 SLOT, WORKER, EXPERIMENT, TRAINED, PROBLEM, DEATHS = "slot", "worker", "experiment", "trained", "problem", "deaths"
 MAX_DEATHS = 3
 # Epochs that say too little to prune by.
@@ -80,9 +80,8 @@ def study_name(spec: Spec, base: Base, space: Space) -> str:
 
 
 def experiment_of(trial: FrozenTrial) -> str | None:
-    """The experiment that a trial has claimed. One that was queued again has what its predecessor claimed."""
-    name, number = trial.user_attrs.get(EXPERIMENT, [None, None])
-    return name if number == trial.number else None
+    """The experiment that a trial has claimed, if any."""
+    return trial.user_attrs.get(EXPERIMENT)
 
 
 class Study:
@@ -162,7 +161,7 @@ class Study:
                 # Optuna reminds that only `optimize` beats the heart; `beating` does here.
                 trial = self.optuna.ask(dict(self.plan.space.drawn))
             self._storage.record_heartbeat(trial._trial_id)
-            trial.set_user_attr(WORKER, [worker, trial.number])
+            trial.set_user_attr(WORKER, worker)
             return trial
 
     def claim(self, trial: optuna.Trial, experiment: str) -> bool:
@@ -172,7 +171,7 @@ class Study:
             for other in self.trials(TrialState.RUNNING):
                 if other.number != trial.number and experiment_of(other) == experiment:
                     return False
-            trial.set_user_attr(EXPERIMENT, [experiment, trial.number])
+            trial.set_user_attr(EXPERIMENT, experiment)
             return True
 
     def twin(self, experiment: str) -> FrozenTrial | None:
@@ -199,7 +198,7 @@ class Study:
         """
         with self.locked():
             for trial in self.trials(TrialState.RUNNING):
-                if trial.user_attrs.get(WORKER, [""])[0].startswith(workers):
+                if trial.user_attrs.get(WORKER, "").startswith(workers):
                     self._requeue(trial, died)
 
     def failed(self) -> list[FrozenTrial]:
@@ -216,7 +215,7 @@ class Study:
         """Fail the trials of dead workers and queue them again. The lock is held."""
         for trial in self.trials(TrialState.RUNNING):
             # Taken under the lock, which we hold, and yet without a worker: it was killed while it took the slot.
-            if trial.user_attrs.get(WORKER, [None, None])[1] != trial.number:
+            if WORKER not in trial.user_attrs:
                 self._requeue(trial, died=True)
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             fail_stale_trials(self.optuna)

@@ -17,6 +17,9 @@ from tests.faults.project import Project, shared
 
 GIT_USER = {f"GIT_{role}_{kind}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for kind in ("NAME", "EMAIL")}
 
+# Seconds in which a trial begins or ends, on a machine that has much else to do.
+LONG = 300.0
+
 
 def make_lab(reproduced: Project, folder: Path) -> Project:
     """A committed project whose stages train and evaluate take no time; see toy_stage.py."""
@@ -125,6 +128,11 @@ def learning_rates(project: Project) -> list[float]:
     """Of every experiment, from its commit."""
     shown = [project.git("show", f"{ref}:params.yaml") for ref in references(project.path).values()]
     return sorted(float(found[1]) for text in shown if (found := re.search(r"^lr: (\S+)", text, re.MULTILINE)))
+
+
+def count(file: Path) -> int:
+    """How many trainings have begun, as TOY_COUNT counts them."""
+    return file.read_text().count("\n") if file.exists() else 0
 
 
 def processes(project: Project, word: str) -> list[psutil.Process]:

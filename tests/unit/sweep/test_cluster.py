@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from src.sweep.experiments import references
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project, wait_for
-from tests.unit.sweep.conftest import processes, write_spec
+from tests.unit.sweep.conftest import LONG, processes, write_spec
 
 SLURM, WORKER = REPOSITORY / "cluster/slurm.sbatch", REPOSITORY / "cluster/worker.sh"
 JOB = YAML(typ="safe").load(REPOSITORY / "cluster/kubernetes.yaml")
@@ -62,9 +62,9 @@ def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
     # Cancelled, then at its time limit. When the script ends, SLURM kills what is left.
     for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGUSR1, 0)):
         first = lab.start("bash", str(SLURM), **env)
-        wait_for(lambda: processes(task, "train"), "a training", seconds=240)
+        wait_for(lambda: processes(task, "train"), "a training", LONG)
         os.kill(first.pid, number)
-        assert first.wait(120) == code, lab.output()
+        assert first.wait(LONG) == code, lab.output()
         assert not processes(task, "train")
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
     assert not pushed(remote)

@@ -11,7 +11,7 @@ import pytest
 
 from src.sweep.experiments import references
 from tests.faults.project import Project, wait_for
-from tests.unit.sweep.conftest import processes, start_sweep, sweep_ok, working_tree, write_spec
+from tests.unit.sweep.conftest import LONG, processes, start_sweep, sweep_ok, working_tree, write_spec
 
 EPOCHS = 20
 
@@ -55,12 +55,12 @@ def test_row_68_a_killed_sweep_resumes_its_training_to_the_same_bytes(lab: Proje
 
     process = start_sweep(lab, "--workers", "1")
     # The first has ended and the second is under way: nothing of the one is run again, and nothing of the other lost.
-    (first,) = wait_for(lambda: references(lab.path), "the first experiment", seconds=120)
+    (first,) = wait_for(lambda: references(lab.path), "the first experiment", LONG)
     known = checkpoints(lab)
     wait_for(lambda: checkpoints(lab) - known, "a checkpoint of the second")
     (training,) = processes(lab, "train")
     kill(what, process.pid, next(parent.pid for parent in training.parents() if "dvc" in parent.cmdline()))
-    assert process.wait(120) == (1 if what == "worker" else -signal.SIGKILL), lab.output()
+    assert process.wait(LONG) == (1 if what == "worker" else -signal.SIGKILL), lab.output()
     wait_for(lambda: not processes(lab, "train") and not processes(lab, "dvc"), "the end of all processes")
     assert working_tree(lab) == before
     kept, finished = references(lab.path), lab.git("for-each-ref", "refs/exps")

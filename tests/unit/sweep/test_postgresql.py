@@ -13,7 +13,7 @@ import pytest
 
 from src.sweep.experiments import references
 from tests.faults.project import Project, is_gone, wait_for
-from tests.unit.sweep.conftest import clone, make_remote, processes, start_sweep, sweep_ok, write_spec
+from tests.unit.sweep.conftest import LONG, clone, count, make_remote, processes, start_sweep, sweep_ok, write_spec
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 # The server refuses to run as root.
@@ -62,13 +62,13 @@ def test_two_clones_share_a_study_in_postgresql_though_one_is_killed(lab: Projec
     first, second = (
         start_sweep(one, "--remote", "origin", "--workers", "1", "--heartbeat", "1", **env) for one in clones
     )
-    (stage,) = wait_for(lambda: processes(clones[0], "train"), "a training", seconds=240)
-    wait_for(lambda: processes(clones[1], "train"), "the other training", seconds=240)
+    wait_for(lambda: count(counted) == 2, "two trainings", LONG)
+    (stage,) = processes(clones[0], "train")
     os.killpg(first.pid, signal.SIGKILL)
     wait_for(lambda: is_gone(stage), "the end of all it started")
     hold.unlink()
-    assert second.wait(600) == 0, clones[1].output()
-    assert counted.read_text().count("\n") == 6
+    assert second.wait(2 * LONG) == 0, clones[1].output()
+    assert count(counted) == 6
     assert clones[1].git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 5
     # A third has nothing to train, and learns all values from the study alone.
     third = clone(lab, remote, tmp_path / "c")

@@ -48,7 +48,7 @@ def taken(study: Study, worker: str = "w") -> optuna.Trial:
 
 
 def running(study: Study, worker: str = "w") -> FrozenTrial:
-    (found,) = (trial for trial in study.trials(TrialState.RUNNING) if trial.user_attrs[WORKER][0] == worker)
+    (found,) = (trial for trial in study.trials(TrialState.RUNNING) if trial.user_attrs[WORKER] == worker)
     return found
 
 

@@ -21,8 +21,10 @@ from src.sweep.spec import make_spec
 from tests.faults.project import Project, is_gone, wait_for
 from tests.unit.sweep.conftest import (
     GIT_USER,
+    LONG,
     Swept,
     clone,
+    count,
     learning_rates,
     make_remote,
     processes,
@@ -229,14 +231,15 @@ def test_a_killed_worker_costs_nothing_where_another_works(lab: Project, tmp_pat
     hold, counted = tmp_path / "hold", tmp_path / "counted"
     hold.touch()
     process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold), TOY_COUNT=str(counted))
-    stages = wait_for(lambda: len(found := processes(lab, "train")) == 2 and found, "two trainings")
+    wait_for(lambda: count(counted) == 2, "two trainings", LONG)
+    stages = processes(lab, "train")
     worker = next(parent for parent in stages[0].parents() if "src.sweep.worker" in parent.cmdline())
     worker.kill()
     wait_for(lambda: is_gone(stages[0]), "the end of what it started")
     hold.unlink()
-    assert process.wait(120) == 1  # a worker died, and that is said
+    assert process.wait(LONG) == 1  # a worker died, and that is said
     assert learning_rates(lab) == [0.004, 0.006]
-    assert len(counted.read_text().splitlines()) == 3
+    assert count(counted) == 3
     assert states(lab.path / DATABASE) == ["COMPLETE"] * 2
 
 
@@ -250,11 +253,11 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
     hold = tmp_path / "hold"
     hold.touch()
     process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold))
-    stages = wait_for(lambda: len(found := processes(lab, "train")) == 2 and found, "two trainings")
+    stages = wait_for(lambda: len(found := processes(lab, "train")) == 2 and found, "two trainings", LONG)
     second = sweep(lab)
     assert re.fullmatch(r"sweep: process \d+ is running a sweep in this clone; .*\n", second.stderr)
     os.kill(process.pid, number)
-    assert process.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
+    assert process.wait(LONG) == (-number if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: all(map(is_gone, stages)) and not processes(lab, "dvc"), "the end of all processes")
     assert working_tree(lab) == before
     assert not references(lab.path)
@@ -281,7 +284,7 @@ def test_a_pruned_trial_ends_its_processes_and_frees_its_copy(lab: Project, tmp_
     hold = tmp_path / "hold"
     hold.touch()
     process = start_sweep(lab, "--workers", "1", TOY_HOLD=str(hold))
-    assert process.wait(120) == 0, lab.output()
+    assert process.wait(LONG) == 0, lab.output()
     assert "lr=0.4: pruned after epoch 2: 0.5050" in lab.output()
     assert len(references(lab.path)) == 5
     assert not processes(lab, "train")
@@ -297,15 +300,16 @@ def test_the_last_running_trial_is_finished_by_an_idle_worker_of_another_clone(l
     shared = {"STORAGE": f"sqlite:///{tmp_path}/team.db", "TOY_HOLD": str(hold), "TOY_COUNT": str(counted)}
     one, other = (clone(lab, remote, tmp_path / name) for name in ("a", "b"))
     first = start_sweep(one, "--remote", "origin", "--heartbeat", "3", **shared)
-    (stage,) = wait_for(lambda: processes(one, "train"), "a training")
+    wait_for(lambda: count(counted) == 1, "a training", LONG)
+    (stage,) = processes(one, "train")
     idle = start_sweep(other, "--remote", "origin", "--heartbeat", "3", **shared)
-    wait_for(lambda: "1 running; 1 workers" in other.output(), "a worker that waits")
+    wait_for(lambda: "1 running; 1 workers" in other.output(), "a worker that waits", LONG)
     os.killpg(first.pid, signal.SIGKILL)
     wait_for(lambda: is_gone(stage), "the end of all it started")
-    wait_for(lambda: processes(other, "train"), "the training elsewhere")
+    wait_for(lambda: processes(other, "train"), "the training elsewhere", LONG)
     hold.unlink()
-    assert idle.wait(120) == 0, other.output()
-    assert counted.read_text().count("\n") == 2
+    assert idle.wait(LONG) == 0, other.output()
+    assert count(counted) == 2
     assert states(tmp_path / "team.db") == ["COMPLETE"]
     assert other.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 1
     one.clean_up()
@@ -319,15 +323,15 @@ def test_two_clones_at_once_run_nothing_twice_and_a_third_gets_it_all(lab: Proje
     env = {"STORAGE": f"sqlite:///{tmp_path}/team.db", "TOY_COUNT": str(counted)}
     clones = [clone(lab, remote, tmp_path / name) for name in ("a", "b")]
     running = [start_sweep(one, "--workers", "1", "--remote", "origin", **env) for one in clones]
-    assert [process.wait(240) for process in running] == [0, 0], [one.output() for one in clones]
-    assert counted.read_text().count("\n") == 6
+    assert [process.wait(LONG) for process in running] == [0, 0], [one.output() for one in clones]
+    assert count(counted) == 6
     assert states(tmp_path / "team.db") == ["COMPLETE"] * 6
     assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 6
     # A fresh clone with the remote alone has nothing to train.
     third = clone(lab, remote, tmp_path / "c")
     assert sweep_ok(third, "--remote", "origin", TOY_COUNT=str(counted)).count("known already") == 6
     assert len(references(third.path)) == 6
-    assert counted.read_text().count("\n") == 6
+    assert count(counted) == 6
 
 
 @pytest.mark.slow
@@ -345,10 +349,10 @@ def test_a_remote_that_vanishes_ends_no_trial_under_way(lab: Project, tmp_path: 
     remote, hold = make_remote(lab, tmp_path), tmp_path / "hold"
     hold.touch()
     process = start_sweep(lab, "--workers", "1", "--remote", "origin", TOY_HOLD=str(hold))
-    wait_for(lambda: processes(lab, "train"), "a training")
+    wait_for(lambda: processes(lab, "train"), "a training", LONG)
     remote.rename(tmp_path / "gone")
     hold.unlink()
-    assert process.wait(180) == 1
+    assert process.wait(LONG) == 1
     assert "lr=0.004: final.val_acc 0.8990, is done, but could not be pushed to origin" in lab.output()
     assert "sweep: git ls-remote" in lab.output()
     assert "0 failed, 1 are left; run this again to go on" in lab.output()
@@ -370,7 +374,7 @@ def test_kills_at_any_moment_leave_head_params_and_stash_as_they_were(lab: Proje
             process.wait(0.3 + 0.7 * step)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL if step % 2 else signal.SIGTERM)
-            process.wait(60)
+            process.wait(LONG)
         wait_for(lambda: not processes(lab, "dvc") and not processes(lab, "train"), "the end of all processes")
         assert (working_tree(lab), (lab.path / "params.yaml").read_bytes()) == (before, params)
     sweep_ok(lab)
