@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pynvml
 from optuna.trial import TrialState
 from rich.console import Console
 
 from src.core.errors import UserError
+from src.guard.gpus import VISIBLE, visible_gpus
 from src.guard.lock import locked
 from src.sweep.command import LOGS, storage_url
 from src.sweep.copies import remove_all
@@ -102,21 +102,14 @@ def clone_name(root: Path) -> str:
 def fitting_workers(params: Mapping[str, Any]) -> int:
     """One for each GPU; without any, as many as the cores have room for, with the threads of a training each."""
     cores = len(os.sched_getaffinity(0)) // params.get("threads", 1)
-    return min(MAX_WORKERS, max(1, len(visible_gpus()) or cores))
+    gpus = {gpu for gpu in gpus_of_workers(MAX_WORKERS, os.environ) if gpu}
+    return len(gpus) or min(MAX_WORKERS, max(1, cores))
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that trainings may use, as CUDA_VISIBLE_DEVICES names them."""
-    if os.environ.get("PL_TRAINER_ACCELERATOR") == "cpu":
-        return []
-    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in given.split(",") if name]
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
-        return [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
-    except pynvml.NVMLError:
-        return []
+def gpus_of_workers(count: int, environ: Mapping[str, str]) -> list[str | None]:
+    """The GPU of each worker, as CUDA_VISIBLE_DEVICES names it; None where trainings use none."""
+    gpus = [] if environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(environ)
+    return [gpus[number % len(gpus)] if gpus else None for number in range(count)]
 
 
 class Crew:
@@ -143,9 +136,8 @@ class Crew:
         with Progress(self.study, self.varied, Console()) as progress:
             progress.say(f"study {self.plan.study}: {counts(self.study.trials())}; {self.wanted} workers")
             try:
-                gpus = visible_gpus() or [""]
-                for number in range(self.wanted):
-                    self._start(f"{clone_name(self.plan.base.root)}/{number}/", gpus[number % len(gpus)])
+                for number, gpu in enumerate(gpus_of_workers(self.wanted, os.environ)):
+                    self._start(f"{clone_name(self.plan.base.root)}/{number}/", gpu)
                 while self.workers:
                     self._look()
                     progress.update()
@@ -158,10 +150,10 @@ class Crew:
                 return 1
         return 0
 
-    def _start(self, name: str, gpu: str) -> None:
+    def _start(self, name: str, gpu: str | None) -> None:
         worker = subprocess.Popen(
             [sys.executable, "-m", "src.sweep.worker", name],
-            env={**os.environ, **({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})},
+            env={**os.environ, **({VISIBLE: gpu} if gpu else {})},
             stdin=subprocess.PIPE,
             process_group=0,
             preexec_fn=end_with_parent,

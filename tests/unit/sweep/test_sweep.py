@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from src.sweep import crew
 from src.sweep import remote as remote_module
 from src.sweep.__main__ import main
 from src.sweep.command import DATABASE
@@ -59,9 +60,14 @@ def test_a_sweep_leaves_experiments_and_nothing_else(swept: Swept) -> None:
     assert name in swept.project.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
 
 
-def test_each_worker_has_a_gpu_of_its_own(swept: Swept) -> None:
-    assert set(swept.devices) <= {"a", "b"}
-    assert len(swept.devices) == 2
+def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "visible_gpus", lambda _: ["GPU-a", "GPU-b"])
+    assert crew.gpus_of_workers(3, {}) == ["GPU-a", "GPU-b", "GPU-a"]
+    assert crew.gpus_of_workers(2, {"PL_TRAINER_ACCELERATOR": "cpu"}) == [None, None]
+    assert crew.fitting_workers({"threads": 1}) == 2
+    monkeypatch.setattr(crew, "visible_gpus", lambda _: [])
+    assert crew.gpus_of_workers(2, {}) == [None, None]
+    assert crew.fitting_workers({"threads": 10_000}) == 1
 
 
 def test_test_scores_are_in_no_study(swept: Swept) -> None:

@@ -27,7 +27,7 @@ def main(run: Run) -> ReceiptFields:
         write_text(Path("plots/history.csv"), f"epoch,val_acc\n1,{score}\n")
         if counted := os.environ.get("TOY_COUNT"):
             with Path(counted).open("a", encoding="utf-8") as file:
-                file.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+                file.write("begun\n")
         while Path(os.environ.get("TOY_HOLD", "")).is_file():
             time.sleep(0.02)
     content = {
