@@ -195,6 +195,7 @@ def policy(change: Change) -> Iterator[Finding]:
 
 def noise(change: Change) -> Iterator[Finding]:
     """Whether the noise is well-formed by which the next change is judged."""
+    _ = change.measured  # raises if the base's is malformed
     own, rules = (revision.text(NOISE, MAX_JSON_BYTES) for revision in (change.head, change.rules))
     if own == rules or own == change.base.text(NOISE, MAX_JSON_BYTES):
         return

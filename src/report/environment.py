@@ -145,8 +145,8 @@ def _entries(text: str) -> dict[tuple[str, str], tuple[str | None, tuple[str, ..
 
 def _requirements(text: str) -> Iterator[tuple[str, str, str | None, tuple[str, ...]]]:
     """(package, extras and markers, exact version or None, sorted hashes) of each line; an option is a whole line."""
-    # pip joins lines at a backslash before it drops comments.
-    for line in re.sub(r"\\\r?\n", " ", text).splitlines():
+    # As pip does: lines are joined at a backslash before comments are dropped, but no comment goes on in the next line.
+    for line in re.sub(r"(?m)^((?!\s*#).*)\\\r?\n", r"\1 ", text).splitlines():
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         if not line:
             continue

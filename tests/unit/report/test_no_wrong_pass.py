@@ -530,6 +530,7 @@ HOLES: dict[str, tuple[Attack, str, str]] = {
         UNKNOWN,
         "policy",
     ),
+    "noise of the base is malformed": (based_on(put(NOISE, "[7]"), edit("README.md")), UNKNOWN, "noise"),
     # the scorer
     **{
         f"scorer: {path}": (then_relock(put(path, "SCORE = 1\n")), UNKNOWN, "scorer")
@@ -560,6 +561,16 @@ HOLES: dict[str, tuple[Attack, str, str]] = {
     "package from an address": (then_relock(pins("torch @ https://example.org/torch.whl")), UNKNOWN, "installed"),
     "another file of pins": (then_relock(edit_text("requirements.txt", "-r more.txt\n")), UNKNOWN, "installed"),
     "marker of a pin": (then_relock(pins("torch==2.15.0; sys_platform == 'linux'")), UNKNOWN, "installed"),
+    "package behind a comment": (
+        then_relock(edit_text("requirements.txt", "# nothing \\\nevil==1.0\n")),
+        UNKNOWN,
+        "installed",
+    ),
+    "package behind a comment within a line": (
+        then_relock(edit_text("requirements.txt", "pip-x==1.0 \\\n  # nothing \\\nevil==1.0\n")),
+        UNKNOWN,
+        "installed",
+    ),
     "name with a comment sign": (then_relock(edit_text("requirements.txt", "evil#==1.0\n")), UNKNOWN, "installed"),
     **{
         f"edited: {path}": (put(path, text), UNKNOWN, "installed")
