@@ -9,7 +9,7 @@ from src.core.receipt import format_receipt, parse_receipt, why_void
 RECEIPT: dict[str, Any] = {
     "stage": "train",
     "deps": {"src/core": "1.dir", "data": "2.dir"},
-    "params": {"lr": 0.1, "precision": "fp32"},
+    "params": {"lr": 0.1, "seed": 1},
     "outs": {"model": "3"},
     "versions": {"torch": "2"},
     "machine": {},
@@ -17,7 +17,7 @@ RECEIPT: dict[str, Any] = {
 LOCKED: dict[str, Any] = {
     "cmd": "python",
     "deps": [{"path": "src/core", "hash": "md5", "md5": "1.dir", "size": 1}, {"path": "data", "md5": "2.dir"}],
-    "params": {"params.yaml": {"lr": 0.1, "precision": "fp32"}},
+    "params": {"params.yaml": {"lr": 0.1, "seed": 1}},
     "outs": [{"path": "model", "md5": "3"}, {"path": "receipts/train.json", "md5": "4"}],
 }
 
@@ -44,12 +44,12 @@ def test_a_receipt_confirms_its_own_entry(folder: Path) -> None:
         (locked(deps=LOCKED["deps"][:1]), ["data"]),
         (locked(deps=[*LOCKED["deps"], {"path": "src/new", "md5": "5"}]), ["src/new"]),
         (locked(deps=[LOCKED["deps"][0], {"path": "data", "md5": "9.dir"}]), ["data"]),
-        (locked(params={"params.yaml": {"lr": 0.2, "precision": "fp32"}}), ["params.yaml: lr"]),
-        (locked(params={"params.yaml": {"lr": 0.1, "precision": True}}), ["params.yaml: precision"]),
-        (locked(params={}), ["params.yaml: lr", "params.yaml: precision"]),
+        (locked(params={"params.yaml": {"lr": 0.2, "seed": 1}}), ["params.yaml: lr"]),
+        (locked(params={"params.yaml": {"lr": 0.1, "seed": True}}), ["params.yaml: seed"]),
+        (locked(params={}), ["params.yaml: lr", "params.yaml: seed"]),
         (locked(outs=[{"path": "model", "md5": "9"}]), ["model"]),
         (locked(outs=[]), ["model"]),
-        ({}, ["src/core", "data", "params.yaml: lr", "params.yaml: precision", "model"]),
+        ({}, ["src/core", "data", "params.yaml: lr", "params.yaml: seed", "model"]),
     ],
 )
 def test_each_difference_is_named(entry: dict[str, Any], named: list[str], folder: Path) -> None:
