@@ -14,8 +14,7 @@ ACCELERATOR, DEVICES = f"{PREFIX}ACCELERATOR", f"{PREFIX}DEVICES"
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 # What torchrun tells each of several processes.
 RUN_ID, ERROR_FILE = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
-RANK, COUNT = "RANK", "WORLD_SIZE"
-NUMBERS = (RANK, COUNT, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 TORCHRUN = (*NUMBERS, "MASTER_ADDR", RUN_ID, ERROR_FILE, "GROUP_RANK", "NODE_RANK", "TORCHELASTIC_USE_AGENT_STORE")
 # oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
 # too large for the machine ends the process when the first thread starts.
@@ -60,9 +59,8 @@ def chosen_devices(environ: Mapping[str, str]) -> Devices:
     if not re.fullmatch("[1-9][0-9]{0,3}", devices):
         raise UserError(f"{DEVICES}: expected a whole number of at least 1, got {devices!r}")
     numbers = [environ.get(name, "") for name in NUMBERS]
-    if RUN_ID not in environ or not all(re.fullmatch("[0-9]{1,5}", number) for number in numbers):
-        return Devices(accelerator, int(devices))
-    rank, count, *_ = map(int, numbers)
+    is_complete = RUN_ID in environ and all(re.fullmatch("[0-9]{1,5}", number) for number in numbers)
+    rank, count = map(int, numbers[:2]) if is_complete else (0, 1)
     if count == 1:
         return Devices(accelerator, int(devices))
     if DEVICES in environ and int(devices) != count:
