@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.floor import floor_table
 from benchmarks.measure import Measured, command, interleaved, machine, median, program, spread, table
-from benchmarks.recipes import RECIPES
+from benchmarks.recipes import recipe_params
 from src.core.files import write_text
 from src.guard.preflight import cache_folder
 
@@ -41,12 +40,17 @@ def start(stage: str) -> Callable[[], Measured]:
 
 def fast_recipe(clone: Path) -> Callable[[], Measured]:
     """The fast recipe as a whole experiment, with a new seed each time: DVC would restore a result it already has."""
-    shutil.copy(RECIPES["fast"], clone / "params.yaml")
+    # Not copied to params.yaml: a `dvc repro` in between must have nothing to do.
+    settings = [
+        word
+        for name, value in recipe_params("fast").model_dump(exclude={"seed"}).items()
+        for word in ("-S", f"{name}={value}")
+    ]
     # Seeds of earlier benchmarks are taken, too, since the clone shares the repository's cache.
     seeds = itertools.count(int(time.time()))
 
     def run() -> Measured:
-        return command("dvc", "exp", "run", "--quiet", "-S", f"seed={next(seeds)}", cwd=clone)()
+        return command("dvc", "exp", "run", "--quiet", *settings, "-S", f"seed={next(seeds)}", cwd=clone)()
 
     return run
 
