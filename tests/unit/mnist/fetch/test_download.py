@@ -144,7 +144,7 @@ def endless_while_packed(request: Request) -> None:
     request.send_header("Content-Encoding", "gzip")
     request.end_headers()
     while not request.server.closed.is_set():
-        request.wfile.write(gzip.compress(bytes(100)))
+        request.wfile.write(gzip.compress(FILES["images.gz"], 0))
 
 
 def packed(content: bytes, request: Request) -> None:
