@@ -77,10 +77,8 @@ def read_rules(root: Path, base: str) -> tuple[Rules, str]:
     commit = begun[0] if len(begun) == 1 else tip
     with open_revision(root, commit) as revision:
         policy, noise = revision.text(POLICY, MAX_YAML_BYTES), revision.text(NOISE, MAX_JSON_BYTES)
-    rules = Rules(
-        Policy(metrics={}) if policy is None else parse_policy(policy, f"{POLICY} of {base}"),
-        [] if noise is None else parse_noise(noise, f"{NOISE} of {base}"),
-    )
+    found = Policy(metrics={}) if policy is None else parse_policy(policy, f"{POLICY} of {base}")
+    rules = Rules(found, [] if noise is None else parse_noise(noise, f"{NOISE} of {base}", found.accuracy))
     return rules, f"{commit[:7]}, where it left {base}"
 
 

@@ -18,7 +18,7 @@ from src.noise.significance import split_variance, t_limit, t_p
 from src.revision.parsing import problems
 
 NOISE = "metrics_noise.json"
-ACCURACY = ("metrics/eval.json", "test_acc")
+Place = tuple[str, str]  # of a metric: its file and its name
 ROUNDING = 1e-6
 Count = Annotated[int, Field(ge=0)]
 
@@ -43,22 +43,17 @@ class Measurement(BaseModel):
     machine: str
     metrics: dict[str, dict[str, Spread]] = Field(description="by file and name")
     wrong_in: list[Count] = Field(
-        description="wrong_in[k]: number of test images that exactly k of the seeds get wrong"
+        default=[], description="wrong_in[k]: number of test examples that exactly k of the seeds get wrong"
     )
 
-    @property
-    def real_std(self) -> float:
-        """Standard deviation of the accuracy between seeds on unlimited test images; 0 if the estimate is negative."""
-        return math.sqrt(max(0.0, self._split()[1]))
+    def split(self, accuracy: Place) -> tuple[float, float]:
+        """Standard deviation of the accuracy between seeds: the luck with these test examples, and the rest.
 
-    @property
-    def luck_std(self) -> float:
-        """Standard deviation of the accuracy between seeds that comes from the choice of test images."""
-        return math.sqrt(self._split()[0])
-
-    def _split(self) -> tuple[float, float]:
-        file, name = ACCURACY
-        return split_variance(self.metrics[file][name].std ** 2, self.wrong_in)
+        The rest is that on unlimited test examples, 0 if the estimate of its square is negative.
+        """
+        file, name = accuracy
+        luck, real = split_variance(self.metrics[file][name].std ** 2, self.wrong_in)
+        return math.sqrt(luck), math.sqrt(max(0.0, real))
 
 
 @dataclass(frozen=True)
@@ -85,12 +80,13 @@ class SeedNoise:
         return t_limit(self.df) * self.std
 
 
-def parse_noise(text: str, where: str) -> list[Measurement]:
+def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Measurement]:
     """Read and check the measurements.
 
     Args:
         text: Content of metrics_noise.json.
         where: How to name it in an error.
+        accuracy: The metric that `wrong_in` tells about; None if there is none.
 
     Raises:
         UserError: If it is malformed.
@@ -100,20 +96,20 @@ def parse_noise(text: str, where: str) -> list[Measurement]:
     except ValidationError as error:
         raise UserError(f"{where}: {problems(error)}") from error
     for number, found in enumerate(measurements):
-        if problem := _impossible(found):
+        if accuracy and (problem := _impossible(found, accuracy)):
             raise UserError(f"{where}: {number}: {problem}")
     return measurements
 
 
-def _impossible(found: Measurement) -> str:
+def _impossible(found: Measurement, accuracy: Place) -> str:
     """What no trainings can have given, or an empty string."""
-    file, name = ACCURACY
+    file, name = accuracy
     seeds, images = len(found.seeds), sum(found.wrong_in)
     if len(found.wrong_in) != seeds + 1 or name not in found.metrics.get(file, {}):
         return f"expected {name} and one more wrong_in than there are seeds"
     if images < 2:
-        return "wrong_in: expected the counts of at least 2 test images"
-    # The accuracies of the seeds differ most if the same seeds get every such image wrong.
+        return "wrong_in: expected the counts of at least 2 test examples"
+    # The accuracies of the seeds differ most if the same seeds get every such example wrong.
     errors = [sum(found.wrong_in[wrong:]) / images for wrong in range(1, seeds + 1)]
     spread = found.metrics[file][name]
     if abs(1 - statistics.mean(errors) - spread.mean) > ROUNDING or spread.std > statistics.stdev(errors) + ROUNDING:

@@ -152,6 +152,11 @@ class Change:
             return error
 
     @cached_property
+    def accuracy(self) -> tuple[str, str] | None:
+        """File and name of the metric that is the accuracy, if it is known which examples are wrong."""
+        return self.policy.accuracy if self.examples.wrong else None
+
+    @cached_property
     def measured(self) -> list[Measurement]:
         """The measured noise of the rules.
 
@@ -159,7 +164,7 @@ class Change:
             UserError: If it is malformed.
         """
         text = self.rules.text(NOISE, MAX_JSON_BYTES)
-        return parse_noise(text, f"{NOISE} of {self.rules.name}") if text is not None else []
+        return parse_noise("[]" if text is None else text, f"{NOISE} of {self.rules.name}", self.accuracy)
 
     @cached_property
     def seeds(self) -> Seeds:

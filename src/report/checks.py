@@ -200,7 +200,7 @@ def noise(change: Change) -> Iterator[Finding]:
     if own == rules or own == change.base.text(NOISE, MAX_JSON_BYTES):
         return
     try:
-        parse_noise(own if own is not None else "[]", f"{NOISE} of {change.head.name}")
+        parse_noise(own or "[]", f"{NOISE} of {change.head.name}", change.accuracy)
     except UserError as error:
         yield fail("{}", error)
         return

@@ -18,7 +18,7 @@ from rich.table import Table
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.signals import restore_signals
-from src.noise.measurement import ACCURACY, NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
+from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.noise.significance import t_limit
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
@@ -28,6 +28,7 @@ from src.sweep.experiments import EVAL, Base, Result, read_base, read_result, re
 from src.sweep.spec import check_settings, make_spec
 
 DATA = "data/MNIST"
+ACCURACY = (EVAL, "test_acc")
 MAX_TABLE_BYTES = 20_000_000
 ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
 # Limits of the interval of test_acc: they belong to one run.
@@ -110,10 +111,10 @@ def machines(results: Sequence[Result]) -> str:
 
 def record(path: Path, measurement: Measurement) -> None:
     """Add a measurement to the file; it replaces one of the same data and recipe."""
-    known = parse_noise(path.read_text(encoding="utf-8"), path.name) if path.exists() else []
+    known = parse_noise(path.read_text(encoding="utf-8"), path.name, ACCURACY) if path.exists() else []
     text = format_noise(updated(known, measurement))
     # The report would refuse a file that contradicts itself; better now.
-    parse_noise(text, path.name)
+    parse_noise(text, path.name, ACCURACY)
     write_text(path, text)
 
 
@@ -136,10 +137,11 @@ def show(measurement: Measurement, changed: Mapping[str, str], console: Console)
     console.print(f"\n{n} seeds of params.yaml{f' with {changes}' if changes else ''}", highlight=False, markup=False)
     console.print(table)
     variance = measurement.metrics[ACCURACY[0]][ACCURACY[1]].std ** 2
-    share = f"{min(1.0, measurement.luck_std**2 / variance):.0%}" if variance else "-"
+    luck, real = measurement.split(ACCURACY)
+    share = f"{min(1.0, luck**2 / variance):.0%}" if variance else "-"
     console.print(
         f"Of the variance of {ACCURACY[1]} between seeds, {share} is luck with this test set (std "
-        f"{measurement.luck_std:.5f}), the rest is real (std {measurement.real_std:.5f}).",
+        f"{luck:.5f}), the rest is real (std {real:.5f}).",
         highlight=False,
         soft_wrap=True,
     )

@@ -11,7 +11,7 @@ import jinja2
 from src.audit.results import Results
 from src.core.errors import UserError
 from src.mnist.model.params import Params
-from src.noise.measurement import ACCURACY, NOISE, parse_noise
+from src.noise.measurement import NOISE, parse_noise
 from src.revision.parsing import MAX_JSON_BYTES, parse_json
 from src.revision.revision import Revision
 
@@ -69,8 +69,7 @@ def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:
     found = results.measurement(parse_noise(text, NOISE), DATA) if text else None
     if found is None:
         return None
-    file, name = ACCURACY
-    return {"count": len(found.seeds), **found.metrics[file][name].model_dump()}
+    return {"count": len(found.seeds), **found.metrics["metrics/eval.json"]["test_acc"].model_dump()}
 
 
 def _recipes(revision: Revision) -> list[dict[str, Any]]:

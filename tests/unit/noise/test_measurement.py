@@ -103,7 +103,7 @@ def test_seeds_that_all_agree_explain_no_change() -> None:
         ({"wrong_in": [1, 2]}, "expected test_acc and one more wrong_in"),
         ({"metrics": {}}, "expected test_acc and one more wrong_in"),
         ({"metrics": {FILE: {"test_acc": {"mean": 1.0, "std": -1.0}}}}, "std: Input should be greater"),
-        ({"wrong_in": [1, 0, 0]}, "of at least 2 test images"),
+        ({"wrong_in": [1, 0, 0]}, "of at least 2 test examples"),
         ({"wrong_in": [9, -4, 0]}, "wrong_in.1: Input should be greater"),
         ({"metrics": {FILE: {"test_acc": {"mean": 0.985, "std": 0.5}}}}, "no accuracies that fit wrong_in have"),
         ({"metrics": {FILE: {"test_acc": {"mean": 0.9, "std": 0.005}}}}, "no accuracies that fit wrong_in have"),
@@ -113,7 +113,7 @@ def test_seeds_that_all_agree_explain_no_change() -> None:
 def test_every_problem_is_named(change: dict[str, object], problem: str) -> None:
     content = [{**measured(0.99, 0.98).model_dump(), **change}]
     with pytest.raises(UserError, match=problem) as caught:
-        parse_noise(json.dumps(content), "metrics_noise.json")
+        parse_noise(json.dumps(content), "metrics_noise.json", (FILE, "test_acc"))
     assert str(caught.value).startswith("metrics_noise.json: ")
 
 
@@ -124,7 +124,7 @@ def test_what_is_not_a_list_of_measurements(text: str) -> None:
 
 
 def test_the_repositorys_measurements_can_be_read() -> None:
-    measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE)
+    measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE, (FILE, "test_acc"))
     assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)
     for measurement in measurements:
         wrong = sum(seeds * images for seeds, images in enumerate(measurement.wrong_in)) / len(measurement.seeds)
