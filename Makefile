@@ -16,7 +16,6 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: $(VENV)/installed ## fetch, train and evaluate what is out of date
-	@echo "make: dvc repro runs what is out of date: check, fetch, train, evaluate"
 	dvc repro
 	@python -m src.mnist.card
 	@python -m src.mnist.evaluate
