@@ -16,8 +16,8 @@ from src.core.lease import LEASES, Lease
 
 POLL_SECONDS = 0.001
 # Several times what a training waits for: a turn takes a tenth of a second, with the larger network more than one.
-# Whoever has the turn for longer has been suspended.
-PATIENCE_SECONDS = 60.0
+# Whoever has the turn for longer has been suspended, or is confined to other cores and stands in another line.
+PATIENCE_SECONDS = 10.0
 
 
 class Turns(Callback):
