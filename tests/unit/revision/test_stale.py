@@ -94,6 +94,11 @@ class TestReceipts:
             changed = receipt.model_copy(update={part: {**getattr(receipt, part), **update}})
             assert lock_differences(changed, revision.pipeline.locked["train"]) == names
 
+    def test_of_another_stage(self, history: History) -> None:
+        history.write("receipts/train.json", (history.path / "receipts/fetch.json").read_text())
+        with open_revision(history.path, None) as revision, pytest.raises(UserError, match="got that of stage fetch"):
+            self.receipt(revision)
+
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
