@@ -31,11 +31,7 @@ MAX_TAGS = 5  # a tag may point to a tag
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-class MissingError(UserError):
-    """The clone lacks an object, or git cannot read it."""
-
-
-def git_environment(extra: Mapping[str, str] = NOTHING) -> dict[str, str]:
+def _environment(extra: Mapping[str, str] = NOTHING) -> dict[str, str]:
     """The environment for a git process."""
     return {**os.environ, **ENVIRONMENT, **extra}
 
@@ -143,7 +139,7 @@ class Objects:
             where: How to name it in an error.
 
         Raises:
-            UserError: If it is larger; MissingError if the clone lacks it.
+            UserError: If it is larger, or the clone lacks it.
         """
         size = self.size(oid, kind, where)
         if size > largest:
@@ -160,7 +156,7 @@ class Objects:
         """Number of bytes of an object.
 
         Raises:
-            MissingError: If the clone lacks it, or it is of another kind.
+            UserError: If the clone lacks it, or it is of another kind.
         """
         found = self._info(oid)
         if found is None or found[0] != kind:
@@ -183,8 +179,8 @@ class Objects:
             return ""
         return self._process.stdout.readline().decode(errors="replace").rstrip("\n")
 
-    def _unreadable(self, where: str) -> MissingError:
-        return MissingError(f"{where}: git cannot read it; {_incomplete(self._root) or 'run `git fsck`'}")
+    def _unreadable(self, where: str) -> UserError:
+        return UserError(f"{where}: git cannot read it; {_incomplete(self._root) or 'run `git fsck`'}")
 
 
 @contextmanager
@@ -199,7 +195,7 @@ def open_objects(root: Path, extra: Mapping[str, str] = NOTHING) -> Iterator[Obj
     process = subprocess.Popen(
         command,
         cwd=root,
-        env=git_environment(extra),
+        env=_environment(extra),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -235,7 +231,7 @@ def _git(
     root: Path, *words: str, may_fail: bool = False, extra: Mapping[str, str] = NOTHING
 ) -> "subprocess.CompletedProcess[bytes]":
     command = ["git", *SETTINGS, *words]
-    done = subprocess.run(command, cwd=root, env=git_environment(extra), capture_output=True, check=False)
+    done = subprocess.run(command, cwd=root, env=_environment(extra), capture_output=True, check=False)
     if done.returncode and not may_fail:
         raise UserError(f"git {words[0]}: {_complaint(done)}")
     return done

@@ -39,8 +39,7 @@ def parse_yaml(content: bytes, where: str) -> Any:
     Raises:
         UserError: If it is not YAML, or beyond the limits, or gives a key twice.
     """
-    if len(content) > MAX_YAML_BYTES:
-        raise UserError(f"{where}: expected at most {MAX_YAML_BYTES:,} bytes, got {len(content):,}")
+    _check_size(content, where)
     try:
         return deepcopy(_parse(content))
     except UserError as error:
@@ -94,8 +93,7 @@ def parse_toml(content: bytes, where: str) -> Any:
     Raises:
         UserError: If it is not TOML, or larger than a YAML file may be.
     """
-    if len(content) > MAX_YAML_BYTES:
-        raise UserError(f"{where}: expected at most {MAX_YAML_BYTES:,} bytes, got {len(content):,}")
+    _check_size(content, where)
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
@@ -132,6 +130,11 @@ def flatten(content: Any) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def _check_size(content: bytes, where: str) -> None:
+    if len(content) > MAX_YAML_BYTES:
+        raise UserError(f"{where}: expected at most {MAX_YAML_BYTES:,} bytes, got {len(content):,}")
 
 
 def _check_events(text: str) -> None:
