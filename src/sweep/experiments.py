@@ -5,12 +5,14 @@ code that decides the result. Docs, tests, tools and the guard are not part of i
 machine, as for DVC; the receipts name them.
 """
 
+import csv
 import hashlib
+import io
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
 # Settings are chosen by the validation accuracy of the saved model. The test set chooses nothing.
 SCORE, TEST_SCORE = "final.val_acc", "test_acc"
 NEEDED = {TRAIN: SCORE, EVAL: TEST_SCORE}
+# What a training writes after each epoch, and its columns that a pruner compares.
+HISTORY, STEP, VALUE = "plots/history.csv", "epoch", "val_acc"
+MAX_HISTORY_BYTES = 5_000_000
 # Hash of each dependency that is code, by stage and path.
 Code = Mapping[str, Mapping[str, str]]
 
@@ -57,12 +62,14 @@ class Result:
         commit: The experiment's commit.
         metrics: Numbers by file, then by name with dots between the levels.
         receipts: By stage.
+        history: What a pruner compares, by epoch; empty if it cannot be read.
     """
 
     run: Run
     commit: str
     metrics: Mapping[str, Mapping[str, float]]
     receipts: Mapping[str, Receipt]
+    history: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -207,7 +214,18 @@ def _result(run: Run, revision: Revision, code: Code) -> Result:
             )
         receipts[stage] = receipt
     assert revision.commit
-    return Result(run, revision.commit, {path: _numbers(path, revision) for path in NEEDED}, receipts)
+    metrics = {path: _numbers(path, revision) for path in NEEDED}
+    return Result(
+        run, revision.commit, metrics, receipts, read_history(revision.text(HISTORY, MAX_HISTORY_BYTES) or "")
+    )
+
+
+def read_history(text: str) -> dict[int, float]:
+    """The value of each whole epoch in the text of HISTORY, which may be just being written."""
+    try:
+        return {int(row[STEP]): float(row[VALUE]) for row in csv.DictReader(io.StringIO(text))}
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def _numbers(path: str, revision: Revision) -> dict[str, float]:

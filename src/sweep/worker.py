@@ -3,7 +3,6 @@
 `python -m src.sweep` starts some: `python -m src.sweep.worker NAME`, with a Plan on standard input.
 """
 
-import csv
 import os
 import pickle
 import subprocess
@@ -19,13 +18,12 @@ from src.core.errors import UserError
 from src.core.signals import restore_signals
 from src.sweep.command import LOGS, guarded, storage_url
 from src.sweep.copies import Copy, collect, make_copy
-from src.sweep.experiments import Run, read_result, references
+from src.sweep.experiments import HISTORY, Run, read_history, read_result, references
 from src.sweep.git import GitError, identity
 from src.sweep.processes import dvc, end, start
 from src.sweep.remote import Remote
 from src.sweep.study import PROBLEM, TRAINED, Plan, Study
 
-HISTORY, STEP, VALUE = Path("plots/history.csv"), "epoch", "val_acc"
 POLL_SECONDS, WAIT_SECONDS = 0.2, 1.0
 
 
@@ -91,10 +89,11 @@ class Worker:
             self.remote.fetch([there[run.name]])
             here = references(self.root)
         if run.name in here:
-            score = read_result(self.root, run, here[run.name], self.plan.base.code).score
+            result = read_result(self.root, run, here[run.name], self.plan.base.code)
+            _report(trial, result.history)
+            score = result.score
         elif twin:
-            for step, value in twin.intermediate_values.items():
-                trial.report(value, step)
+            _report(trial, twin.intermediate_values)
             if twin.state == TrialState.PRUNED:
                 raise optuna.TrialPruned
             return twin.values[0]
@@ -141,12 +140,12 @@ class Worker:
         while running:
             running = process.poll() is None
             # The commit's file stays until the training writes its own.
-            rows = _rows(history) if _stamp(history) != committed else []
-            for row in rows[reported:]:
-                trial.report(float(row[VALUE]), int(row[STEP]))
-            if len(rows) > reported and running and trial.should_prune():
+            epochs = _read(history) if _stamp(history) != committed else {}
+            new = {step: value for step, value in epochs.items() if step > reported}
+            _report(trial, new)
+            if new and running and trial.should_prune():
                 raise optuna.TrialPruned
-            reported = max(reported, len(rows))
+            reported = max(new, default=reported)
             time.sleep(POLL_SECONDS if running else 0)
 
     def _push(self, run: Run, remote: Remote) -> None:
@@ -182,12 +181,17 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return state.st_ino, state.st_mtime_ns
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _read(path: Path) -> dict[int, float]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        return read_history(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return []
+        return {}
+
+
+def _report(trial: optuna.Trial, epochs: Mapping[int, float]) -> None:
+    """Tell the study what a trial, or one like it, has reached after each epoch."""
+    for step, value in epochs.items():
+        trial.report(value, step)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def experiment(tmp_path: Path, params: Params) -> Path:
     for stage, deps in CODE.items():
         receipt = {"stage": stage, "deps": deps, "params": {"lr": params.lr}, "outs": {}, "versions": {}, "machine": {}}
         files[f"receipts/{stage}.json"] = format_receipt(receipt)
+    files["plots/history.csv"] = "epoch,loss,val_acc\n1,2.0,0.8\n2,1.0,0.9\n"
     files |= {f"metrics/{file}.json": json.dumps(content) for file, content in METRICS.items()}
     for path, text in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -74,6 +75,7 @@ def test_an_experiment_of_the_run_is_read(experiment: Path, params: Params) -> N
     result = read_result(experiment, Asked("run-x", params.model_dump()), "HEAD", CODE)
     assert result.score == 0.9
     assert list(result.receipts) == ["train", "evaluate"]
+    assert result.history == {1: 0.8, 2: 0.9}
 
 
 def test_an_experiment_of_another_run_is_refused(experiment: Path, params: Params) -> None:

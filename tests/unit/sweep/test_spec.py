@@ -72,6 +72,7 @@ def test_many_choices_are_checked_one_by_one(params: Params, monkeypatch: pytest
     given = {"seed": [0, 1], "epochs": [1, 2], "batch_size": "1,2,70000"}
     with pytest.raises(UserError, match=r"s: batch_size must be .* got 70000"):
         space(make_spec("s", given, "random", 5), params)
+    assert len(make_spec("s", given, "random", 5).settings(params.model_dump())) == 2 + 2 + 3
     given["batch_size"] = "1,2"
     drawn = space(make_spec("s", given, "random", 5), params).drawn
     assert drawn["batch_size"] == CategoricalDistribution([1, 2])
