@@ -13,7 +13,6 @@ PROMISED = {
     "src/mnist/model": {"check", "train", "evaluate"},
     "src/mnist/fetch": {"check", "fetch"},
     "src/mnist/train": {"check", "train"},
-    "src/mnist/train/callbacks": {"check", "train"},
     "src/mnist/check": {"check"},
     "src/mnist/evaluate": {"check", "evaluate"},
     "src/guard": {"check"},
