@@ -102,7 +102,7 @@ def _expected(key: str) -> str:
     """What a field takes as text, such as 'a whole number from 1 to 10000'."""
     schema = Params.model_json_schema()["properties"][key]
     if "enum" in schema:
-        return " or ".join(map(repr, schema["enum"]))
+        return "one of " + ", ".join(map(repr, schema["enum"]))
     kind = "a whole number" if schema["type"] == "integer" else "a finite number"
     if {"minimum", "maximum"} <= schema.keys():
         return f"{kind} from {schema['minimum']} to {schema['maximum']}"

@@ -87,8 +87,8 @@ def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -
         ("lr", ".nan", "lr must be a finite number from 1e-20 to 1000000.0, got nan"),
         ("lr", "[1, 2]", "lr must be a finite number from 1e-20 to 1000000.0, got [1, 2]"),
         ("val_fraction", "1", "val_fraction must be a finite number above 0 and below 1, got 1"),
-        ("dataset", "MNIST", "dataset must be 'mnist' or 'digits', got 'MNIST'"),
-        ("architecture", "{a: 1}", "architecture must be 'cnn' or 'resnet', got {'a': 1}"),
+        ("dataset", "MNIST", "dataset must be one of 'mnist', 'digits', got 'MNIST'"),
+        ("architecture", "{a: 1}", "architecture must be one of 'cnn', 'small', 'resnet', got {'a': 1}"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_what_was_expected_and_what_was_found(
@@ -106,7 +106,7 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     for part in [
         "epochs must be",
         "lr must be",
-        "dataset must be 'mnist' or 'digits'",
+        "dataset must be one of 'mnist', 'digits'",
         "epoch is not a parameter",
         "batch_size is missing",
     ]:
