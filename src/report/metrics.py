@@ -46,7 +46,7 @@ class Row:
         old: Reading of the base.
         new: Reading of the head.
         rule: The policy's rule for it, or None.
-        level: NOTE if the rule holds, or if there is none.
+        level: NOTE if the rule holds, or if there is none; UNSURE if it is of other data and required.
         why: Why the rule does not hold, or holds nevertheless; None if there is nothing to say.
     """
 
@@ -134,7 +134,7 @@ def _judged(row: Row, change: Change) -> Row:
         why = Text("the policy names it, but neither revision has it") if neither else new.problem
         return replace(row, level=Level.FAIL, why=why)
     if not change.comparable:
-        return row
+        return replace(row, level=Level.UNSURE) if row.required and change.base.has_results else row
     if old.problem == MISSING:
         return replace(row, level=Level.UNSURE, why=Text("the base lacks it, so any value would pass"))
     if old.number is None:

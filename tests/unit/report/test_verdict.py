@@ -168,6 +168,7 @@ def test_other_test_images_are_not_compared_one_by_one(history: History) -> None
     assert outcome == UNKNOWN
     assert markdown.count("not comparable") == 1
     assert "Noise?" not in markdown
+    assert row(markdown, "test_acc").endswith("| ❓ |")
 
 
 def test_a_malformed_table_is_reported_once(history: History) -> None:
