@@ -56,17 +56,11 @@ def main(stage: str) -> int:
 
     with recording(Path.cwd()) as opened:
         import stages  # noqa: F401
-        from src.guard.explain import explain
+        from src.core.run import ReceiptFields, Run
+        from src.core.signals import restore_signals
+        from src.guard.guard import run_stage
+        from src.guard.unused import UNUSED, hiding
 
-        try:
-            from src.core.run import ReceiptFields, Run
-            from src.core.signals import restore_signals
-            from src.guard.guard import run_stage
-            from src.guard.unused import UNUSED, hiding
-        except ModuleNotFoundError as error:
-            if line := explain(error):
-                sys.exit(f"{stage}: {line}")
-            raise
         restore_signals()
 
         def load() -> Callable[[Run], ReceiptFields]:
@@ -99,9 +93,15 @@ if __name__ == "__main__":
     sys.meta_path.insert(0, ProjectFinder())
     try:
         code = main(sys.argv[1])
-    except Exception:
+    except Exception as error:
+        from src.guard.explain import explain
+
         code = 1
-        sys.excepthook(*sys.exc_info())
+        # The guard lacks a package, or nobody foresaw it.
+        if line := explain(error):
+            print(f"{sys.argv[1]}: {line}", file=sys.stderr)
+        else:
+            sys.excepthook(*sys.exc_info())
     # The terminal may be closed.
     with suppress(OSError):
         sys.stdout.flush()

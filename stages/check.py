@@ -19,14 +19,7 @@ from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
 from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages
 from src.guard.stage import DVC_FILE, read_stages
-from src.mnist.check.sizes import (
-    CLASS_COUNTS,
-    check_processes,
-    check_sizes,
-    needed_disk,
-    needed_limits,
-    needed_memory,
-)
+from src.mnist.check.sizes import CLASS_COUNTS, check_processes, check_sizes, needs
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams, check_params
 
 MARKER = Path("data/checked")
@@ -60,77 +53,55 @@ def main(run: Run) -> ReceiptFields:
     check_packages(REQUIREMENTS)
     pins = pinned_versions(LOCK, PACKAGES)
     check_installed(pins, os.environ)
-    check_declarations()
-    for param, (file, registry) in REGISTRIES.items():
-        check_choices(param, Path(file), registry)
+    check_additions()
     params = check_params(run.params, PARAMS_FILE)
     check_sizes(params)
     check_processes(run.processes, params.shards)
-    images = sum(CLASS_COUNTS.get(params.dataset, ()))
-    check_limits(needed_limits(images), run.processes * needed_memory(images))
+    needed = needs(sum(CLASS_COUNTS.get(params.dataset, ())), run.processes)
+    check_limits(needed)
     check_gpus(run.accelerator, run.processes)
     for folder in (*OUTPUTS, LOGS, cache_folder()):
-        check_disk(folder, needed_disk(images))
+        check_disk(folder, needed["disk"])
     # The other stages depend on it. It never changes, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))
     return ReceiptFields()
 
 
-def check_declarations() -> None:
-    """Check that dvc.yaml declares for each stage the params that its schema has: DVC passes no others.
+def check_additions() -> None:
+    """Check that what has to stand in two places stands in both: params, of which DVC passes no others, and choices.
 
     Raises:
         UserError: If not; the message names the file to edit.
     """
     stages = read_stages()
     for stage, schema in SCHEMAS.items():
-        declared, fields = set(stages[stage].params or ()), schema.model_fields.keys()
-        if missing := sorted(fields - declared):
-            raise UserError(
-                f"{DVC_FILE}: the params of stage {stage} lack {', '.join(missing)}, which {schema.__name__} has in "
-                f"{SCHEMA}; add it there"
-            )
-        if unknown := sorted(declared - fields):
-            raise UserError(
-                f"{SCHEMA}: {schema.__name__} lacks {', '.join(unknown)}, which {DVC_FILE} declares for stage {stage}; "
-                "add it there"
-            )
+        place = f"{SCHEMA}: {schema.__name__}"
+        _check_same(f"{DVC_FILE}: stage {stage}", stages[stage].params or (), place, schema.model_fields)
+    for param, (file, registry) in REGISTRIES.items():
+        choices = get_args(Params.model_fields[param].annotation)
+        _check_same(f"{SCHEMA}: {param}", choices, f"{file}: {registry}", _keys(file, registry))
 
 
-def check_choices(param: str, file: Path, registry: str) -> None:
-    """Check that each choice that the schema allows for a param is implemented, and the other way round.
+def _check_same(place: str, names: Iterable[str], other_place: str, other_names: Iterable[str]) -> None:
+    for where, there, elsewhere, wanted in (
+        (place, names, other_place, other_names),
+        (other_place, other_names, place, names),
+    ):
+        if lacking := sorted(set(wanted) - set(there)):
+            raise UserError(f"{where} lacks {', '.join(lacking)}, which {elsewhere} has; add it there")
 
-    Args:
-        param: Its name.
-        file: Where the choices are implemented. It is parsed, not imported, since torch takes seconds.
-        registry: Name of the dictionary there.
 
-    Raises:
-        UserError: If not; the message names the file to edit.
-    """
-    allowed = set(get_args(Params.model_fields[param].annotation))
-    found: set[str] = set()
-    for node in ast.parse(file.read_bytes()).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if registry in {getattr(target, "id", None) for target in targets}:
-            found = set(ast.literal_eval(ast.List([*node.value.keys])))  # type: ignore[attr-defined]
-    if missing := sorted(allowed - found):
-        raise UserError(
-            f"{file}: {registry} lacks {', '.join(missing)}, which {SCHEMA} allows for {param}; add it there"
-        )
-    if unknown := sorted(found - allowed):
-        raise UserError(
-            f"{SCHEMA}: {param} does not allow {', '.join(unknown)}, which {registry} in {file} has; add it"
-        )
+def _keys(file: str, registry: str) -> list[str]:
+    """Keys of a dictionary in a file, which is parsed, not imported, since torch takes seconds."""
+    for node in ast.parse(Path(file).read_bytes()).body:
+        if ast.unparse(node).startswith((f"{registry} =", f"{registry}:")):
+            return [ast.literal_eval(key) for key in node.value.keys]  # type: ignore[attr-defined]
+    return []
 
 
 def check_gpus(accelerator: str, processes: int) -> None:
-    """Try the GPU that training would take, if there is one or one is asked for.
-
-    Args:
-        accelerator: Lightning's name of a device.
-        processes: How many will train, each on a GPU of its own.
+    """Try the GPU that training would take, if there is one or one is asked for; each process needs one of its own.
 
     Raises:
         UserError: If it is missing, cannot be used, or there are too few.
@@ -161,15 +132,13 @@ def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[di
     Raises:
         UserError: If a run would be refused.
     """
-    found = []
-    for values in settings:
-        params = check_params(values, where)
-        try:
+    found = [check_params(values, where) for values in settings]
+    try:
+        for params in found:
             check_sizes(params)
-        except UserError as error:
-            raise UserError(f"{where}: a run is not possible: {error}") from error
-        found.append(params.model_dump())
-    return found
+    except UserError as error:
+        raise UserError(f"{where}: a run is not possible: {error}") from error
+    return [params.model_dump() for params in found]
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
 
 DATA_DIR = Path("data/MNIST")
-RECORD_PATH = Path("logs/train.json")
 # The packages that compute the outputs.
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "matplotlib", "pillow", "safetensors")
 
@@ -52,12 +51,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Result:
-    """Device and time of a training run; not the same on every machine.
-
-    Attributes:
-        machine: Facts about the device, for the receipt.
-        fit_seconds: How long training took.
-    """
+    """Facts about the device, for the receipt, and how long training took."""
 
     machine: dict[str, Any]
     fit_seconds: float
@@ -72,10 +66,6 @@ def main(run: Run) -> ReceiptFields:
     connect(device)
     check_same(identity)
     result = train(params, DATA_DIR, Outputs(), run.accelerator, checkpoints, run.check_unchanged)
-    rank, count = rank_and_count()
-    if rank == 0:
-        record = {"device": result.machine["device"], "processes": count, "fit_seconds": result.fit_seconds}
-        write_json(RECORD_PATH, record)
     return ReceiptFields(installed, result.machine)
 
 
@@ -96,9 +86,6 @@ def train(
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
         checkpoints: Where to save a checkpoint after every epoch and to find one to resume from; None: nowhere.
         before_epoch: Called at the start of every epoch; what it raises ends training.
-
-    Returns:
-        Device and time.
 
     Raises:
         UserError: If the data is missing or damaged, the params do not fit it, or a score is not finite.

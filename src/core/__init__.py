@@ -1,1 +1,1 @@
-"""What every stage builds on: errors, files, and the data set on disk."""
+"""What the stages and the tools build on: errors, files, receipts."""

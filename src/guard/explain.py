@@ -9,40 +9,37 @@ GPU_TAKEN = (
     "another with CUDA_VISIBLE_DEVICES, or lower batch_size"
 )
 LOST = "the connection to another process of this run is lost; see what ended it, then run again to resume"
+ACTIVATE = (
+    "DVC runs the `python` that is first on PATH: activate the environment (`. .venv/bin/activate`) and try again, or "
+    "run `make repro`"
+)
 ADVICE = {
-    errno.ENOSPC: "free some space and try again",
-    errno.EDQUOT: "free some space and try again",
-    errno.EROFS: "make it writable and try again",
-    errno.EACCES: "make it writable and try again",
-    errno.EPERM: "make it writable and try again",
-    errno.EEXIST: "a folder must be there; move the file away and try again",
-    errno.ENOTDIR: "a folder must be there; move the file away and try again",
-    errno.EFBIG: "raise the limit (`ulimit -f unlimited`) and try again",
+    "free some space": (errno.ENOSPC, errno.EDQUOT),
+    "make it writable": (errno.EROFS, errno.EACCES, errno.EPERM),
+    "a folder must be there; move the file away": (errno.EEXIST, errno.ENOTDIR),
+    "raise the limit (`ulimit -f unlimited`)": (errno.EFBIG,),
     # The reader of the stage's output is gone: the other end of a pipe, or a terminal.
-    errno.EPIPE: "send the output to a file and try again",
-    errno.EIO: "check the disk and the terminal and try again",
+    "send the output to a file": (errno.EPIPE,),
+    "check the disk and the terminal": (errno.EIO,),
 }
 # Messages of CUDA, and of cuBLAS and cuDNN when they find no memory to start with.
 NO_GPU = ("cuda out of memory", "cuda error: out of memory", "busy or unavailable", "status_alloc_failed")
 # PyTorch's allocators raise RuntimeError, the dynamic linker ImportError.
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
 # Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
-LOST_CONNECTION = (
-    "gloo/",
-    "nccl",
-    "connection closed by peer",
-    "connection reset by peer",
-    "timed out after",
-    "broken pipe",
-)
+LOST_CONNECTION = ("gloo/", "nccl", "closed by peer", "reset by peer", "timed out after", "broken pipe")
 
 
 def explain(error: Exception) -> str | None:
     """What happened and what to do about it; None if it is not the machine's fault."""
-    if isinstance(error, OSError) and error.errno in ADVICE:
-        return f"{error.filename or 'its output'}: {error.strerror}; {ADVICE[error.errno]}"
-    if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):
-        return None if (error.name or "").startswith(("src", "stages")) else missing(f"package {error.name}")
+    if isinstance(error, OSError):
+        for advice, numbers in ADVICE.items():
+            if error.errno in numbers:
+                return f"{error.filename or 'its output'}: {error.strerror}; {advice} and try again"
+    # Not a package that is there and that src.guard.unused hides. Of a version, Python says "No package metadata".
+    if isinstance(error, ModuleNotFoundError) and str(error).startswith(("No module named", "No package")):
+        is_own = (error.name or "").startswith(("src", "stages"))
+        return None if is_own else f"{sys.executable} has no package {error.name}; {ACTIVATE}"
     if isinstance(error, MemoryError):
         return MEMORY
     if not isinstance(error, RuntimeError | ImportError | OSError):
@@ -53,11 +50,3 @@ def explain(error: Exception) -> str | None:
     if any(sign in said for sign in OUT_OF_MEMORY):
         return MEMORY
     return LOST if isinstance(error, RuntimeError) and any(sign in said for sign in LOST_CONNECTION) else None
-
-
-def missing(what: str) -> str:
-    """What a Python lacks, and how DVC comes to run another one."""
-    return (
-        f"{sys.executable} has no {what}; DVC runs the `python` that is first on PATH: activate the environment "
-        "(`. .venv/bin/activate`) and try again, or run `make repro`"
-    )

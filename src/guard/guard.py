@@ -32,7 +32,7 @@ from src.guard.environment import Devices, chosen_devices, forget_torchrun, sani
 from src.guard.explain import explain
 from src.guard.gpus import take_gpus
 from src.guard.inputs import Inputs
-from src.guard.launcher import check_launcher, is_launched, launch, report
+from src.guard.launcher import launch, report
 from src.guard.lock import locked
 from src.guard.machine import machine
 from src.guard.opened import Opened
@@ -40,7 +40,7 @@ from src.guard.pins import PINS, check_installed, read_pins
 from src.guard.receipts import check_recordable, check_results_before, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.stage import DVC_FILE, read_lock, read_stages
-from src.guard.starter import DVC_STAGE, end_with_starter
+from src.guard.starter import DVC_STAGE, end_with_starter, is_launched
 from src.guard.streams import open_streams
 
 LOCKS = Path("logs")
@@ -66,11 +66,10 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
     sanitize(os.environ)
     stopped = f"{name}: stopped before it was done"
     # The process that has started this one says why.
-    with ending_on_signals("" if is_launched(os.environ) else stopped) as received:
+    with ending_on_signals("" if is_launched() else stopped) as received:
         try:
             devices = _join(name)
-            end_with_starter(launched=devices.rank is not None)
-            check_launcher()
+            end_with_starter()
             _take_gpus(name, devices)
             if name == SHARED and devices.processes > 1 and devices.rank is None:
                 code = launch(name, devices.processes)

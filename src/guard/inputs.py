@@ -42,10 +42,8 @@ class Inputs:
         self.stage, self.opened = stage, opened
         # The guard's own code and the interpreter's. Tracebacks and warnings read its lines again.
         self._before = {*opened.read, "stages/__main__.py"}
-        self._confirmed: dict[str, int] = {}
         with opened.paused():
-            places = stage.deps if stage.params is not None else (*stage.deps, PARAMS_FILE)
-            self._places = tuple(dict.fromkeys(places))
+            self._places = stage.deps if stage.params is not None else (*stage.deps, PARAMS_FILE)
             self._stamps = stamps_of(self._places)
             wait_for_tick(self._stamps.values())
             self.params = read_params(stage.params)
@@ -64,14 +62,16 @@ class Inputs:
             UserError: If not.
         """
         with self.opened.paused():
+            read = {path: set(self.opened.read[path]) for path in self._stamps}
             now = stamps_of(self._places)
             touched = [path for path in {**self._stamps, **now} if not self._is_as_it_was(path, now.get(path))]
             params = read_params(self.stage.params)
         touched += [f"{PARAMS_FILE}: {name}" for name in params if repr(params[name]) != repr(self.params[name])]
-        touched += [path for path in self._stamps if set(self.opened.read.get(path, ())) - {self._stamps[path]}]
+        touched += [path for path in read if read[path] - {self._stamps[path]}]
         if touched:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
-        self._confirmed = {path: self._reads(path) for path in self._stamps}
+        for path in read:
+            self.opened.read[path] -= read[path]
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 
     def check_written(self) -> None:
@@ -87,9 +87,6 @@ class Inputs:
                 f"outputs; add it there, or write notes to {LOGS}"
             )
 
-    def _reads(self, path: str) -> int:
-        return sum(self.opened.read.get(path, {}).values())
-
     def _is_as_it_was(self, path: str, now: Stamp | None) -> bool:
         then = self._stamps.get(path)
         if now == then:
@@ -99,13 +96,12 @@ class Inputs:
         # is the same: an edit that was put back has then been seen by nobody.
         if then is None or now is None or now[:2] + now[3:] != then[:2] + then[3:] or not _has_other_names(path):
             return False
-        if self._reads(path) != self._confirmed.get(path, 0):
+        if self.opened.read[path]:
             return False
         wait_for_tick([now])
         if md5(Path(path)) != self.md5[path] or stamp(path) != now:
             return False
         self._stamps[path] = now
-        self.opened.read.pop(path, None)
         return True
 
     def _check_others(self, names: Set[str]) -> None:

@@ -11,10 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.core.errors import UserError
 from src.core.files import write_text
-from src.guard.environment import ERROR_FILE, RUN_ID
-from src.guard.starter import DVC_STAGE
+from src.guard.environment import ERROR_FILE
+from src.guard.starter import DVC_STAGE, is_launched, run_id
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -24,13 +23,9 @@ LOOPBACK = "127.0.0.1"
 
 
 def launch(stage: str, count: int) -> int:
-    """Run a stage in several processes; returns the exit code.
+    """Run a stage in `count` processes; returns the exit code.
 
     If one fails, the others are ended, and what it has reported is printed.
-
-    Args:
-        stage: Its name.
-        count: Number of processes.
     """
     # Imported here because it takes a second, and after the GPUs are chosen.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
@@ -46,7 +41,7 @@ def launch(stage: str, count: int) -> int:
             min_nodes=1,
             max_nodes=1,
             nproc_per_node=count,
-            run_id=_run_id(os.getpid()),
+            run_id=run_id(os.getpid()),
             rdzv_backend="c10d",
             rdzv_endpoint=f"{LOOPBACK}:0",
             local_addr=LOOPBACK,
@@ -63,33 +58,14 @@ def launch(stage: str, count: int) -> int:
     return 0
 
 
-def is_launched(environ: Mapping[str, str]) -> bool:
-    """Whether this process was started by `launch`."""
-    return environ.get(RUN_ID) == _run_id(os.getppid())
-
-
-def check_launcher() -> None:
-    """Check that the process that started this one has not ended before anybody watched it.
-
-    Raises:
-        UserError: If it has.
-    """
-    if os.environ.get(RUN_ID, "").startswith(_run_id("")) and not is_launched(os.environ):
-        raise UserError("the process that started this one has ended; run `dvc repro` again")
-
-
 def report(line: str) -> None:
     """Print why a stage fails; if `launch` has started this process, it does so, once for all processes."""
     # The terminal may be closed.
     with suppress(OSError):
-        if is_launched(os.environ):
+        if is_launched():
             write_text(Path(os.environ[ERROR_FILE]), json.dumps({"message": line}))
         else:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
-
-
-def _run_id(pid: int | str) -> str:
-    return f"stage-{pid}"
 
 
 def _explain(stage: str, count: int, failures: "Mapping[int, ProcessFailure]") -> None:

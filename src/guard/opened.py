@@ -9,7 +9,7 @@ import stat
 import sys
 import sysconfig
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.machinery import all_suffixes
@@ -50,14 +50,14 @@ class Opened:
     """What this process has opened below a folder, apart from the Python that runs it.
 
     Attributes:
-        read: How often a file was opened to be read with which stamp, by path relative to the folder. A file that this
+        read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
             process has made is none of them, unless it is code.
         written: Files that were opened to be written, or moved to.
     """
 
     def __init__(self, root: Path) -> None:
         self.root, self.python = f"{root}/", _python_folders(root)
-        self.read: defaultdict[str, Counter[Stamp]] = defaultdict(Counter)
+        self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
         self._made: set[str] = set()
         self._paused_in: int | None = None
@@ -101,7 +101,7 @@ class Opened:
                 self._made.add(name)
         # What is opened to be changed can be read, too.
         if found and not flags & os.O_TRUNC and (name not in self._made or name.endswith(CODE)):
-            self.read[name][_stamp(found)] += 1
+            self.read[name].add(_stamp(found))
 
     def _note_move(self, event: str, source: object, target: object) -> None:
         origin, name = self._name(source), self._name(target)

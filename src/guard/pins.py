@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from src.core.errors import UserError
 
 # A dependency of the stages that compute.
@@ -22,31 +25,19 @@ def pinned_versions(lock: Path, names: Iterable[str]) -> dict[str, str]:
     Raises:
         UserError: If it pins none or several.
     """
+    pins = re.findall(r"^\w.*==[^\\\n]*", lock.read_text(encoding="utf-8"), re.MULTILINE)
     found: dict[str, set[str]] = {}
-    pins = re.findall(r"^([\w.-]+)==([^\s;\\]+)(?: *; *(.*?))? *\\?$", lock.read_text(encoding="utf-8"), re.MULTILINE)
-    for name, pin, marker in pins:
-        if not marker or _applies(marker):
-            found.setdefault(_normal(name), set()).add(pin)
+    for pin in map(Requirement, pins):
+        if not pin.marker or pin.marker.evaluate():
+            found.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier).removeprefix("=="))
     versions = {}
     for name in names:
-        match sorted(found.get(_normal(name), ())):
-            case [pin]:
-                versions[name] = pin
+        match sorted(found.get(canonicalize_name(name), ())):
+            case [pinned]:
+                versions[name] = pinned
             case several:
                 raise UserError(f"{lock}: expected one pinned version of {name}, got {several or 'none'}; `make lock`")
     return versions
-
-
-def _applies(marker: str) -> bool:
-    # Imported here, since most pins have none.
-    from packaging.markers import Marker
-
-    return Marker(marker).evaluate()
-
-
-def _normal(name: str) -> str:
-    """A package's name as it is compared: https://packaging.python.org/specifications/name-normalization."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def format_pins(versions: Mapping[str, str]) -> str:
@@ -70,8 +61,8 @@ def check_installed(pins: Mapping[str, str], environ: Mapping[str, str]) -> dict
     """
     installed = {name: version(name) for name in pins}
     others = {name: found for name, found in installed.items() if found != pins[name]}
-    allowed = {_normal(name) for name in environ.get(UNPINNED, "").split(",")}
-    if wrong := [name for name in others if _normal(name) not in allowed]:
+    allowed = {canonicalize_name(name) for name in environ.get(UNPINNED, "").split(",")}
+    if wrong := [name for name in others if canonicalize_name(name) not in allowed]:
         differences = ", ".join(
             f"{name} {others[name]} is installed, requirements.lock pins {pins[name]}" for name in wrong
         )

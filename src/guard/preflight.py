@@ -6,14 +6,13 @@ import resource
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 from dvc.config import Config
 
 from src.core.errors import UserError
-from src.guard.explain import missing
 
 RLIMITS = {
     "ulimit -d": resource.RLIMIT_DATA,
@@ -59,37 +58,31 @@ def check_packages(requirements: Path) -> None:
     """Check that every pinned package is installed, in any version; receipts record the versions.
 
     Raises:
-        UserError: If one is not.
+        PackageNotFoundError: If one is not.
     """
     for name in re.findall(r"^([\w.-]+)==", requirements.read_text(encoding="utf-8"), re.MULTILINE):
-        try:
-            version(name)
-        except PackageNotFoundError as error:
-            raise UserError(missing(f"package {name}")) from error
+        version(name)
 
 
-def check_limits(needs: Mapping[str, int], memory: int) -> None:
+def check_limits(needs: Mapping[str, int]) -> None:
     """Check that memory and limits suffice: out of memory, training would end inside a library with any message.
 
     Args:
-        needs: Bytes that a process needs, by the limit's name, such as `ulimit -v`.
-        memory: Bytes that all processes together need on this machine.
+        needs: Bytes that a process needs, by the limit's name, such as `ulimit -v`, and the `memory` of all together.
 
     Raises:
         UserError: If a limit or the free memory is below what is needed.
     """
-    limits = {name: (resource.getrlimit(RLIMITS[name])[0], needed) for name, needed in needs.items()}
-    limits |= {str(path): (int(text), memory) for path in CGROUP_LIMITS if (text := _read(path)).isdecimal()}
-    limits["free memory"] = (psutil.virtual_memory().available + psutil.swap_memory().free, memory)
+    limits = {name: (resource.getrlimit(number)[0], needs[name]) for name, number in RLIMITS.items()}
+    for path in CGROUP_LIMITS:
+        if path.exists() and (text := path.read_text(encoding="utf-8").strip()).isdecimal():
+            limits[str(path)] = int(text), needs["memory"]
+    limits["free memory"] = psutil.virtual_memory().available + psutil.swap_memory().free, needs["memory"]
     for name, (there, needed) in limits.items():
         if there != resource.RLIM_INFINITY and there < needed:
             raise UserError(
                 f"{name}: {needed >> 10} KiB are needed, {there >> 10} KiB are there; raise the limit or free some"
             )
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def cache_folder(root: Path = Path()) -> Path:

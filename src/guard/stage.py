@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,15 @@ def read_lock() -> dict[str, dict[str, Any]]:
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
-    places = {kind: [_path(item) for item in entry.get(kind) or []] for kind in ("deps", "outs", "metrics", "plots")}
-    resolved = [key for key in RESOLVED if key in entry]
-    resolved += [path for paths in places.values() for path in paths if "${" in path]
-    if resolved:
+    # A path stands alone, or with options.
+    deps, *outs = (
+        [str(next(iter(item)) if isinstance(item, dict) else item) for item in entry.get(kind) or []]
+        for kind in ("deps", "outs", "metrics", "plots")
+    )
+    paths = [*deps, *chain(*outs)]
+    if resolved := [key for key in RESOLVED if key in entry] + [path for path in paths if "${" in path]:
         raise UserError(f"{DVC_FILE}: stage {name} uses {resolved[0]}, which only DVC can resolve; write it out")
-    outs = (*places["outs"], *places["metrics"], *places["plots"])
-    return Stage(name, tuple(places["deps"]), _param_names(name, entry.get("params") or []), outs)
+    return Stage(name, tuple(deps), _param_names(name, entry.get("params") or []), tuple(paths[len(deps) :]))
 
 
 def _param_names(stage: str, entries: Iterable[Any]) -> tuple[str, ...] | None:
@@ -79,21 +82,16 @@ def _param_names(stage: str, entries: Iterable[Any]) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _path(item: Any) -> str:
-    """A path, which may have options."""
-    return str(next(iter(item)) if isinstance(item, dict) else item)
-
-
-def read_params(names: Iterable[str] | None) -> dict[str, Any]:
+def read_params(names: tuple[str, ...] | None) -> dict[str, Any]:
     """Values from params.yaml by name, as DVC reads them; None: all.
 
     Raises:
         UserError: If the file is no mapping, gives a key twice, or lacks one of the names.
     """
-    if names is not None and not (names := tuple(names)):
+    if names == ():
         return {}
     values = read_mapping(Path(PARAMS_FILE))
-    return dict(values) if names is None else {name: _value(values, name) for name in names}
+    return values if names is None else {name: _value(values, name) for name in names}
 
 
 def _value(values: Any, name: str) -> Any:

@@ -1,10 +1,11 @@
-"""Ends a stage when what started it ends."""
+"""What has started this process, and that it ends when that does."""
 
 import ctypes
 import os
 import signal
 
 from src.core.errors import UserError
+from src.guard.environment import RUN_ID
 
 # DVC sets it for the commands that it runs.
 DVC_STAGE = "DVC_STAGE"
@@ -12,18 +13,15 @@ DVC_STAGE = "DVC_STAGE"
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_starter(*, launched: bool) -> None:
-    """Let the system end this process with its parent: `dvc`, whose shell becomes this process by `exec` in dvc.yaml.
+def end_with_starter() -> None:
+    """Let the system end this process with its parent; the checkpoint keeps what was done so far.
 
-    The checkpoint keeps what was done so far.
-
-    Args:
-        launched: Whether it is one of several processes, which end with what has started them.
+    The parent is `dvc`, whose shell becomes this process by `exec` in dvc.yaml, or what has started several processes.
 
     Raises:
-        UserError: If that `dvc` has ended already.
+        UserError: If that has ended already.
     """
-    if DVC_STAGE not in os.environ and not launched:
+    if DVC_STAGE not in os.environ and RUN_ID not in os.environ:
         return
     # Linux has it. Elsewhere the stage goes on to its end.
     if prctl := getattr(ctypes.CDLL(None), "prctl", None):
@@ -31,6 +29,18 @@ def end_with_starter(*, launched: bool) -> None:
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.
     if DVC_STAGE in os.environ and _parents_group() != os.getpgrp():
         raise UserError("dvc ended before the stage began; run `dvc repro` again")
+    if os.environ.get(RUN_ID, "").startswith(run_id("")) and not is_launched():
+        raise UserError("the process that started this one has ended; run `dvc repro` again")
+
+
+def is_launched() -> bool:
+    """Whether src.guard.launcher has started this process, with others."""
+    return os.environ.get(RUN_ID) == run_id(os.getppid())
+
+
+def run_id(pid: int | str) -> str:
+    """Name of the processes that the launcher in this process starts."""
+    return f"stage-{pid}"
 
 
 def _parents_group() -> int | None:

@@ -15,39 +15,33 @@ def add_value(project: Project) -> None:
 def add_field(project: Project) -> str:
     add_value(project)
     project.edit(PARAMS, TRAIN_ENDS, f"    dropout: float = Field(ge=0)\n{TRAIN_ENDS}")
-    return (
-        "dvc.yaml: the params of stage train lack dropout, which TrainParams has in src/mnist/model/params.py; add it"
-    )
+    return f"dvc.yaml: stage train lacks dropout, which {PARAMS}: TrainParams has; add it there"
 
 
 def add_to_dvc(project: Project) -> str:
     add_value(project)
     project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
-    return "src/mnist/model/params.py: TrainParams lacks dropout, which dvc.yaml declares for stage train; add it"
+    return f"{PARAMS}: TrainParams lacks dropout, which dvc.yaml: stage train has; add it there"
 
 
 def add_architecture_to_schema(project: Project) -> str:
     project.edit(PARAMS, 'Literal["cnn", "small", "resnet"]', 'Literal["cnn", "small", "resnet", "vit"]')
-    return (
-        "src/mnist/model/network.py: ARCHITECTURES lacks vit, which src/mnist/model/params.py allows for architecture"
-    )
+    return f"{NETWORK}: ARCHITECTURES lacks vit, which {PARAMS}: architecture has; add it there"
 
 
 def add_architecture_to_network(project: Project) -> str:
     project.edit(NETWORK, '{"cnn": CNN,', '{"vit": CNN, "cnn": CNN,')
-    return (
-        "src/mnist/model/params.py: architecture does not allow vit, which ARCHITECTURES in src/mnist/model/network.py"
-    )
+    return f"{PARAMS}: architecture lacks vit, which {NETWORK}: ARCHITECTURES has; add it there"
 
 
 def add_dataset_to_schema(project: Project) -> str:
     project.edit(PARAMS, 'Literal["mnist", "digits"]', 'Literal["mnist", "digits", "own"]')
-    return "stages/fetch.py: WRITERS lacks own, which src/mnist/model/params.py allows for dataset"
+    return f"{FETCH}: WRITERS lacks own, which {PARAMS}: dataset has; add it there"
 
 
 def add_dataset_to_fetch(project: Project) -> str:
     project.edit(FETCH, '    "digits": _write_digits,\n', '    "digits": _write_digits,\n    "own": _write_digits,\n')
-    return "src/mnist/model/params.py: dataset does not allow own, which WRITERS in stages/fetch.py has"
+    return f"{PARAMS}: dataset lacks own, which {FETCH}: WRITERS has; add it there"
 
 
 HALVES = [

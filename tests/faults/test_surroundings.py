@@ -5,11 +5,12 @@ import signal
 import sys
 import sysconfig
 import venv
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
-from src.core.errors import UserError
+from src.guard.explain import explain
 from src.guard.preflight import check_packages
 from tests.faults.project import ROOT, Project
 
@@ -64,8 +65,11 @@ def test_row_63_a_python_without_packages_loses_nothing_and_is_named(project: Pr
 def test_row_63_a_missing_package_is_named(tmp_path: Path) -> None:
     check_packages(ROOT / "requirements.txt")
     (tmp_path / "requirements.txt").write_text("numpy==0\nno-such-package==1\n")
-    with pytest.raises(UserError, match=r"has no package no-such-package; DVC runs the `python` that is first on PATH"):
+    with pytest.raises(PackageNotFoundError) as caught:
         check_packages(tmp_path / "requirements.txt")
+    line = explain(caught.value)
+    assert line
+    assert "has no package no-such-package; DVC runs the `python` that is first on PATH" in line
 
 
 def test_a_file_where_a_folder_must_be_is_named(project: Project) -> None:

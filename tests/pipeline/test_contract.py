@@ -209,11 +209,6 @@ def test_the_packages_that_the_receipts_name_are_those_whose_pins_are_an_input(r
     assert computing == {"python", *stages.check.PACKAGES}
 
 
-def test_the_record_of_a_run_is_no_out() -> None:
-    outs = [path for stage in STAGES for path in written(stage)]
-    assert str(stages.train.RECORD_PATH) not in outs
-
-
 @pytest.mark.parametrize("stage", WORK)
 def test_the_committed_receipts_confirm_the_committed_lock(stage: str) -> None:
     lock = YAML_READER.load(REPOSITORY / "dvc.lock")["stages"]

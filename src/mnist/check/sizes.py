@@ -55,22 +55,17 @@ def check_processes(processes: int, shards: int) -> None:
         )
 
 
-def needed_limits(images: int) -> dict[str, int]:
-    """Bytes that a process may need when it trains on so many images, by the limit's name; measured on a CPU."""
+def needs(images: int, processes: int) -> dict[str, int]:
+    """Bytes that processes may need when they train together on so many images, by what limits them; seen on a CPU."""
     return {
+        # Each of them.
         "ulimit -d": 1_300_000_000 + 8_000 * images,
         # The checkpoint of a large recipe, or the images.
         "ulimit -f": max(40_000_000, 800 * images),
         "ulimit -s": 1 << 20,
         "ulimit -v": 4_100_000_000 + 8_000 * images,
+        # All, without what the system may drop.
+        "memory": processes * (900_000_000 + 4_000 * images),
+        # Data, model and checkpoints, twice where DVC's cache keeps a copy.
+        "disk": 60_000_000 + 2_500 * images,
     }
-
-
-def needed_memory(images: int) -> int:
-    """Bytes of memory that a process needs, without what the system may drop."""
-    return 900_000_000 + 4_000 * images
-
-
-def needed_disk(images: int) -> int:
-    """Bytes of data, model and checkpoints, twice where DVC's cache keeps a copy."""
-    return 60_000_000 + 2_500 * images
