@@ -2,6 +2,7 @@ import atexit
 import gc
 import os
 import shutil
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,10 @@ with suppress(FileNotFoundError):
 
 # As in a stage, before torch is imported: test processes share the cores.
 sanitize(os.environ)
+
+# What runs in the background of a script, or by nohup, ignores Ctrl-C and a closed terminal, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Imports leave no garbage to look for.
 gc.disable()

@@ -57,7 +57,8 @@ def stalling_mirror() -> Iterator[str]:
     server.shutdown()
 
 
-def test_row_26_a_killed_download_leaves_no_output(stalling_mirror: str, tmp_path: Path) -> None:
+@pytest.mark.fault(26)
+def test_a_killed_download_leaves_no_output(stalling_mirror: str, tmp_path: Path) -> None:
     fetching = FORK.Process(target=fetch, args=("mnist", tmp_path / "MNIST", [stalling_mirror]))
     fetching.start()
     wait_for(Stalling.asked.is_set, "the download to begin")
@@ -76,7 +77,8 @@ def fetch_often(folder: Path, together: Barrier) -> None:
         fetch("digits", folder)
 
 
-def test_row_27_of_two_fetches_at_once_both_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault(27)
+def test_of_two_fetches_at_once_both_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Scaling the images takes longer than writing them.
     scaled = digits.digits_as_mnist()
     monkeypatch.setattr(digits, "digits_as_mnist", lambda: scaled)
@@ -100,7 +102,8 @@ def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
-def test_row_28_a_flipped_byte_of_the_data_is_refused(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault(28)
+def test_a_flipped_byte_of_the_data_is_refused(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
     for part, stage in (("train", "train"), ("test", "evaluate")):
         path = here.path / "data/MNIST/raw" / FILES[part][0]
         content = bytearray(path.read_bytes())
@@ -111,7 +114,8 @@ def test_row_28_a_flipped_byte_of_the_data_is_refused(here: Project, capsys: pyt
         assert f"{path.relative_to(here.path)}: is not what stage fetch wrote (md5 " in capsys.readouterr().err
 
 
-def test_row_36_a_loss_that_is_no_number_ends_training(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault(36)
+def test_a_loss_that_is_no_number_ends_training(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("models/model.safetensors", "metrics/train.json"):
         (here.path / name).unlink()
     here.set(lr=1e6, weight_decay=1.0)
@@ -152,8 +156,9 @@ def other_architecture(path: Path) -> None:
     save_model(path, CalibratedModel(build_model("resnet", 0), 1.0), "cnn")
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("damage", [cut, other_architecture])
-def test_row_38_evaluate_refuses_what_train_did_not_write(
+def test_evaluate_refuses_what_train_did_not_write(
     here: Project, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     model = here.path / "models/model.safetensors"
@@ -164,12 +169,13 @@ def test_row_38_evaluate_refuses_what_train_did_not_write(
 
 
 # Whoever swaps a model, and forges its receipt and dvc.lock.
+@pytest.mark.fault(37, 38)
 @pytest.mark.parametrize(
     "damage",
     [malicious, malicious_archive, cut, empty, foreign, other_architecture],
     ids=["row-37-pickle", "row-37-archive", "row-38-cut", "row-38-empty", "row-38-foreign", "row-38-swapped"],
 )
-def test_rows_37_38_evaluate_refuses_what_is_no_model_of_it(
+def test_evaluate_refuses_what_is_no_model_of_it(
     here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
@@ -185,6 +191,7 @@ def test_rows_37_38_evaluate_refuses_what_is_no_model_of_it(
     assert not (here.path / "pwned").exists()
 
 
+@pytest.mark.fault(89)
 @pytest.mark.parametrize(("stage", "part"), [("train", "test"), ("evaluate", "train")])
 def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
     here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str, part: str
@@ -205,6 +212,7 @@ def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
     assert here.results() == before
 
 
+@pytest.mark.fault(90)
 @pytest.mark.parametrize("kind", ["hardlink", "symlink"])
 def test_another_run_that_checks_out_linked_data_does_not_end_a_training(
     here: Project, monkeypatch: pytest.MonkeyPatch, reproduced: Project, kind: str

@@ -43,8 +43,9 @@ def interrupt(number: int, project: Project) -> None:
     os.kill(os.getpid(), number)
 
 
+@pytest.mark.fault(2, 3)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_rows_2_3_a_signal_in_the_middle_of_a_training_is_no_success(
+def test_a_signal_in_the_middle_of_a_training_is_no_success(
     training: Project, monkeypatch: pytest.MonkeyPatch, number: int, code: int
 ) -> None:
     monkeypatch.chdir(training.path)
@@ -62,8 +63,9 @@ def test_rows_2_3_a_signal_in_the_middle_of_a_training_is_no_success(
 REAL_AND_TOY = pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
 
 
+@pytest.mark.fault(2)
 @REAL_AND_TOY
-def test_row_2_sigterm_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
+def test_sigterm_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
     project: Project = request.getfixturevalue(kind)
     lock = project.lock()
     dvc = project.start_repro()
@@ -74,8 +76,9 @@ def test_row_2_sigterm_to_the_trainer_locks_nothing(request: pytest.FixtureReque
     assert kind == "held" or not (project.path / "metrics/train.json").exists()
 
 
+@pytest.mark.fault(3)
 @REAL_AND_TOY
-def test_row_3_ctrl_c_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
+def test_ctrl_c_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
     project: Project = request.getfixturevalue(kind)
     lock = project.lock()
     dvc = project.start_repro()
@@ -87,6 +90,7 @@ def test_row_3_ctrl_c_locks_nothing(request: pytest.FixtureRequest, kind: str) -
 
 
 # Some shells replace themselves by the command that DVC gives them, some wait for it.
+@pytest.mark.fault(4, 5)
 @pytest.mark.parametrize(
     ("kind", "number", "shell"),
     [
@@ -98,9 +102,7 @@ def test_row_3_ctrl_c_locks_nothing(request: pytest.FixtureRequest, kind: str) -
         pytest.param("training", signal.SIGTERM, "/bin/sh", marks=pytest.mark.slow),
     ],
 )
-def test_rows_4_5_the_trainer_ends_with_its_dvc(
-    request: pytest.FixtureRequest, kind: str, number: int, shell: str
-) -> None:
+def test_the_trainer_ends_with_its_dvc(request: pytest.FixtureRequest, kind: str, number: int, shell: str) -> None:
     project: Project = request.getfixturevalue(kind)
     dvc = project.start_repro(SHELL=shell)
     trainer = until_training(project)
@@ -109,7 +111,8 @@ def test_rows_4_5_the_trainer_ends_with_its_dvc(
     dvc.wait(20)
 
 
-def test_row_4_a_trainer_whose_dvc_is_gone_before_it_looks_ends(project: Project) -> None:
+@pytest.mark.fault(4)
+def test_a_trainer_whose_dvc_is_gone_before_it_looks_ends(project: Project) -> None:
     script = "sleep 0.3; exec python -m stages train"
     # The shell in between is gone at once, so that the trainer is an orphan from the start, in a foreign process group.
     process = project.start(
@@ -149,6 +152,7 @@ def late_drift(project: Project) -> str:
     return "fetch"
 
 
+@pytest.mark.fault(91)
 @pytest.mark.parametrize("fault", [bad_params, bad_stage, drift, late_drift])
 def test_a_failed_stage_locks_nothing_where_the_parent_ignores_its_children(
     toy: Project, fault: Callable[[Project], str]
@@ -161,7 +165,8 @@ def test_a_failed_stage_locks_nothing_where_the_parent_ignores_its_children(
     assert toy.lock()[stage] == lock[stage]
 
 
-def test_row_6_no_trainer_beside_a_living_one(held: Project) -> None:
+@pytest.mark.fault(6)
+def test_no_trainer_beside_a_living_one(held: Project) -> None:
     held.edit("src/guard/guard.py", "LOCK_SECONDS = 5.0", "LOCK_SECONDS = 0.5")
     by_hand = held.start(sys.executable, "-m", "stages", "train")
     holder = held.path / "logs/train.lock"
@@ -194,6 +199,7 @@ DRIFT = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.fault(15, 16, 17)
 @pytest.mark.parametrize(
     ("act", "said"),
     [
@@ -202,7 +208,7 @@ DRIFT = pytest.mark.parametrize(
     ],
     ids=["rows-15-16-params-and-code", "row-17-experiment"],
 )
-def test_rows_15_to_17_drift_voids_the_run(held: Project, act: Callable[[Project], None], said: str) -> None:
+def test_drift_voids_the_run(held: Project, act: Callable[[Project], None], said: str) -> None:
     lock = held.lock()
     dvc = held.start_repro()
     until_training(held)
@@ -213,11 +219,10 @@ def test_rows_15_to_17_drift_voids_the_run(held: Project, act: Callable[[Project
     assert held.lock()["train"] == lock["train"]
 
 
+@pytest.mark.fault(15, 16, 17)
 @pytest.mark.slow
 @DRIFT
-def test_rows_15_to_17_drift_voids_a_real_training(
-    project: Project, act: Callable[[Project], None], named: str
-) -> None:
+def test_drift_voids_a_real_training(project: Project, act: Callable[[Project], None], named: str) -> None:
     project.set(epochs=6)
     lock = project.lock()
     dvc = project.start_repro()
@@ -231,7 +236,8 @@ def test_rows_15_to_17_drift_voids_a_real_training(
     assert project.lock()["train"] == lock["train"]
 
 
-def test_row_18_of_two_repros_at_once_one_wins(held: Project) -> None:
+@pytest.mark.fault(18)
+def test_of_two_repros_at_once_one_wins(held: Project) -> None:
     held.set(epochs=5)
     first = held.start_repro()
     until_training(held)
@@ -243,6 +249,7 @@ def test_row_18_of_two_repros_at_once_one_wins(held: Project) -> None:
     assert "up to date" in held.dvc("status").stdout
 
 
+@pytest.mark.fault(15, 16, 17)
 @pytest.mark.slow
 def test_code_edited_while_torch_is_imported_voids_the_run(project: Project) -> None:
     project.set(epochs=1)

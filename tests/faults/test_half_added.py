@@ -4,6 +4,8 @@ import pytest
 
 from tests.faults.project import Project
 
+pytestmark = pytest.mark.fault(93)
+
 PARAMS, NETWORK, FETCH = "src/mnist/model/params.py", "src/mnist/model/network.py", "stages/fetch.py"
 TRAIN_ENDS = "    threads: Threads\n\n\nclass EvaluateParams"
 

@@ -53,17 +53,17 @@ REFUSED = {
 }
 
 
+@pytest.mark.fault(33, 34, 54)
 @pytest.mark.parametrize("case", REFUSED)
-def test_rows_33_34_54_bad_params_are_refused_by_the_check(
-    project: Project, refusal: Callable[[], str], case: str
-) -> None:
+def test_bad_params_are_refused_by_the_check(project: Project, refusal: Callable[[], str], case: str) -> None:
     edit, said = REFUSED[case]
     params = project.path / "params.yaml"
     params.write_text(edit(params.read_text()))
     assert refusal().startswith(f"check: params.yaml: {said}")
 
 
-def test_row_33_bad_values_lose_nothing(project: Project) -> None:
+@pytest.mark.fault(33)
+def test_bad_values_lose_nothing(project: Project) -> None:
     before, lock = project.results(), project.lock()
     done = project.dvc("exp", "run", "--set-param", "epochs=abc", "--set-param", "lr=nan")
     assert_refused(project, before, lock, done)
@@ -72,6 +72,7 @@ def test_row_33_bad_values_lose_nothing(project: Project) -> None:
     assert " lr must be" in said
 
 
+@pytest.mark.fault(34)
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
@@ -81,7 +82,7 @@ def test_row_33_bad_values_lose_nothing(project: Project) -> None:
     ],
     ids=["missing", "duplicate", "list"],
 )
-def test_row_34_bad_files_lose_nothing(project: Project, edit: Callable[[str], str], named: str) -> None:
+def test_bad_files_lose_nothing(project: Project, edit: Callable[[str], str], named: str) -> None:
     before, lock, params = project.results(), project.lock(), project.path / "params.yaml"
     params.write_text(edit(params.read_text()))
     done = project.dvc("repro")
@@ -89,14 +90,16 @@ def test_row_34_bad_files_lose_nothing(project: Project, edit: Callable[[str], s
     assert named in done.stdout + done.stderr
 
 
-def test_row_35_small_numbers_stay_numbers(project: Project) -> None:
+@pytest.mark.fault(35)
+def test_small_numbers_stay_numbers(project: Project) -> None:
     done = project.dvc("exp", "run", "--set-param", "lr=1e-5", "check")
     assert done.returncode == 0, done.stderr
     assert project.lock()["check"]["params"]["params.yaml"]["lr"] == 0.00001
     assert load_params(project.path / "params.yaml").lr == 0.00001
 
 
-def test_row_40_a_missing_device_loses_nothing(project: Project) -> None:
+@pytest.mark.fault(40)
+def test_a_missing_device_loses_nothing(project: Project) -> None:
     before, lock = project.results(), project.lock()
     project.set(epochs=1)
     done = project.dvc("repro", PL_TRAINER_ACCELERATOR="gpu", CUDA_VISIBLE_DEVICES="")
@@ -104,7 +107,8 @@ def test_row_40_a_missing_device_loses_nothing(project: Project) -> None:
     assert "check: the GPU cannot be used: " in done.stdout + done.stderr
 
 
-def test_row_40_is_checked_when_only_code_changed(project: Project) -> None:
+@pytest.mark.fault(40)
+def test_is_checked_when_only_code_changed(project: Project) -> None:
     before, lock = project.results(), project.lock()
     model = project.path / "src/mnist/model/network.py"
     model.write_text(model.read_text() + "\n")
@@ -124,12 +128,13 @@ def test_a_check_that_once_passed_is_not_taken_from_the_run_cache(project: Proje
 needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
 
+@pytest.mark.fault(32)
 @pytest.mark.slow
 @needs_mounts
 @pytest.mark.parametrize(
     ("options", "said"), [("ro", "cannot be written to"), ("size=1m", "free some")], ids=["read-only", "full"]
 )
-def test_row_32_a_cache_without_room_loses_nothing(project: Project, options: str, said: str) -> None:
+def test_a_cache_without_room_loses_nothing(project: Project, options: str, said: str) -> None:
     before, lock, cache = project.results(), project.lock(), project.path / "cache"
     cache.mkdir()
     project.git("add", "--force", ".dvc/config")
@@ -155,15 +160,17 @@ def test_checking_does_not_import_torch(project: Project) -> None:
     assert "torch" not in done.stderr
 
 
-def test_row_54_more_steps_than_fit_into_memory_are_refused(project: Project, refusal: Callable[[], str]) -> None:
+@pytest.mark.fault(54)
+def test_more_steps_than_fit_into_memory_are_refused(project: Project, refusal: Callable[[], str]) -> None:
     project.set(epochs=10_000, batch_size=1, val_fraction=0.1)
     assert "epochs and batch_size make 12950000 optimizer steps, at most 10000000 are possible" in refusal()
 
 
+@pytest.mark.fault(55)
 @pytest.mark.parametrize(
     ("option", "kilobytes"), [("-v", 3_000_000), ("-d", 900_000), ("-s", 500), ("-f", 1_000)], ids=lambda value: value
 )
-def test_row_55_limits_that_are_too_low_lose_nothing(project: Project, option: str, kilobytes: int) -> None:
+def test_limits_that_are_too_low_lose_nothing(project: Project, option: str, kilobytes: int) -> None:
     before, lock = project.results(), project.lock()
     # dash counts files in blocks of 512 bytes, bash in kilobytes: both are too little.
     done = limited(project, f"ulimit {option} {kilobytes}")
@@ -177,12 +184,14 @@ def limited(project: Project, limit: str) -> subprocess.CompletedProcess[str]:
     return project.run("sh", "-c", f"{limit}; exec python -I stages/__main__.py check")
 
 
-def test_row_55_a_small_data_set_needs_less_than_mnist(project: Project) -> None:
+@pytest.mark.fault(55)
+def test_a_small_data_set_needs_less_than_mnist(project: Project) -> None:
     assert limited(project, "ulimit -v 4200000").returncode == 0
     project.set(dataset="mnist")
     assert "check: ulimit -v: " in limited(project, "ulimit -v 4200000").stderr
 
 
+@pytest.mark.fault(55)
 @pytest.mark.skipif(
     resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY, reason="needs a larger stack"
 )
@@ -200,6 +209,7 @@ def compile_library(program: str, path: Path) -> Path:
     return path
 
 
+@pytest.mark.fault(95)
 def test_a_file_system_without_locks_is_one_line(project: Project, tmp_path: Path) -> None:
     program = "#include <errno.h>\nint flock(int file, int operation) { errno = ENOLCK; return -1; }"
     done = project.stage("check", LD_PRELOAD=str(compile_library(program, tmp_path / "flock.so")))
@@ -215,7 +225,8 @@ def old_driver(tmp_path: Path) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": str(compile_library(program, tmp_path / "libcuda.so.1").parent)}
 
 
-def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, old_driver: dict[str, str]) -> None:
+@pytest.mark.fault(57)
+def test_a_driver_that_is_too_old_loses_nothing(project: Project, old_driver: dict[str, str]) -> None:
     before, lock = project.results(), project.lock()
     done = project.stage("check", PL_TRAINER_ACCELERATOR="gpu", **old_driver)
     assert_refused(project, before, lock, done)
@@ -224,8 +235,9 @@ def test_row_57_a_driver_that_is_too_old_loses_nothing(project: Project, old_dri
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.fault(57)
 @pytest.mark.slow
-def test_row_57_beside_a_driver_that_is_too_old_the_cpu_computes_the_same(
+def test_beside_a_driver_that_is_too_old_the_cpu_computes_the_same(
     project: Project, old_driver: dict[str, str]
 ) -> None:
     before = project.results()
@@ -240,14 +252,16 @@ def link(project: Project, name: str) -> None:
     (project.path / name).symlink_to(elsewhere)
 
 
+@pytest.mark.fault(58)
 @pytest.mark.parametrize("name", ["data", "metrics", "models", "plots", "receipts"])
-def test_row_58_a_linked_folder_of_outputs_is_refused(project: Project, refusal: Callable[[], str], name: str) -> None:
+def test_a_linked_folder_of_outputs_is_refused(project: Project, refusal: Callable[[], str], name: str) -> None:
     link(project, name)
     assert f"check: {name}: is a symbolic link to " in refusal()
 
 
+@pytest.mark.fault(58)
 @pytest.mark.slow
-def test_row_58_a_linked_folder_of_outputs_loses_nothing(project: Project) -> None:
+def test_a_linked_folder_of_outputs_loses_nothing(project: Project) -> None:
     link(project, "metrics")
     before, lock = project.results(), project.lock()
     project.set(epochs=1)
@@ -257,7 +271,8 @@ def test_row_58_a_linked_folder_of_outputs_loses_nothing(project: Project) -> No
 FIGHTING = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}
 
 
-def test_row_51_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy: Project) -> None:
+@pytest.mark.fault(51)
+def test_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy: Project) -> None:
     toy.edit("stages/train.py", "json.dumps(dict(run.params))", "json.dumps(sorted(__import__('os').environ))")
     done = toy.stage("train", **FIGHTING)
     assert done.returncode == 0, done.stderr
@@ -266,8 +281,9 @@ def test_row_51_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy
     assert seen.isdisjoint(FIGHTING)
 
 
+@pytest.mark.fault(51)
 @pytest.mark.slow
-def test_row_51_settings_that_fight_the_number_of_threads_hang_nothing(
+def test_settings_that_fight_the_number_of_threads_hang_nothing(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.set(epochs=1, threads=2)

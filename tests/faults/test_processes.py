@@ -100,8 +100,9 @@ def strike(project: Project, number: int, struck: list[psutil.Process]) -> None:
     struck[1].send_signal(number)
 
 
+@pytest.mark.fault(71)
 @pytest.mark.slow
-def test_row_71_two_processes_write_the_bytes_of_one(
+def test_two_processes_write_the_bytes_of_one(
     untrained: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(untrained.path)
@@ -117,8 +118,9 @@ def test_row_71_two_processes_write_the_bytes_of_one(
     assert said.err == ""
 
 
+@pytest.mark.fault(72)
 @pytest.mark.slow
-def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
+def test_a_killed_process_ends_all_and_the_next_run_resumes(
     untrained: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(untrained.path)
@@ -147,7 +149,8 @@ def test_row_72_a_killed_process_ends_all_and_the_next_run_resumes(
         assert (untrained.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-def test_row_72_all_end_when_one_is_killed(held: Project) -> None:
+@pytest.mark.fault(72)
+def test_all_end_when_one_is_killed(held: Project) -> None:
     launcher, (first, second) = start_two(held)
     second.kill()
     assert launcher.wait(20) == 1
@@ -155,9 +158,10 @@ def test_row_72_all_end_when_one_is_killed(held: Project) -> None:
     wait_for(lambda: is_gone(first), "the end of the first process")
 
 
+@pytest.mark.fault(72)
 @pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_row_72_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind: str, number: int) -> None:
+def test_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
     launcher, processes = start_two(project)
     launcher.send_signal(number)
@@ -173,21 +177,24 @@ def start_failing(project: Project, failure: str) -> subprocess.Popen[str]:
     return project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
 
 
+@pytest.mark.fault(72)
 @pytest.mark.parametrize("where", ["True", "'1' in os.environ['RANK']", "'0' in os.environ['RANK']"])
-def test_row_72_what_all_processes_or_one_refuse_is_one_line(held: Project, where: str) -> None:
+def test_what_all_processes_or_one_refuse_is_one_line(held: Project, where: str) -> None:
     held.edit("stages/train.py", "import json\n", "import json\nfrom src.core.errors import UserError\n")
     launcher = start_failing(held, f"if {where}: raise UserError('epoch 2: loss is nan; lower lr')")
     assert launcher.wait(20) == 1
     assert held.output() == "train: epoch 2: loss is nan; lower lr\n"
 
 
-def test_row_72_what_nobody_foresaw_keeps_its_traceback(held: Project) -> None:
+@pytest.mark.fault(72)
+def test_what_nobody_foresaw_keeps_its_traceback(held: Project) -> None:
     assert start_failing(held, "if os.environ['RANK'] == '1': raise KeyError('width')").wait(20) == 1
     assert held.output().startswith("Traceback (most recent call last):\n")
     assert held.output().endswith("\nKeyError: 'width'\n")
 
 
-def test_row_72_a_process_whose_launcher_is_gone_before_it_looks_ends(toy: Project) -> None:
+@pytest.mark.fault(72)
+def test_a_process_whose_launcher_is_gone_before_it_looks_ends(toy: Project) -> None:
     numbers = dict.fromkeys(("RANK", "LOCAL_RANK"), "0") | dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2")
     toy.hold("train")
     done = toy.stage("train", MASTER_PORT="1", MASTER_ADDR="localhost", TORCHELASTIC_RUN_ID="stage-1", **numbers)
@@ -195,7 +202,8 @@ def test_row_72_a_process_whose_launcher_is_gone_before_it_looks_ends(toy: Proje
     assert done.stderr == "train: the process that started this one has ended; run `dvc repro` again\n"
 
 
-def test_row_72_ctrl_c_ends_all_processes(held: Project) -> None:
+@pytest.mark.fault(72)
+def test_ctrl_c_ends_all_processes(held: Project) -> None:
     launcher, processes = start_two(held)
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(20) == 128 + signal.SIGINT
@@ -203,8 +211,9 @@ def test_row_72_ctrl_c_ends_all_processes(held: Project) -> None:
     wait_for(lambda: all(map(is_gone, processes)), "the end of both", seconds=5)
 
 
+@pytest.mark.fault(72)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_row_72_all_end_with_their_dvc(held: Project, number: int) -> None:
+def test_all_end_with_their_dvc(held: Project, number: int) -> None:
     dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
     processes = processes_of(held.running("train").pid)
     launcher = processes[0].parent()
@@ -214,8 +223,9 @@ def test_row_72_all_end_with_their_dvc(held: Project, number: int) -> None:
     wait_for(lambda: all(map(is_gone, [launcher, *processes])), "the end of all", seconds=10)
 
 
+@pytest.mark.fault(73)
 @pytest.mark.parametrize("stray", [{"LOCAL_RANK": "1"}, {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1"}])
-def test_row_73_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
+def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
     toy: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stray: dict[str, str]
 ) -> None:
     toy.hold("train")
@@ -230,7 +240,8 @@ def test_row_73_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
     assert f"process {holder.pid} is running this stage here" in capfd.readouterr().err
 
 
-def test_row_73_dvc_is_started_once_for_all_processes(
+@pytest.mark.fault(73)
+def test_dvc_is_started_once_for_all_processes(
     toy: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(toy.path)
@@ -242,6 +253,7 @@ def test_row_73_dvc_is_started_once_for_all_processes(
     assert "torchrun started dvc once for each of 2 processes; let it start `python -m stages train`" in said
 
 
+@pytest.mark.fault(73)
 @pytest.mark.parametrize(
     ("params", "devices", "said"),
     [
@@ -259,7 +271,7 @@ def test_row_73_dvc_is_started_once_for_all_processes(
         ({"shards": 4}, "x", "check: PL_TRAINER_DEVICES: expected a whole number of at least 1, got 'x'"),
     ],
 )
-def test_row_73_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
+def test_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -274,8 +286,9 @@ def test_row_73_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
     assert capfd.readouterr().err.startswith(said)
 
 
+@pytest.mark.fault(71)
 @pytest.mark.slow
-def test_row_71_torchrun_and_dvc_commit_lock_what_dvc_repro_does(untrained: Project, sharded: Project) -> None:
+def test_torchrun_and_dvc_commit_lock_what_dvc_repro_does(untrained: Project, sharded: Project) -> None:
     torchrun = str(Path(sys.executable).with_name("torchrun"))
     done = untrained.run(torchrun, "--nproc-per-node", "2", "-m", "stages", "train")
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,8 @@ from src.guard.opened import recording
 from src.guard.stage import Stage
 from tests.faults.test_preflight import needs_mounts
 
+pytestmark = pytest.mark.fault(87)
+
 RIGHT, WRONG = b"right", b"wrong"
 FILE, OTHER, LINK = Path("data/inner/file"), Path("other/file"), Path("data/link")
 AT_FDCWD, RENAME_EXCHANGE = -100, 2

@@ -20,7 +20,8 @@ def replace_in(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_row_46_an_edit_that_python_takes_for_none_runs(project: Project) -> None:
+@pytest.mark.fault(46)
+def test_an_edit_that_python_takes_for_none_runs(project: Project) -> None:
     source = project.path / "stages/check.py"
     py_compile.compile(str(source))
     before = source.stat()
@@ -42,7 +43,8 @@ def python_that_edits_after(project: Project, path: str, stage: str) -> str:
     return f"{folder}{os.pathsep}{project.env['PATH']}"
 
 
-def test_row_47_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(toy: Project) -> None:
+@pytest.mark.fault(47)
+def test_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(toy: Project) -> None:
     done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/mnist/train/steps.py", "train"))
     # DVC has locked the edited code by now. The next stage does not build on it.
     contradiction = "dvc.lock contradicts receipts/train.json in src/mnist/train"
@@ -57,7 +59,8 @@ def test_row_47_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_loc
     assert verify(toy.path)[1] == []
 
 
-def test_row_47_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
+@pytest.mark.fault(47)
+def test_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
     done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/mnist/evaluate/scores.py", "evaluate"))
     assert done.returncode == 0
     # Stage check read the code before the edit, too.
@@ -71,7 +74,8 @@ def add_to_fetch(project: Project, code: str) -> None:
     replace_in(project.path / "stages/fetch.py", "\nSTAGE", f"\n{code}\nSTAGE")
 
 
-def test_row_47_a_process_ends_at_once_when_its_stage_has_ended(fetching: Project) -> None:
+@pytest.mark.fault(47)
+def test_a_process_ends_at_once_when_its_stage_has_ended(fetching: Project) -> None:
     # The interpreter would first call what libraries registered, which takes a second or two.
     add_to_fetch(fetching, 'import atexit\natexit.register(Path("late").touch)')
     done = fetching.stage("fetch")
@@ -79,6 +83,7 @@ def test_row_47_a_process_ends_at_once_when_its_stage_has_ended(fetching: Projec
     assert not (fetching.path / "late").exists()
 
 
+@pytest.mark.fault(94)
 def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_screen(fetching: Project) -> None:
     add_to_fetch(fetching, 'import atexit\natexit.register(print, "leaked", file=sys.stderr)')
     replace_in(fetching.path / "stages/fetch.py", "    while HOLD", '    {}["dropout"]\n    while HOLD')
@@ -88,7 +93,8 @@ def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_
     assert done.stderr.endswith("KeyError: 'dropout'\n")
 
 
-def test_row_48_what_dvc_commit_locks_by_hand_is_void(
+@pytest.mark.fault(48)
+def test_what_dvc_commit_locks_by_hand_is_void(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace_in(project.path / "src/mnist/model/network.py", "255 * MEAN", "254 * MEAN")
@@ -114,10 +120,11 @@ def test_a_receipt_that_is_none_proves_nothing(
 
 
 # Nobody declares the first; the second is a dependency of stage check alone.
+@pytest.mark.fault(49)
 @pytest.mark.parametrize(
     ("module", "path"), [("src.extra", "src/extra.py"), ("src.mnist.train", "src/mnist/train/__init__.py")]
 )
-def test_row_49_a_file_that_is_imported_and_not_declared_is_named(fetching: Project, module: str, path: str) -> None:
+def test_a_file_that_is_imported_and_not_declared_is_named(fetching: Project, module: str, path: str) -> None:
     (fetching.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
     add_to_fetch(fetching, f"import {module}")
     done = fetching.stage("fetch")
@@ -126,8 +133,9 @@ def test_row_49_a_file_that_is_imported_and_not_declared_is_named(fetching: Proj
 
 
 # Stage check imports numpy and is the quickest that does.
+@pytest.mark.fault(50)
 @pytest.mark.parametrize("command", ["the one of DVC", "python -m stages check", "python stages/__main__.py check"])
-def test_row_50_nothing_shadows_what_a_stage_imports(project: Project, command: str) -> None:
+def test_nothing_shadows_what_a_stage_imports(project: Project, command: str) -> None:
     evil = 'open("shadowed", "w")\nraise SystemExit(1)\n'
     foreign = project.path.parent / "foreign"
     foreign.mkdir()
@@ -178,6 +186,7 @@ def delete_table(project: Project) -> None:
     (project.path / "plots/confusion.csv").unlink()
 
 
+@pytest.mark.fault(59)
 @pytest.mark.parametrize(
     ("act", "said"),
     [
@@ -185,7 +194,7 @@ def delete_table(project: Project) -> None:
         (delete_table, "plots/confusion.csv: is missing"),
     ],
 )
-def test_row_59_an_output_that_changes_before_the_receipt_is_written_is_named(
+def test_an_output_that_changes_before_the_receipt_is_written_is_named(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -209,7 +218,8 @@ def test_row_59_an_output_that_changes_before_the_receipt_is_written_is_named(
     assert (project.path / "receipts/evaluate.json").read_bytes() == receipt
 
 
-def test_row_59_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(
+@pytest.mark.fault(59)
+def test_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.edit("dvc.yaml", "    - models/model.safetensors\n    metrics:", "    - models\n    metrics:")
@@ -246,8 +256,9 @@ def hide(project: Project) -> str:
     return "src/mnist/fetch/hidden.py"
 
 
+@pytest.mark.fault(60)
 @pytest.mark.parametrize("act", [add_and_remove, shadow, hide])
-def test_row_60_code_that_was_not_hashed_is_named(fetching: Project, act: Callable[[Project], str]) -> None:
+def test_code_that_was_not_hashed_is_named(fetching: Project, act: Callable[[Project], str]) -> None:
     path = act(fetching)
     done = fetching.stage("fetch")
     assert done.returncode == 1

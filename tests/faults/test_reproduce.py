@@ -76,6 +76,7 @@ RULE = POLICY.metrics[METRICS]["test_acc"]
 UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}), RULES.noise)
 
 
+@pytest.mark.fault(85)
 @pytest.mark.parametrize(
     ("again", "rules", "as_good", "reason"),
     [
@@ -130,6 +131,7 @@ def test_committed_metrics_that_were_edited_are_refused(project: Project) -> Non
         results(project)
 
 
+@pytest.mark.fault(80, 81)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -153,6 +155,7 @@ def test_without_whole_results_nothing_is_run(project: Project, change: str, pro
     assert "`dvc repro`" in line
 
 
+@pytest.mark.fault(85)
 def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) -> None:
     project.commit()
     project.git("checkout", "--quiet", "-b", "branch")
@@ -169,6 +172,7 @@ def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) ->
         assert read_rules(project.path, "none")[0] == Rules(Policy(metrics={}), [])
 
 
+@pytest.mark.fault(86)
 def test_a_project_below_the_top_folder_of_git_is_run_there(toy: Project, tmp_path: Path) -> None:
     toy.repro()
     (toy.path / "params.yaml").rename(tmp_path / "params.yaml")
@@ -236,6 +240,7 @@ def test_another_output_than_the_lock_has_is_named(project: Project) -> None:
     assert "the same, so these outputs should be, too" in done.stdout
 
 
+@pytest.mark.fault(85)
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [None, 32 * "f"], ids=["the same model", "another model"])
 def test_made_up_metrics_of_a_claimed_machine(project: Project, model: str | None) -> None:

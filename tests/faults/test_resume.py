@@ -98,7 +98,8 @@ def kill_training(project: Project, name: str, place: str) -> None:
     assert project.lock() == lock
 
 
-def test_row_1_a_training_killed_in_the_middle_of_an_epoch_goes_on(
+@pytest.mark.fault(1)
+def test_a_training_killed_in_the_middle_of_an_epoch_goes_on(
     to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kill_training(to_train, "SIGKILL", "in-the-middle-of-an-epoch")
@@ -107,10 +108,11 @@ def test_row_1_a_training_killed_in_the_middle_of_an_epoch_goes_on(
     assert_same_training(to_train, reproduced)
 
 
+@pytest.mark.fault(1, 2, 3, 7)
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", SIGNALS)
-def test_rows_1_2_3_7_a_killed_training_goes_on(to_train: Project, reproduced: Project, name: str, place: str) -> None:
+def test_a_killed_training_goes_on(to_train: Project, reproduced: Project, name: str, place: str) -> None:
     kill_training(to_train, name, place)
     said = to_train.repro()
     assert ("Resuming after epoch" in said) == (place != "before-the-first-epoch")
@@ -134,6 +136,7 @@ def training_in_a_process(project: Project) -> multiprocessing.process.BaseProce
     return process
 
 
+@pytest.mark.fault(1, 2, 3)
 @pytest.mark.slow
 def test_trainings_killed_at_random_go_on(to_train: Project, reproduced: Project) -> None:
     made_here = {out["path"] for out in reproduced.lock()["train"]["outs"]}
@@ -204,6 +207,7 @@ def four_epochs(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -
     return shared(tmp_path_factory, "four-epochs", build)
 
 
+@pytest.mark.fault(8, 9, 10)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -212,7 +216,7 @@ def four_epochs(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -
         pytest.param(flip, id="row-10-flipped"),
     ],
 )
-def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
+def test_a_damaged_checkpoint_is_noticed(
     project: Project,
     four_epochs: Project,
     monkeypatch: pytest.MonkeyPatch,
@@ -228,10 +232,11 @@ def test_rows_8_9_10_a_damaged_checkpoint_is_noticed(
     assert project.results() == four_epochs.results()
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize(
     "change", [{"lr": 0.002}, pytest.param({"schedule": "cosine"}, marks=pytest.mark.slow)], ids=str
 )
-def test_row_11_other_params_start_over(
+def test_other_params_start_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: dict[str, object]
 ) -> None:
     assert train_here(project, monkeypatch, epochs=4, **change) == 0
@@ -240,7 +245,8 @@ def test_row_11_other_params_start_over(
     assert results == fresh_results(project, monkeypatch)
 
 
-def test_row_12_other_code_starts_over(
+@pytest.mark.fault(12)
+def test_other_code_starts_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = project.path / "src/mnist/model/network.py"
@@ -249,7 +255,8 @@ def test_row_12_other_code_starts_over(
     assert "Resuming" not in capsys.readouterr().out
 
 
-def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
+@pytest.mark.fault(12)
+def test_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def edit_and_import(name: str) -> ModuleType:
@@ -265,6 +272,7 @@ def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     assert sorted(project.path.glob("logs/checkpoints/*")) == checkpoints
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(
     "extra",
     [
@@ -274,7 +282,7 @@ def test_row_12_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     ],
     ids=str,
 )
-def test_row_13_more_epochs_go_on(
+def test_more_epochs_go_on(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], extra: dict[str, object]
 ) -> None:
     assert train_here(project, monkeypatch, schedule="constant", **extra) == 0
@@ -284,7 +292,8 @@ def test_row_13_more_epochs_go_on(
     assert results == fresh_results(project, monkeypatch)
 
 
-def test_row_13_more_epochs_start_over_where_the_schedule_depends_on_them(
+@pytest.mark.fault(13)
+def test_more_epochs_start_over_where_the_schedule_depends_on_them(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(project, monkeypatch, schedule="one-cycle") == 0
@@ -292,7 +301,8 @@ def test_row_13_more_epochs_start_over_where_the_schedule_depends_on_them(
     assert "Resuming" not in capsys.readouterr().out
 
 
-def test_row_14_fewer_epochs_start_over(
+@pytest.mark.fault(14)
+def test_fewer_epochs_start_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(project, monkeypatch, epochs=1) == 0
@@ -310,6 +320,7 @@ def test_a_finished_training_is_not_gone_on_from_when_it_is_forced(
     assert project.results() == before
 
 
+@pytest.mark.fault(8, 9, 10)
 def test_no_damaged_file_loads(tmp_path: Path) -> None:
     path, generator = tmp_path / "a.ckpt", random.Random(0)
     CheckpointFiles().save_checkpoint({"weights": torch.arange(20.0), "epochs_done": 3}, path)
@@ -334,7 +345,8 @@ class Evil:
         return Path.touch, (self.marker,)  # type: ignore[return-value]
 
 
-def test_row_37_a_malicious_checkpoint_does_not_run(
+@pytest.mark.fault(37)
+def test_a_malicious_checkpoint_does_not_run(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
@@ -355,7 +367,8 @@ def write_checkpoints(path: Path) -> None:
         CheckpointFiles().save_checkpoint({"number": number, "weights": torch.full((1000,), float(number))}, path)
 
 
-def test_row_7_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+@pytest.mark.fault(7)
+def test_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     path, generator = tmp_path / "a.ckpt", random.Random(0)
     for _ in range(20):
         path.unlink(missing_ok=True)
@@ -384,7 +397,8 @@ def test_scratch_files_of_the_dead_are_swept_and_those_of_the_living_kept(tmp_pa
     )
 
 
-def test_row_53_a_finished_training_whose_results_were_lost_does_not_train_again(
+@pytest.mark.fault(53)
+def test_a_finished_training_whose_results_were_lost_does_not_train_again(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made_here = [project.path / out["path"] for out in project.lock()["train"]["outs"]]
@@ -396,7 +410,8 @@ def test_row_53_a_finished_training_whose_results_were_lost_does_not_train_again
     assert [path.read_bytes() for path in made_here] == before
 
 
-def test_row_53_drift_ends_a_training_before_its_next_epoch(
+@pytest.mark.fault(53)
+def test_drift_ends_a_training_before_its_next_epoch(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = project.path / "src/mnist/model/network.py"
@@ -416,7 +431,8 @@ def test_row_53_drift_ends_a_training_before_its_next_epoch(
     assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
 
 
-def test_row_52_all_copies_of_a_repository_share_a_folder(tmp_path: Path) -> None:
+@pytest.mark.fault(52)
+def test_all_copies_of_a_repository_share_a_folder(tmp_path: Path) -> None:
     assert shared_folder(tmp_path) == tmp_path / "logs/checkpoints"
     for copy in ("standalone/tmpabc", "tmp12/nested"):
         assert shared_folder(tmp_path / ".dvc/tmp/exps" / copy) == tmp_path / "logs/checkpoints"
@@ -430,7 +446,8 @@ def checkpoint_of(folder: Path, number: int) -> Path:
     return path
 
 
-def test_row_52_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
+@pytest.mark.fault(52)
+def test_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
     paths = [checkpoint_of(tmp_path, number) for number in range(6)]
     delete_oldest(paths[5], max_files=5, max_bytes=1000)
     assert sorted(tmp_path.iterdir()) == paths[1:]
@@ -440,12 +457,14 @@ def test_row_52_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [paths[5]]
 
 
-def test_row_64_a_clock_that_was_set_back_costs_a_training_no_checkpoint_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.fault(64)
+def test_a_clock_that_was_set_back_costs_a_training_no_checkpoint_of_its_own(tmp_path: Path) -> None:
     paths = [checkpoint_of(tmp_path, number) for number in range(3)]
     delete_oldest(paths[0], max_files=2)
     assert sorted(tmp_path.iterdir()) == [paths[0], paths[2]]
 
 
+@pytest.mark.fault(97)
 def test_only_checkpoints_are_deleted_and_what_cannot_be_deleted_ends_no_training(tmp_path: Path) -> None:
     (tmp_path / ".ipynb_checkpoints").mkdir()
     # What a user or Lightning may have put there, and a folder that no unlink removes.
@@ -469,7 +488,8 @@ def delete_often(folder: Path) -> None:
         delete_oldest(own, max_files=3)
 
 
-def test_row_52_many_writers_may_delete_at_once(tmp_path: Path) -> None:
+@pytest.mark.fault(52)
+def test_many_writers_may_delete_at_once(tmp_path: Path) -> None:
     writers = [multiprocessing.get_context("fork").Process(target=delete_often, args=(tmp_path,)) for _ in range(4)]
     for writer in writers:
         writer.start()
@@ -482,7 +502,8 @@ def test_row_52_many_writers_may_delete_at_once(tmp_path: Path) -> None:
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-def test_row_45_lightnings_own_checkpoints_are_ignored_in_a_batch_system(
+@pytest.mark.fault(45)
+def test_lightnings_own_checkpoints_are_ignored_in_a_batch_system(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = only_checkpoint(project)
@@ -497,7 +518,8 @@ def test_row_45_lightnings_own_checkpoints_are_ignored_in_a_batch_system(
     assert results == fresh_results(project, monkeypatch)
 
 
-def test_row_45_a_signal_of_a_batch_system_ends_a_training_and_its_own_checkpoint_resumes_it(
+@pytest.mark.fault(45)
+def test_a_signal_of_a_batch_system_ends_a_training_and_its_own_checkpoint_resumes_it(
     to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def write_and_signal(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -516,9 +538,10 @@ def test_row_45_a_signal_of_a_batch_system_ends_a_training_and_its_own_checkpoin
     assert_same_training(to_train, reproduced)
 
 
+@pytest.mark.fault(45)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGUSR1", "SIGTERM"])
-def test_row_45_a_signal_of_a_batch_system_ends_the_stage_and_its_own_checkpoint_resumes_it(
+def test_a_signal_of_a_batch_system_ends_the_stage_and_its_own_checkpoint_resumes_it(
     to_train: Project, reproduced: Project, name: str
 ) -> None:
     kill_at = ",".join(map(str, ("train", name, *PLACES["at-the-end-of-an-epoch"])))

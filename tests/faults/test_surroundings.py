@@ -17,7 +17,8 @@ from tests.faults.project import ROOT, Project
 INJECT = Path(__file__).parent / "inject"
 
 
-def test_row_61_code_of_another_folder_is_refused(project: Project) -> None:
+@pytest.mark.fault(61)
+def test_code_of_another_folder_is_refused(project: Project) -> None:
     other = project.copy(project.path.with_name("other"))
     (project.path / "stages").rename(project.path / "unused")
     (project.path / "stages").symlink_to(other.path / "stages")
@@ -27,7 +28,8 @@ def test_row_61_code_of_another_folder_is_refused(project: Project) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_row_62_packages_in_the_home_of_a_user_are_not_imported(project: Project, tmp_path: Path) -> None:
+@pytest.mark.fault(62)
+def test_packages_in_the_home_of_a_user_are_not_imported(project: Project, tmp_path: Path) -> None:
     # A Python that would import them, as those outside of virtual environments do.
     venv.create(tmp_path / "python", system_site_packages=True, symlinks=True)
     python = tmp_path / "python/bin/python"
@@ -50,7 +52,8 @@ def python_without_packages(folder: Path) -> str:
     return f"{folder}{os.pathsep}{os.defpath}"
 
 
-def test_row_63_a_python_without_packages_loses_nothing_and_is_named(project: Project, tmp_path: Path) -> None:
+@pytest.mark.fault(63)
+def test_a_python_without_packages_loses_nothing_and_is_named(project: Project, tmp_path: Path) -> None:
     before, lock = project.results(), project.lock()
     project.set(epochs=1)
     done = project.dvc("repro", PATH=python_without_packages(tmp_path / "bin"))
@@ -62,7 +65,8 @@ def test_row_63_a_python_without_packages_loses_nothing_and_is_named(project: Pr
     assert (project.results(), project.lock()) == (before, lock)
 
 
-def test_row_63_a_missing_package_is_named(tmp_path: Path) -> None:
+@pytest.mark.fault(63)
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
     check_packages(ROOT / "requirements.txt")
     (tmp_path / "requirements.txt").write_text("numpy==0\nno-such-package==1\n")
     with pytest.raises(PackageNotFoundError) as caught:
@@ -80,13 +84,15 @@ def test_a_file_where_a_folder_must_be_is_named(project: Project) -> None:
     assert done.stderr.startswith("check: logs: File exists; a folder must be there")
 
 
-def test_row_65_closed_streams_hinder_no_stage(fetching: Project) -> None:
+@pytest.mark.fault(65)
+def test_closed_streams_hinder_no_stage(fetching: Project) -> None:
     done = fetching.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
     assert done.returncode == 0
     assert (fetching.path / "logs/fetch.lock").read_text().isdecimal()
 
 
-def test_row_65_what_a_terminal_cannot_show_is_printed_nevertheless(project: Project) -> None:
+@pytest.mark.fault(65)
+def test_what_a_terminal_cannot_show_is_printed_nevertheless(project: Project) -> None:
     code = r"import sys; sys.path[:0] = '.'; from src.guard.streams import *; open_streams(); print('\u2026\udcff')"
     done = project.run("python", "-c", code, PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stdout) == (0, "\\u2026\\udcff\n")
@@ -99,14 +105,16 @@ def test_a_backend_of_matplotlib_that_is_gone_hinders_no_stage(fetching: Project
     assert done.returncode == 0, done.stderr
 
 
-def test_row_50_settings_of_matplotlib_beside_dvc_yaml_have_no_effect(fetching: Project) -> None:
+@pytest.mark.fault(50)
+def test_settings_of_matplotlib_beside_dvc_yaml_have_no_effect(fetching: Project) -> None:
     fetching.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
     (fetching.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
     done = fetching.stage("fetch")
     assert done.returncode == 0, done.stderr
 
 
-def test_row_66_ctrl_c_before_the_guard_listens_gives_no_traceback(project: Project) -> None:
+@pytest.mark.fault(66)
+def test_ctrl_c_before_the_guard_listens_gives_no_traceback(project: Project) -> None:
     path = f"{INJECT}{os.pathsep}{project.env['PATH']}"
     kill = "fetch,SIGINT,open,src/guard/signals.py,0,0"
     done = project.run(

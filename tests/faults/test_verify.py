@@ -22,7 +22,8 @@ def corrupt(path: Path) -> None:
     path.chmod(0o444)
 
 
-def test_row_30_a_corrupt_object_is_named_with_its_repair(project: Project) -> None:
+@pytest.mark.fault(30)
+def test_a_corrupt_object_is_named_with_its_repair(project: Project) -> None:
     model = project.cached(project.outs()["models/model.safetensors"])
     corrupt(model)
     assert "up to date" in project.dvc("status").stdout
@@ -33,7 +34,8 @@ def test_row_30_a_corrupt_object_is_named_with_its_repair(project: Project) -> N
     assert "delete it and run `dvc pull` or `dvc repro`" in line
 
 
-def test_row_31_a_missing_object_is_made_again(project: Project) -> None:
+@pytest.mark.fault(31)
+def test_a_missing_object_is_made_again(project: Project) -> None:
     name = "data/MNIST/raw/train-labels-idx1-ubyte"
     labels = project.cached(md5(project.path / name))
     labels.unlink()
@@ -86,6 +88,7 @@ def test_files_of_a_folder_are_hashed_here_and_in_the_cache(folder: Project) -> 
     assert there.startswith("made/one: md5 is")
 
 
+@pytest.mark.fault(80, 81)
 @pytest.mark.parametrize("content", [b"", b'[{"md5": "', b"[1, 2]", b"\xff"])
 def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(folder: Project, content: bytes) -> None:
     listing = folder.cached(folder.outs()["made"])
@@ -99,6 +102,7 @@ def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(folder: Proje
     assert verify(folder.path)[1] == []
 
 
+@pytest.mark.fault(80, 81)
 def test_a_folder_is_hashed_even_if_its_listing_is_torn(folder: Project) -> None:
     corrupt(folder.cached(folder.outs()["made"]))
     corrupt(folder.path / "made/one")
@@ -120,6 +124,7 @@ def torn(lock: str, kind: str) -> str:
     }[kind]
 
 
+@pytest.mark.fault(80, 81)
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
@@ -149,6 +154,7 @@ def test_a_torn_lock_is_one_line_whose_repair_works(project: Project, kind: str,
     assert verify(project.path)[1] == []
 
 
+@pytest.mark.fault(80, 81)
 def test_without_a_lock_there_are_no_results(project: Project) -> None:
     (project.path / "dvc.lock").unlink()
     done = project.run("python", "-m", "src.audit.verify")
@@ -156,6 +162,7 @@ def test_without_a_lock_there_are_no_results(project: Project) -> None:
     assert done.stdout.startswith("dvc.lock: has no whole record of check, fetch, train, evaluate; run `dvc repro`\n")
 
 
+@pytest.mark.fault(82)
 def test_a_clone_with_converted_line_endings_has_the_same_files(project: Project, tmp_path: Path) -> None:
     project.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
@@ -175,6 +182,7 @@ def test_sound_outputs_are_counted(project: Project) -> None:
     assert (count, problems) == (len(project.outs()) + cached + 3 + 2 * 4 + inputs, [])
 
 
+@pytest.mark.fault(98)
 def test_a_stage_that_read_another_output_than_there_is_now_is_named(toy: Project) -> None:
     toy.repro()
     toy.set(lr=0.1)
@@ -199,15 +207,17 @@ def test_results_of_other_code_params_or_commands_are_named(
     assert verify(project.path)[1] == [f"{problem} changed since it ran; run `dvc repro`" for problem in problems]
 
 
+@pytest.mark.fault(39)
 @pytest.mark.slow
-def test_row_39_forced_runs_lock_the_same(project: Project) -> None:
+def test_forced_runs_lock_the_same(project: Project) -> None:
     lock = project.lock()
     project.repro("--force")
     assert project.lock() == lock
 
 
+@pytest.mark.fault(39)
 @pytest.mark.slow
-def test_row_39_a_temporary_copy_and_a_clone_lock_the_same(project: Project, tmp_path: Path) -> None:
+def test_a_temporary_copy_and_a_clone_lock_the_same(project: Project, tmp_path: Path) -> None:
     project.commit()
     outs = project.outs()
     project.git("clone", "--quiet", str(project.path), str(tmp_path / "clone"))
@@ -220,8 +230,9 @@ def test_row_39_a_temporary_copy_and_a_clone_lock_the_same(project: Project, tmp
     assert project.git("show", f"{again}:dvc.lock") == (project.path / "dvc.lock").read_text()
 
 
+@pytest.mark.fault(43)
 @pytest.mark.slow
-def test_row_43_of_three_queued_experiments_two_succeed(project: Project) -> None:
+def test_of_three_queued_experiments_two_succeed(project: Project) -> None:
     project.commit()
     for name, setting in (("one", "epochs=1"), ("bad", "epochs=0"), ("three", "epochs=3")):
         done = project.dvc("exp", "run", "--queue", "--name", name, "--set-param", setting)

@@ -101,7 +101,8 @@ def test_comparing_leaves_git_clean(clone: Project) -> None:
     assert clone.git("status", "--porcelain") == ""
 
 
-def test_row_74_the_way_back_restores_what_git_takes_for_unchanged(project: Project) -> None:
+@pytest.mark.fault(74)
+def test_the_way_back_restores_what_git_takes_for_unchanged(project: Project) -> None:
     path = project.path / "metrics/eval.json"
     committed = path.read_text()
     # What DVC leaves if it restores results within the second in which it checked out the committed ones.

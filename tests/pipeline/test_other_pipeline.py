@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.project import ROOT, Project
 
+pytestmark = pytest.mark.fault(49, 59, 60, 88)
+
 COUNT = '''
 """Counts words."""
 

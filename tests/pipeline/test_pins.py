@@ -9,6 +9,8 @@ import pytest
 from tests.faults.project import Project
 from tests.pipeline.test_repro import stages_run
 
+pytestmark = pytest.mark.fault(92)
+
 
 @pytest.fixture
 def done(project: Project) -> Project:

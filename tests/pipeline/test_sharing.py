@@ -135,6 +135,7 @@ def test_pushing_again_pushes_nothing(one_epoch: Project, tmp_path: Path) -> Non
     assert push_all(project) == (0, runs, 0)
 
 
+@pytest.mark.fault(83)
 def test_only_runs_that_can_be_restored_are_pushed_and_counted(one_epoch: Project, tmp_path: Path) -> None:
     project = one_epoch.copy(tmp_path / "project")
     storage = tmp_path / "storage"
@@ -152,6 +153,7 @@ def test_only_runs_that_can_be_restored_are_pushed_and_counted(one_epoch: Projec
     assert push_all(project) == (0, 0, len(records))
 
 
+@pytest.mark.fault(83)
 def test_folders_of_earlier_runs_are_pushed_unless_their_listing_is_torn(tmp_path: Path) -> None:
     project = make_folder_project(tmp_path / "project")
     listing = project.cached(project.outs()["made"])

@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.fault(49, 60)
+
 PLACES = ("stages", *(f"src/mnist/{folder}" for folder in ("data", "model", "fetch", "train", "evaluate")), "src/core")
 FILES = [path for place in PLACES for path in sorted((REPOSITORY / place).rglob("*.py"))]
 # Written in C, C++ or Rust, with files of their own; or other processes.

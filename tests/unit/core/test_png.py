@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import matplotlib
+import pytest
 from matplotlib.figure import Figure
 
 from src.core.png import default_style, write_png
+
+pytestmark = pytest.mark.fault(50, 62)
 
 
 @default_style()

@@ -3,7 +3,11 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.fault(91)
 
 PROGRAM = """
 import os, signal, subprocess, sys

@@ -7,6 +7,8 @@ from dvc.repo import Repo
 from src.core.user import name_user
 from tests.faults.project import Project
 
+pytestmark = pytest.mark.fault(84)
+
 
 def test_dvc_opens_a_repository_for_a_user_without_a_name(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:

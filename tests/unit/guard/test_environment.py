@@ -8,6 +8,8 @@ from src.core.errors import UserError
 from src.guard.environment import Devices, chosen_devices, forget_torchrun, sanitize
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.fault(73)
+
 TORCHRUN = {
     "RANK": "3",
     "WORLD_SIZE": "4",

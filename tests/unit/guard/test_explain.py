@@ -9,6 +9,7 @@ from src.core.files import write_bytes
 from src.guard.explain import GPU_TAKEN, MEMORY, explain
 
 
+@pytest.mark.fault(56)
 @pytest.mark.parametrize(
     ("names", "repair"),
     [
@@ -20,7 +21,7 @@ from src.guard.explain import GPU_TAKEN, MEMORY, explain
         (("EIO",), "check the disk"),
     ],
 )
-def test_row_56_an_error_of_the_machine_names_the_file_and_the_repair(names: tuple[str, ...], repair: str) -> None:
+def test_an_error_of_the_machine_names_the_file_and_the_repair(names: tuple[str, ...], repair: str) -> None:
     for name in names:
         number = getattr(errno, name)
         line = explain(OSError(number, os.strerror(number), "models/model.safetensors"))
@@ -29,7 +30,8 @@ def test_row_56_an_error_of_the_machine_names_the_file_and_the_repair(names: tup
         assert repair in line
 
 
-def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+@pytest.mark.fault(56)
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
@@ -40,6 +42,7 @@ def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert str(explain(caught.value)).startswith(f"{tmp_path}/model: File too large; raise the limit")
 
 
+@pytest.mark.fault(55)
 @pytest.mark.parametrize(
     "error",
     [
@@ -50,7 +53,7 @@ def test_row_56_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_row_55_too_little_memory_is_said_in_one_line(error: Exception) -> None:
+def test_too_little_memory_is_said_in_one_line(error: Exception) -> None:
     assert explain(error) == MEMORY
 
 

@@ -13,6 +13,8 @@ from src.guard.inputs import Inputs, stamps_of
 from src.guard.opened import recording
 from src.guard.stage import Stage
 
+pytestmark = pytest.mark.fault(49, 60, 90)
+
 STAGE = Stage("stage", deps=("code", "data/in.txt"), params=("seed",), outs=("out",))
 Start = Callable[..., Inputs]
 
@@ -188,6 +190,7 @@ def test_code_that_a_stage_makes_is_no_scratch(start: Start) -> None:
         inputs.check()
 
 
+@pytest.mark.fault(59, 88)
 def test_another_file_that_is_written_is_named(start: Start) -> None:
     inputs = start()
     Path("data/note.txt").write_text("note")

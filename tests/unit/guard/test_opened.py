@@ -6,6 +6,8 @@ import pytest
 
 from src.guard.opened import recording
 
+pytestmark = pytest.mark.fault(49, 60)
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -8,6 +8,8 @@ from src.core.errors import UserError
 from src.guard.pins import check_installed, format_pins, pinned_versions, read_pins
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.fault(92)
+
 LOCK = """\
 numpy==2.4.6 \\
     --hash=sha256:00

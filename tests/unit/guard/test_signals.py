@@ -10,6 +10,8 @@ import pytest
 from src.guard import signals
 from src.guard.signals import SIGNALS, ending_on_signals
 
+pytestmark = pytest.mark.fault(51, 56)
+
 FORK = multiprocessing.get_context("fork")
 
 

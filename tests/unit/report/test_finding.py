@@ -6,6 +6,8 @@ from markdown_it import MarkdownIt
 from src.core.errors import UserError
 from src.report.finding import MAX_LENGTH, Level, Text, code, fail, joined, note, number, plain_html, unsure, visible
 
+pytestmark = pytest.mark.fault(42)
+
 GFM = MarkdownIt("gfm-like", {"linkify": False, "html": True})
 HOSTILE = [
     "<script>alert(1)</script>",

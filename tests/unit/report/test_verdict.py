@@ -132,6 +132,7 @@ def test_data_that_git_ignores_is_left_to_verify(history: History) -> None:
     assert judge()[0] == PASS
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize("removed", [["dvc.yaml", "dvc.lock", "metrics"], ["dvc.lock"], ["metrics"]])
 def test_a_base_without_a_pipeline_is_no_baseline(history: History, removed: list[str]) -> None:
     history.git("checkout", "-q", "-b", "first")
@@ -214,6 +215,7 @@ class TestPolicy:
         assert any("metrics_policy.yaml: is missing in HEAD and in working tree" in text for text in reasons("HEAD"))
 
 
+@pytest.mark.fault(41)
 class TestMetrics:
     """What a metric can be besides a number."""
 

@@ -39,6 +39,7 @@ def pushed(remote: Path) -> list[str]:
     return subprocess.run(shown, cwd=remote, check=True, capture_output=True, text=True).stdout.split()
 
 
+@pytest.mark.fault(70)
 @pytest.mark.slow
 def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
     lab: Project, remote: Path, tmp_path: Path

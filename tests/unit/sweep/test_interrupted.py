@@ -46,9 +46,10 @@ def kill(what: str, sweep: int, worker: int) -> None:
         os.killpg(sweep if what == "sweep" else worker, signal.SIGKILL)
 
 
+@pytest.mark.fault(68)
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["sweep", "worker", "machine"])
-def test_row_68_a_killed_sweep_resumes_its_training_to_the_same_bytes(lab: Project, tmp_path: Path, what: str) -> None:
+def test_a_killed_sweep_resumes_its_training_to_the_same_bytes(lab: Project, tmp_path: Path, what: str) -> None:
     whole = lab.copy(tmp_path / "whole")
     sweep_ok(whole, "--workers", "1")
     before = working_tree(lab)

@@ -87,6 +87,7 @@ def test_what_a_spec_asks_for_is_known_without_a_study(params: Params) -> None:
         assert not spec.asks_for(right | change, base)
 
 
+@pytest.mark.fault(78)
 @pytest.mark.parametrize(
     ("text", "said"),
     [

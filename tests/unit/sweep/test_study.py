@@ -66,6 +66,7 @@ def fill_at_once(url: str, barrier: "multiprocessing.synchronize.Barrier") -> No
         study.tell(trial, TrialState.COMPLETE, 0.5)
 
 
+@pytest.mark.fault(69)
 def test_many_that_create_fill_and_take_at_once_make_each_trial_once(url: str) -> None:
     spawn = multiprocessing.get_context("fork")
     barrier = spawn.Barrier(4)
@@ -123,6 +124,7 @@ def test_a_grid_is_queued_as_it_is(url: str) -> None:
     assert taken(study).params == params
 
 
+@pytest.mark.fault(69)
 def test_the_trial_of_a_silent_worker_goes_to_another_with_its_params(url: str) -> None:
     study = open_study(url)
     study.fill({"0": {}})
@@ -135,6 +137,7 @@ def test_the_trial_of_a_silent_worker_goes_to_another_with_its_params(url: str) 
     assert running(study).user_attrs[SLOT] == "0"
 
 
+@pytest.mark.fault(76)
 def test_a_worker_that_was_only_paused_finds_its_trial_gone_and_goes_on(url: str) -> None:
     study = open_study(url)
     study.fill({"0": {}})
@@ -159,6 +162,7 @@ def test_a_trial_that_kills_its_workers_is_given_up_until_the_next_sweep(url: st
     assert running(study).user_attrs[DEATHS] == 0
 
 
+@pytest.mark.fault(69)
 def test_a_worker_that_was_killed_while_it_took_a_slot_loses_none(url: str) -> None:
     study = open_study(url)
     study.fill({"0": {}})

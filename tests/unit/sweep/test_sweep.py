@@ -74,6 +74,7 @@ def test_test_scores_are_in_no_study(swept: Swept) -> None:
     assert b"test_acc" not in (swept.project.path / DATABASE).read_bytes()
 
 
+@pytest.mark.fault(67)
 def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(swept: Swept, tmp_path: Path) -> None:
     assert "1 failed, 0 are left; run this again to go on" in swept.printed
     (log,) = re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", swept.printed)
@@ -137,6 +138,7 @@ def test_what_is_wrong_is_one_line_and_no_trial_starts(
     assert not references(lab.path)
 
 
+@pytest.mark.fault(76)
 def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
     (tmp_path / "a/.dvc").mkdir(parents=True)
     (tmp_path / "a").rename(tmp_path / "b")
@@ -145,6 +147,7 @@ def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
     assert names[0] == names[2] != names[1]
 
 
+@pytest.mark.fault(79)
 def test_what_the_machine_refuses_is_one_line(lab: Project) -> None:
     write_spec(lab, TWO)
     (lab.path / "logs/sweep").touch()
@@ -184,6 +187,7 @@ def test_other_code_is_another_experiment(lab: Project) -> None:
     assert "1 experiments" in done.stdout
 
 
+@pytest.mark.fault(79)
 @pytest.mark.slow
 def test_a_trial_that_cannot_be_begun_leaves_the_others_alone(lab: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write_spec(lab, TWO)
@@ -199,6 +203,7 @@ def test_a_trial_that_cannot_be_begun_leaves_the_others_alone(lab: Project, monk
     assert list(references(lab.path)) == [second]
 
 
+@pytest.mark.fault(77)
 @pytest.mark.slow
 def test_a_sweep_that_a_git_hook_runs_leaves_the_repository_alone(lab: Project) -> None:
     write_spec(lab, {"lr": 0.004})
@@ -231,6 +236,7 @@ def test_a_clone_may_lie_anywhere(lab: Project, tmp_path: Path, below: str) -> N
     assert "1 experiments" in done.stdout, done.stderr
 
 
+@pytest.mark.fault(67)
 @pytest.mark.slow
 def test_a_killed_worker_costs_nothing_where_another_works(lab: Project, tmp_path: Path) -> None:
     write_spec(lab, TWO)
@@ -249,6 +255,7 @@ def test_a_killed_worker_costs_nothing_where_another_works(lab: Project, tmp_pat
     assert states(lab.path / DATABASE) == ["COMPLETE"] * 2
 
 
+@pytest.mark.fault(68)
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
@@ -297,6 +304,7 @@ def test_a_pruned_trial_ends_its_processes_and_frees_its_copy(lab: Project, tmp_
     assert not list((lab.path / ".dvc/tmp/exps/sweep").glob("*"))
 
 
+@pytest.mark.fault(69)
 @pytest.mark.slow
 def test_the_last_running_trial_is_finished_by_an_idle_worker_of_another_clone(lab: Project, tmp_path: Path) -> None:
     write_spec(lab, {"seed": 1})
@@ -322,6 +330,7 @@ def test_the_last_running_trial_is_finished_by_an_idle_worker_of_another_clone(l
     other.clean_up()
 
 
+@pytest.mark.fault(69)
 @pytest.mark.slow
 def test_two_clones_at_once_run_nothing_twice_and_a_third_gets_it_all(lab: Project, tmp_path: Path) -> None:
     write_spec(lab, {"seed": "range(0, 6)"})
@@ -340,6 +349,7 @@ def test_two_clones_at_once_run_nothing_twice_and_a_third_gets_it_all(lab: Proje
     assert count(counted) == 6
 
 
+@pytest.mark.fault(75)
 @pytest.mark.slow
 def test_what_was_run_alone_is_pushed_later(lab: Project, tmp_path: Path) -> None:
     write_spec(lab, TWO)
@@ -349,6 +359,7 @@ def test_what_was_run_alone_is_pushed_later(lab: Project, tmp_path: Path) -> Non
     assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 2
 
 
+@pytest.mark.fault(75)
 @pytest.mark.slow
 def test_a_remote_that_vanishes_ends_no_trial_under_way(lab: Project, tmp_path: Path) -> None:
     write_spec(lab, TWO)
@@ -368,6 +379,7 @@ def test_a_remote_that_vanishes_ends_no_trial_under_way(lab: Project, tmp_path: 
     assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 2
 
 
+@pytest.mark.fault(68)
 @pytest.mark.slow
 def test_kills_at_any_moment_leave_head_params_and_stash_as_they_were(lab: Project) -> None:
     write_spec(lab, {"lr": "0.001,0.002,0.003,0.004"})

@@ -53,6 +53,7 @@ def test_the_other_part_need_not_be_there(data_dir: Path, name: str) -> None:
     assert len(load_examples(data_dir, part_of(name)).labels) in (50, 20)
 
 
+@pytest.mark.fault(29)
 def test_unequal_numbers_are_refused(tmp_path: Path) -> None:
     write_dataset(tmp_path, Examples(random_examples(30).images, random_examples(29).labels), random_examples(20))
     with pytest.raises(
@@ -61,6 +62,7 @@ def test_unequal_numbers_are_refused(tmp_path: Path) -> None:
         load_examples(tmp_path, "train")
 
 
+@pytest.mark.fault(29)
 def test_a_label_over_9_is_refused(tmp_path: Path) -> None:
     write_dataset(tmp_path, Examples(random_examples(3).images, np.array([9, 10, 0], np.uint8)), random_examples(20))
     with pytest.raises(UserError, match="train-labels-idx1-ubyte: expected labels from 0 to 9, got 10"):
@@ -80,6 +82,7 @@ def test_an_empty_part_is_refused(tmp_path: Path) -> None:
         load_examples(tmp_path, "train")
 
 
+@pytest.mark.fault(29)
 def test_a_wrong_magic_number_is_refused(data_dir: Path) -> None:
     write_bytes(raw_folder(data_dir) / NAMES[0], b"\x00\x00\x0d\x03" + bytes(100))
     with pytest.raises(UserError, match="train-images-idx3-ubyte: an IDX file of unsigned bytes starts with 00 00 08"):

@@ -219,6 +219,7 @@ def test_every_file_comes_from_the_first_mirror_that_is_intact(serve: Serve, fol
     assert second.requested == []
 
 
+@pytest.mark.fault(19, 20, 21, 22, 23, 24)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_next_mirror_is_used(serve: Serve, folder: Path, fault: str) -> None:
     answer, _ = FAULTS[fault]
@@ -229,6 +230,7 @@ def test_the_next_mirror_is_used(serve: Serve, folder: Path, fault: str) -> None
     assert good.requested == list(FILES)
 
 
+@pytest.mark.fault(19, 20, 21, 22, 23, 24)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_with_its_cause_and_leaves_no_file(serve: Serve, folder: Path, fault: str) -> None:
     answer, cause = FAULTS[fault]
@@ -261,6 +263,7 @@ def test_a_file_that_is_packed_on_the_way_or_only_said_to_be_is_taken(
     assert_whole(folder)
 
 
+@pytest.mark.fault(25)
 def test_all_down_names_each_mirror_with_its_cause_and_both_offline_ways(serve: Serve, folder: Path) -> None:
     refused = socket.create_server(("127.0.0.1", 0))
     closed_port = f"http://127.0.0.1:{refused.getsockname()[1]}/"

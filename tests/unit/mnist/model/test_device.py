@@ -4,6 +4,8 @@ import torch
 from src.core.errors import UserError
 from src.mnist.model.device import DRIVER_VERSION, device_facts, torch_device, try_cuda
 
+pytestmark = pytest.mark.fault(57)
+
 
 def test_the_cpu_is_a_choice_everywhere() -> None:
     assert torch_device("cpu") == torch.device("cpu")

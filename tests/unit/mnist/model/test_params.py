@@ -174,6 +174,7 @@ def test_params_cannot_be_changed(params: Params) -> None:
         params.epochs = 3
 
 
+@pytest.mark.fault(54)
 @pytest.mark.parametrize(
     ("key", "text"),
     [
@@ -183,7 +184,7 @@ def test_params_cannot_be_changed(params: Params) -> None:
         ("weight_decay", "1e300"),
     ],
 )
-def test_row_54_an_extreme_value_is_refused_in_a_short_line(tmp_path: Path, key: str, text: str) -> None:
+def test_an_extreme_value_is_refused_in_a_short_line(tmp_path: Path, key: str, text: str) -> None:
     message = error_of(write(tmp_path, **{key: text}))
     assert f" {key} must be " in message
     assert len(message) < 300
@@ -215,9 +216,10 @@ ODD_VALUES = (
 )
 
 
+@pytest.mark.fault(54)
 @given(data=st.data())
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_row_54_no_content_gives_more_than_one_line(data: st.DataObject, tmp_path: Path) -> None:
+def test_no_content_gives_more_than_one_line(data: st.DataObject, tmp_path: Path) -> None:
     lines = [f"{key}: {value}" for key, value in COMMITTED.items()]
     odd = st.sampled_from(ODD_VALUES) | st.text(max_size=20)
     for _ in range(data.draw(st.integers(1, 3))):

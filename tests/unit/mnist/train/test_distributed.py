@@ -21,6 +21,8 @@ from stages.train import Outputs, train
 from tests.unit.mnist.train.dropout import DROPOUT
 from tests.unit.stages.conftest import outputs_in
 
+pytestmark = pytest.mark.fault(71)
+
 # Seconds after which processes count as hanging.
 DEADLINE = 120.0
 LOOPBACK = "127.0.0.1"
@@ -123,6 +125,7 @@ def test_shards_train_as_well_as_whole_batches(params: Params, digits_dir: Path,
     assert sharded.model.read_bytes() != whole.model.read_bytes()
 
 
+@pytest.mark.fault(72)
 def test_another_number_of_processes_resumes_to_the_same_bytes(
     params: Params, few_digits: Path, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def hold(folder: Path, connection: Connection) -> None:
     signal.pause()
 
 
+@pytest.mark.fault(99)
 def test_a_killed_training_gives_its_turn_back(tmp_path: Path) -> None:
     context = get_context("fork")
     here, there = context.Pipe()
@@ -88,6 +89,7 @@ def test_a_killed_training_gives_its_turn_back(tmp_path: Path) -> None:
     assert own.line is not None
 
 
+@pytest.mark.fault(99)
 def test_a_suspended_training_stops_others_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suspended, own = Turns(2, CORES, tmp_path), Turns(2, CORES, tmp_path)
     suspended.take()
