@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from src.core.errors import UserError
 from src.core.values import same
 from src.noise.significance import split_variance, t_limit, t_p
-from src.revision.parsing import problems
+from src.revision.parsing import parse, validated
 
 NOISE = "metrics_noise.json"
 Place = tuple[str, str]  # of a metric: its file and its name
@@ -91,10 +91,7 @@ def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Me
     Raises:
         UserError: If it is malformed.
     """
-    try:
-        measurements = TypeAdapter(list[Measurement]).validate_json(text)
-    except ValidationError as error:
-        raise UserError(f"{where}: {problems(error)}") from error
+    measurements = validated(list[Measurement], parse(text.encode(), NOISE, where), where)
     for number, found in enumerate(measurements):
         if accuracy and (problem := _impossible(found, accuracy)):
             raise UserError(f"{where}: {number}: {problem}")

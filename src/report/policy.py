@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from src.revision.parsing import parse_yaml, validated
+from src.revision.parsing import parse, validated
 
 POLICY = "metrics_policy.yaml"
 VERSION = 2
@@ -171,7 +171,7 @@ def parse_policy(text: str, where: str) -> Policy:
     Raises:
         UserError: Naming the problems.
     """
-    found = parse_yaml(text.encode(), where)
+    found = parse(text.encode(), POLICY, where)
     if isinstance(found, dict) and "version" not in found:
         found = {**FIRST_VERSION, **_without_noise(found)}
     return validated(Policy, found, where)

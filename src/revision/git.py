@@ -6,7 +6,7 @@ Git may not use the network, and nothing in the repository is changed.
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -25,15 +25,9 @@ ENVIRONMENT = {
 SETTINGS = ("-c", "core.warnAmbiguousRefs=true", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MAX_COMMIT_BYTES = 1_000_000  # of a commit or tag with its message
+MAX_LISTING_BYTES = 20_000_000  # of the names of all files and folders
 MAX_TAGS = 5  # a tag may point to a tag
-
-
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-def _environment(extra: Mapping[str, str] = NOTHING) -> dict[str, str]:
-    """The environment for a git process."""
-    return {**os.environ, **ENVIRONMENT, **extra}
 
 
 def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> bytes:
@@ -47,7 +41,10 @@ def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> byte
     Raises:
         UserError: If it fails.
     """
-    return _git(root, *words, extra=extra).stdout
+    done = _git(root, *words, extra=extra)
+    if done.returncode:
+        raise UserError(f"git {words[0]}: {_complaint(done)}")
+    return done.stdout
 
 
 def find_root() -> Path:
@@ -72,35 +69,27 @@ def find_commit(root: Path, name: str) -> str:
         UserError: If there is none, or if the name could mean another commit, too. Git prefers a tag to a branch of the
             same name, and either to a short hash, and `git fetch` brings the tags of whomever it fetches from.
     """
-    advice = f"try `git fetch`, or origin/{name} for a branch that only the remote has"
-    if (repair := _incomplete(root)) is not None:
-        advice = repair
-    unknown = UserError(f"{name}: is not a revision in this clone; {advice}")
-    try:
+    found = ""
+    if "\0" not in name:
         done = _git(root, "rev-parse", "--verify", "--end-of-options", name)
-    except ValueError as error:  # a null character
-        raise unknown from error
-    except UserError:
-        found = _find_experiment(root, name)
-    else:
         if b"is ambiguous" in done.stderr:
             raise UserError(
                 f"{name}: is the name of more than one tag, branch or commit; "
                 f"give the whole name, such as refs/heads/{name}, or the whole hash"
             )
-        found = done.stdout.decode().strip()
+        found = _find_experiment(root, name) if done.returncode else done.stdout.decode().strip()
     # The name may be that of a tag, a file or a folder.
     with open_objects(root) as objects:
         for _ in range(MAX_TAGS):
-            kind = objects.kind(found) if COMMIT.fullmatch(found) else None
+            kind, _size = objects.info(found)
             if kind == "commit":
                 return found
             if kind != "tag":
                 break
-            found = (
-                objects.read(found, "tag", MAX_COMMIT_BYTES, name).split(b"\n", 1)[0].decode().removeprefix("object ")
-            )
-    raise unknown
+            tagged = objects.read(found, "tag", MAX_COMMIT_BYTES, name).split(b"\n", 1)[0]
+            found = tagged.decode().removeprefix("object ")
+    advice = _incomplete(root) or f"try `git fetch`, or origin/{name} for a branch that only the remote has"
+    raise UserError(f"{name}: is not a revision in this clone; {advice}")
 
 
 def merge_bases(root: Path, base: str, head: str) -> list[str]:
@@ -109,7 +98,7 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
     Raises:
         UserError: If they have none in a clone without its whole history, which proves nothing.
     """
-    done = _git(root, "merge-base", "--all", base, head, may_fail=True)
+    done = _git(root, "merge-base", "--all", base, head)
     if done.returncode == 1 and _is_shallow(root):
         raise UserError(f"{base[:7]} and {head[:7]}: no commit in common in this clone; {_incomplete(root)}")
     if done.returncode not in (0, 1):
@@ -117,17 +106,46 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
     return done.stdout.decode().split()
 
 
+def list_files(root: Path, tree: str, paths: Sequence[str], where: str, extra: Mapping[str, str] = NOTHING) -> bytes:
+    """What `git ls-tree` tells about everything at some paths, with a null character after each file and folder.
+
+    It names folders, too, so that it never works for long without an output that can be limited.
+
+    Args:
+        root: Where the paths begin.
+        tree: Hash of the tree of git's top folder.
+        paths: Files and folders, relative to the root.
+        where: How to name the tree in an error.
+        extra: More environment variables for git.
+
+    Raises:
+        UserError: If there is too much, or the clone lacks a part of it.
+    """
+    words = ("ls-tree", "-r", "-t", "-z", "--full-name", tree, "--", *paths)
+    with _running(root, *words, extra=extra) as process:
+        assert process.stdout
+        listing = process.stdout.read(MAX_LISTING_BYTES + 1)
+        if len(listing) > MAX_LISTING_BYTES:
+            raise UserError(f"{where}: has too many files and folders; {MAX_LISTING_BYTES:,} bytes of names are read")
+        if process.wait():
+            raise _unreadable(root, where)
+        return listing
+
+
 class Objects:
-    """Git objects by their hashes, read through one `git cat-file`. Sizes are asked first."""
+    """Git objects by their full hashes, read through one `git cat-file`. Sizes are asked first."""
 
     def __init__(self, root: Path, process: "subprocess.Popen[bytes]") -> None:
         self._root = root
         self._process = process
 
-    def kind(self, oid: str) -> str | None:
-        """`commit`, `tree`, `blob` or `tag`; None if the clone lacks the object."""
-        found = self._info(oid)
-        return found[0] if found else None
+    def info(self, oid: str) -> tuple[str, int]:
+        """(`commit`, `tree`, `blob` or `tag`, bytes); an empty string and 0 if the clone lacks the object."""
+        if COMMIT.fullmatch(oid):
+            match self._ask(f"info {oid}").split(" "):
+                case [_, kind, size] if size.isdigit():
+                    return kind, int(size)
+        return "", 0
 
     def read(self, oid: str, kind: str, largest: int, where: str) -> bytes:
         """Content of an object.
@@ -141,33 +159,15 @@ class Objects:
         Raises:
             UserError: If it is larger, or the clone lacks it.
         """
-        size = self.size(oid, kind, where)
+        found, size = self.info(oid)
         if size > largest:
             raise UserError(f"{where}: expected at most {largest:,} bytes, got {size:,}")
-        if self._ask(f"contents {oid}") != f"{oid} {kind} {size}":
-            raise self._unreadable(where)
-        assert self._process.stdout
-        content = self._process.stdout.read(size + 1)
-        if len(content) != size + 1:
-            raise self._unreadable(where)
-        return content[:-1]
-
-    def size(self, oid: str, kind: str, where: str) -> int:
-        """Number of bytes of an object.
-
-        Raises:
-            UserError: If the clone lacks it, or it is of another kind.
-        """
-        found = self._info(oid)
-        if found is None or found[0] != kind:
-            raise self._unreadable(where)
-        return found[1]
-
-    def _info(self, oid: str) -> tuple[str, int] | None:
-        match self._ask(f"info {oid}").split(" "):
-            case [_, kind, size] if size.isdigit():
-                return kind, int(size)
-        return None
+        if found == kind and self._ask(f"contents {oid}") == f"{oid} {kind} {size}":
+            assert self._process.stdout
+            content = self._process.stdout.read(size + 1)
+            if len(content) == size + 1:
+                return content[:-1]
+        raise _unreadable(self._root, where)
 
     def _ask(self, request: str) -> str:
         assert self._process.stdin
@@ -179,9 +179,6 @@ class Objects:
             return ""
         return self._process.stdout.readline().decode(errors="replace").rstrip("\n")
 
-    def _unreadable(self, where: str) -> UserError:
-        return UserError(f"{where}: git cannot read it; {_incomplete(self._root) or 'run `git fsck`'}")
-
 
 @contextmanager
 def open_objects(root: Path, extra: Mapping[str, str] = NOTHING) -> Iterator[Objects]:
@@ -191,27 +188,19 @@ def open_objects(root: Path, extra: Mapping[str, str] = NOTHING) -> Iterator[Obj
         root: A folder of it.
         extra: More environment variables for git.
     """
-    command = ["git", *SETTINGS, "cat-file", "--batch-command"]
-    process = subprocess.Popen(
-        command,
-        cwd=root,
-        env=_environment(extra),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    with _running(root, "cat-file", "--batch-command", extra=extra) as process:
         yield Objects(root, process)
-    finally:
-        process.kill()
-        process.communicate()
+
+
+def _unreadable(root: Path, where: str) -> UserError:
+    return UserError(f"{where}: git cannot read it; {_incomplete(root) or 'run `git fsck`'}")
 
 
 def _incomplete(root: Path) -> str | None:
     """How to get what a shallow or partial clone lacks, or None if the clone is neither."""
     if _is_shallow(root):
         return "the clone is shallow: run `git fetch --unshallow`"
-    if _git(root, "config", "--get-regexp", r"^remote\..*\.promisor$", may_fail=True).returncode == 0:
+    if _git(root, "config", "--get-regexp", r"^remote\..*\.promisor$").returncode == 0:
         return "the clone is partial: run `git fetch --refetch --no-filter`"
     return None
 
@@ -227,14 +216,27 @@ def _find_experiment(root: Path, name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _git(
-    root: Path, *words: str, may_fail: bool = False, extra: Mapping[str, str] = NOTHING
-) -> "subprocess.CompletedProcess[bytes]":
-    command = ["git", *SETTINGS, *words]
-    done = subprocess.run(command, cwd=root, env=_environment(extra), capture_output=True, check=False)
-    if done.returncode and not may_fail:
-        raise UserError(f"git {words[0]}: {_complaint(done)}")
-    return done
+def _git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> "subprocess.CompletedProcess[bytes]":
+    environment = {**os.environ, **ENVIRONMENT, **extra}
+    return subprocess.run(["git", *SETTINGS, *words], cwd=root, env=environment, capture_output=True, check=False)
+
+
+@contextmanager
+def _running(root: Path, *words: str, extra: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
+    """A git command that has ended, one way or another, when this is left."""
+    process = subprocess.Popen(
+        ["git", *SETTINGS, *words],
+        cwd=root,
+        env={**os.environ, **ENVIRONMENT, **extra},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _complaint(done: "subprocess.CompletedProcess[bytes]") -> str:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_differences, receipt_path
-from src.revision.parsing import MAX_JSON_BYTES, parse_json, validated
+from src.revision.parsing import validated
 from src.revision.pipeline import Locked
 from src.revision.tree import Tree
 
@@ -32,10 +32,9 @@ def read_receipt(tree: Tree, stage: str) -> Receipt:
     """
     path = receipt_path(stage)
     where = f"{path} of {tree.name}"
-    content = tree.read(path, MAX_JSON_BYTES)
-    if content is None:
+    if not tree.has(path):
         raise UserError(f"{where}: is missing, so nothing shows what stage {stage} was run with")
-    match parse_json(content, where):
+    match tree.parse(path):
         case [found]:
             receipt = validated(Receipt, found, where)
         case _:

@@ -9,8 +9,8 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_commit
-from src.revision.parsing import MAX_JSON_BYTES, flatten, parse_values
-from src.revision.pipeline import Pipeline, enclosing, read_pipeline
+from src.revision.parsing import MAX_JSON_BYTES, flatten, parse
+from src.revision.pipeline import Pipeline, read_pipeline
 from src.revision.receipts import Receipt, read_receipt
 from src.revision.stale import Mismatch, edited_outputs, stale_stages
 from src.revision.tree import Tree, open_tree
@@ -48,12 +48,7 @@ class Revision:
         """
         declared = [file for stage in self.pipeline.stages.values() for file in stage.params]
         files = dict.fromkeys([PARAMS_FILE, *self.pipeline.params, *declared])
-        found = {file: self.tree.read(file, MAX_JSON_BYTES) for file in files}
-        return {
-            file: parse_values(content, file, f"{file} of {self.name}")
-            for file, content in found.items()
-            if content is not None
-        }
+        return {file: self.tree.parse(file) for file in files if self.tree.has(file)}
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any] | UserError | None]:
@@ -61,26 +56,19 @@ class Revision:
 
         The error of a file that cannot be read; None for one that DVC keeps outside git. A missing file is left out.
         """
-        outs = {path: out for stage in self.pipeline.stages.values() for path, out in stage.outs.items()}
         receipts = set(map(receipt_path, self.pipeline.stages))
-        declared = [*(path for path, out in outs.items() if out.kind == "metrics"), *self.pipeline.metrics]
+        outs = [path for path, out in self.pipeline.outs.items() if out.kind == "metrics"]
         found: dict[str, dict[str, Any] | UserError | None] = {}
-        for path in dict.fromkeys(path for path in declared if path not in receipts):
+        for path in dict.fromkeys(path for path in [*outs, *self.pipeline.metrics] if path not in receipts):
             content = self.tree.read(path, MAX_JSON_BYTES)
             if content is not None:
                 try:
-                    found[path] = flatten(parse_values(content, path, f"{path} of {self.name}"))
+                    found[path] = flatten(parse(content, path, f"{path} of {self.name}"))
                 except UserError as error:
                     found[path] = error
-            elif self.is_outside_git(path):
+            elif self.pipeline.is_cached(path) or self.tree.has(f"{path}.dvc"):
                 found[path] = None
         return found
-
-    def is_outside_git(self, path: str) -> bool:
-        """Whether DVC keeps a file, or the folder that holds it, in its cache."""
-        outs = {path: out for stage in self.pipeline.stages.values() for path, out in stage.outs.items()}
-        out = enclosing(path, outs)
-        return bool(out and outs[out].cached) or self.tree.has(f"{path}.dvc")
 
     def data_hashes(self, paths: Iterable[str]) -> dict[str, str | None]:
         """Hash of each path as dvc.lock records it: as an output, or else as a dependency."""

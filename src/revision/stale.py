@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import Locked, Pipeline, Stage, enclosing, tracked_md5
+from src.revision.pipeline import Locked, Pipeline, tracked_md5
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -43,22 +43,17 @@ def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> l
         UserError: If a dependency cannot be hashed.
     """
     found = [
-        mismatch
-        for name, stage in pipeline.stages.items()
-        for mismatch in _own_mismatches(name, stage, pipeline, tree, params)
-    ]
-    found += [
-        Mismatch(name, "the stage", "is in dvc.lock but no longer in dvc.yaml")
-        for name in pipeline.locked
-        if name not in pipeline.stages
+        Mismatch(name, subject, problem)
+        for name in dict.fromkeys([*pipeline.stages, *pipeline.locked])
+        for subject, problem in _problems(name, pipeline, tree, params)
     ]
     stale = {mismatch.stage for mismatch in found}
-    while after := [
-        mismatch for name in pipeline.stages if name not in stale for mismatch in _after(name, stale, pipeline)
-    ]:
-        found += after
-        stale |= {mismatch.stage for mismatch in after}
-    return found
+    return found + [
+        Mismatch(name, before, "comes before it and is stale", follows=True)
+        for name in pipeline.stages
+        if name not in stale
+        for before in sorted(pipeline.before({name}) & stale)
+    ]
 
 
 def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
@@ -87,70 +82,48 @@ def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
     return found
 
 
-def _own_mismatches(
-    name: str, stage: Stage, pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]
-) -> Iterator[Mismatch]:
-    locked = pipeline.locked.get(name)
+def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with one stage by itself: (subject, problem)."""
+    stage, locked = pipeline.stages.get(name), pipeline.locked.get(name)
     if locked is None:
-        yield Mismatch(name, "the stage", "is not in dvc.lock")
-        return
-    if not same(stage.command, locked.command):
-        yield Mismatch(name, "its command", "changed")
-    for path in stage.deps:
-        if problem := _dependency_problem(path, locked, pipeline, tree):
-            yield Mismatch(name, path, problem)
-    yield from _params_mismatches(name, stage, locked, params)
-    for path in stage.outs:
-        if locked.outs.get(path) is None:
-            yield Mismatch(name, path, "is not in dvc.lock")
-    for path in [*locked.deps, *locked.outs]:
-        if path not in stage.deps and path not in stage.outs:
-            yield Mismatch(name, path, "is in dvc.lock but no longer declared")
+        yield "the stage", "is not in dvc.lock"
+    elif stage is None:
+        yield "the stage", "is in dvc.lock but no longer in dvc.yaml"
+    else:
+        yield from _compare({"its command": stage.command}, {"its command": locked.command})
+        yield from _compare({path: _hash(path, locked, pipeline, tree) for path in stage.deps}, locked.deps)
+        yield from _compare({path: locked.outs.get(path) or MISSING for path in stage.outs}, locked.outs)
+        for file in {**stage.params, **locked.params}:
+            if file in stage.params and file not in params:
+                yield file, "is missing"
+                continue
+            content, names = params.get(file), stage.params.get(file, [])
+            keys = list(map(str, content if isinstance(content, dict) else ())) if names is None else names
+            now = {f"{file}:{key}": _look_up(content, key) for key in keys}
+            yield from _compare(now, {f"{file}:{key}": value for key, value in locked.params.get(file, {}).items()})
 
 
-def _dependency_problem(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> str:
-    """What is wrong with a dependency, or an empty string."""
-    recorded = locked.deps.get(path)
-    if recorded is None:
-        return "is not in dvc.lock"
-    if producer := pipeline.producers.get(path):
-        made = pipeline.locked[producer].outs.get(path) if producer in pipeline.locked else None
-        return "" if recorded == made else "is not what the stage before it made"
+def _compare(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where what is declared, by subject, is not what dvc.lock records."""
+    for subject in {**now, **recorded}:
+        if subject not in now:
+            yield subject, "is in dvc.lock but no longer declared"
+        elif subject not in recorded or (recorded[subject] is None and now[subject] is not None):
+            yield subject, "is not in dvc.lock"
+        elif now[subject] is MISSING:
+            yield subject, "is missing"
+        elif not same(now[subject], recorded[subject]):
+            yield subject, "changed"
+
+
+def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
+    """Hash of a dependency now, as far as git and dvc.lock tell it, or MISSING."""
+    if path in pipeline.producers:
+        return pipeline.output_hash(path) or MISSING
     found = tree.md5(path) or tracked_md5(tree, path)
-    if found is None:
-        # Within an output that is not in git, only the hash of the whole output is known.
-        return "" if _is_within_an_output(path, pipeline) else "is missing"
-    return "" if found == recorded else "changed"
-
-
-def _is_within_an_output(path: str, pipeline: Pipeline) -> bool:
-    made = pipeline.producers
-    out = enclosing(path, made)
-    return out is not None and pipeline.stages[made[out]].outs[out].cached
-
-
-def _params_mismatches(name: str, stage: Stage, locked: Locked, params: Mapping[str, Any]) -> Iterator[Mismatch]:
-    for file, names in stage.params.items():
-        recorded = locked.params.get(file, {})
-        if file not in params:
-            yield Mismatch(name, file, "is missing")
-            continue
-        everything = params[file] if isinstance(params[file], dict) else {}
-        wanted = list(map(str, everything)) if names is None else names
-        for key in wanted:
-            now, before = _look_up(params[file], key), recorded.get(key, MISSING)
-            if now is MISSING:
-                yield Mismatch(name, f"{file}:{key}", "is missing")
-            elif before is MISSING:
-                yield Mismatch(name, f"{file}:{key}", "is not in dvc.lock")
-            elif not same(now, before):
-                yield Mismatch(name, f"{file}:{key}", "changed")
-        for key in recorded:
-            if key not in wanted:
-                yield Mismatch(name, f"{file}:{key}", "is in dvc.lock but no longer declared")
-    for file in locked.params:
-        if file not in stage.params:
-            yield Mismatch(name, file, "is in dvc.lock but no longer declared")
+    if found is None and pipeline.is_cached(path):
+        found = locked.deps.get(path)  # of a part of an output, only the hash of the whole output is known
+    return found or MISSING
 
 
 def _look_up(content: Any, key: str) -> Any:
@@ -162,12 +135,3 @@ def _look_up(content: Any, key: str) -> Any:
             return MISSING
         content = content[part]
     return content
-
-
-def _after(name: str, stale: set[str], pipeline: Pipeline) -> list[Mismatch]:
-    makers = dict.fromkeys(pipeline.producer(path) for path in pipeline.stages[name].deps)
-    return [
-        Mismatch(name, maker, "comes before it and is stale", follows=True)
-        for maker in makers
-        if maker is not None and maker in stale and maker != name
-    ]

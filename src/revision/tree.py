@@ -5,19 +5,22 @@ Nothing else is read: no DVC configuration or cache, no remote, no checkout. Wha
 
 import hashlib
 import os
+import posixpath
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
 from src.core.receipt import folder_md5
-from src.revision.git import COMMIT, MAX_COMMIT_BYTES, Objects, open_objects, run_git
+from src.revision.git import MAX_COMMIT_BYTES, Objects, list_files, open_objects, run_git
+from src.revision.parsing import MAX_JSON_BYTES, parse
 
 IGNORE = ".dvcignore"
 # What DVC ignores in every repository.
@@ -26,13 +29,8 @@ ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 MAX_STARS = 3
 MAX_IGNORE_BYTES = 20_000
 MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
-MAX_FILES = 200_000
-MAX_FOLDERS = 20_000  # different ones
-MAX_FOLDER_BYTES = 20_000_000  # of all listings
-MAX_LEVELS = 100
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
-FOLDER, LINK = "40000", "120000"
-HASH_BYTES = 20
+LINK = "120000"
 
 
 class LinkError(UserError):
@@ -53,7 +51,7 @@ class Tree:
     If the project lies below git's top folder, what decides about it from there has a path that begins with `../`.
     """
 
-    def __init__(self, name: str, entries: dict[str, Entry], objects: Objects) -> None:
+    def __init__(self, name: str, entries: Mapping[str, Entry], objects: Objects) -> None:
         self.name = name
         self.entries = entries
         self._objects = objects
@@ -86,11 +84,23 @@ class Tree:
         """
         if not self.has(path):
             return None
-        where, oid = f"{path} of {self.name}", self.entries[path].oid
-        self._left -= self._objects.size(oid, "blob", where)
+        where = f"{path} of {self.name}"
+        content = self._objects.read(self.entries[path].oid, "blob", largest, where)
+        self._left -= len(content)
         if self._left < 0:
             raise UserError(f"{where}: at most {MAX_TOTAL_BYTES:,} bytes of a revision are read")
-        return self._objects.read(oid, "blob", largest, where)
+        return content
+
+    def parse(self, path: str) -> Any:
+        """Content of a YAML, JSON or TOML file.
+
+        Raises:
+            UserError: If it is missing, malformed, or beyond the limits.
+        """
+        content = self.read(path, MAX_JSON_BYTES)
+        if content is None:
+            raise UserError(f"{path} of {self.name}: is missing")
+        return parse(content, path, f"{path} of {self.name}")
 
     def md5(self, path: str) -> str | None:
         """Hash of a file or folder as DVC computes it, or None if there is neither.
@@ -135,20 +145,15 @@ def open_tree(root: Path, name: str, commit: str | None) -> Iterator[Tree]:
     Raises:
         UserError: If its folders are beyond the limits, or malformed, or the clone lacks one.
     """
-    prefix = os.fsdecode(run_git(root, "rev-parse", "--show-prefix")).rstrip("\n").rstrip("/")
     with TemporaryDirectory(prefix="tree-") as scratch:
         extra = {} if commit else _scratch_environment(root, Path(scratch))
-        tree = None if commit else _write_tree(root, extra)
         with open_objects(root, extra) as objects:
-            folder = tree or _tree_of(commit or "", objects, name)
-            yield Tree(name, _Listing(name, objects).project(folder, prefix), objects)
-
-
-def _tree_of(commit: str, objects: Objects, name: str) -> str:
-    if not COMMIT.fullmatch(commit):
-        raise UserError(f"{name}: expected the whole hash of a commit, got {commit!r}")
-    first = objects.read(commit, "commit", MAX_COMMIT_BYTES, name).split(b"\n", 1)[0]
-    return first.decode(errors="replace").removeprefix("tree ")
+            if commit:
+                first = objects.read(commit, "commit", MAX_COMMIT_BYTES, name).split(b"\n", 1)[0]
+                tree = first.decode(errors="replace").removeprefix("tree ")
+            else:
+                tree = _write_tree(root, extra)
+            yield Tree(name, _entries(root, tree, name, extra), objects)
 
 
 def _scratch_environment(root: Path, scratch: Path) -> dict[str, str]:
@@ -163,7 +168,7 @@ def _scratch_environment(root: Path, scratch: Path) -> dict[str, str]:
     return {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_OBJECT_DIRECTORY": str(scratch / "objects")}
 
 
-def _write_tree(root: Path, extra: dict[str, str]) -> str:
+def _write_tree(root: Path, extra: Mapping[str, str]) -> str:
     """The working tree as a tree object."""
     listing = run_git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", ":/", extra=extra)
     sizes = {path: _size(root / path) for path in os.fsdecode(listing).split("\0") if path}
@@ -183,72 +188,21 @@ def _size(path: Path) -> int:
         return 0
 
 
-class _Listing:
-    """Walks the folders of a tree under limits."""
-
-    def __init__(self, name: str, objects: Objects) -> None:
-        self._name = name
-        self._objects = objects
-        self._folders: dict[str, dict[str, Entry]] = {}
-        self._has_files: dict[str, bool] = {}
-        self._bytes_left = MAX_FOLDER_BYTES
-
-    def project(self, oid: str, prefix: str) -> dict[str, Entry]:
-        """All files in the folder `prefix` of a tree, and what decides about them from above it."""
-        found: dict[str, Entry] = {}
-        parts = PurePosixPath(prefix).parts
-        for level, part in enumerate(parts):
-            up = "../" * (len(parts) - level)
-            listing = self._folder(oid, up)
-            if (entry := listing.get(".gitattributes")) and entry.mode != FOLDER:
-                found[f"{up}.gitattributes"] = entry
-            if level == 0 and (entry := listing.get(".github")) and entry.mode == FOLDER:
-                self._walk(entry.oid, f"{up}.github/", found, 1)
-            entry = listing.get(part)
-            if entry is None or entry.mode != FOLDER:
-                return found
-            oid = entry.oid
-        self._walk(oid, "", found, 0)
-        return found
-
-    def _walk(self, oid: str, path: str, found: dict[str, Entry], level: int) -> None:
-        for name, entry in self._folder(oid, path).items():
-            if entry.mode != FOLDER:
-                found[path + name] = entry
-                if len(found) > MAX_FILES:
-                    raise UserError(f"{self._name}: has too many files; at most {MAX_FILES:,} are read")
-            elif self._holds_files(entry.oid, f"{path}{name}/", level + 1):
-                self._walk(entry.oid, f"{path}{name}/", found, level + 1)
-
-    def _holds_files(self, oid: str, path: str, level: int) -> bool:
-        """Whether a folder has a file at any depth. One object may be millions of folders, and is looked at once."""
-        if level > MAX_LEVELS:
-            raise UserError(f"{path[:80]}… of {self._name}: expected at most {MAX_LEVELS} levels of folders")
-        if oid not in self._has_files:
-            self._has_files[oid] = any(
-                entry.mode != FOLDER or self._holds_files(entry.oid, f"{path}{name}/", level + 1)
-                for name, entry in self._folder(oid, path).items()
-            )
-        return self._has_files[oid]
-
-    def _folder(self, oid: str, path: str) -> dict[str, Entry]:
-        """The entries of one folder, by name."""
-        if oid in self._folders:
-            return self._folders[oid]
-        where = f"{path or 'its folder'} of {self._name}"
-        content = self._objects.read(oid, "tree", self._bytes_left, where)
-        self._bytes_left -= len(content)
-        if len(self._folders) >= MAX_FOLDERS:
-            raise UserError(f"{self._name}: has too many folders; at most {MAX_FOLDERS:,} are read")
-        entries: dict[str, Entry] = {}
-        start = 0
-        while start < len(content):
-            end = content.find(b"\0", start)
-            mode, _, raw = content[start:end].partition(b" ")
-            name, start = os.fsdecode(raw), end + 1 + HASH_BYTES
-            bad = name in {"", ".", ".."} or name.lower() == ".git" or "/" in name
-            if end < 0 or start > len(content) or bad or name in entries:
-                raise UserError(f"{path}{name} of {self._name}: is not a path that git can check out, or appears twice")
-            entries[name] = Entry(mode.decode(errors="replace").lstrip("0"), content[start - HASH_BYTES : start].hex())
-        self._folders[oid] = entries
-        return entries
+def _entries(root: Path, tree: str, name: str, extra: Mapping[str, str]) -> dict[str, Entry]:
+    """All files in the folder of the project, and what decides about them from above it."""
+    prefix = os.fsdecode(run_git(root, "rev-parse", "--show-prefix")).rstrip("\n")
+    above = ["../" * level for level in range(1, prefix.count("/") + 1)]
+    paths = [".", *(f"{up}.gitattributes" for up in above), *(f"{up}.github" for up in above[-1:])]
+    found: dict[str, Entry] = {}
+    seen = {""}
+    for line in os.fsdecode(list_files(root, tree, paths, name, extra)).split("\0")[:-1]:
+        words, path = line.split("\t", 1)
+        mode, kind, oid = words.split()
+        bad = any(part.lower() in {"", ".", "..", ".git"} for part in path.split("/"))
+        if bad or path in seen or posixpath.dirname(path) not in seen:
+            raise UserError(f"{path} of {name}: is not a path that git can check out, or appears twice")
+        seen.add(path)
+        if kind != "tree":
+            short = path.removeprefix(prefix) if path.startswith(prefix) else posixpath.relpath(path, prefix)
+            found[short] = Entry(mode, oid)
+    return found

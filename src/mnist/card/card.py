@@ -12,7 +12,7 @@ from src.audit.results import Results
 from src.core.errors import UserError
 from src.mnist.model.params import Params
 from src.noise.measurement import NOISE, parse_noise
-from src.revision.parsing import MAX_JSON_BYTES, parse_json
+from src.revision.parsing import MAX_JSON_BYTES
 from src.revision.revision import Revision
 
 DATA = "data/MNIST"
@@ -74,8 +74,7 @@ def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:
 
 def _recipes(revision: Revision) -> list[dict[str, Any]]:
     """Accuracy of each recipe that was measured, with several seeds."""
-    content = revision.tree.read(RECIPES, MAX_JSON_BYTES)
-    measured = parse_json(content, RECIPES) if content else {}
+    measured = revision.tree.parse(RECIPES) if revision.tree.has(RECIPES) else {}
     accuracies = {name: [run["test_acc"] for run in recipe["runs"]] for name, recipe in measured.items()}
     return [
         {"name": name, "count": len(found), "mean": statistics.mean(found), "std": statistics.stdev(found)}

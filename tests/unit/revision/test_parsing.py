@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from src.core.errors import UserError
 from src.report.command import main
-from src.revision.parsing import MAX_VALUES, parse_json, parse_yaml
+from src.revision.parsing import MAX_VALUES, parse
 from tests.unit.history import REPOSITORY, History
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -43,7 +43,7 @@ HOSTILE = {
 def test_hostile_yaml_is_an_error_that_names_the_file(name: str) -> None:
     text, problem = HOSTILE[name]
     with pytest.raises(UserError, match=problem) as caught:
-        parse_yaml(text.encode(), "the file")
+        parse(text.encode(), "x.yaml", "the file")
     assert str(caught.value).startswith("the file: ")
 
 
@@ -57,26 +57,26 @@ def test_in_any_file_it_is_exit_code_2(history: History, path: str) -> None:
 
 def test_bytes_that_are_not_utf8() -> None:
     with pytest.raises(UserError, match="is not YAML"):
-        parse_yaml(b"\xff", "the file")
+        parse(b"\xff", "x.yaml", "the file")
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": 1, "a": 2}', "9" * 5000, ""])
 def test_hostile_json(text: str) -> None:
     with pytest.raises(UserError, match="the file: is not JSON"):
-        parse_json(text.encode(), "the file")
+        parse(text.encode(), "x.json", "the file")
 
 
 @pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", "params.yaml", "metrics_policy.yaml"])
 def test_our_own_files_are_read_as_dvc_reads_them(path: str) -> None:
     content = (REPOSITORY / path).read_bytes()
-    assert parse_yaml(content, path) == YAML(typ="safe").load(content)
+    assert parse(content, path, path) == YAML(typ="safe").load(content)
 
 
 def test_aliases_are_fine_in_moderation() -> None:
-    assert parse_yaml(b"a: &a [1]\nb: *a\nc: {<<: &d {x: 1}}\n", "it") == {"a": [1], "b": [1], "c": {"x": 1}}
+    assert parse(b"a: &a [1]\nb: *a\nc: {<<: &d {x: 1}}\n", "x.yaml", "it") == {"a": [1], "b": [1], "c": {"x": 1}}
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_is_an_error(text: str) -> None:
     with suppress(UserError):
-        parse_yaml(text.encode(errors="surrogatepass"), "it")
+        parse(text.encode(errors="surrogatepass"), "x.yaml", "it")

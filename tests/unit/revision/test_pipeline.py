@@ -29,6 +29,9 @@ class Files(Tree):
         self.name = "it"
         self.contents = contents
 
+    def has(self, path: str) -> bool:
+        return path.replace(".", "_") in self.contents
+
     def read(self, path: str, largest: int) -> bytes | None:
         content = self.contents.get(path.replace(".", "_"))
         if content is None:

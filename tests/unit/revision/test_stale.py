@@ -40,8 +40,8 @@ def test_staleness_reaches_every_stage_that_follows(chain: History) -> None:
     assert stale(chain) == [
         Mismatch("one", "a.txt", "changed"),
         Mismatch("two", "one", "comes before it and is stale", follows=True),
-        Mismatch("three", "two", "comes before it and is stale", follows=True),
-        Mismatch("four", "three", "comes before it and is stale", follows=True),
+        Mismatch("three", "one", "comes before it and is stale", follows=True),
+        Mismatch("four", "one", "comes before it and is stale", follows=True),
     ]
 
 
