@@ -2,7 +2,6 @@
 
 import csv
 import io
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from src.revision.revision import Revision
 
 DATA = "data/MNIST"
 PER_CLASS, CONFUSION = "plots/per_class.csv", "plots/confusion.csv"
-RECIPES = "benchmarks/recipes.json"
 MAX_TABLE_BYTES = 100_000
 
 
@@ -48,7 +46,6 @@ def render_card(revision: Revision) -> str:
         train=results.metrics["metrics/train.json"],
         test=results.metrics["metrics/eval.json"],
         seeds=_seeds(revision, results),
-        recipes=_recipes(revision),
         per_class=_table(revision, PER_CLASS),
         confusions=[row for row in _table(revision, CONFUSION) if row["actual"] != row["predicted"] and row["count"]],
     )
@@ -70,14 +67,3 @@ def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:
     if found is None:
         return None
     return {"count": len(found.seeds), **found.metrics["metrics/eval.json"]["test_acc"].model_dump()}
-
-
-def _recipes(revision: Revision) -> list[dict[str, Any]]:
-    """Accuracy of each recipe that was measured, with several seeds."""
-    measured = revision.tree.parse(RECIPES) if revision.tree.has(RECIPES) else {}
-    accuracies = {name: [run["test_acc"] for run in recipe["runs"]] for name, recipe in measured.items()}
-    return [
-        {"name": name, "count": len(found), "mean": statistics.mean(found), "std": statistics.stdev(found)}
-        for name, found in accuracies.items()
-        if len(found) > 1
-    ]
