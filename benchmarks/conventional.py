@@ -23,18 +23,15 @@ from src.mnist.model.network import MEAN, STD
 from src.mnist.model.split import split_indices
 
 
-def network() -> nn.Module:
-    """The pipeline's `cnn`, with the activation before the pooling, as is usual."""
-    convolutions = (nn.Conv2d(1, 10, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(10, 20, 3), nn.ReLU())
-    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(2000, 500), nn.ReLU(), nn.Linear(500, 10))
-
-
 class ConventionalModule(pl.LightningModule):
     """Keeps predictions in Python lists and scores them with scikit-learn at the end of an epoch."""
 
-    def __init__(self, lr: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.network, self.lr = network(), lr
+        # The pipeline's `cnn`, with the activation before the pooling, as is usual.
+        convolutions = (nn.Conv2d(1, 10, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(10, 20, 3), nn.ReLU())
+        linear = (nn.Flatten(), nn.Linear(2000, 500), nn.ReLU(), nn.Linear(500, 10))
+        self.network = nn.Sequential(*convolutions, *linear)
         self.seen: dict[str, tuple[list[int], list[int]]] = {"train": ([], []), "val": ([], [])}
 
     def model_step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
@@ -47,14 +44,6 @@ class ConventionalModule(pl.LightningModule):
         self.log(f"{part}_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of a batch; Lightning takes the optimizer step."""
-        return self.model_step(batch, "train")
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Score a batch."""
-        self.model_step(batch, "val")
-
     def epoch_scores(self, part: str) -> None:
         """Log the epoch's scores and clear the predictions."""
         preds, labels = self.seen[part]
@@ -63,39 +52,20 @@ class ConventionalModule(pl.LightningModule):
             self.log(f"{part}_{name}", float(score(labels, preds, average="macro", zero_division=0)))
         self.seen[part] = ([], [])
 
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self.model_step(batch, "train")
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self.model_step(batch, "val")
+
     def on_train_epoch_end(self) -> None:
-        """Score the training part."""
         self.epoch_scores("train")
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation part."""
         self.epoch_scores("val")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Plain Adam."""
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
-
-
-def fit_seconds(data_dir: Path, epochs: int, workers: int) -> float:
-    """Train the conventional program; returns the seconds that `fit` took."""
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
-    dataset = MNIST(data_dir.parent, train=True, transform=transform)
-    parts = split_indices(dataset.targets.numpy(), val_fraction=0.1, seed=0)
-    train, val = (
-        DataLoader(
-            Subset(dataset, indices.tolist()),
-            batch_size=128,
-            shuffle=is_train,
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
-        )
-        for indices, is_train in zip(parts, (True, False), strict=True)
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = pl.Trainer(max_epochs=epochs, devices=1, default_root_dir=folder, num_sanity_val_steps=0)
-        started = time.perf_counter()
-        trainer.fit(ConventionalModule(lr=0.001), train, val)
-        return time.perf_counter() - started
+        return torch.optim.Adam(self.parameters(), lr=0.001)
 
 
 def main() -> None:
@@ -105,7 +75,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     arguments = parser.parse_args()
-    print(json.dumps({"seconds": fit_seconds(arguments.data_dir, arguments.epochs, arguments.workers)}))
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))])
+    dataset = MNIST(arguments.data_dir.parent, train=True, transform=transform)
+    train, val = (
+        DataLoader(
+            Subset(dataset, indices.tolist()),
+            batch_size=128,
+            shuffle=is_train,
+            num_workers=arguments.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        for indices, is_train in zip(
+            split_indices(dataset.targets.numpy(), val_fraction=0.1, seed=0), (True, False), strict=True
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(max_epochs=arguments.epochs, devices=1, default_root_dir=folder, num_sanity_val_steps=0)
+        started = time.perf_counter()
+        trainer.fit(ConventionalModule(), train, val)
+        print(json.dumps({"seconds": time.perf_counter() - started}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The least time that a step of the plain recipe could take on a CPU with the libraries that are installed.
+"""The least time that a step of the plain recipe could take on a CPU with the installed libraries, term by term.
 
 Arithmetic is divided by the rate of the fastest product of matrices, traffic in memory by the rate of the fastest copy.
-Beside it stands what the pipeline's own layer takes, forward and backward, alone.
+Beside it stands what the pipeline's own layer takes alone, forward and backward.
 """
 
 import time
@@ -25,27 +25,18 @@ FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Term:
-    """A part of the step.
-
-    Attributes:
-        name: As in the table.
-        layer: What computes it; None: the optimizer.
-        shape: Of the layer's input.
-        flop: Operations of an image forward.
-        passes: How often they are done in a step: forward, for the gradient of the weights, for that of the input.
-        floats: Numbers that a step reads or writes at least.
-    """
+    """A layer: operations of an image forward, how often a step does them, and floats that a step moves at least."""
 
     name: str
-    layer: Callable[[Tensor], Tensor] | None
-    shape: tuple[int, ...] = ()
+    layer: Callable[[Tensor], Tensor]
+    shape: tuple[int, ...]
     flop: float = 0.0
-    passes: int = 3
+    passes: int = 3  # forward, for the gradient of the weights, for that of the input
     floats: int = 0
 
 
-def terms_of(net: CNN) -> list[Term]:
-    """The terms of the step of the default network; its first convolution needs no gradient of its input."""
+def layers(net: CNN) -> list[Term]:
+    """The default network; its first convolution needs no gradient of its input."""
     return [
         Term("first convolution", net.conv1, (BATCH, 1, 28, 28), 2 * 24 * 24 * 25 * 10, passes=2),
         Term("second convolution", net.conv2, (BATCH, 10, 12, 12), 2 * 10 * 10 * 90 * 20),
@@ -53,8 +44,6 @@ def terms_of(net: CNN) -> list[Term]:
         Term("second linear layer", net.linear2, (BATCH, 500), 2 * 500 * 10),
         # Forward reads all pixels and writes a quarter; backward the other way round.
         Term("pooling", lambda x: F.max_pool2d(x, 2), (BATCH, 10, 24, 24), floats=2 * BATCH * 10 * 24 * 24 * 5 // 4),
-        # Weight, gradient and two moments are read; all but the gradient are written.
-        Term("Adam", None, floats=7 * sum(weight.numel() for weight in net.parameters())),
     ]
 
 
@@ -77,32 +66,25 @@ def product_rate(dtype: torch.dtype, size: int = 1024) -> float:
     return 2 * size**3 / min(map(best_seconds, candidates))
 
 
-def copy_rate(count: int) -> float:
-    """Bytes per second, read and written, of copying that many floats."""
-    source, target = torch.randn(count), torch.empty(count)
-    return 2 * FLOAT_BYTES * count / best_seconds(lambda: target.copy_(source))
-
-
-def layer_seconds(term: Term, bf16: bool) -> float:
+def layer_seconds(term: Term, dtype: torch.dtype) -> float:
     """Forward and backward of a layer."""
-    assert term.layer is not None
-    layer, x = term.layer, torch.randn(term.shape)
+    x = torch.randn(term.shape)
     if x.dim() == 4:
         x = x.to(memory_format=torch.channels_last)
     x.requires_grad_(term.passes == 3)
 
     def run() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            y = layer(x)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            y = term.layer(x)
         y.backward(torch.ones_like(y))
 
     return best_seconds(run)
 
 
-def optimizer_seconds(network: nn.Module) -> float:
-    """A step of Adam as the pipeline takes it."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=torch.tensor(1e-3), weight_decay=0.0, fused=True)
-    for weight in network.parameters():
+def adam_seconds(net: nn.Module) -> float:
+    """A step of the optimizer as the pipeline takes it."""
+    optimizer = torch.optim.AdamW(net.parameters(), lr=torch.tensor(1e-3), weight_decay=0.0, fused=True)
+    for weight in net.parameters():
         weight.grad = torch.zeros_like(weight)
     return best_seconds(optimizer.step)
 
@@ -112,19 +94,26 @@ def floor_table() -> tuple[list[str], dict[str, float]]:
     configure_determinism(THREADS)
     keep_freed_memory()
     net = CNN().to(memory_format=torch.channels_last)
-    terms = terms_of(net)
-    rates = {"fp32": product_rate(torch.float32), "bf16": product_rate(torch.bfloat16)}
-    copied = copy_rate(BATCH * 10 * 24 * 24)
-    rows = [("term of a step", *(f"{name}, {what}" for name in rates for what in ("floor, ms", "here, ms", "ratio")))]
-    for term in terms:
-        cells = []
-        for precision, rate in rates.items():
+    terms = layers(net)
+    source, target = torch.randn(2, BATCH * 10 * 24 * 24)
+    copied = 2 * FLOAT_BYTES * source.numel() / best_seconds(lambda: target.copy_(source))
+    # Adam reads weight, gradient and two moments, and writes all but the gradient.
+    adam = (7 * FLOAT_BYTES * sum(weight.numel() for weight in net.parameters()) / copied, adam_seconds(net))
+    rows: list[tuple[str, ...]] = [("precision", "term of a step", "floor, ms", "here, ms", "ratio")]
+    floors = {}
+    for precision, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+        rate = product_rate(dtype)
+        for term in terms:
             floor = BATCH * term.flop * term.passes / rate + term.floats * FLOAT_BYTES / copied
-            here = optimizer_seconds(net) if term.layer is None else layer_seconds(term, precision == "bf16")
-            cells += [f"{floor * 1e3:.2f}", f"{here * 1e3:.2f}", f"{here / floor:.1f}"]
-        rows.append((term.name, *cells))
-    rows.append(
-        ("fastest product, GFLOP/s", *(cell for rate in rates.values() for cell in (f"{rate / 1e9:.0f}", "", "")))
-    )
-    epoch = sum(term.flop * (TRAINED * term.passes + VALIDATED) for term in terms)
-    return table(*rows), {name: epoch / rate for name, rate in rates.items()}
+            rows.append(row(precision, term.name, floor, layer_seconds(term, dtype)))
+        rows += [
+            row(precision, "Adam", *adam),
+            (precision, f"the fastest product: {rate / 1e9:.0f} GFLOP/s", "", "", ""),
+        ]
+        floors[precision] = sum(term.flop * (TRAINED * term.passes + VALIDATED) for term in terms) / rate
+    return table(*rows), floors
+
+
+def row(precision: str, name: str, floor: float, here: float) -> tuple[str, ...]:
+    """Cells of a term; both times in seconds."""
+    return precision, name, f"{floor * 1e3:.2f}", f"{here * 1e3:.2f}", f"{here / floor:.1f}"

@@ -1,4 +1,4 @@
-"""Runs programs in turn, each in its own process, and describes what they ran on.
+"""Runs programs in turn, each in its own process, and tabulates what they measured.
 
 Ratios within one run count: machines are shared and noisy, and both sides of a ratio see the same noise.
 """
@@ -9,8 +9,7 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,54 +22,43 @@ from stages.train import DATA_DIR
 # As in the recipes.
 THREADS = 2
 PACKAGES = ("torch", "pytorch-lightning", "torchvision", "dvc")
-# What a program measured, and what else it says about its run.
-Measured = tuple[float, dict[str, Any]]
+CONVENTIONAL = "conventional, 4 workers"
+# What a program printed: `seconds`, and for the pipeline the test accuracy and the hash of the model.
+Run = dict[str, Any]
 
 
-def program(module: str, *options: str) -> Callable[[], Measured]:
-    """A program of this folder, whose last line of output is JSON with `seconds`."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", "--data-dir", str(DATA_DIR), *options]
-
-    def run() -> Measured:
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
-        facts = json.loads(done.stdout.splitlines()[-1])
-        return facts["seconds"], facts
-
-    return run
-
-
-def command(*words: str, cwd: Path | None = None) -> Callable[[], Measured]:
-    """A whole command, timed from outside."""
-
-    def run() -> Measured:
-        started = time.perf_counter()
-        subprocess.run(words, check=True, cwd=cwd, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started, {}
-
-    return run
-
-
-def interleaved(cases: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
-    """Run every case once per round, so that all see the same noise."""
-    measured: dict[str, list[Measured]] = {name: [] for name in cases}
+def interleaved(programs: Mapping[str, str], rounds: int) -> dict[str, list[Run]]:
+    """Run every program of this folder, given by its module and options, once per round."""
+    runs: dict[str, list[Run]] = {name: [] for name in programs}
     for number in range(1, rounds + 1):
-        for name, run in cases.items():
-            measured[name].append(run())
-            print(f"round {number}/{rounds}  {name}: {measured[name][-1][0]:.2f}", flush=True)
-    return measured
+        for name, words in programs.items():
+            module, *options = words.split()
+            command = [sys.executable, "-m", f"benchmarks.{module}", "--data-dir", str(DATA_DIR), *options]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"round {number}/{rounds}  {name}: {runs[name][-1]['seconds']:.2f}", flush=True)
+    return runs
 
 
-def median(runs: list[Measured]) -> float:
-    """Of what the runs measured."""
-    return statistics.median(value for value, _ in runs)
+def median(runs: Sequence[Run]) -> float:
+    """Seconds of a fit."""
+    return statistics.median(run["seconds"] for run in runs)
 
 
-def spread(runs: list[Measured], unit: float = 1.0) -> str:
-    """Median and range, in units of `unit`."""
-    values = [value / unit for value, _ in runs]
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+def fit_table(fits: Mapping[str, Sequence[Run]], epochs: int = 1) -> list[str]:
+    """A row for each program: seconds by which to divide for one epoch, and how it compares with CONVENTIONAL."""
+    rows = [("program", "s: median (range)", f"times faster than {CONVENTIONAL}", "test accuracy", "same bytes")]
+    for name, runs in fits.items():
+        seconds = [run["seconds"] / epochs for run in runs]
+        accuracy, same = "", ""
+        if "model" in runs[0]:
+            accuracy = f"{statistics.mean(run['test_acc'] for run in runs):.2%}"
+            same = "yes" if len({run["model"] for run in runs}) == 1 else "**no**"
+        spread = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+        rows.append((name, spread, f"{median(fits[CONVENTIONAL]) / median(runs):.1f}", accuracy, same))
+    return table(*rows)
 
 
 def table(*rows: tuple[str, ...]) -> list[str]:
@@ -81,12 +69,12 @@ def table(*rows: tuple[str, ...]) -> list[str]:
 
 def machine() -> str:
     """Hardware and versions in one line."""
-    cores = os.cpu_count()
     if torch.cuda.is_available():
         gpu = device_facts(torch.device("cuda"))
-        device = f"{gpu['device']}, driver {gpu['driver']}, CUDA {gpu['cuda']}, cuDNN {gpu['cudnn']}, {cores} CPU cores"
+        device = f"{gpu['device']}, driver {gpu['driver']}, CUDA {gpu['cuda']}, cuDNN {gpu['cudnn']}"
     else:
-        lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        device = f"{names[0] if names else platform.processor()}, {cores} cores, {THREADS} threads used"
-    return f"{device}; Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}"
+        device = f"{names[0] if names else platform.machine()}, {THREADS} threads used"
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"{device}, {os.cpu_count()} CPU cores; Python {platform.python_version()}, {versions}"

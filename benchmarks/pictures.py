@@ -4,7 +4,8 @@ The photographs are simulated: test images drawn on grey paper, lit, blurred, wi
 """
 
 import io
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,22 +23,21 @@ NOISE = 4.0
 QUALITY = 85
 DIGITS = 60
 
-# From a digit's mask of ink, 0 to 1, to a mask with more ink.
-Addition = Callable[[np.ndarray], np.ndarray]
+Y, X = np.meshgrid(np.linspace(0, 1, HEIGHT), np.linspace(0, 1, WIDTH), indexing="ij")
+# How the light falls over the page, 0 to 1; `corners` shades all four, `corner` one.
+SHADES = {
+    "even": np.zeros_like(X),
+    "across": X,
+    "down": Y,
+    "aslant": (X + Y) / 2,
+    "corners": ((X - 0.5) ** 2 + (Y - 0.5) ** 2) * 2,
+    "corner": np.exp(-(X**2 + Y**2) / 0.125),
+}
 
 
 def light(kind: str, fall: float) -> np.ndarray:
-    """Brightness at each pixel, from 1 - fall to 1: even; across, down or aslant; at the corners; a shadow in one."""
-    y, x = np.meshgrid(np.linspace(0, 1, HEIGHT), np.linspace(0, 1, WIDTH), indexing="ij")
-    shade = {
-        "even": np.zeros_like(x),
-        "across": x,
-        "down": y,
-        "aslant": (x + y) / 2,
-        "corners": ((x - 0.5) ** 2 + (y - 0.5) ** 2) * 2,
-        "corner": np.exp(-(x**2 + y**2) / 0.125),
-    }[kind]
-    return 1 - fall * shade
+    """Brightness at each pixel, from 1 - fall to 1."""
+    return 1 - fall * SHADES[kind]
 
 
 def on_page(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -76,33 +76,33 @@ def ruled(ink: np.ndarray, gap: int, strength: float) -> np.ndarray:
     return np.maximum(ink, lines)
 
 
-SCENES: dict[str, tuple[np.ndarray, Addition]] = {
-    "even light": (light("even", 0), lambda ink: ink),
-    **{
-        f"light falls by {fall:.0%} {kind}": (light(kind, fall), lambda ink: ink)
-        for kind in ("across", "down", "aslant")
-        for fall in (0.3, 0.5)
-    },
-    "all corners shaded by 50%": (light("corners", 0.5), lambda ink: ink),
-    "one corner shaded by 50%": (light("corner", 0.5), lambda ink: ink),
-    **{
-        f"ruled, {name} lines": (light("even", 0), partial(ruled, gap=40, strength=strength))
-        for name, strength in (("faint", 0.3), ("dark", 0.8))
-    },
-    "frame around the digit": (light("even", 0), partial(framed, margin=20)),
-    "frame through the digit": (light("even", 0), partial(framed, margin=-15)),
-    "digit cut off by the border": (light("even", 0), lambda ink: ink[:, int(np.flatnonzero(ink.any(0))[0]) + 30 :]),
+# From a digit's ink, 0 to 1, to a page with more or less ink.
+Change = Callable[[np.ndarray], np.ndarray]
+CHANGES: dict[str, Change] = {
+    "faint ruled lines": partial(ruled, gap=40, strength=0.3),
+    "dark ruled lines": partial(ruled, gap=40, strength=0.8),
+    "frame around the digit": partial(framed, margin=20),
+    "frame through the digit": partial(framed, margin=-15),
+    "digit cut off by the border": lambda ink: ink[:, int(np.flatnonzero(ink.any(0))[0]) + 30 :],
 }
+
+
+def scenes() -> Iterator[tuple[str, np.ndarray, Change]]:
+    """Names, how the light falls, and what is changed on the page."""
+    for kind, fall in itertools.product(SHADES, (0.3, 0.5)):
+        yield f"light {kind}, falling by {fall:.0%}", light(kind, fall), lambda ink: ink
+    for name, change in CHANGES.items():
+        yield name, light("even", 0), change
 
 
 def main() -> None:
     """Print how many of DIGITS test images are read, read wrongly, and refused, in each scene."""
     test = load_examples(Path("data/MNIST"), "test")
-    for name, (lit, add) in SCENES.items():
+    for name, lit, change in scenes():
         rng = np.random.default_rng(0)
         digits, labels = [], []
         for image, label in zip(test.images[:DIGITS], test.labels, strict=False):
-            ink = add(on_page(image, rng))
+            ink = change(on_page(image, rng))
             try:
                 digits.append(like_mnist(photograph(ink, lit[:, : ink.shape[1]], rng), name))
                 labels.append(int(label))
@@ -111,7 +111,7 @@ def main() -> None:
         answers = predict(digits, MODEL) if digits else []
         wrong = [confidence for (digit, confidence), label in zip(answers, labels, strict=True) if digit != label]
         print(
-            f"{name:28} {len(digits) - len(wrong):3} read, {len(wrong)} wrong, {DIGITS - len(digits)} refused"
+            f"{name:32} {len(digits) - len(wrong):3} read, {len(wrong)} wrong, {DIGITS - len(digits)} refused"
             + (f"; confidence when wrong at most {max(wrong):.0%}" if wrong else "")
         )
 
