@@ -8,10 +8,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # DVC asks for the user's name, which a container may not have.
 export USER ?= $(shell id -u)
 
-.DEFAULT_GOAL := help
-.PHONY: help repro experiments sweep sweep-report dashboard seeds push onnx card report verify reproduce test test-slow lint \
-  bench gpu lock audit
-
+.PHONY: help repro verify reproduce report card experiments sweep sweep-report dashboard seeds push onnx test test-slow lint \
+  bench gpu lock audit FORCE
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -19,61 +17,55 @@ repro: $(VENV)/installed ## fetch, train and evaluate what is out of date
 	dvc repro
 	@python -m src.mnist.card
 	@python -m src.mnist.evaluate
+card: $(VENV)/installed ## write docs/model_card.md from the results in the working tree
+	python -m src.mnist.card
+onnx: $(VENV)/installed-dev ## export the model to models/model.onnx and compare it with PyTorch on the test set
+	python -m src.mnist.export
+push: $(VENV)/installed ## push data, models and all runs to the default DVC remote; others restore them (docs/sharing.md)
+	python -m src.share.push
 
 verify: $(VENV)/installed ## hash every output, and its objects in the cache, and compare with dvc.lock
 	python -m src.audit.verify
-
+BASE ?= main
+# Taken literally: neither make nor the shell expands anything in the name of a revision.
+override BASE := $(value BASE)
+export BASE
 reproduce: $(VENV)/installed ## run the last commit again in a clone with an empty cache and compare; by the rules of BASE=main
 	python -m src.audit.reproduce "$$BASE"
+report: $(VENV)/installed-report ## compare the working tree with another revision: make report BASE=main
+	@python -m src.report "$$BASE"
 
 # DVC shows everything that it knows of an experiment. This is what does not fit 80 columns; `dvc queue status` has states.
 UNSHOWN := (Created|State|Executor|final\.(?!val_acc$$)|best\.|temperature|weights|test_(?!acc$$)|[^:]*/|requirements|stages$$).*
 experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
 	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by final.val_acc --sort-order desc
-
-push: $(VENV)/installed ## push data, models and all runs to the default DVC remote; others restore them (docs/sharing.md)
-	python -m src.share.push
-
-onnx: $(VENV)/installed-dev ## export the model to models/model.onnx and compare it with PyTorch on the test set
-	python -m src.mnist.export
-
-card: $(VENV)/installed ## write docs/model_card.md from the results in the working tree
-	python -m src.mnist.card
-
 SPEC ?= sweep.yaml
 SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOTE))
 sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; SPEC=, WORKERS=, REMOTE=, STORAGE=
 	@python -m src.sweep $(SPEC) $(SHARING)
-
 sweep-report: $(VENV)/installed ## summarize the sweep: the best settings here, figures in report/sweep.html
 	@python -m src.sweep.summary $(SPEC)
-
 dashboard: $(VENV)/installed ## show the studies of sweeps on 127.0.0.1; STORAGE=
 	@python -m src.sweep.dashboard
-
 N ?= 5
 seeds: $(VENV)/installed ## measure how much seeds alone change the results: make seeds N=5
 	@python -m src.sweep.seeds $(N) $(SHARING)
 
-BASE ?= main
-# Taken literally: neither make nor the shell expands anything in the name of a revision.
-override BASE := $(value BASE)
-export BASE
-report: $(VENV)/installed-report ## compare the working tree with another revision: make report BASE=main
-	@python -m src.report "$$BASE"
-
 test: $(VENV)/installed-dev ## run the tests
-	python -m pytest -n 3 -m "not slow" --durations=10
-
+	python -m pytest -n 3 -m "not slow"
 test-slow: $(VENV)/installed-dev ## run the tests that take minutes, mounts or many kills
 	python -m pytest -n 2 -m slow
-
 lint: $(VENV)/installed-dev ## check format, style, types and workflows
 	ruff format --check .
 	ruff check .
 	mypy
 	zizmor --offline --quiet .github/workflows
 	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+bench: $(VENV)/installed ## time the pipeline against the conventional program, write benchmarks/results.md
+	python -m benchmarks.run
+gpu: $(VENV)/installed-dev ## test and time the pipeline on a GPU, write benchmarks/gpu.md
+	python -m pytest -m gpu
+	python -m benchmarks.gpu
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
   --custom-compile-command "make lock"
@@ -81,16 +73,8 @@ lock: $(VENV)/installed-report ## write the lock files from requirements*.txt; U
 	$(COMPILE) $(UPGRADE) requirements-dev.txt --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements.txt --output-file requirements.lock
 	$(COMPILE) --constraint requirements-dev.lock requirements-report.txt --output-file requirements-report.lock
-
 audit: $(VENV)/installed-report ## check the locked packages for known vulnerabilities
 	uv tool run pip-audit@2.10.1 --strict --requirement requirements-dev.lock --no-deps --disable-pip
-
-bench: $(VENV)/installed ## time the pipeline against the conventional program, write benchmarks/results.md
-	python -m benchmarks.run
-
-gpu: $(VENV)/installed-dev ## test and time the pipeline on a GPU, write benchmarks/gpu.md
-	python -m pytest -m gpu
-	python -m benchmarks.gpu
 
 $(VENV)/installed: requirements.lock
 # Light, and enough for the report alone.
@@ -100,4 +84,3 @@ $(VENV)/installed-dev: requirements-dev.lock
 $(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev: $(if $(shell grep -sF '$(CURDIR)/$(BIN)' $(BIN)/pip),,FORCE)
 	@$(PYTHON) install.py $(filter %.lock,$^)
 	@touch $@
-FORCE:

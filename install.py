@@ -18,24 +18,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
-PYTHON = ENVIRONMENT / "bin" / "python"
 # Exists while something is being installed; found at the start, it means that the last installation was killed.
 UNFINISHED = ENVIRONMENT / "unfinished"
 # uv itself, and what builds the packages that have no wheels.
 TOOLS = ("setuptools", "uv")
 
 
-def run(*command: str | Path) -> bool:
-    """Run a command with its output shown; true if it succeeds."""
-    return subprocess.run(command).returncode == 0
-
-
 def is_whole() -> bool:
-    """Whether .venv is complete and was made here: its scripts name the folder that they were made in."""
-    pip = ENVIRONMENT / "bin" / "pip"
-    if UNFINISHED.exists() or not pip.exists() or f"{ENVIRONMENT}/" not in pip.read_text(encoding="utf-8"):
+    """Whether .venv is complete and was made here: pip starts by a path that names the folder it was made in."""
+    try:
+        answer = subprocess.run([ENVIRONMENT / "bin" / "pip", "--version"], capture_output=True, text=True).stdout
+    except OSError:
         return False
-    return PYTHON.exists() and subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
+    return f" {ENVIRONMENT}/" in answer and not UNFINISHED.exists()
 
 
 def is_unchanged() -> bool:
@@ -52,26 +47,26 @@ def locked(name: str) -> str:
 
 def pip_has_its_own_index() -> bool:
     """Whether pip is configured with an index of its own, and uv is not."""
-    if {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & os.environ.keys():
-        return False
-    settings = subprocess.check_output([PYTHON, "-m", "pip", "config", "list"], text=True)
-    return re.search(r"\.(index-url|no-index)=", settings) is not None
+    settings = subprocess.check_output([ENVIRONMENT / "bin" / "pip", "config", "list"], text=True)
+    return not os.environ.get("UV_DEFAULT_INDEX") and re.search(r"\.(index-url|no-index)=", settings) is not None
 
 
 def install(lock: Path) -> bool:
     """Install what the lock file lists; without bytecode, the first import would take two to three times as long."""
+    options = ["install", "--require-hashes", *([] if sys.stderr.isatty() else ["--quiet"])]
+    # As a module: pip replaces its own script.
+    python = f"{ENVIRONMENT}/bin/python"
+    pip = [python, "-m", "pip", *options]
+    uv = [f"{ENVIRONMENT}/bin/uv", "pip", *options, "--python", python, "--compile-bytecode", "--no-build-isolation"]
     tools = ENVIRONMENT / "tools.lock"
     tools.write_text("".join(map(locked, TOOLS)), encoding="utf-8")
-    options = ["install", "--require-hashes", *([] if sys.stderr.isatty() else ["--quiet"])]
-    pip: list[str | Path] = [PYTHON, "-m", "pip", *options]
-    uv: list[str | Path] = [ENVIRONMENT / "bin" / "uv", "pip", *options, "--python", PYTHON, "--compile-bytecode"]
-    if not run(*pip, "--no-deps", "-r", tools):
+    if subprocess.call([*pip, "--no-deps", "-r", tools]):
         return False
     UNFINISHED.touch()
-    if not pip_has_its_own_index() and run(*uv, "--no-build-isolation", "-r", lock):
+    if not pip_has_its_own_index() and not subprocess.call([*uv, "-r", lock]):
         return True
     print("install: with pip, which takes minutes", file=sys.stderr, flush=True)
-    return run(*pip, "--no-build-isolation", "--use-pep517", "-r", lock)
+    return not subprocess.call([*pip, "--no-build-isolation", "--use-pep517", "-r", lock])
 
 
 def main(lock: Path) -> int:
@@ -84,9 +79,7 @@ def main(lock: Path) -> int:
                 # In this process: its Python may be that of the .venv that is cleared, which cannot start another.
                 venv.create(ENVIRONMENT, clear=True, with_pip=True)
             except subprocess.CalledProcessError as error:
-                sys.exit(
-                    f"install: this Python cannot make a virtual environment ({error}); on Debian install python3-venv"
-                )
+                sys.exit(f"install: cannot make a virtual environment ({error}); on Debian install python3-venv")
         print(f"install: {lock.name} into .venv", file=sys.stderr, flush=True)
         UNFINISHED.touch()
         done = install(lock)
