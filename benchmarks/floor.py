@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.measure import THREADS, table
-from src.mnist.model.determinism import configure_determinism
-from src.mnist.model.memory import keep_freed_memory
+from src.mnist.model.device import configure_determinism, keep_freed_memory
 from src.mnist.model.network import CNN
 
 BATCH, REPEATS = 128, 60

@@ -14,11 +14,9 @@ from src.mnist.data.dataset import load_examples
 from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.mnist.evaluate.summary import summary_line
-from src.mnist.model.determinism import configure_determinism
-from src.mnist.model.device import device_facts, torch_device
-from src.mnist.model.logits import predict_logits
+from src.mnist.model.device import configure_determinism, device_facts, torch_device
+from src.mnist.model.network import predict_logits, shifted_views
 from src.mnist.model.params import EvaluateParams
-from src.mnist.model.shifts import shifted_views
 from src.mnist.model.weights import load_model
 
 DATA_DIR = Path("data/MNIST")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning import seed_everything
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
 from torch.nn import functional as F
@@ -16,19 +17,15 @@ from torch.nn import functional as F
 from src.core.files import write_json
 from src.core.run import ReceiptFields, Run, versions
 from src.mnist.data.dataset import load_examples
-from src.mnist.model.determinism import configure_determinism
-from src.mnist.model.device import device_facts, torch_device
-from src.mnist.model.logits import predict_logits
-from src.mnist.model.memory import keep_freed_memory
-from src.mnist.model.network import CalibratedModel
+from src.mnist.model.device import configure_determinism, device_facts, keep_freed_memory, torch_device
+from src.mnist.model.network import CalibratedModel, predict_logits
 from src.mnist.model.params import TrainParams
 from src.mnist.model.weights import save_model
 from src.mnist.train.batches import TrainingData
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints, run_identity, shared_folder
-from src.mnist.train.classifier import Classifier
-from src.mnist.train.distributed import broadcast, check_same, connect, rank_and_count
-from src.mnist.train.epoch_scores import EpochScores
+from src.mnist.train.classifier import Classifier, EpochScores
+from src.mnist.train.distributed import check_same, connect, rank_and_count
 from src.mnist.train.history import History, summary
 from src.mnist.train.progress import ProgressTable
 from src.mnist.train.trainer import build_trainer
@@ -108,7 +105,7 @@ def train(
     trainer = build_trainer(params.epochs, accelerator, callbacks)
     started = time.perf_counter()
     found = checkpoints.find(params.epochs) if checkpoints and is_first else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=broadcast(found), weights_only=True)
+    trainer.fit(classifier, datamodule=data, ckpt_path=trainer.strategy.broadcast(found), weights_only=True)
     seconds = time.perf_counter() - started
     device = trainer.strategy.root_device
     if is_first:
@@ -131,9 +128,9 @@ def _write_results(
 
     # With the precision, the device and the weights that the evaluate stage will use.
     configure_determinism(params.threads)
-    torch.manual_seed(params.seed)
-    images, labels = data.validation_set()
-    logits = predict_logits(network, images.to(data.device))
+    seed_everything(params.seed, verbose=False)
+    images, labels = data.val
+    logits, labels = predict_logits(network, images), labels.cpu()
     model = CalibratedModel(network, fit_temperature(logits, labels))
     save_model(outputs.model, model, params.architecture)
     calibrated_loss = F.cross_entropy(logits / model.temperature, labels)

@@ -31,17 +31,16 @@ def raw_folder(data_dir: Path) -> Path:
 
 
 def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
-    """Read one of the two official parts.
-
-    Args:
-        data_dir: What the fetch stage wrote.
-        part: The official training set or the official test set.
+    """Read the official training set or the official test set from what the fetch stage wrote.
 
     Raises:
         UserError: If a file is missing or damaged, or if images and labels do not match.
     """
     images_path, labels_path = (raw_folder(data_dir) / name for name in FILES[part])
-    images, labels = _read(images_path), _read(labels_path)
+    try:
+        images, labels = read_idx(images_path), read_idx(labels_path)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename}: is missing; run `dvc repro fetch`") from error
     if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
         raise UserError(f"{images_path}: expected images of shape (N, 28, 28), got {images.shape}")
     if labels.shape != (len(images),):
@@ -51,10 +50,3 @@ def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
     if labels.max() >= NUM_CLASSES:
         raise UserError(f"{labels_path}: expected labels from 0 to 9, got {labels.max()}")
     return Examples(images, labels)
-
-
-def _read(path: Path) -> np.ndarray:
-    try:
-        return read_idx(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: is missing; run `dvc repro fetch`") from error

@@ -16,45 +16,28 @@ from src.core.files import write_bytes
 UNSIGNED_BYTE = 0x08
 
 
-def encode_idx(array: np.ndarray) -> bytes:
-    """Encode a uint8 array of rank 1 to 255 as IDX."""
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write a uint8 array of rank 1 to 255, atomically."""
     if array.dtype != np.uint8:
         raise TypeError(f"MNIST's IDX files hold uint8, got {array.dtype}")
     header = struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape)
-    return header + array.tobytes()
+    write_bytes(path, header + array.tobytes())
 
 
-def decode_idx(content: bytes, name: str) -> np.ndarray:
-    """Decode IDX to a read-only uint8 array.
-
-    Args:
-        content: A whole IDX file.
-        name: Name of the file in error messages.
+def read_idx(path: Path) -> np.ndarray:
+    """Read a file to a read-only uint8 array.
 
     Raises:
         UserError: If the magic number is wrong or the length does not match the header.
     """
+    content = path.read_bytes()
     if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTE]):
-        raise UserError(f"{name}: an IDX file of unsigned bytes starts with 00 00 08, got {content[:4].hex(' ')!r}")
+        raise UserError(f"{path}: an IDX file of unsigned bytes starts with 00 00 08, got {content[:4].hex(' ')!r}")
     rank = content[3]
     start = 4 + 4 * rank
     if len(content) < start:
-        raise UserError(f"{name}: the header is cut off: expected {start} bytes, got {len(content)}")
+        raise UserError(f"{path}: the header is cut off: expected {start} bytes, got {len(content)}")
     shape = struct.unpack(f">{rank}I", content[4:start])
     if len(content) != start + math.prod(shape):
-        raise UserError(f"{name}: shape {shape} takes {start + math.prod(shape)} bytes, the file has {len(content)}")
+        raise UserError(f"{path}: shape {shape} takes {start + math.prod(shape)} bytes, the file has {len(content)}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write a uint8 array as an IDX file, atomically."""
-    write_bytes(path, encode_idx(array))
-
-
-def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file; the array is read-only.
-
-    Raises:
-        UserError: If the file is not a complete IDX file of unsigned bytes.
-    """
-    return decode_idx(path.read_bytes(), str(path))

@@ -7,8 +7,7 @@ import onnxruntime
 import torch
 
 from src.mnist.export.onnx_model import INPUT, OUTPUT
-from src.mnist.model.logits import predict_logits
-from src.mnist.model.network import CalibratedModel
+from src.mnist.model.network import CalibratedModel, predict_logits
 
 # Largest difference of a probability that counts as rounding: float32 has seven digits, and the order of sums differs.
 TOLERANCE = 1e-5

@@ -1,4 +1,4 @@
-"""The networks, from normalised images to logits."""
+"""The networks, and the way from grey values to logits."""
 
 import torch
 from torch import Tensor, nn
@@ -6,12 +6,29 @@ from torch.nn import functional as F
 
 # Mean and standard deviation of all pixels of the MNIST training images, scaled to [0, 1].
 MEAN, STD = 0.1307, 0.3081
+# Images in a batch of `predict_logits`. On a CPU, 100 take half the time of 1000 for the resnet, and three quarters for
+# the cnn. The logits' last bits depend on the number.
+BATCH_SIZE = {"cpu": 100, "cuda": 1000}
 
 
 def normalize(images: Tensor) -> Tensor:
     """Grey values (N, 28, 28), 0 to 255, of any dtype, to the networks' input: float32 (N, 1, 28, 28)."""
     # `sub` returns a new tensor, so dividing in place leaves the input as it is.
     return images.unsqueeze(1).sub(255 * MEAN).float().div_(255 * STD)
+
+
+def shifted_views(images: Tensor, shift: int) -> Tensor:
+    """Every shifted version of every image, as a view of the zero-padded images.
+
+    Args:
+        images: uint8 of shape (N, 28, 28).
+        shift: Largest shift in pixels.
+
+    Returns:
+        uint8 of shape (N, 2 * shift + 1, 2 * shift + 1, 28, 28); [:, shift, shift] are the unshifted images.
+    """
+    height, width = images.shape[1:]
+    return F.pad(images, [shift] * 4).unfold(1, height, 1).unfold(2, width, 1)
 
 
 class CPULinear(nn.Linear):
@@ -134,3 +151,17 @@ def build_model(architecture: str, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ARCHITECTURES[architecture]()
+
+
+def predict_logits(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits of grey values, uint8 (N, 28, 28) on the model's device, as float64 (N, 10) on the CPU.
+
+    The model is put into evaluation mode and into the layout `channels_last`, and left there.
+    """
+    # In this layout, a CPU takes six tenths of the time.
+    model.eval().to(memory_format=torch.channels_last)
+    size = BATCH_SIZE.get(images.device.type, BATCH_SIZE["cuda"])
+    with torch.inference_mode():
+        logits = torch.cat([model(normalize(batch)) for batch in images.split(size)])
+    # On the CPU first: Apple's GPUs have no float64.
+    return logits.cpu().double()

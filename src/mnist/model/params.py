@@ -1,6 +1,6 @@
 """The schema of params.yaml: type, range and meaning of every hyperparameter."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,11 +68,7 @@ class Params(EvaluateParams, TrainParams, FetchParams):
 
 
 def load_params(path: Path) -> Params:
-    """Read and check params.yaml.
-
-    Raises:
-        UserError: If anything is wrong; the message names every problem by its key.
-    """
+    """Read params.yaml, and check it as `check_params` does."""
     return check_params(read_mapping(path), str(path))
 
 
@@ -90,12 +86,12 @@ def check_params(content: Mapping[Any, Any], where: str) -> Params:
 
 def _describe(problem: ErrorDetails) -> str:
     """Describe a problem that pydantic found in the user's terms."""
-    key = ".".join(map(_short, problem["loc"]))
+    key = _shown(problem["loc"][0]).strip("'")
     if problem["type"] == "missing":
         return f"{key} is missing"
     if key not in Params.model_fields:
         return f"{key} is not a parameter (known: {', '.join(Params.model_fields)})"
-    return f"{key} must be {_expected(key)}, got {_short(problem['input'], repr)}"
+    return f"{key} must be {_expected(key)}, got {_shown(problem['input'])}"
 
 
 def _expected(key: str) -> str:
@@ -110,12 +106,11 @@ def _expected(key: str) -> str:
     return f"{kind} " + " and ".join(f"{words[name]} {schema[name]}" for name in words if name in schema)
 
 
-def _short(value: object, words: Callable[[object], str] = str) -> str:
+def _shown(value: object) -> str:
     """A value as text, cut to leave room for the rest of the line."""
     try:
-        text = words(value)
+        text = repr(value)
     except (ValueError, RecursionError):
         # Python refuses to print an integer of more than 4300 digits.
         return f"a value of type {type(value).__name__} that is too large to show"
-    text = text if text.isprintable() else repr(text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from src.core.errors import UserError
 from src.core.signals import restore_signals
-from src.mnist.model.logits import predict_logits
+from src.mnist.model.network import predict_logits
 from src.mnist.model.weights import load_model
 from src.mnist.predict.images import FORMATS, read_digit
 from src.mnist.predict.registry import fetch_version

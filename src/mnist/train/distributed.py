@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from pytorch_lightning.strategies import DDPStrategy
@@ -13,15 +13,10 @@ from src.core.errors import UserError
 
 # Longest wait for another process: for its start, where a network drive may be slow, or for its part of a step.
 TIMEOUT = timedelta(minutes=5)
-Value = TypeVar("Value")
 
 
 def connect(device: torch.device) -> None:
-    """Connect the processes that torchrun has started: on CUDA with NCCL, otherwise with gloo.
-
-    Args:
-        device: Kind of device that they compute on.
-    """
+    """Connect the processes that torchrun has started: on CUDA with NCCL, otherwise with gloo."""
     if distributed.is_torchelastic_launched():
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -34,10 +29,7 @@ def rank_and_count() -> tuple[int, int]:
 
 
 def check_same(inputs: Mapping[str, str]) -> None:
-    """Check that all processes compute the same thing: on other nodes, code, data or processor may be others.
-
-    Args:
-        inputs: Everything that determines the result, by name.
+    """Check that all processes have the same inputs: on other nodes, code, data or processor may be others.
 
     Raises:
         UserError: If something differs; in every process.
@@ -57,14 +49,6 @@ def check_same(inputs: Mapping[str, str]) -> None:
             )
 
 
-def broadcast(value: Value) -> Value:
-    """The value of process 0, in every process."""
-    values = [value]
-    if distributed.is_initialized():
-        distributed.broadcast_object_list(values, src=0)
-    return values[0]
-
-
 class ShardedStrategy(DDPStrategy):
     """Lightning's strategy for several processes, without its way to combine gradients.
 
@@ -82,4 +66,4 @@ class ShardedStrategy(DDPStrategy):
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Let process 0 read the file: other nodes need not have it, and no process may find another one."""
-        return broadcast(super().load_checkpoint(checkpoint_path, weights_only) if self.is_global_zero else {})
+        return self.broadcast(super().load_checkpoint(checkpoint_path, weights_only) if self.is_global_zero else {})

@@ -16,8 +16,7 @@ COLUMNS = ("epoch", *(prefix + name for prefix in ("", "val_") for name in CHART
 class History(Callback):
     """Collects the logged values of every epoch, and writes `COLUMNS` of them as CSV after each.
 
-    The module logs in its steps or in `on_validation_epoch_end`; Lightning calls callbacks before the module's own
-    `on_train_epoch_end`, so what is logged there comes too late for the row.
+    Lightning calls callbacks before the module's own `on_train_epoch_end`: what that logs comes too late for the row.
 
     Attributes:
         rows: One dictionary per finished epoch: `epoch`, from 1, and every logged name with its value. A resumed run
@@ -25,7 +24,6 @@ class History(Callback):
     """
 
     def __init__(self, path: Path) -> None:
-        """Write to this path; its folder is created if missing."""
         self.path = path
         self.rows: list[dict[str, float]] = []
 

@@ -37,10 +37,9 @@ class ProgressTable(Callback):
         """
         self.history, self.running_loss, self.outputs = history, running_loss, outputs
         self.console = console or Console(highlight=False, soft_wrap=True)
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
         self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
+            *columns,
             TextColumn("{task.fields[loss]}"),
             console=self.console,
             transient=True,
@@ -51,8 +50,9 @@ class ProgressTable(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the header and, after a resume, the rows of finished epochs."""
-        for line in header():
-            self.console.print(line, style="bold")
+        names = "".join(f"{heading:>7}" for heading in SCORES.values())
+        self.console.print(f"{'':10}{'train':>7}{'':{len(names) - 7}}{'validation':>12}", style="bold")
+        self.console.print(f"epoch time{names}{names}", style="bold")
         for row in self.history.rows:
             self.console.print(format_row(row))
         self.bar.start()
@@ -82,20 +82,18 @@ class ProgressTable(Callback):
         self.bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the bar, so that the error has lines of its own; after a signal, say how to go on."""
+        """Remove the bar, so that the error has lines of its own; after a signal, say how to go on and what is gone."""
         self.bar.stop()
-        if self.outputs and not isinstance(exception, Exception):
-            self.console.print(stopped(trainer.current_epoch, self.outputs))
-
-
-def header() -> list[str]:
-    """The two lines above the rows, as wide as these: 80 characters with five scores."""
-    names = "".join(f"{heading:>7}" for heading in SCORES.values())
-    return [f"{'':10}{'train':>7}{'':{len(names) - 7}}{'validation':>12}", f"epoch time{names}{names}"]
+        if not self.outputs or isinstance(exception, Exception):
+            return
+        done = trainer.current_epoch
+        resumes = f"to resume after epoch {done}" if done else "to start again: no epoch was done"
+        missing = ", ".join(str(path) for path in self.outputs if not path.exists())
+        self.console.print(f"Stopped: run the same command {resumes}.{f' Gone until then: {missing}.' * bool(missing)}")
 
 
 def format_row(row: dict[str, float], seconds: float | None = None) -> str:
-    """One epoch as a line.
+    """One epoch as a line of 80 characters with five scores.
 
     Args:
         row: `epoch` and the logged values; a score that was not logged shows as a dash.
@@ -106,11 +104,3 @@ def format_row(row: dict[str, float], seconds: float | None = None) -> str:
     # From 100 seconds on, a decimal would fill the column and touch the epoch.
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"
     return f"{row['epoch']:5d}{took:>5}{cells}"
-
-
-def stopped(epochs_done: int, outputs: Collection[Path]) -> str:
-    """What to tell the user who stops a training."""
-    resumes = f"to resume after epoch {epochs_done}" if epochs_done else "to start again: no epoch was done"
-    missing = [str(path) for path in outputs if not path.exists()]
-    until = f"; until then, {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} gone" if missing else ""
-    return f"Stopped: run the same command {resumes}{until}."

@@ -14,7 +14,7 @@ def learning_rates(schedule: str, lr: float, total_steps: int) -> np.ndarray:
         schedule: `constant`; `cosine`, from lr down to 0 along half a cosine (Loshchilov and Hutter, 2017, without
             restarts); `one-cycle`, up to lr and down again along half cosines (Smith and Topin, 2018).
         lr: The highest rate.
-        total_steps: Optimizer steps in all epochs together, at least 1.
+        total_steps: In all epochs together, at least 1.
 
     Returns:
         float32 of shape (total_steps,).

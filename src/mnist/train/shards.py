@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.train.distributed import rank_and_count
 
+# From the number of a shard and its images of the batch to their logits, float32 of shape (images, 10), and mean loss.
+Forward = Callable[[int, slice], tuple[Tensor, Tensor]]
+
 
 def shard_slices(size: int, shards: int) -> list[slice]:
-    """Cut a batch into consecutive shards that are as equal as possible.
+    """Cut a batch of `size` images into consecutive shards that are as equal as possible.
 
-    Args:
-        size: Images in the batch. If shards do not divide it, as in an epoch's last batch, the first ones get one image
-            more; if there are fewer images than shards, the last ones are empty.
-        shards: Their number, at least 1.
+    If their number does not divide the size, as in an epoch's last batch, the first ones get one image more; if there
+    are fewer images than shards, the last ones are empty.
     """
     smaller, larger = divmod(size, shards)
     ends = [number * smaller + min(number, larger) for number in range(shards + 1)]
@@ -36,13 +37,7 @@ class ShardedBackward:
     """
 
     def __init__(self, model: nn.Module, batch_size: int, shards: int) -> None:
-        """Allocate the memory.
-
-        Args:
-            model: The network.
-            batch_size: Images in a batch.
-            shards: Number of shards, a multiple of the number of connected processes.
-        """
+        """Allocate the memory; the number of shards is a multiple of that of connected processes."""
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
@@ -63,12 +58,8 @@ class ShardedBackward:
         # In the memory format of the weights, as the optimizer wants them.
         self.gradients = [torch.zeros_like(weight) for weight in self.weights]
 
-    def backward(self, forward: Callable[[int, slice], tuple[Tensor, Tensor]]) -> Tensor:
+    def backward(self, forward: Forward) -> Tensor:
         """Set the gradient of every weight and move the buffers.
-
-        Args:
-            forward: Takes the number of a shard and the images of the batch that it consists of; returns their logits,
-                float32 of shape (images, 10), and their mean loss.
 
         Returns:
             Logits of the whole batch, float32 of shape (batch_size, 10), in every process.
@@ -82,9 +73,7 @@ class ShardedBackward:
         logits = self.all_rows[:, -self.sections[-1] :].unflatten(1, (-1, NUM_CLASSES))
         return torch.cat([row[:size] for row, size in zip(logits, self.sizes, strict=True)])
 
-    def _compute(
-        self, row: Tensor, number: int, before: list[Tensor], forward: Callable[[int, slice], tuple[Tensor, Tensor]]
-    ) -> None:
+    def _compute(self, row: Tensor, number: int, before: list[Tensor], forward: Forward) -> None:
         """Write what one shard yields into its row."""
         row.zero_()
         part = self.slices[number]

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +12,7 @@ from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.model.params import TrainParams
 from src.mnist.train.batches import Batches
 from src.mnist.train.distributed import rank_and_count
-from src.mnist.train.forward_seeds import ForwardSeeds
-from src.mnist.train.graphs import Capture, capture_cuda_graph
+from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
 from src.mnist.train.shards import ShardedBackward
 
 
@@ -22,6 +20,13 @@ def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
     """Normalised images (N, 1, 28, 28) to logits, float32 of shape (N, 10), in the arithmetic of training."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return model(x).float()
+
+
+def capture_for(device: torch.device, steps: int) -> Capture | None:
+    """What records a call of this many steps, so that the following ones replay it; None: they run directly."""
+    # A single step, such as an epoch's last and smaller batch, is not worth a graph. Steps that wait for other
+    # processes run directly, because it might fail to record them in some of the processes only.
+    return capture_cuda_graph if device.type == "cuda" and steps > 1 and rank_and_count()[1] == 1 else None
 
 
 class StepRunner:
@@ -38,7 +43,6 @@ class StepRunner:
         optimizer: torch.optim.Optimizer,
         batches: Batches,
         params: TrainParams,
-        capture: Capture | None = None,
     ) -> None:
         """Allocate the buffers.
 
@@ -48,31 +52,22 @@ class StepRunner:
             optimizer: Optimizer of the model's weights; its learning rate must be a tensor.
             batches: Batches of the shape that all calls will have.
             params: Of these, `ema`, `label_smoothing`, `precision`, `seed` and `shards` say what a step does.
-            capture: Records a call so that the following ones replay it; None: CUDA graphs on CUDA, else none.
         """
         self.model, self.optimizer, self.params = model, optimizer, params
         self.weights = float_tensors(model)
         self.averaged = [] if average is None else float_tensors(average)
         self.update_average = get_ema_multi_avg_fn(params.ema)
-        self.batches = replace(batches, plan=batches.plan.map(Tensor.clone))
-        (steps, batch_size), device = batches.plan.indices.shape, batches.plan.indices.device
+        self.batches = batches._replace(plan=tuple(tensor.clone() for tensor in batches.plan))
+        (steps, batch_size), device = batches.plan[0].shape, batches.labels.device
         self.rates = torch.zeros(steps, device=device)
         # Target probabilities by class: a share of each is spread evenly over all classes.
         smoothing = params.label_smoothing
         self.targets = (1 - smoothing) * torch.eye(NUM_CLASSES, device=device) + smoothing / NUM_CLASSES
         self.seeds = ForwardSeeds(params.seed, steps, params.shards, device)
         self.sharded = ShardedBackward(model, batch_size, params.shards) if params.shards > 1 else None
-        # A single step, such as an epoch's last and smaller batch, is not worth a graph. Steps that wait for other
-        # processes run directly, because it might fail to record them in some of the processes only.
-        worth_it = device.type == "cuda" and steps > 1 and rank_and_count()[1] == 1
-        self.capture = capture or (capture_cuda_graph if worth_it else None)
+        self.capture = capture_for(device, steps)
         self.replay: Callable[[], None] | None = None
         self.logits: Tensor
-
-    @property
-    def is_captured(self) -> bool:
-        """Whether calls are replays of a graph."""
-        return self.replay is not None
 
     def run(self, batches: Batches, rates: Tensor) -> Tensor:
         """Take one optimizer step per batch.
@@ -84,7 +79,7 @@ class StepRunner:
         Returns:
             Logits before each step's update, float32 of shape (steps, batch_size, 10); valid until the next run.
         """
-        for buffer, tensor in zip(self.batches.plan.tensors(), batches.plan.tensors(), strict=True):
+        for buffer, tensor in zip(self.batches.plan, batches.plan, strict=True):
             buffer.copy_(tensor)
         self.rates.copy_(rates)
         if self.capture is not None:

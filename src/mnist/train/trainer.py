@@ -14,12 +14,9 @@ from src.mnist.train.distributed import ShardedStrategy, rank_and_count
 
 
 def build_trainer(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
-    """A trainer; what it computes is deterministic only after `configure_determinism`.
+    """A trainer for this many epochs, those before a resume included.
 
-    Args:
-        epochs: Number of epochs, including those of a checkpoint that it resumes from.
-        accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
-        callbacks: At most one of them writes checkpoints.
+    What it computes is deterministic only after `configure_determinism`. At most one callback writes checkpoints.
     """
     _quiet_lightning()
     # Importing Lightning sets this, so that asking for GPUs does not start CUDA before a fork. Nothing forks here, and

@@ -27,13 +27,7 @@ class Turns(Callback):
     """
 
     def __init__(self, threads: int, cores: Collection[int], folder: Path = LEASES) -> None:
-        """Name the cores.
-
-        Args:
-            threads: CPU threads that compute; at most this many cores are leased.
-            cores: Those that this process may run on, by the system's numbers.
-            folder: Where the files are that stand for them.
-        """
+        """Take turns on these of the system's cores; their files are in the folder."""
         self.needed = min(threads, len(cores))
         self.cores: list[Lease] = []
         # None: this training takes no turns.
@@ -45,7 +39,7 @@ class Turns(Callback):
         except OSError:
             self.cores = []
 
-    def take(self) -> None:
+    def take(self, *_: Any) -> None:
         """Wait for this training's turn; after PATIENCE_SECONDS, go on without turns."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.line is not None:
@@ -57,10 +51,14 @@ class Turns(Callback):
                 self.line = None
             time.sleep(POLL_SECONDS)
 
-    def give(self) -> None:
+    def give(self, *_: Any) -> None:
         """End the turn."""
         for core in self.cores:
             core.give()
+
+    # Lightning's names. A training batch is here a call of several batches.
+    on_train_batch_start = on_validation_batch_start = take  # type: ignore[assignment]
+    on_train_batch_end = on_validation_batch_end = give  # type: ignore[assignment]
 
     def _take_cores(self) -> bool:
         """Take as many cores as are needed, or none."""
@@ -71,21 +69,3 @@ class Turns(Callback):
                 return True
         self.give()
         return False
-
-    # Lightning's names.
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Before the batches of a call."""
-        self.take()
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """After them."""
-        self.give()
-
-    def on_validation_batch_start(self, *_: Any) -> None:
-        """Before the batches of a call."""
-        self.take()
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        """After them."""
-        self.give()

@@ -10,7 +10,7 @@ import stages.fetch
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
-from src.mnist.data.idx import encode_idx
+from src.mnist.data.idx import write_idx
 from src.mnist.fetch.digits import digits_as_mnist
 from src.mnist.fetch.download import Original
 from stages.fetch import fetch, main
@@ -25,7 +25,8 @@ def mirror(tmp_path: Path) -> Path:
     folder.mkdir()
     for names, split in zip(FILES.values(), (TRAIN, TEST), strict=True):
         for name, array in zip(names, (split.images, split.labels), strict=True):
-            (folder / f"{name}.gz").write_bytes(gzip.compress(encode_idx(array)))
+            write_idx(tmp_path / name, array)
+            (folder / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
     return folder
 
 

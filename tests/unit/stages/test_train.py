@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import load_examples, raw_folder
-from src.mnist.model.logits import predict_logits
+from src.mnist.model.network import predict_logits
 from src.mnist.model.params import Params, TrainParams
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
@@ -188,8 +188,9 @@ def test_each_call_of_several_batches_waits_for_its_turn(
     params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr(Turns, "take", lambda self: order.append(f"take {self.needed}"))
-    monkeypatch.setattr(Turns, "give", lambda _: order.append("give"))
+    for part in ("train", "validation"):
+        monkeypatch.setattr(Turns, f"on_{part}_batch_start", lambda self, *_: order.append(f"take {self.needed}"))
+        monkeypatch.setattr(Turns, f"on_{part}_batch_end", lambda *_: order.append("give"))
     train(params.model_copy(update={"epochs": 1, "threads": 1}), few_digits, outputs_in(tmp_path), accelerator="cpu")
     # 275 images in batches of 64: four at once and the rest. Then the validation part.
     assert order == ["take 1", "give"] * 3

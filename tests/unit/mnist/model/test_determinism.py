@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from src.mnist.model.determinism import configure_determinism
+from src.mnist.model.device import configure_determinism
 from tests.conftest import THREADS
 
 

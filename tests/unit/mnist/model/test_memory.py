@@ -6,7 +6,7 @@ import pytest
 # Allocates, writes and frees 12 MB a hundred times, as training steps do with their activations.
 PROGRAM = """
 import resource
-from src.mnist.model.memory import keep_freed_memory
+from src.mnist.model.device import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 for _ in range(2):

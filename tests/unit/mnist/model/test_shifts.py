@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.mnist.model.shifts import shifted_views
+from src.mnist.model.network import shifted_views
 from tests.conftest import random_examples
 
 IMAGES = torch.from_numpy(random_examples(5).images)

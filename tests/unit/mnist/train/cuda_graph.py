@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from src.mnist.train.forward_seeds import ForwardSeeds
+from src.mnist.train.graphs import ForwardSeeds
 
 # Operators that wait for the device: they need a value, or the shape of their result depends on values.
 READS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique_consecutive", "_unique2"}
@@ -43,11 +43,6 @@ class Recorder(TorchDispatchMode):
         self.calls.append((func, args, kwargs or {}, output))
         return output
 
-    def names(self) -> list[str]:
-        """Operators in their order, without views, which launch nothing."""
-        operators = [func for func, *_ in self.calls if isinstance(func, OpOverload)]
-        return [func.overloadpacket.__name__ for func in operators if not func.is_view]
-
     def replay(self) -> None:
         """Run the operators again; what they returned is overwritten."""
         for func, args, kwargs, output in self.calls:
@@ -66,13 +61,6 @@ class Recorder(TorchDispatchMode):
 def _has_mask(indices: Any) -> bool:
     """Whether an index selects by truth values, so that the size of the result depends on them."""
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
-
-
-def recorded(function: Callable[[], Tensor]) -> tuple[Recorder, Tensor]:
-    """Run a function; returns its operators and its output."""
-    with _NoMethodReads(), Recorder() as recorder:
-        output = function()
-    return recorder, output
 
 
 class PassStates:
