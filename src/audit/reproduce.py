@@ -2,8 +2,7 @@
 
 Exit codes: 0 every output has the same bytes; 1 they differ; 2 there is nothing to compare; 3 not the same bytes but as
 good: another machine or other versions explain it, and no metric changed by more than another seed changes it. What
-another seed changes, and which metrics count, is taken from the commit where HEAD left BASE, main by default: a branch
-cannot choose it.
+another seed changes, and which metrics count, is taken from BASE, main by default: a branch cannot choose it.
 """
 
 import argparse
@@ -11,8 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -23,10 +21,10 @@ from src.audit.results import Results
 from src.core.errors import UserError
 from src.core.signals import restore_signals
 from src.core.user import name_user
-from src.noise.measurement import NOISE, parse_noise
+from src.noise.measurement import read_noise
 from src.report.policy import POLICY, Policy, parse_policy
-from src.revision.git import find_commit, find_root, merge_bases, run_git
-from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES
+from src.revision.git import find_commit, find_root, run_git
+from src.revision.parsing import MAX_YAML_BYTES
 from src.revision.revision import open_revision
 
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
@@ -41,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         root = find_root()
         commit = find_commit(root, "HEAD")
-        rules, origin = read_rules(root, base)
+        rules = read_rules(root, base)
         with open_revision(root, commit, "the last commit") as revision:
             committed = Results.of(revision)
         again = _run_again(root, commit)
@@ -54,32 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return SAME
     as_good, lines = explain(committed, again, rules)
     console.print("\n".join(lines))
-    console.print(f"{'Not identical, but as good' if as_good else 'Different'}, by the rules of {origin}.")
+    console.print(f"{'Not identical, but as good' if as_good else 'Different'}, by the rules of {base}.")
     return AS_GOOD if as_good else DIFFERENT
 
 
-def read_rules(root: Path, base: str) -> tuple[Rules, str]:
-    """What may differ, from the commit where HEAD left its base.
-
-    Args:
-        root: Folder of the project.
-        base: Name of a revision. If there is none of this name, nothing may differ.
-
-    Returns:
-        (rules, words for where they come from).
-    """
+def read_rules(root: Path, base: str) -> Rules:
+    """What may differ, by the files of a revision; nothing if there is none of this name."""
     try:
-        tip = find_commit(root, base)
+        commit = find_commit(root, base)
     except UserError:
-        return Rules(Policy(metrics={}), []), f"no base, since {base} is no revision here"
-    begun = merge_bases(root, tip, find_commit(root, "HEAD"))
-    # If there are several, a branch could choose which one git names first.
-    commit = begun[0] if len(begun) == 1 else tip
-    with open_revision(root, commit) as revision:
-        policy, noise = revision.text(POLICY, MAX_YAML_BYTES), revision.text(NOISE, MAX_JSON_BYTES)
-    found = Policy(metrics={}) if policy is None else parse_policy(policy, f"{POLICY} of {base}")
-    rules = Rules(found, [] if noise is None else parse_noise(noise, f"{NOISE} of {base}", found.accuracy))
-    return rules, f"{commit[:7]}, where it left {base}"
+        return Rules(Policy(metrics={}), [])
+    with open_revision(root, commit, base) as revision:
+        text = revision.text(POLICY, MAX_YAML_BYTES)
+        policy = Policy(metrics={}) if text is None else parse_policy(text, f"{POLICY} of {base}")
+        return Rules(policy, read_noise(revision, policy.accuracy))
 
 
 def _run_again(root: Path, commit: str) -> Results:
@@ -89,16 +75,6 @@ def _run_again(root: Path, commit: str) -> Results:
         root: Folder of the project, which may lie below git's top folder.
         commit: Full hash.
     """
-    with _clone(root, commit) as project:
-        # Forced, because metrics and plots came with the clone and DVC would trust them.
-        _run(sys.executable, "-m", "dvc", "repro", "--force", folder=project)
-        with open_revision(project, None, "the new run") as revision:
-            return Results.of(revision)
-
-
-@contextmanager
-def _clone(root: Path, commit: str) -> Iterator[Path]:
-    """Folder of the project in a new clone."""
     top, prefix = (
         os.fsdecode(run_git(root, "rev-parse", option)).rstrip("\n") for option in ("--show-toplevel", "--show-prefix")
     )
@@ -106,7 +82,10 @@ def _clone(root: Path, commit: str) -> Iterator[Path]:
         clone = Path(folder) / "clone"
         _run("git", "clone", "--quiet", "--no-checkout", top, str(clone), folder=root)
         _run("git", "checkout", "--quiet", "--detach", commit, folder=clone)
-        yield clone / prefix
+        # Forced, because metrics and plots came with the clone and DVC would trust them.
+        _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone / prefix)
+        with open_revision(clone / prefix, None, "the new run") as revision:
+            return Results.of(revision)
 
 
 def _run(*command: str, folder: Path) -> None:

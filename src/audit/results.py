@@ -1,6 +1,6 @@
 """The results of a revision, each confirmed by dvc.lock and by the receipt of its stage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,8 +10,6 @@ from src.noise.measurement import Measurement, find_measurement
 from src.revision.pipeline import output_md5
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision
-
-REPAIR = "run `dvc repro`, commit what it writes"
 
 
 @dataclass(frozen=True)
@@ -39,13 +37,15 @@ class Results:
         """
         locked = revision.pipeline.locked
         if not locked:
-            raise UserError(f"dvc.lock of {revision.name}: is missing, so there are no results; {REPAIR}")
-        for mismatch in [*revision.stale, *revision.edited]:
-            raise UserError(f"{mismatch.stage}: {mismatch.subject} {mismatch.problem}; {REPAIR}")
+            raise UserError(f"dvc.lock of {revision.name}: is missing, so there are no results; run `dvc repro`")
+        for problem in contradictions(revision):
+            raise UserError(problem)
+        for mismatch in revision.edited:
+            raise UserError(f"{mismatch.stage}: {mismatch.subject} {mismatch.problem}; run `dvc repro`")
         own = set(map(receipt_path, locked))
         return cls(
             outputs={path: oid for stage in locked.values() for path, oid in stage.outs.items() if path not in own},
-            receipts={stage: _confirmed(stage, receipt, revision) for stage, receipt in revision.receipts.items()},
+            receipts={stage: found for stage, found in revision.receipts.items() if isinstance(found, Receipt)},
             metrics={path: values for path, values in revision.metrics.items() if isinstance(values, dict)},
             params=revision.params,
         )
@@ -70,7 +70,7 @@ class Results:
             for name, value in {**receipt.versions, **receipt.machine}.items()
         }
 
-    def measurement(self, known: Sequence[Measurement], data: str | None) -> Measurement | None:
+    def measurement(self, known: list[Measurement], data: str | None) -> Measurement | None:
         """What other seeds change with this recipe and this data; None if not measured.
 
         Args:
@@ -80,10 +80,16 @@ class Results:
         return find_measurement(known, output_md5(self.outputs, data or ""), self.params.get(PARAMS_FILE, {}))
 
 
-def _confirmed(stage: str, receipt: Receipt | UserError, revision: Revision) -> Receipt:
-    """The receipt of a stage whose entry in dvc.lock it confirms."""
-    if isinstance(receipt, UserError):
-        raise UserError(f"{receipt}; {REPAIR}") from receipt
-    if wrong := lock_differences(receipt, revision.pipeline.locked[stage]):
-        raise UserError(f"dvc.lock contradicts {receipt_path(stage)} in {', '.join(wrong)}; {REPAIR}")
-    return receipt
+def contradictions(revision: Revision) -> Iterator[str]:
+    """Where code, params and data are not what dvc.lock records, or receipts do not confirm it; with the repair."""
+    for mismatch in revision.stale:
+        if not mismatch.follows:
+            yield f"{mismatch.stage}: {mismatch.subject} {mismatch.problem}; run `dvc repro`"
+    for stage, receipt in revision.receipts.items():
+        repair = f"run `dvc repro --single-item --force {stage}`"
+        if isinstance(receipt, UserError):
+            yield f"{receipt}; {repair}"
+        elif stage in revision.pipeline.locked:
+            wrong = lock_differences(receipt, revision.pipeline.locked[stage])
+            if wrong:
+                yield f"dvc.lock contradicts {receipt_path(stage)} in {', '.join(wrong)}; {repair}"

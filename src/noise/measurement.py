@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from src.core.errors import UserError
 from src.core.values import same
 from src.noise.significance import split_variance, t_limit, t_p
-from src.revision.parsing import parse, validated
+from src.revision.parsing import MAX_JSON_BYTES, parse, validated
+from src.revision.revision import Revision
 
 NOISE = "metrics_noise.json"
 Place = tuple[str, str]  # of a metric: its file and its name
@@ -80,16 +81,25 @@ class SeedNoise:
         return t_limit(self.df) * self.std
 
 
-def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Measurement]:
-    """Read and check the measurements.
+def read_noise(revision: Revision, accuracy: Place | None = None) -> list[Measurement]:
+    """The measurements of a revision; none if it has no file of them.
 
     Args:
-        text: Content of metrics_noise.json.
-        where: How to name it in an error.
+        revision: Where to look.
         accuracy: The metric that `wrong_in` tells about; None if there is none.
 
     Raises:
         UserError: If it is malformed.
+    """
+    text = revision.text(NOISE, MAX_JSON_BYTES)
+    return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}", accuracy)
+
+
+def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Measurement]:
+    """The text of metrics_noise.json as measurements; `where` names the file in an error.
+
+    Raises:
+        UserError: If it is malformed, or no trainings can have given it.
     """
     measurements = validated(list[Measurement], parse(text.encode(), NOISE, where), where)
     for number, found in enumerate(measurements):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE
-from src.noise.measurement import NOISE, Measurement, SeedNoise, find_measurement, parse_noise, seed_noise
+from src.noise.measurement import Measurement, SeedNoise, find_measurement, read_noise, seed_noise
 from src.report.policy import POLICY, VERSION, Curves, Examples, Policy, parse_policy
 from src.report.predictions import Predictions, compare_predictions
 from src.revision.git import find_commit, merge_bases, run_git
-from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES
+from src.revision.parsing import MAX_YAML_BYTES
 from src.revision.revision import Revision, open_revision
 
 
@@ -163,8 +163,7 @@ class Change:
         Raises:
             UserError: If it is malformed.
         """
-        text = self.rules.text(NOISE, MAX_JSON_BYTES)
-        return parse_noise("[]" if text is None else text, f"{NOISE} of {self.rules.name}", self.accuracy)
+        return read_noise(self.rules, self.accuracy)
 
     @cached_property
     def seeds(self) -> Seeds:

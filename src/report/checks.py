@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
-from src.noise.measurement import NOISE, parse_noise
+from src.noise.measurement import NOISE, read_noise
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.consistency import disagreements
@@ -200,7 +200,7 @@ def noise(change: Change) -> Iterator[Finding]:
     if own == rules or own == change.base.text(NOISE, MAX_JSON_BYTES):
         return
     try:
-        parse_noise(own or "[]", f"{NOISE} of {change.head.name}", change.accuracy)
+        read_noise(change.head, change.accuracy)
     except UserError as error:
         yield fail("{}", error)
         return

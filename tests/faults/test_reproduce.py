@@ -1,7 +1,7 @@
 """`make reproduce` tells the same from another result, and says what may be the reason."""
 
-import subprocess
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from contextlib import chdir
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.audit.differences import Rules, explain
-from src.audit.reproduce import AS_GOOD, DIFFERENT, SAME, UNKNOWN, read_rules
+from src.audit.reproduce import AS_GOOD, DIFFERENT, SAME, UNKNOWN, main, read_rules
 from src.audit.results import Results
 from src.core.errors import UserError
 from src.core.files import md5
@@ -18,7 +18,7 @@ from src.report.policy import Policy
 from src.revision.pipeline import output_md5
 from src.revision.receipts import Receipt
 from src.revision.revision import open_revision
-from tests.faults.project import Project
+from tests.faults.project import Project, make_folder_project
 
 METRICS, MODEL = "metrics/eval.json", "models/model.safetensors"
 SCORES = ("test_acc", "test_f1")
@@ -117,42 +117,43 @@ def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> Non
     assert found.passed_on == {MODEL}
 
 
-def test_a_lock_that_contradicts_a_receipt_is_no_result(project: Project) -> None:
-    lock = project.path / "dvc.lock"
-    lock.write_text(lock.read_text().replace(project.outs()[MODEL], 32 * "f"))
-    with pytest.raises(UserError, match=rf"^dvc.lock contradicts receipts/train.json in {MODEL}; run `dvc repro`"):
-        results(project)
-
-
-def test_committed_metrics_that_were_edited_are_refused(project: Project) -> None:
+def edited_metrics(project: Project) -> None:
     metrics = project.path / METRICS
     metrics.write_text(metrics.read_text().replace('"test_loss": 0.', '"test_loss": 0.0'))
-    with pytest.raises(UserError, match=rf"^evaluate: {METRICS} .*; run `dvc repro`, commit"):
-        results(project)
+
+
+def edited_lock(project: Project) -> None:
+    lock = project.path / "dvc.lock"
+    lock.write_text(lock.read_text().replace(project.outs()[MODEL], 32 * "f"))
 
 
 @pytest.mark.fault(80, 81)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("rm dvc.lock", "dvc.lock of the last commit: is missing, so there are no results"),
-        ("sed -i '1i <<<<<<< HEAD' dvc.lock", "dvc.lock of the last commit: "),
-        ("truncate --size 1500 dvc.lock", "dvc.lock"),
-        ("truncate --size 0 dvc.lock", "dvc.lock of the last commit: "),
-        ("rm receipts/train.json", "receipts/train.json"),
-        ("echo '# edited' >> stages/train.py", "check: stages changed"),
+        (lambda project: (project.path / "dvc.lock").unlink(), "dvc.lock of working tree: is missing, so there are no"),
+        (lambda project: (project.path / "dvc.lock").write_text(""), "dvc.lock of working tree: "),
+        (lambda project: (project.path / "receipts/train.json").unlink(), "receipts/train.json of working tree: is"),
+        (lambda project: project.append("stages/train.py", "# edited\n"), "check: stages changed"),
+        (edited_metrics, f"evaluate: {METRICS} differs from what dvc.lock records"),
+        (edited_lock, f"dvc.lock contradicts receipts/train.json in {MODEL}"),
     ],
 )
-def test_without_whole_results_nothing_is_run(project: Project, change: str, problem: str) -> None:
-    subprocess.run(change, shell=True, cwd=project.path, check=True)
+def test_without_whole_results_there_are_none(
+    project: Project, change: Callable[[Project], object], problem: str
+) -> None:
+    change(project)
+    with pytest.raises(UserError, match=rf"^{problem}.*`dvc repro"):
+        results(project)
+
+
+def test_without_whole_results_nothing_is_run(project: Project) -> None:
+    (project.path / "dvc.lock").unlink()
     project.commit()
     done = project.run("python", "-m", "src.audit.reproduce")
-    assert done.returncode == UNKNOWN
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout) == (UNKNOWN, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("reproduce: ")
-    assert problem in line
-    assert "`dvc repro`" in line
+    assert line.startswith("reproduce: dvc.lock of the last commit: is missing")
 
 
 @pytest.mark.fault(85)
@@ -163,31 +164,26 @@ def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) ->
     policy = project.path / "metrics_policy.yaml"
     policy.write_text(policy.read_text().replace("required: true", "required: false"))
     project.commit()
-    with chdir(project.path):
-        rules, origin = read_rules(project.path, "main")
-        assert rules.noise == []
-        assert rules.policy.metrics[METRICS]["test_acc"].required
-        assert origin.endswith("where it left main")
-        assert read_rules(project.path, "branch")[0].noise
-        assert read_rules(project.path, "none")[0] == Rules(Policy(metrics={}), [])
+    rules = read_rules(project.path, "main")
+    assert rules.noise == []
+    assert rules.policy.metrics[METRICS]["test_acc"].required
+    assert read_rules(project.path, "branch").noise
+    assert read_rules(project.path, "none") == Rules(Policy(metrics={}), [])
 
 
 @pytest.mark.fault(86)
-def test_a_project_below_the_top_folder_of_git_is_run_there(toy: Project, tmp_path: Path) -> None:
-    toy.repro()
-    (toy.path / "params.yaml").rename(tmp_path / "params.yaml")
+def test_a_project_below_the_top_folder_of_git_is_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mono = Project(tmp_path / "mono")
-    subprocess.run(["mkdir", "-p", mono.path / "ml"], check=True)
-    subprocess.run(["rm", "-rf", toy.path / ".git"], check=True)
-    project = toy.copy(mono.path / "ml/mnist")
-    (tmp_path / "params.yaml").rename(project.path / "params.yaml")
+    (mono.path / "ml").mkdir(parents=True)
+    folder = make_folder_project(mono.path / "ml/folder")
+    shutil.rmtree(folder.path / ".git")
     # Another project's, of the same name.
-    (mono.path / "params.yaml").write_text("lr: 3\n")
+    (mono.path / "given").write_text("another\n")
     mono.git("init", "--quiet", "--template=", "--initial-branch", "main")
     mono.commit()
-    done = project.run("python", "-m", "src.audit.reproduce")
-    assert done.returncode == SAME, done.stdout + done.stderr
-    assert "Identical: all" in done.stdout
+    with chdir(folder.path):
+        assert main([]) == SAME, capsys.readouterr()
+    assert "Identical: all 1 outputs" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -213,9 +209,8 @@ def rehash(project: Project, path: str, new: str) -> None:
 
 def tamper(project: Project) -> None:
     """Commit better test metrics than the pipeline gives, with all hashes to match."""
-    metrics = project.path / METRICS
-    metrics.write_text(metrics.read_text().replace('"test_loss": 0.', '"test_loss": 0.0'))
-    rehash(project, METRICS, md5(metrics))
+    edited_metrics(project)
+    rehash(project, METRICS, md5(project.path / METRICS))
     project.commit()
 
 

@@ -10,8 +10,7 @@ import jinja2
 from src.audit.results import Results
 from src.core.errors import UserError
 from src.mnist.model.params import Params
-from src.noise.measurement import NOISE, parse_noise
-from src.revision.parsing import MAX_JSON_BYTES
+from src.noise.measurement import read_noise
 from src.revision.revision import Revision
 
 DATA = "data/MNIST"
@@ -62,8 +61,7 @@ def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
 
 def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:
     """Accuracy of this data and recipe with several seeds, or None if they were not measured."""
-    text = revision.text(NOISE, MAX_JSON_BYTES)
-    found = results.measurement(parse_noise(text, NOISE), DATA) if text else None
+    found = results.measurement(read_noise(revision), DATA)
     if found is None:
         return None
     return {"count": len(found.seeds), **found.metrics["metrics/eval.json"]["test_acc"].model_dump()}

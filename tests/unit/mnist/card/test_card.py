@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from src.core.errors import UserError
-from src.mnist.card.card import CONFUSION, NOISE, render_card
+from src.mnist.card.card import CONFUSION, render_card
 from src.mnist.model.network import build_model
-from src.noise.measurement import format_noise, measure_noise
+from src.noise.measurement import NOISE, format_noise, measure_noise
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from tests.faults.project import Project
@@ -100,7 +100,7 @@ def test_results_that_were_edited_are_refused(path: str, project: Project) -> No
 @pytest.mark.parametrize("path", ["receipts/evaluate.json", "dvc.lock", "plots/confusion.csv"])
 def test_without_whole_results_there_is_no_card(path: str, project: Project) -> None:
     (project.path / path).unlink()
-    with pytest.raises(UserError, match=rf"{path}.*; run `dvc repro`"):
+    with pytest.raises(UserError, match=rf"{path}.*; run `dvc repro"):
         card_of(project)
     done = project.run("python", "-m", "src.mnist.card")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
@@ -108,5 +108,5 @@ def test_without_whole_results_there_is_no_card(path: str, project: Project) -> 
 
 def test_noise_that_cannot_be_read_is_named(project: Project) -> None:
     (project.path / NOISE).write_text("{")
-    with pytest.raises(UserError, match=f"^{NOISE}: "):
+    with pytest.raises(UserError, match=f"^{NOISE} of "):
         card_of(project)
