@@ -3,6 +3,7 @@ import gc
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,9 +120,13 @@ def few_digits(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return data_dir
 
 
+# Two projects, each made once for all test processes: `reproduced` and `toy_made`, which no test changes. `project` and
+# `toy` are their copies.
+
+
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
-    """The pipeline after all stages ran on digits, committed; made once for all test processes, changed by no test."""
+    """The pipeline after all stages ran on digits, committed."""
     from tests.faults.project import Project, shared
 
     def build(path: Path) -> None:
@@ -134,6 +139,37 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
         project.git("gc", "--quiet")
 
     return shared(tmp_path_factory, "reproduced", build)
+
+
+@pytest.fixture(scope="session")
+def toy_made(tmp_path_factory: pytest.TempPathFactory) -> "Project":
+    """The same with stages that write their outputs and do nothing else."""
+    from tests.faults.project import Project, shared
+
+    def build(path: Path) -> None:
+        project = Project.create(path, dataset="digits", val_fraction=0.1)
+        project.make_toy()
+        project.repro()
+        project.commit()
+        project.git("gc", "--quiet")
+
+    return shared(tmp_path_factory, "toy", build)
+
+
+@pytest.fixture
+def project(reproduced: "Project", tmp_path: Path) -> Iterator["Project"]:
+    """The trained one. Its `dvc` forks; `run_stage` runs a stage in this process; its `stage` runs one as DVC does."""
+    project = reproduced.copy(tmp_path / "project")
+    yield project
+    project.clean_up()
+
+
+@pytest.fixture
+def toy(toy_made: "Project", tmp_path: Path) -> Iterator["Project"]:
+    """For what happens around a stage. All is up to date; `hold` and `release` make a stage wait."""
+    project = toy_made.copy(tmp_path / "toy")
+    yield project
+    project.clean_up()
 
 
 def write_params(folder: Path, params: Params) -> None:

@@ -3,7 +3,6 @@
 import fcntl
 import gc
 import logging
-import multiprocessing
 import os
 import shutil
 import signal
@@ -59,14 +58,10 @@ for module in ("cli.parser", "repo.experiments.queue.celery", "repo.graph", "rep
 DEADLINE = 60.0
 
 
-def restore_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Project:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[Any] = []
         self.env = {
             **ENVIRONMENT,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -105,10 +100,9 @@ class Project:
         return Project(path)
 
     def make_toy(self) -> None:
-        """Replace training and evaluation by a stage that only writes its outputs, committed."""
-        for stage in ("train", "evaluate"):
+        """Replace the stages behind check by one that only writes its outputs."""
+        for stage in ("fetch", "train", "evaluate"):
             shutil.copy(TOY_STAGE, self.path / f"stages/{stage}.py")
-        self.commit()
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -116,21 +110,51 @@ class Project:
         )
 
     def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """The real command, in a fork of this process: it need not import dvc again."""
+        """The real command, in a fork of this process."""
         with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-            process = multiprocessing.get_context("fork").Process(
-                target=run_dvc, args=(arguments, self.path, {**self.env, **env}, stdout, stderr)
-            )
-            process.start()
+            process = self._fork(lambda: dvc_main(arguments), stdout, stderr, env)
             try:
-                # Not join(300), which waits for everything that dvc leaves in the background, such as a queue's worker.
-                wait_for(lambda: process.exitcode is not None, f"the end of dvc {' '.join(arguments)}", seconds=300)
+                code = process.wait(300)
             finally:
-                process.kill()
-            assert process.exitcode is not None
+                self.started.remove(process)
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             for file in (stdout, stderr):
                 file.seek(0)
-            return subprocess.CompletedProcess(("dvc", *arguments), process.exitcode, stdout.read(), stderr.read())
+            return subprocess.CompletedProcess(("dvc", *arguments), code, stdout.read(), stderr.read())
+
+    def start_repro(self, *arguments: str, **env: str) -> psutil.Process:
+        """The same, to be looked at while it runs; both streams go to a file."""
+        with (self.path / "logs.txt").open("w") as output:
+            return self._fork(lambda: dvc_main(("repro", *arguments)), output, output, env)
+
+    def start_stage(self, name: str, **env: str) -> psutil.Process:
+        """A stage that nobody else runs, in the same way."""
+        with (self.path / "logs.txt").open("w") as output:
+            return self._fork(lambda: run_stage(name), output, output, env)
+
+    def _fork(self, run: Callable[[], int], stdout: IO[str], stderr: IO[str], env: dict[str, str]) -> psutil.Process:
+        """Call a function in a process of its own, which need not import again what this one has."""
+        pid = os.fork()
+        if pid:
+            self.started.append(psutil.Process(pid))
+            return self.started[-1]
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            # The collector need not look at what tests have imported.
+            gc.freeze()
+            os.chdir(self.path)
+            os.environ.clear()
+            os.environ.update({**self.env, **env})
+            for file, number in ((stdout, 1), (stderr, 2)):
+                os.dup2(file.fileno(), number)
+            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+            code = run()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
 
     def dvc_ok(self, *arguments: str) -> str:
         """A command that has to succeed; returns what it wrote to stdout."""
@@ -156,7 +180,7 @@ class Project:
         return self.run("sh", "-c", self.read_yaml("dvc.yaml")["stages"][name]["cmd"], **env)
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
-        """A process group of its own; stdout and stderr go to files, since nobody reads them meanwhile."""
+        """A process group of its own; stdout and stderr go to a file, since nobody reads them meanwhile."""
         with (self.path / "logs.txt").open("w") as output:
             process = subprocess.Popen(
                 command,
@@ -166,10 +190,7 @@ class Project:
                 stdout=output,
                 stderr=output,
                 process_group=0,
-                # A suite that runs in the background of a script ignores Ctrl-C, and children inherit that.
-                preexec_fn=restore_ctrl_c,
             )
-
         self.started.append(process)
         return process
 
@@ -179,9 +200,6 @@ class Project:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-    def start_repro(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
-        return self.start(sys.executable, "-m", "dvc", "repro", *arguments, **env)
 
     def hold(self, stage: str) -> None:
         """Let a toy stage wait when its outputs are written."""
@@ -277,24 +295,13 @@ def make_folder_project(path: Path) -> Project:
     return project
 
 
-def run_dvc(arguments: Sequence[str], folder: Path, env: dict[str, str], stdout: IO[str], stderr: IO[str]) -> None:
-    """What `dvc ARGUMENTS` does in a process of its own, which this ends."""
-    # The collector need not look at what tests have imported.
-    gc.freeze()
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(env)
-    for file, number in ((stdout, 1), (stderr, 2)):
-        os.dup2(file.fileno(), number)
-    sys.stdout, sys.stderr = stdout, stderr
+def dvc_main(arguments: Sequence[str]) -> int:
+    """What the command `dvc` does, in this process."""
     # Its handlers still write to what stdout was when it was imported.
     for name in ("dvc", "dvc_objects", "dvc_data"):
         logging.getLogger(name).handlers.clear()
     dvc.logger.setup()
-    code = dvc.cli.main(list(arguments))
-    stdout.flush()
-    stderr.flush()
-    os._exit(code)
+    return dvc.cli.main(list(arguments))
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -331,7 +338,8 @@ def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], N
 def run_stage(stage: str) -> int:
     """Run a stage under its guard in this process and the current directory; no process starts."""
     # Before the guard does it, which hides packages from a stage that tests have imported in part.
-    import_module(f"stages.{stage}")
+    with suppress(ModuleNotFoundError):
+        import_module(f"stages.{stage}")
     # A stage sets variables for its own process, some of which a checkpoint is stamped with.
     with patch.dict(os.environ):
         for name in SET_BY_TRAINING:

@@ -1,31 +1,30 @@
-"""Rows 2 to 6 and 15 to 18: nothing false is locked, and nothing runs on unattended."""
+"""Nothing false is locked, and nothing runs on unattended."""
 
 import os
-import runpy
 import signal
 import sys
-import threading
 from collections.abc import Callable
 
 import psutil
 import pytest
 
-from tests.faults.project import ROOT, Project, is_gone, run_stage, wait_for
+from tests.faults.project import Project, is_gone, run_stage, wait_for
 
-# Long enough not to end before the test has done its worst.
-LONG = 500
+# What stands for a training: a toy that is held, or a real one that does not end before the test has done its worst.
+TRAININGS = ["held", pytest.param("training", marks=pytest.mark.slow)]
 
 
 @pytest.fixture
 def training(project: Project) -> Project:
     """A project in which a `dvc repro` would train for long."""
-    project.set(epochs=LONG)
+    project.set(epochs=500)
     return project
 
 
 @pytest.fixture
 def held(toy: Project) -> Project:
     """A toy project in which a `dvc repro` would stay in the train stage until it is released."""
+    toy.set(epochs=5)
     toy.hold("train")
     return toy
 
@@ -37,71 +36,30 @@ def until_training(project: Project) -> psutil.Process:
     return process
 
 
-def interrupt(number: int, project: Project) -> None:
-    """Send a signal to this process once an epoch is done."""
-    wait_for((project.path / "plots/history.csv").exists, "the first epoch")
-    os.kill(os.getpid(), number)
-
-
 @pytest.mark.fault(2, 3)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_in_the_middle_of_a_training_is_no_success(
-    training: Project, monkeypatch: pytest.MonkeyPatch, number: int, code: int
-) -> None:
-    monkeypatch.chdir(training.path)
-    receipt = (training.path / "receipts/train.json").read_bytes()
-    for name in ("plots/history.csv", "metrics/train.json"):
-        (training.path / name).unlink()
-    sender = threading.Thread(target=interrupt, args=(number, training))
-    sender.start()
-    assert run_stage("train") == code
-    sender.join()
-    assert not (training.path / "metrics/train.json").exists()
-    assert (training.path / "receipts/train.json").read_bytes() == receipt
-
-
-REAL_AND_TOY = pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
-
-
-@pytest.mark.fault(2)
-@REAL_AND_TOY
-def test_sigterm_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
-    project: Project = request.getfixturevalue(kind)
-    lock = project.lock()
-    dvc = project.start_repro()
-    until_training(project).terminate()
-    assert dvc.wait(20) != 0
-    assert "exited with 143" in project.output()
-    assert project.lock()["train"] == lock["train"]
-    assert kind == "held" or not (project.path / "metrics/train.json").exists()
-
-
-@pytest.mark.fault(3)
-@REAL_AND_TOY
-def test_ctrl_c_locks_nothing(request: pytest.FixtureRequest, kind: str) -> None:
+@pytest.mark.parametrize("kind", TRAININGS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
     lock = project.lock()
     dvc = project.start_repro()
     trainer = until_training(project)
-    os.killpg(dvc.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        # From the terminal, to all.
+        os.killpg(dvc.pid, number)
+    else:
+        trainer.send_signal(number)
     assert dvc.wait(20) != 0
     assert is_gone(trainer)
+    assert number == signal.SIGINT or "exited with 143" in project.output()
     assert project.lock()["train"] == lock["train"]
+    assert kind == "held" or not (project.path / "metrics/train.json").exists()
 
 
 # Some shells replace themselves by the command that DVC gives them, some wait for it.
 @pytest.mark.fault(4, 5)
-@pytest.mark.parametrize(
-    ("kind", "number", "shell"),
-    [
-        ("held", signal.SIGKILL, "/bin/sh"),
-        ("held", signal.SIGTERM, "/bin/bash"),
-        pytest.param("training", signal.SIGKILL, "/bin/sh", marks=pytest.mark.slow),
-        pytest.param("training", signal.SIGTERM, "/bin/bash", marks=pytest.mark.slow),
-        pytest.param("training", signal.SIGKILL, "/bin/bash", marks=pytest.mark.slow),
-        pytest.param("training", signal.SIGTERM, "/bin/sh", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("kind", TRAININGS)
+@pytest.mark.parametrize(("number", "shell"), [(signal.SIGKILL, "/bin/sh"), (signal.SIGTERM, "/bin/bash")])
 def test_the_trainer_ends_with_its_dvc(request: pytest.FixtureRequest, kind: str, number: int, shell: str) -> None:
     project: Project = request.getfixturevalue(kind)
     dvc = project.start_repro(SHELL=shell)
@@ -112,14 +70,14 @@ def test_the_trainer_ends_with_its_dvc(request: pytest.FixtureRequest, kind: str
 
 
 @pytest.mark.fault(4)
-def test_a_trainer_whose_dvc_is_gone_before_it_looks_ends(project: Project) -> None:
+def test_a_trainer_whose_dvc_is_gone_before_it_looks_ends(toy: Project) -> None:
     script = "sleep 0.3; exec python -m stages train"
     # The shell in between is gone at once, so that the trainer is an orphan from the start, in a foreign process group.
-    process = project.start(
+    process = toy.start(
         sys.executable, "-c", f"import subprocess as s; s.Popen(['sh', '-c', {script!r}])", DVC_STAGE="train"
     )
     process.wait(20)
-    wait_for(lambda: "dvc ended before" in project.output(), "the refusal")
+    wait_for(lambda: "dvc ended before" in toy.output(), "the refusal")
 
 
 # What a parent may do: the system then keeps no exit codes, and dvc takes every stage for a success.
@@ -153,13 +111,14 @@ def late_drift(project: Project) -> str:
 
 
 @pytest.mark.fault(91)
-@pytest.mark.parametrize("fault", [bad_params, bad_stage, drift, late_drift])
+@pytest.mark.parametrize(
+    "fault", [bad_params, late_drift, *(pytest.param(fault, marks=pytest.mark.slow) for fault in (bad_stage, drift))]
+)
 def test_a_failed_stage_locks_nothing_where_the_parent_ignores_its_children(
     toy: Project, fault: Callable[[Project], str]
 ) -> None:
     stage, lock = fault(toy), toy.lock()
-    arguments = ["--force"] if stage == "fetch" else []
-    dvc = toy.start(sys.executable, "-c", IGNORING_CHILDREN, "repro", *arguments)
+    dvc = toy.start(sys.executable, "-c", IGNORING_CHILDREN, "repro", "--force", stage)
     assert dvc.wait(60) != 0, toy.output()
     assert "does not exist" in toy.output()
     assert toy.lock()[stage] == lock[stage]
@@ -181,10 +140,6 @@ def test_no_trainer_beside_a_living_one(held: Project) -> None:
 
 def edit_params_and_code(project: Project) -> None:
     project.set(lr=0.5)
-    edit_code(project)
-
-
-def edit_code(project: Project) -> None:
     project.append("src/mnist/model/network.py", "# edited\n")
 
 
@@ -192,38 +147,23 @@ def run_experiment(project: Project) -> None:
     assert project.dvc("exp", "run", "--set-param", "lr=0.5").returncode != 0
 
 
-DRIFT = pytest.mark.parametrize(
-    ("act", "named"),
-    [(edit_params_and_code, "src/mnist/model/network.py, params.yaml: lr"), (run_experiment, "params.yaml: lr")],
-    ids=["rows-15-16-params-and-code", "row-17-experiment"],
-)
-
-
-@pytest.mark.fault(15, 16, 17)
+@pytest.mark.parametrize("kind", TRAININGS)
 @pytest.mark.parametrize(
-    ("act", "said"),
+    ("act", "named"),
     [
-        (edit_params_and_code, "src/mnist/model/network.py, params.yaml: lr: touched during the run"),
-        (run_experiment, "params.yaml: lr: touched during the run"),
+        pytest.param(
+            edit_params_and_code,
+            "src/mnist/model/network.py, params.yaml: lr",
+            id="params-and-code",
+            marks=pytest.mark.fault(15, 16),
+        ),
+        pytest.param(run_experiment, "params.yaml: lr", id="experiment", marks=pytest.mark.fault(17)),
     ],
-    ids=["rows-15-16-params-and-code", "row-17-experiment"],
 )
-def test_drift_voids_the_run(held: Project, act: Callable[[Project], None], said: str) -> None:
-    lock = held.lock()
-    dvc = held.start_repro()
-    until_training(held)
-    act(held)
-    held.release("train")
-    assert dvc.wait(60) != 0
-    assert f"train: {said}" in held.output()
-    assert held.lock()["train"] == lock["train"]
-
-
-@pytest.mark.fault(15, 16, 17)
-@pytest.mark.slow
-@DRIFT
-def test_drift_voids_a_real_training(project: Project, act: Callable[[Project], None], named: str) -> None:
-    project.set(epochs=6)
+def test_drift_voids_the_run(
+    request: pytest.FixtureRequest, kind: str, act: Callable[[Project], None], named: str
+) -> None:
+    project: Project = request.getfixturevalue(kind)
     lock = project.lock()
     dvc = project.start_repro()
     trainer = until_training(project)
@@ -231,6 +171,8 @@ def test_drift_voids_a_real_training(project: Project, act: Callable[[Project], 
     trainer.suspend()
     act(project)
     trainer.resume()
+    if kind == "held":
+        project.release("train")
     assert dvc.wait(120) != 0
     assert f"train: {named}: touched during the run" in project.output()
     assert project.lock()["train"] == lock["train"]
@@ -238,7 +180,6 @@ def test_drift_voids_a_real_training(project: Project, act: Callable[[Project], 
 
 @pytest.mark.fault(18)
 def test_of_two_repros_at_once_one_wins(held: Project) -> None:
-    held.set(epochs=5)
     first = held.start_repro()
     until_training(held)
     second = held.dvc("repro")
@@ -249,25 +190,21 @@ def test_of_two_repros_at_once_one_wins(held: Project) -> None:
     assert "up to date" in held.dvc("status").stdout
 
 
-@pytest.mark.fault(15, 16, 17)
+@pytest.mark.fault(16)
 @pytest.mark.slow
 def test_code_edited_while_torch_is_imported_voids_the_run(project: Project) -> None:
     project.set(epochs=1)
     dvc = project.start_repro()
     trainer = project.running("train")
     wait_for(lambda: any("torch" in file.path for file in trainer.memory_maps()), "the import of torch")
-    edit_code(project)
+    edit_params_and_code(project)
     assert dvc.wait(60) != 0
-    assert "src/mnist/model/network.py: touched during the run" in project.output()
+    assert "src/mnist/model/network.py, params.yaml: lr: touched during the run" in project.output()
 
 
-def test_an_unknown_stage_is_named(project: Project) -> None:
-    done = project.run("python", "-m", "stages", "trian")
-    assert done.returncode == 1
-    assert "expected one of the stages check, fetch, train, evaluate, got 'trian'" in done.stderr
-
-
-@pytest.mark.parametrize("stage", ["fetch", "train", "evaluate"])
-def test_a_stage_without_its_guard_is_refused(stage: str) -> None:
-    with pytest.raises(SystemExit, match=f"its guarded command is `python -m stages {stage}`"):
-        runpy.run_path(f"{ROOT}/stages/{stage}.py", run_name="__main__")
+def test_an_unknown_stage_is_named(
+    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(toy.path)
+    assert run_stage("trian") == 1
+    assert "expected one of the stages check, fetch, train, evaluate, got 'trian'" in capsys.readouterr().err

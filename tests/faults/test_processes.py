@@ -1,8 +1,7 @@
-"""Rows 71 to 73: a stage that several processes run is still one run."""
+"""A stage that several processes run is still one run."""
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,10 +16,11 @@ from tests.faults.project import Project, is_gone, run_stage, shared, wait_for
 from tests.faults.test_resume import forget
 
 SHARDS = 2
-STAGE = "stages/__main__.py"
 # What differs between runs of one and of several processes: the receipt tells their number.
 RECEIPT = "receipts/train.json"
+RESULTS = ("models/model.safetensors", "metrics/train.json", "plots/history.csv")
 KILLED = "train: process 1 of 2 was killed by SIGKILL, so all end; the next run resumes after the last epoch\n"
+RANKS = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -79,25 +79,23 @@ def are_held(project: Project, processes: list[psutil.Process]) -> bool:
     return all((project.path / f"logs/train.held-by-{process.pid}").exists() for process in processes)
 
 
-def start_two(project: Project, **env: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+def start_two(project: Project) -> tuple[psutil.Process, list[psutil.Process]]:
     """Start the stage train as two processes; returns what started them, and them as soon as both are at work."""
     history = project.path / "plots/history.csv"
     history.unlink()
-    launcher = project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2", **env)
+    launcher = project.start_stage("train", PL_TRAINER_DEVICES="2")
     processes = processes_of(launcher.pid)
     wait_for(history.exists, "the first epoch")
     first = history.stat().st_ino
-
     # The second epoch follows when both have done the first; a toy says that it waits.
     wait_for(lambda: history.stat().st_ino != first or are_held(project, processes), "the second process")
     return launcher, processes
 
 
-def strike(project: Project, number: int, struck: list[psutil.Process]) -> None:
+def strike(project: Project, number: int) -> None:
     """Send a signal to the second process of this process's stage once an epoch is done."""
     wait_for((project.path / "plots/history.csv").exists, "the first epoch")
-    struck += processes_of(os.getpid())
-    struck[1].send_signal(number)
+    processes_of(os.getpid())[1].send_signal(number)
 
 
 @pytest.mark.fault(71)
@@ -107,7 +105,7 @@ def test_two_processes_write_the_bytes_of_one(
 ) -> None:
     monkeypatch.chdir(untrained.path)
     monkeypatch.setenv("PL_TRAINER_DEVICES", "2")
-    for name in ("models/model.safetensors", "metrics/train.json", "plots/history.csv"):
+    for name in RESULTS:
         (untrained.path / name).unlink()
     assert run_stage("train") == 0
     assert untrained.results() == sharded.results()
@@ -128,13 +126,11 @@ def test_a_killed_process_ends_all_and_the_next_run_resumes(
     untrained.set(epochs=100)
     with monkeypatch.context() as patch:
         patch.setenv("PL_TRAINER_DEVICES", "2")
-        struck: list[psutil.Process] = []
-        killer = threading.Thread(target=strike, args=(untrained, signal.SIGKILL, struck))
+        killer = threading.Thread(target=strike, args=(untrained, signal.SIGKILL))
         killer.start()
         assert run_stage("train") == 1
         killer.join()
-    said = capfd.readouterr().err
-    assert said == KILLED
+    assert capfd.readouterr().err == KILLED
     # With the constant rate of this project, a run of fewer epochs may resume only if it has not done more already.
     done = (untrained.path / "plots/history.csv").read_text().count("\n") - 1
     untrained.set(epochs=max(done, 3))
@@ -145,7 +141,7 @@ def test_a_killed_process_ends_all_and_the_next_run_resumes(
     whole.set(epochs=max(done, 3))
     monkeypatch.chdir(whole.path)
     assert run_stage("train") == 0
-    for name in ("models/model.safetensors", "metrics/train.json", "plots/history.csv"):
+    for name in RESULTS:
         assert (untrained.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
@@ -160,79 +156,67 @@ def test_all_end_when_one_is_killed(held: Project) -> None:
 
 @pytest.mark.fault(72)
 @pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
     launcher, processes = start_two(project)
     launcher.send_signal(number)
-    assert launcher.wait(20) in (-number, 128 + number)
+    assert launcher.wait(20) == (-number if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: all(map(is_gone, processes)), "the end of both", seconds=5)
-    if number == signal.SIGTERM:
+    if number != signal.SIGKILL:
         assert project.output().splitlines()[-1] == "train: stopped before it was done"
-
-
-def start_failing(project: Project, failure: str) -> subprocess.Popen[str]:
-    """Start two processes of a toy stage that fails in some way."""
-    project.edit("stages/train.py", "    if HOLD.exists():", f"    {failure}\n    if HOLD.exists():")
-    return project.start(sys.executable, "-I", STAGE, "train", PL_TRAINER_DEVICES="2")
+        assert kind == "training" or project.output().count("\n") == 1
 
 
 @pytest.mark.fault(72)
-@pytest.mark.parametrize("where", ["True", "'1' in os.environ['RANK']", "'0' in os.environ['RANK']"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_all_end_with_their_dvc(held: Project, number: int) -> None:
+    dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
+    launcher = held.running("train")
+    processes = processes_of(launcher.pid)
+    launcher = processes[0].parent()
+    wait_for(lambda: are_held(held, processes), "both processes")
+    dvc.send_signal(number)
+    wait_for(lambda: all(map(is_gone, [launcher, *processes])), "the end of all", seconds=10)
+
+
+@pytest.mark.fault(72)
+@pytest.mark.parametrize("where", ["True", "'1' in os.environ['RANK']"])
 def test_what_all_processes_or_one_refuse_is_one_line(held: Project, where: str) -> None:
-    held.edit("stages/train.py", "import json\n", "import json\nfrom src.core.errors import UserError\n")
-    launcher = start_failing(held, f"if {where}: raise UserError('epoch 2: loss is nan; lower lr')")
-    assert launcher.wait(20) == 1
+    assert code_of_failing(held, f"if {where}: raise UserError('epoch 2: loss is nan; lower lr')") == 1
     assert held.output() == "train: epoch 2: loss is nan; lower lr\n"
 
 
 @pytest.mark.fault(72)
 def test_what_nobody_foresaw_keeps_its_traceback(held: Project) -> None:
-    assert start_failing(held, "if os.environ['RANK'] == '1': raise KeyError('width')").wait(20) == 1
+    assert code_of_failing(held, "if os.environ['RANK'] == '1': raise KeyError('width')") == 1
     assert held.output().startswith("Traceback (most recent call last):\n")
     assert held.output().endswith("\nKeyError: 'width'\n")
 
 
+def code_of_failing(project: Project, failure: str) -> int:
+    """Exit code of two processes of a toy stage that fails in some way."""
+    project.edit("stages/train.py", "import json\n", "import json\nfrom src.core.errors import UserError\n")
+    project.edit("stages/train.py", "    if HOLD.exists():", f"    {failure}\n    if HOLD.exists():")
+    return project.start_stage("train", PL_TRAINER_DEVICES="2").wait(20)
+
+
 @pytest.mark.fault(72)
 def test_a_process_whose_launcher_is_gone_before_it_looks_ends(toy: Project) -> None:
-    numbers = dict.fromkeys(("RANK", "LOCAL_RANK"), "0") | dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2")
-    toy.hold("train")
-    done = toy.stage("train", MASTER_PORT="1", MASTER_ADDR="localhost", TORCHELASTIC_RUN_ID="stage-1", **numbers)
+    done = toy.stage("train", MASTER_ADDR="localhost", TORCHELASTIC_RUN_ID="stage-1", **RANKS)
     assert done.returncode == 1
     assert done.stderr == "train: the process that started this one has ended; run `dvc repro` again\n"
-
-
-@pytest.mark.fault(72)
-def test_ctrl_c_ends_all_processes(held: Project) -> None:
-    launcher, processes = start_two(held)
-    launcher.send_signal(signal.SIGINT)
-    assert launcher.wait(20) == 128 + signal.SIGINT
-    assert held.output() == "train: stopped before it was done\n"
-    wait_for(lambda: all(map(is_gone, processes)), "the end of both", seconds=5)
-
-
-@pytest.mark.fault(72)
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_all_end_with_their_dvc(held: Project, number: int) -> None:
-    dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
-    processes = processes_of(held.running("train").pid)
-    launcher = processes[0].parent()
-    wait_for(lambda: are_held(held, processes), "both processes")
-    dvc.send_signal(number)
-    assert launcher is not None
-    wait_for(lambda: all(map(is_gone, [launcher, *processes])), "the end of all", seconds=10)
 
 
 @pytest.mark.fault(73)
 @pytest.mark.parametrize("stray", [{"LOCAL_RANK": "1"}, {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1"}])
 def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
-    toy: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stray: dict[str, str]
+    held: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], stray: dict[str, str]
 ) -> None:
-    toy.hold("train")
-    holder = toy.start(sys.executable, "-I", STAGE, "train")
-    lock = toy.path / "logs/train.lock"
+    holder = held.start(sys.executable, "-I", "stages/__main__.py", "train")
+    lock = held.path / "logs/train.lock"
     wait_for(lambda: lock.exists() and lock.read_text() == str(holder.pid), "the lock")
-    monkeypatch.chdir(toy.path)
+    monkeypatch.chdir(held.path)
     monkeypatch.setattr(guard, "LOCK_SECONDS", 0.5)
     for name, value in stray.items():
         monkeypatch.setenv(name, value)
@@ -245,8 +229,7 @@ def test_dvc_is_started_once_for_all_processes(
     toy: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(toy.path)
-    ranks = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "1"}
-    for name, value in {**ranks, "MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "a", "DVC_STAGE": "train"}.items():
+    for name, value in {**RANKS, "MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "a", "DVC_STAGE": "train"}.items():
         monkeypatch.setenv(name, value)
     assert run_stage("train") == 1
     said = capfd.readouterr().err
@@ -255,35 +238,27 @@ def test_dvc_is_started_once_for_all_processes(
 
 @pytest.mark.fault(73)
 @pytest.mark.parametrize(
-    ("params", "devices", "said"),
+    ("shards", "devices", "said"),
     [
-        ({"shards": 3}, "1", "check: params.yaml: batch_size must be a multiple of shards, which is 3, got 128"),
-        (
-            {"shards": 2},
-            "4",
-            "check: 4 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a",
-        ),
-        (
-            {"shards": 1},
-            "2",
-            "check: 2 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a",
-        ),
-        ({"shards": 4}, "x", "check: PL_TRAINER_DEVICES: expected a whole number of at least 1, got 'x'"),
+        (3, "1", "params.yaml: batch_size must be a multiple of shards, which is 3, got 128"),
+        (2, "4", "4 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a"),
+        (1, "2", "2 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a"),
+        (4, "x", "PL_TRAINER_DEVICES: expected a whole number of at least 1, got 'x'"),
     ],
 )
 def test_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
-    project: Project,
+    toy: Project,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    params: dict[str, int],
+    shards: int,
     devices: str,
     said: str,
 ) -> None:
-    project.set(**params)
-    monkeypatch.chdir(project.path)
+    toy.set(shards=shards, batch_size=128)
+    monkeypatch.chdir(toy.path)
     monkeypatch.setenv("PL_TRAINER_DEVICES", devices)
     assert run_stage("check") == 1
-    assert capfd.readouterr().err.startswith(said)
+    assert capfd.readouterr().err.startswith(f"check: {said}")
 
 
 @pytest.mark.fault(71)

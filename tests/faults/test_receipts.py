@@ -5,30 +5,26 @@ import py_compile
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import stages.__main__
 import stages.evaluate
 from src.audit.verify import verify
+from src.core.run import ReceiptFields, Run
 from tests.faults.project import Project, run_stage
 
 
-def replace_in(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
-
-
 @pytest.mark.fault(46)
-def test_an_edit_that_python_takes_for_none_runs(project: Project) -> None:
-    source = project.path / "stages/check.py"
+def test_an_edit_that_python_takes_for_none_runs(toy: Project) -> None:
+    source = toy.path / "stages/check.py"
     py_compile.compile(str(source))
     before = source.stat()
-    replace_in(source, "is sound", "is noise")
+    toy.edit("stages/check.py", "is sound", "is noise")
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert project.stage("check").returncode == 0
-    assert "is noise" in (project.path / "data/checked").read_text()
+    assert toy.stage("check").returncode == 0
+    assert "is noise" in (toy.path / "data/checked").read_text()
 
 
 def python_that_edits_after(project: Project, path: str, stage: str) -> str:
@@ -45,6 +41,7 @@ def python_that_edits_after(project: Project, path: str, stage: str) -> str:
 
 @pytest.mark.fault(47)
 def test_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(toy: Project) -> None:
+    toy.set(lr=0.1)
     done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/mnist/train/steps.py", "train"))
     # DVC has locked the edited code by now. The next stage does not build on it.
     contradiction = "dvc.lock contradicts receipts/train.json in src/mnist/train"
@@ -61,6 +58,7 @@ def test_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(toy: 
 
 @pytest.mark.fault(47)
 def test_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
+    toy.set(tta_shift=1)
     done = toy.dvc("repro", PATH=python_that_edits_after(toy, "src/mnist/evaluate/scores.py", "evaluate"))
     assert done.returncode == 0
     # Stage check read the code before the edit, too.
@@ -71,23 +69,23 @@ def test_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
 
 def add_to_fetch(project: Project, code: str) -> None:
     """Let stage fetch run this when it is imported."""
-    replace_in(project.path / "stages/fetch.py", "\nSTAGE", f"\n{code}\nSTAGE")
+    project.edit("stages/fetch.py", "\nSTAGE", f"\n{code}\nSTAGE")
 
 
 @pytest.mark.fault(47)
-def test_a_process_ends_at_once_when_its_stage_has_ended(fetching: Project) -> None:
+def test_a_process_ends_at_once_when_its_stage_has_ended(toy: Project) -> None:
     # The interpreter would first call what libraries registered, which takes a second or two.
-    add_to_fetch(fetching, 'import atexit\natexit.register(Path("late").touch)')
-    done = fetching.stage("fetch")
+    add_to_fetch(toy, 'import atexit\natexit.register(Path("late").touch)')
+    done = toy.stage("fetch")
     assert done.returncode == 0, done.stderr
-    assert not (fetching.path / "late").exists()
+    assert not (toy.path / "late").exists()
 
 
 @pytest.mark.fault(94)
-def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_screen(fetching: Project) -> None:
-    add_to_fetch(fetching, 'import atexit\natexit.register(print, "leaked", file=sys.stderr)')
-    replace_in(fetching.path / "stages/fetch.py", "    while HOLD", '    {}["dropout"]\n    while HOLD')
-    done = fetching.stage("fetch")
+def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_screen(toy: Project) -> None:
+    add_to_fetch(toy, 'import atexit\natexit.register(print, "leaked", file=sys.stderr)')
+    toy.edit("stages/fetch.py", "    while HOLD", '    {}["dropout"]\n    while HOLD')
+    done = toy.stage("fetch")
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback (most recent call last):")
     assert done.stderr.endswith("KeyError: 'dropout'\n")
@@ -95,26 +93,25 @@ def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_
 
 @pytest.mark.fault(48)
 def test_what_dvc_commit_locks_by_hand_is_void(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replace_in(project.path / "src/mnist/model/network.py", "255 * MEAN", "254 * MEAN")
-    assert project.dvc("commit", "--force").returncode == 0
-    problems = [line for line in verify(project.path)[1] if "contradicts" in line]
+    toy.edit("src/mnist/model/network.py", "255 * MEAN", "254 * MEAN")
+    assert toy.dvc("commit", "--force").returncode == 0
+    problems = [line for line in verify(toy.path)[1] if "contradicts" in line]
     assert [line.partition(";")[0] for line in problems] == [
         "dvc.lock contradicts receipts/train.json in src/mnist/model",
         "dvc.lock contradicts receipts/evaluate.json in src/mnist/model",
     ]
-    monkeypatch.chdir(project.path)
+    monkeypatch.chdir(toy.path)
     assert run_stage("evaluate") == 1
     assert "evaluate: dvc.lock contradicts receipts/train.json in src/mnist/model" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", [b"", b"[1]", b"[{}]", b"[\xff]"])
 def test_a_receipt_that_is_none_proves_nothing(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: bytes
+    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (project.path / "receipts/train.json").write_bytes(damage)
-    monkeypatch.chdir(project.path)
+    (toy.path / "receipts/train.json").write_bytes(b"[\xff]")
+    monkeypatch.chdir(toy.path)
     assert run_stage("evaluate") == 1
     assert "evaluate: receipts/train.json: is not a receipt" in capsys.readouterr().err
 
@@ -124,10 +121,10 @@ def test_a_receipt_that_is_none_proves_nothing(
 @pytest.mark.parametrize(
     ("module", "path"), [("src.extra", "src/extra.py"), ("src.mnist.train", "src/mnist/train/__init__.py")]
 )
-def test_a_file_that_is_imported_and_not_declared_is_named(fetching: Project, module: str, path: str) -> None:
-    (fetching.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
-    add_to_fetch(fetching, f"import {module}")
-    done = fetching.stage("fetch")
+def test_a_file_that_is_imported_and_not_declared_is_named(toy: Project, module: str, path: str) -> None:
+    (toy.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
+    add_to_fetch(toy, f"import {module}")
+    done = toy.stage("fetch")
     assert done.returncode == 1
     assert f"fetch: {path}: stage fetch read it, but dvc.yaml does not list it among the stage's deps" in done.stderr
 
@@ -135,20 +132,29 @@ def test_a_file_that_is_imported_and_not_declared_is_named(fetching: Project, mo
 # Stage check imports numpy and is the quickest that does.
 @pytest.mark.fault(50)
 @pytest.mark.parametrize("command", ["the one of DVC", "python -m stages check", "python stages/__main__.py check"])
-def test_nothing_shadows_what_a_stage_imports(project: Project, command: str) -> None:
+def test_nothing_shadows_what_a_stage_imports(toy: Project, command: str) -> None:
     evil = 'open("shadowed", "w")\nraise SystemExit(1)\n'
-    foreign = project.path.parent / "foreign"
+    foreign = toy.path.parent / "foreign"
     foreign.mkdir()
-    for folder in (foreign, project.path):
+    for folder in (foreign, toy.path):
         (folder / "numpy.py").write_text(evil)
     variables = {"PYTHONPATH": str(foreign), "PYTHONSAFEPATH": "1", "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
     if command == "python -m stages check":
         # By hand, Python could not even find the package.
         del variables["PYTHONSAFEPATH"]
     by_dvc = command == "the one of DVC"
-    done = project.stage("check", **variables) if by_dvc else project.run(*command.split(), **variables)
+    done = toy.stage("check", **variables) if by_dvc else toy.run(*command.split(), **variables)
     assert done.returncode == 0, done.stderr
-    assert not (project.path / "shadowed").exists()
+    assert not (toy.path / "shadowed").exists()
+
+
+def evaluate_with(project: Project, monkeypatch: pytest.MonkeyPatch, main: Callable[[Run], ReceiptFields]) -> None:
+    """Stage evaluate with another main function in this process; it has to fail and to leave its receipt alone."""
+    monkeypatch.setattr(stages.__main__, "import_module", lambda _: SimpleNamespace(main=main))
+    monkeypatch.chdir(project.path)
+    receipt = (project.path / "receipts/evaluate.json").read_bytes()
+    assert run_stage("evaluate") == 1
+    assert (project.path / "receipts/evaluate.json").read_bytes() == receipt
 
 
 def test_a_model_that_is_swapped_and_put_back_is_noticed(
@@ -157,65 +163,41 @@ def test_a_model_that_is_swapped_and_put_back_is_noticed(
     model = project.path / "models/model.safetensors"
     right = model.read_bytes()
 
-    class Swapped:
-        """Stage evaluate, with another model in place while it runs."""
+    def main(run: Run) -> ReceiptFields:
+        model.chmod(0o644)
+        model.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+        try:
+            return stages.evaluate.main(run)
+        finally:
+            model.write_bytes(right)
 
-        @staticmethod
-        def main(run: object) -> object:
-            model.chmod(0o644)
-            model.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
-            try:
-                return stages.evaluate.main(run)  # type: ignore[arg-type]
-            finally:
-                model.write_bytes(right)
-
-    monkeypatch.setattr(stages.__main__, "import_module", lambda _: Swapped)
-    monkeypatch.chdir(project.path)
-    before = project.results()
-    assert run_stage("evaluate") == 1
+    evaluate_with(project, monkeypatch, main)
     assert "evaluate: models/model.safetensors: touched during the run" in capsys.readouterr().err
-    assert project.results() == before
-
-
-def restore_metrics(project: Project) -> None:
-    """What `git checkout metrics` does."""
-    (project.path / "metrics/eval.json").write_text('{"test_acc": 1.0}\n')
-
-
-def delete_table(project: Project) -> None:
-    (project.path / "plots/confusion.csv").unlink()
 
 
 @pytest.mark.fault(59)
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (restore_metrics, "metrics/eval.json: is not what the stage wrote"),
-        (delete_table, "plots/confusion.csv: is missing"),
+        # What `git checkout metrics` does.
+        (lambda: Path("metrics/eval.json").write_text("{}\n"), "metrics/eval.json: is not what the stage wrote"),
+        (lambda: Path("plots/confusion.csv").unlink(), "plots/confusion.csv: is missing"),
     ],
 )
 def test_an_output_that_changes_before_the_receipt_is_written_is_named(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    act: Callable[[Project], None],
+    act: Callable[[], object],
     said: str,
 ) -> None:
-    class Disturbed:
-        """Stage evaluate, whose outputs change while it still runs."""
+    def main(run: Run) -> ReceiptFields:
+        fields = stages.evaluate.main(run)
+        act()
+        return fields
 
-        @staticmethod
-        def main(run: object) -> object:
-            facts = stages.evaluate.main(run)  # type: ignore[arg-type]
-            act(project)
-            return facts
-
-    monkeypatch.setattr(stages.__main__, "import_module", lambda _: Disturbed)
-    monkeypatch.chdir(project.path)
-    receipt = (project.path / "receipts/evaluate.json").read_bytes()
-    assert run_stage("evaluate") == 1
+    evaluate_with(project, monkeypatch, main)
     assert f"evaluate: {said}" in capsys.readouterr().err
-    assert (project.path / "receipts/evaluate.json").read_bytes() == receipt
 
 
 @pytest.mark.fault(59)
@@ -258,8 +240,8 @@ def hide(project: Project) -> str:
 
 @pytest.mark.fault(60)
 @pytest.mark.parametrize("act", [add_and_remove, shadow, hide])
-def test_code_that_was_not_hashed_is_named(fetching: Project, act: Callable[[Project], str]) -> None:
-    path = act(fetching)
-    done = fetching.stage("fetch")
+def test_code_that_was_not_hashed_is_named(toy: Project, act: Callable[[Project], str]) -> None:
+    path = act(toy)
+    done = toy.stage("fetch")
     assert done.returncode == 1
     assert f"fetch: {path}: stage fetch read it, but it was not there when the inputs were hashed" in done.stderr

@@ -29,7 +29,7 @@ from src.mnist.train.checkpoint import (
     shared_folder,
 )
 from src.mnist.train.classifier import Classifier
-from tests.faults.project import Project, restore_ctrl_c, run_stage, shared, wait_for
+from tests.faults.project import Project, run_stage, wait_for
 
 INJECT = str(Path(__file__).parent / "inject")
 # Audit event, part of a path, how many such events pass first, seconds later.
@@ -123,7 +123,7 @@ def guarded_training(path: Path) -> None:
     """The train stage as `python -m stages train` runs it, for a process that has imported everything already."""
     os.chdir(path)
     # As the script does, for a signal that comes before the guard listens.
-    restore_ctrl_c()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(run_stage("train"))
 
 
@@ -194,31 +194,16 @@ def flip(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.fixture(scope="session")
-def four_epochs(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """What one epoch more gives without any checkpoint."""
-
-    def build(path: Path) -> None:
-        project = reproduced.copy(path)
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            project.set(epochs=4)
-            fresh_results(project, monkeypatch)
-
-    return shared(tmp_path_factory, "four-epochs", build)
-
-
-@pytest.mark.fault(8, 9, 10)
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(truncate, id="row-8-cut", marks=pytest.mark.slow),
-        pytest.param(empty, id="row-9-empty", marks=pytest.mark.slow),
-        pytest.param(flip, id="row-10-flipped"),
+        pytest.param(truncate, marks=(pytest.mark.fault(8), pytest.mark.slow)),
+        pytest.param(empty, marks=(pytest.mark.fault(9), pytest.mark.slow)),
+        pytest.param(flip, marks=pytest.mark.fault(10)),
     ],
 )
 def test_a_damaged_checkpoint_is_noticed(
     project: Project,
-    four_epochs: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     damage: Callable[[bytes], bytes],
@@ -229,29 +214,35 @@ def test_a_damaged_checkpoint_is_noticed(
     said = capsys.readouterr()
     assert "Resuming" not in said.out
     assert said.err.count("is damaged") == 1
-    assert project.results() == four_epochs.results()
-
-
-@pytest.mark.fault(11)
-@pytest.mark.parametrize(
-    "change", [{"lr": 0.002}, pytest.param({"schedule": "cosine"}, marks=pytest.mark.slow)], ids=str
-)
-def test_other_params_start_over(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], change: dict[str, object]
-) -> None:
-    assert train_here(project, monkeypatch, epochs=4, **change) == 0
-    assert "Resuming" not in capsys.readouterr().out
     results = project.results()
     assert results == fresh_results(project, monkeypatch)
 
 
-@pytest.mark.fault(12)
-def test_other_code_starts_over(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def edit_network(project: Project) -> None:
+    project.append("src/mnist/model/network.py", "# edited\n")
+
+
+# What is done after a training of three epochs with a constant rate.
+@pytest.mark.parametrize(
+    ("act", "params"),
+    [
+        pytest.param(None, {"epochs": 4, "lr": 0.002}, marks=pytest.mark.fault(11), id="another rate"),
+        pytest.param(edit_network, {"epochs": 4}, marks=pytest.mark.fault(12), id="other code"),
+        pytest.param(None, {"epochs": 1}, marks=pytest.mark.fault(14), id="fewer epochs"),
+        # Forced: dvc.lock has its results.
+        pytest.param(None, {}, id="nothing"),
+    ],
+)
+def test_a_training_that_would_not_end_in_the_same_state_starts_over(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    act: Callable[[Project], None] | None,
+    params: dict[str, object],
 ) -> None:
-    source = project.path / "src/mnist/model/network.py"
-    source.write_text(source.read_text() + "# edited\n")
-    assert train_here(project, monkeypatch, epochs=4) == 0
+    if act:
+        act(project)
+    assert train_here(project, monkeypatch, **params) == 0
     assert "Resuming" not in capsys.readouterr().out
 
 
@@ -282,7 +273,7 @@ def test_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     ],
     ids=str,
 )
-def test_more_epochs_go_on(
+def test_more_epochs_go_on_where_the_rate_is_constant(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], extra: dict[str, object]
 ) -> None:
     assert train_here(project, monkeypatch, schedule="constant", **extra) == 0
@@ -299,25 +290,6 @@ def test_more_epochs_start_over_where_the_schedule_depends_on_them(
     assert train_here(project, monkeypatch, schedule="one-cycle") == 0
     assert train_here(project, monkeypatch, epochs=4) == 0
     assert "Resuming" not in capsys.readouterr().out
-
-
-@pytest.mark.fault(14)
-def test_fewer_epochs_start_over(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train_here(project, monkeypatch, epochs=1) == 0
-    assert "Resuming" not in capsys.readouterr().out
-    results = project.results()
-    assert results == fresh_results(project, monkeypatch)
-
-
-def test_a_finished_training_is_not_gone_on_from_when_it_is_forced(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = project.results()
-    assert train_here(project, monkeypatch) == 0
-    assert "Resuming" not in capsys.readouterr().out
-    assert project.results() == before
 
 
 @pytest.mark.fault(8, 9, 10)
@@ -370,7 +342,7 @@ def write_checkpoints(path: Path) -> None:
 @pytest.mark.fault(7)
 def test_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     path, generator = tmp_path / "a.ckpt", random.Random(0)
-    for _ in range(20):
+    for _ in range(10):
         path.unlink(missing_ok=True)
         writer = multiprocessing.get_context("fork").Process(target=write_checkpoints, args=(path,))
         writer.start()
@@ -502,37 +474,33 @@ def test_many_writers_may_delete_at_once(tmp_path: Path) -> None:
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-@pytest.mark.fault(45)
-def test_lightnings_own_checkpoints_are_ignored_in_a_batch_system(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint = only_checkpoint(project)
-    for folder in (".", "logs", "logs/checkpoints", "models"):
-        shutil.copy(checkpoint, project.path / folder / "hpc_ckpt_1.ckpt")
-    for name, value in SLURM.items():
-        monkeypatch.setenv(name, value)
-    assert train_here(project, monkeypatch, seed=1) == 0
-    results = project.results()
-    for name in SLURM:
-        monkeypatch.delenv(name)
-    assert results == fresh_results(project, monkeypatch)
-
-
-@pytest.mark.fault(45)
-def test_a_signal_of_a_batch_system_ends_a_training_and_its_own_checkpoint_resumes_it(
-    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.fault(2, 3, 45)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_ends_a_training_and_its_own_checkpoint_resumes_it(
+    to_train: Project,
+    reproduced: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     def write_and_signal(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
         write(self, trainer, pl_module)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.Signals[name])
 
     write = Checkpoints.on_train_epoch_end
-    for name, value in SLURM.items():
-        monkeypatch.setenv(name, value)
+    # Lightning handles some of these signals in a batch system, and takes such a file for its checkpoint.
+    for variable, value in SLURM.items():
+        monkeypatch.setenv(variable, value)
+    others = [to_train.path / folder / "hpc_ckpt_1.ckpt" for folder in (".", "logs", "logs/checkpoints", "models")]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(only_checkpoint(reproduced), path)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "on_train_epoch_end", write_and_signal)
-        assert train_here(to_train, patch) == 128 + signal.SIGUSR1
-    assert not list(to_train.path.rglob("hpc_ckpt*"))
+        assert train_here(to_train, patch) == 128 + signal.Signals[name]
+    assert not (to_train.path / "metrics/train.json").exists()
+    assert not (to_train.path / "receipts/train.json").exists()
+    assert sorted(to_train.path.rglob("hpc_ckpt*")) == sorted(others)
     assert train_here(to_train, monkeypatch) == 0
     assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
     assert_same_training(to_train, reproduced)

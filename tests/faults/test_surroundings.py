@@ -18,18 +18,18 @@ INJECT = Path(__file__).parent / "inject"
 
 
 @pytest.mark.fault(61)
-def test_code_of_another_folder_is_refused(project: Project) -> None:
-    other = project.copy(project.path.with_name("other"))
-    (project.path / "stages").rename(project.path / "unused")
-    (project.path / "stages").symlink_to(other.path / "stages")
-    done = project.stage("check")
+def test_code_of_another_folder_is_refused(toy: Project) -> None:
+    other = toy.copy(toy.path.with_name("other"))
+    (toy.path / "stages").rename(toy.path / "unused")
+    (toy.path / "stages").symlink_to(other.path / "stages")
+    done = toy.stage("check")
     assert done.returncode == 1
     assert done.stderr.startswith(f"check: run it in {other.path}, where its code is")
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.fault(62)
-def test_packages_in_the_home_of_a_user_are_not_imported(project: Project, tmp_path: Path) -> None:
+def test_packages_in_the_home_of_a_user_are_not_imported(toy: Project, tmp_path: Path) -> None:
     # A Python that would import them, as those outside of virtual environments do.
     venv.create(tmp_path / "python", system_site_packages=True, symlinks=True)
     python = tmp_path / "python/bin/python"
@@ -38,9 +38,9 @@ def test_packages_in_the_home_of_a_user_are_not_imported(project: Project, tmp_p
     home = tmp_path / "home/.local" / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
     home.mkdir(parents=True)
     (home / "usercustomize.py").write_text("import os\nos._exit(99)\n")
-    assert project.run(str(python), "-c", "", HOME=str(tmp_path / "home")).returncode == 99
-    path = f"{python.parent}{os.pathsep}{project.env['PATH']}"
-    done = project.stage("check", PATH=path, HOME=str(tmp_path / "home"))
+    assert toy.run(str(python), "-c", "", HOME=str(tmp_path / "home")).returncode == 99
+    path = f"{python.parent}{os.pathsep}{toy.env['PATH']}"
+    done = toy.stage("check", PATH=path, HOME=str(tmp_path / "home"))
     assert done.returncode == 0, done.stderr
 
 
@@ -53,16 +53,16 @@ def python_without_packages(folder: Path) -> str:
 
 
 @pytest.mark.fault(63)
-def test_a_python_without_packages_loses_nothing_and_is_named(project: Project, tmp_path: Path) -> None:
-    before, lock = project.results(), project.lock()
-    project.set(epochs=1)
-    done = project.dvc("repro", PATH=python_without_packages(tmp_path / "bin"))
+def test_a_python_without_packages_loses_nothing_and_is_named(toy: Project, tmp_path: Path) -> None:
+    before, lock = toy.results(), toy.lock()
+    toy.set(epochs=1)
+    done = toy.dvc("repro", PATH=python_without_packages(tmp_path / "bin"))
     assert done.returncode != 0
     (line,) = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("check:")]
     assert "has no package " in line
     assert "`. .venv/bin/activate`" in line
     assert "Traceback" not in done.stderr
-    assert (project.results(), project.lock()) == (before, lock)
+    assert (toy.results(), toy.lock()) == (before, lock)
 
 
 @pytest.mark.fault(63)
@@ -76,48 +76,46 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     assert "has no package no-such-package; DVC runs the `python` that is first on PATH" in line
 
 
-def test_a_file_where_a_folder_must_be_is_named(project: Project) -> None:
-    (project.path / "logs").rename(project.path / "other")
-    (project.path / "logs").touch()
-    done = project.stage("check")
+def test_a_file_where_a_folder_must_be_is_named(toy: Project) -> None:
+    (toy.path / "logs").rename(toy.path / "other")
+    (toy.path / "logs").touch()
+    done = toy.stage("check")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("check: logs: File exists; a folder must be there")
 
 
 @pytest.mark.fault(65)
-def test_closed_streams_hinder_no_stage(fetching: Project) -> None:
-    done = fetching.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
+def test_closed_streams_hinder_no_stage(toy: Project) -> None:
+    done = toy.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
     assert done.returncode == 0
-    assert (fetching.path / "logs/fetch.lock").read_text().isdecimal()
+    assert (toy.path / "logs/fetch.lock").read_text().isdecimal()
 
 
 @pytest.mark.fault(65)
-def test_what_a_terminal_cannot_show_is_printed_nevertheless(project: Project) -> None:
+def test_what_a_terminal_cannot_show_is_printed_nevertheless(toy: Project) -> None:
     code = r"import sys; sys.path[:0] = '.'; from src.guard.streams import *; open_streams(); print('\u2026\udcff')"
-    done = project.run("python", "-c", code, PYTHONIOENCODING="latin-1")
+    done = toy.run("python", "-c", code, PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stdout) == (0, "\\u2026\\udcff\n")
 
 
-def test_a_backend_of_matplotlib_that_is_gone_hinders_no_stage(fetching: Project) -> None:
-    fetching.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
-    assert fetching.run("python", "-c", "import matplotlib.pyplot", MPLBACKEND="Qt4Agg").returncode != 0
-    done = fetching.stage("fetch", MPLBACKEND="Qt4Agg")
+def test_a_backend_of_matplotlib_that_is_gone_hinders_no_stage(toy: Project) -> None:
+    toy.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
+    assert toy.run("python", "-c", "import matplotlib.pyplot", MPLBACKEND="Qt4Agg").returncode != 0
+    done = toy.stage("fetch", MPLBACKEND="Qt4Agg")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.fault(50)
-def test_settings_of_matplotlib_beside_dvc_yaml_have_no_effect(fetching: Project) -> None:
-    fetching.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
-    (fetching.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
-    done = fetching.stage("fetch")
+def test_settings_of_matplotlib_beside_dvc_yaml_have_no_effect(toy: Project) -> None:
+    toy.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
+    (toy.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
+    done = toy.stage("fetch")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.fault(66)
-def test_ctrl_c_before_the_guard_listens_gives_no_traceback(project: Project) -> None:
-    path = f"{INJECT}{os.pathsep}{project.env['PATH']}"
+def test_ctrl_c_before_the_guard_listens_gives_no_traceback(toy: Project) -> None:
+    path = f"{INJECT}{os.pathsep}{toy.env['PATH']}"
     kill = "fetch,SIGINT,open,src/guard/signals.py,0,0"
-    done = project.run(
-        "python", "-I", "stages/__main__.py", "fetch", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill
-    )
+    done = toy.run("python", "-I", "stages/__main__.py", "fetch", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

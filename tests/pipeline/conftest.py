@@ -12,12 +12,6 @@ def paths(entries: list) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
-@pytest.fixture
-def project(reproduced: Project, tmp_path: Path) -> Project:
-    """A copy of its own for one test."""
-    return reproduced.copy(tmp_path / "project")
-
-
 @pytest.fixture(scope="session")
 def one_epoch(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A second commit with the results of an experiment; made once for all test processes."""

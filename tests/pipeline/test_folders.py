@@ -34,15 +34,15 @@ PROMISED = {
 }
 
 
-def test_every_folder_of_code_has_its_promise(project: Project) -> None:
-    folders = {str(path.parent.relative_to(project.path)) for path in project.path.glob("src/**/*.py")}
+def test_every_folder_of_code_has_its_promise(toy: Project) -> None:
+    folders = {str(path.parent.relative_to(toy.path)) for path in toy.path.glob("src/**/*.py")}
     assert folders - {"src", "src/mnist"} == {place for place in PROMISED if place.startswith("src")}
 
 
-def test_editing_a_file_makes_exactly_the_promised_stages_stale(project: Project) -> None:
+def test_editing_a_file_makes_exactly_the_promised_stages_stale(toy: Project) -> None:
     stale = {}
     for place in PROMISED:
-        target = project.path / place
+        target = toy.path / place
         if target.suffix == ".py":
             before = target.read_text()
             target.write_text(before + "# edited\n")
@@ -50,7 +50,7 @@ def test_editing_a_file_makes_exactly_the_promised_stages_stale(project: Project
             target.mkdir(exist_ok=True)
             target = target / "added.py"
             target.touch()
-        with Repo(str(project.path)) as repo:
+        with Repo(str(toy.path)) as repo:
             # DVC names a stage with the path of its dvc.yaml.
             stale[place] = {stage.rpartition(":")[2] for stage in repo.status()}
         if target.name == "added.py":
@@ -61,9 +61,9 @@ def test_editing_a_file_makes_exactly_the_promised_stages_stale(project: Project
 
 
 @pytest.mark.parametrize("left", ["__pycache__/model.cpython-311.pyc", ".model.py.swp", "model.py~", ".#model.py"])
-def test_what_python_and_editors_leave_makes_nothing_stale(project: Project, left: str) -> None:
-    path = project.path / "src/mnist/train" / left
+def test_what_python_and_editors_leave_makes_nothing_stale(toy: Project, left: str) -> None:
+    path = toy.path / "src/mnist/train" / left
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    with Repo(str(project.path)) as repo:
+    with Repo(str(toy.path)) as repo:
         assert repo.status() == {}

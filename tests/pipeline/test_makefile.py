@@ -2,17 +2,13 @@
 
 import shlex
 import subprocess
-from pathlib import Path
 
 import yaml
 
 from tests.faults.project import Project
 
 
-def test_the_list_of_experiments_has_the_scores_and_every_param_and_nothing_else(
-    reproduced: Project, tmp_path: Path
-) -> None:
-    project = reproduced.copy(tmp_path / "project")
+def test_the_list_of_experiments_has_the_scores_and_every_param_and_nothing_else(project: Project) -> None:
     # What make would run, after whatever it would install.
     recipe = subprocess.check_output(["make", "-n", "experiments"], cwd=project.path, text=True)
     _, *command = shlex.split(next(line for line in recipe.splitlines() if line.startswith("dvc exp show")))

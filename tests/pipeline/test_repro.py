@@ -1,5 +1,4 @@
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,6 @@ from tests.pipeline.conftest import STAGES, paths
 
 def stages_run(output: str) -> list[str]:
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
-
-
-def failed(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command that has to fail printed."""
-    assert done.returncode == 255, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_every_out_is_there_and_only_those_for_git_are_in_git(reproduced: Project) -> None:
@@ -34,14 +27,11 @@ def test_repro_again_skips_all_three_stages(project: Project) -> None:
     assert project.git("status", "--porcelain") == ""
 
 
-def test_a_changed_evaluation_reruns_evaluation_alone(project: Project) -> None:
-    project.make_toy()
-    project.repro()
-    project.commit()
-    project.append("src/mnist/evaluate/scores.py", "\n# changed\n")
-    assert stages_run(project.dvc_ok("repro")) == ["evaluate"]
+def test_a_changed_evaluation_reruns_evaluation_alone(toy: Project) -> None:
+    toy.append("src/mnist/evaluate/scores.py", "\n# changed\n")
+    assert stages_run(toy.dvc_ok("repro")) == ["evaluate"]
     changed = ["dvc.lock", "receipts/evaluate.json", "src/mnist/evaluate/scores.py"]
-    assert project.git("status", "--porcelain").split()[1::2] == changed
+    assert toy.git("status", "--porcelain").split()[1::2] == changed
 
 
 def test_running_all_stages_again_leaves_git_clean_in_another_folder(
@@ -64,35 +54,7 @@ def test_a_forced_repro_leaves_git_clean_in_another_folder(project: Project) -> 
     assert project.git("status", "--porcelain") == ""
 
 
-def test_changed_data_fails_by_name_and_is_mended_by_the_named_command(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = project.path / "data/MNIST/raw/t10k-labels-idx1-ubyte"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.unlink()
-    path.write_bytes(content)
-    monkeypatch.chdir(project.path)
-    assert run_stage("evaluate") == 1
-    (failure,) = capsys.readouterr().err.splitlines()
-    assert failure.startswith("evaluate: data/MNIST/raw/t10k-labels-idx1-ubyte: is not what stage fetch wrote (md5 ")
-    assert "run `dvc repro --single-item --force fetch`" in failure
-    project.dvc_ok("repro", "--single-item", "--force", "fetch")
-    assert path.read_bytes()[-1] == content[-1] ^ 1
-
-
-def test_a_bad_param_fails_by_key_in_one_line(project: Project) -> None:
-    project.set(epochs="abc")
-    failure = failed(project.dvc("repro"))
-    assert "check: params.yaml: epochs must be a whole number from 1 to 10000, got 'abc'" in failure
-    assert "Traceback" not in failure
-    # The last results are still in place.
-    assert project.git("status", "--porcelain").split() == ["M", "params.yaml"]
-    assert (project.path / "models/model.safetensors").exists()
-
-
-def test_a_clone_pulls_nothing_to_be_up_to_date_with_its_cache(reproduced: Project, tmp_path: Path) -> None:
-    project = reproduced.copy(tmp_path / "project")
+def test_a_clone_pulls_nothing_to_be_up_to_date_with_its_cache(project: Project) -> None:
     project.git("clean", "-d", "--force", "-x", "--quiet", "--exclude", ".dvc")
     assert not (project.path / "models").exists()
     output = project.dvc_ok("repro", "--pull")
