@@ -27,10 +27,8 @@ def test_every_stage_from_which_packages_are_hidden_is_tried() -> None:
 
 
 # That hidden packages stay away is tried without torch in tests/unit/guard/test_unused.py, too.
-SLOW = {"train": pytest.mark.slow}
-
-
-@pytest.mark.parametrize("stage", [pytest.param(stage, marks=SLOW.get(stage, ())) for stage in IMPORTS])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", IMPORTS)
 def test_a_stage_starts_without_what_it_does_not_use(stage: str, reproduced: Project, tmp_path: Path) -> None:
     program = (
         "import sys; from src.guard.unused import UNUSED, hiding\n"

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import Examples, load_examples
 from src.mnist.model.network import build_model, normalize
@@ -52,13 +51,6 @@ def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
     return torch.softmax(logits.double(), 1).numpy()
 
 
-def error_of_main() -> str:
-    with pytest.raises(UserError) as caught:
-        main(Run(PARAMS.model_dump()))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_metrics_are_those_of_the_model_on_the_test_set(
     evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path
 ) -> None:
@@ -78,12 +70,6 @@ def test_the_tables_are_those_of_the_predictions(evaluated: Outputs, plain_probs
     assert sorted(errors["index"]) == np.flatnonzero(y_true != y_pred).tolist()
     np.testing.assert_array_equal(errors["predicted"], y_pred[errors["index"]])
     assert pd.read_csv(evaluated.per_class)["images"].sum() == 360
-
-
-def test_the_bytes_are_the_same_twice(evaluated: Outputs, trained: Trained, digits_dir: Path, tmp_path: Path) -> None:
-    evaluate(PARAMS, digits_dir, trained.model, outputs_in(tmp_path), "cpu")
-    for first, second in zip(astuple(evaluated), astuple(outputs_in(tmp_path)), strict=True):
-        assert first.read_bytes() == second.read_bytes()
 
 
 def test_many_images_are_predicted_in_parts_and_in_order() -> None:
@@ -106,7 +92,7 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
 
 
 def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) -> None:
-    main(Run({"threads": THREADS, "tta_shift": 2}))
+    main(Run({"threads": THREADS, "tta_shift": 1}))
     assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
 
 
@@ -129,29 +115,6 @@ def test_main_writes_the_outs_and_prints_what_it_found(
     assert capsys.readouterr().out.endswith(f", {errors} of 360 images wrong: plots/errors.png\n")
     for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
         assert (workspace / own).read_bytes() == expected.read_bytes()
-
-
-def test_main_reports_a_missing_model(workspace: Path) -> None:
-    (workspace / "models/model.safetensors").unlink()
-    assert "models/model.safetensors: is missing; run `dvc checkout`" in error_of_main()
-
-
-def test_main_reports_a_truncated_model(workspace: Path) -> None:
-    path = workspace / "models/model.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
-    assert "models/model.safetensors: is not a model of this pipeline" in error_of_main()
-    assert not (workspace / "metrics").exists()
-
-
-def test_main_reports_damaged_data(workspace: Path) -> None:
-    path = workspace / "data/MNIST/raw/t10k-images-idx3-ubyte"
-    path.write_bytes(path.read_bytes()[:-1])
-    assert "t10k-images-idx3-ubyte: shape " in error_of_main()
-
-
-def test_main_reports_missing_data(workspace: Path) -> None:
-    shutil.rmtree(workspace / "data")
-    assert "t10k-images-idx3-ubyte: is missing; run `dvc repro fetch`" in error_of_main()
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from src.core.errors import UserError
 from src.core.run import Run
-from src.mnist.data.dataset import load_examples, raw_folder
+from src.mnist.data.dataset import load_examples
 from src.mnist.model.network import predict_logits
 from src.mnist.model.params import Params, TrainParams
 from src.mnist.model.split import split_indices
@@ -75,27 +75,18 @@ def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params:
     assert final["val_f1"] == pytest.approx(f1_score(target, preds, average="macro"), abs=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["cnn", DROPOUT])
+# Two threads may not add in the order in which they end.
+@pytest.mark.parametrize(("architecture", "threads"), [("cnn", 2), (DROPOUT, 1)])
 def test_the_same_bytes_come_again_whatever_the_global_random_state(
-    params: Params, few_digits: Path, tmp_path: Path, architecture: str
+    params: Params, few_digits: Path, tmp_path: Path, architecture: str, threads: int
 ) -> None:
-    # Two threads, as a stage has: they may not add in the order in which they end.
-    two = params.model_copy(update={"threads": 2, "architecture": architecture})
+    changed = params.model_copy(update={"threads": threads, "architecture": architecture, "epochs": 1})
     for name in ("a", "b"):
-        train(two, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
+        train(changed, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
         np.random.seed(123)
         torch.manual_seed(123)
-    assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == threads
     assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
-
-
-@pytest.mark.parametrize("change", [{"ema": 0.9}, {"shift": 2, "rotation": 10.0, "scale": 0.1}, {"precision": "bf16"},
-                                    {"schedule": "one-cycle"}, {"label_smoothing": 0.1}, {"architecture": "resnet"}],
-                         ids=lambda change: next(iter(change)))  # fmt: skip
-def test_every_ingredient_trains(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
-    outputs = outputs_in(tmp_path)
-    train(params.model_copy(update={"epochs": 1} | change), digits_dir, outputs, accelerator="cpu")
-    assert json.loads(outputs.metrics.read_text())["final"]["acc"] > 0.2
 
 
 def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: Params, digits_dir: Path) -> None:
@@ -105,7 +96,7 @@ def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: 
     assert pd.read_csv(trained.history)["lr"].tolist() == pytest.approx(rates[steps - 1 :: steps].tolist(), rel=1e-5)
 
 
-# Of a training on a CPU with one thread and one shard, tf32 is fp32, and one shard is the whole batch.
+# Of a training on a CPU, tf32 is fp32.
 CHANGES: dict[str, Any] = {
     "architecture": "resnet",
     "seed": 1,
@@ -134,6 +125,8 @@ def test_every_hyperparameter_changes_the_model(params: Params, few_digits: Path
         train(short.model_copy(update=change), few_digits, outputs, accelerator="cpu")
         models.append(outputs.model.read_bytes())
     assert len(set(models)) == len(models)
+    train(short.model_copy(update={"precision": "tf32"}), few_digits, outputs_in(tmp_path / "tf32"), accelerator="cpu")
+    assert outputs_in(tmp_path / "tf32").model.read_bytes() == models[0]
 
 
 def test_the_model_is_calibrated_on_the_validation_part(trained: Outputs, params: Params, digits_dir: Path) -> None:
@@ -163,25 +156,6 @@ def test_a_batch_larger_than_the_training_part_is_refused(params: Params, digits
     with pytest.raises(UserError, match=r"^params.yaml: batch_size must be at most 12\d\d, "):
         train(params.model_copy(update={"batch_size": 1438}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_main_reports_damaged_data_in_one_line(workspace: Path, params: Params) -> None:
-    path = raw_folder(workspace / "data/MNIST") / "train-labels-idx1-ubyte"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"^data/MNIST/raw/train-labels-idx1-ubyte: shape "):
-        main(run(params))
-    assert not (workspace / "models").exists()
-
-
-def test_main_reports_missing_data_in_one_line(workspace: Path, params: Params) -> None:
-    shutil.rmtree(workspace / "data/MNIST")
-    with pytest.raises(UserError, match=r"^data/MNIST/raw/train-images-idx3-ubyte: is missing; run `dvc repro fetch`"):
-        main(run(params))
-
-
-def test_tf32_is_fp32_on_a_cpu(trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path) -> None:
-    train(params.model_copy(update={"precision": "tf32"}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
-    assert read_all(outputs_in(tmp_path)) == read_all(trained)
 
 
 def test_each_call_of_several_batches_waits_for_its_turn(
@@ -222,12 +196,11 @@ def test_a_gpu_learns_the_same(
     assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
 
 
-@pytest.mark.parametrize("architecture", ["cnn", DROPOUT])
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def test_a_resumed_training_gives_the_same_bytes(
-    params: Params, few_digits: Path, tmp_path: Path, accelerator: str, architecture: str
+    params: Params, few_digits: Path, tmp_path: Path, accelerator: str
 ) -> None:
-    constant = params.model_copy(update={"schedule": "constant", "architecture": architecture})
+    constant = params.model_copy(update={"schedule": "constant", "architecture": DROPOUT})
     first, resumed, whole = (outputs_in(tmp_path / name) for name in ("first", "resumed", "whole"))
     for epochs, outputs in (1, first), (2, resumed):
         checkpoints = Checkpoints(tmp_path / "checkpoints", {})
