@@ -45,8 +45,12 @@ sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; 
 	@python -m src.sweep $(SPEC) $(SHARING)
 sweep-report: $(VENV)/installed ## summarize the sweep: the best settings here, figures in report/sweep.html
 	@python -m src.sweep.summary $(SPEC)
+STUDIES := logs/sweep/optuna.db
 dashboard: $(VENV)/installed ## show the studies of sweeps on 127.0.0.1; STORAGE=
-	@python -m src.sweep.dashboard
+	@test -n "$$STORAGE" || test -e $(STUDIES) || { echo "dashboard: $(STUDIES): is missing; \`make sweep\` writes it"; exit 1; } >&2
+	@# Not on a command line, where others would see its password.
+	@printf '[optuna_dashboard]\nstorage = "%s"\n' "$${STORAGE:-sqlite:///$(STUDIES)}" | \
+		optuna-dashboard --host 127.0.0.1 --from-config /dev/stdin
 N ?= 5
 seeds: $(VENV)/installed ## measure how much seeds alone change the results: make seeds N=5
 	@python -m src.sweep.seeds $(N) $(SHARING)

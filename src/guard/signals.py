@@ -34,6 +34,9 @@ def ending_on_signals(message: str) -> Iterator[list[int]]:
 
     def unwind(number: int, _: FrameType | None) -> None:
         received.append(number)
+        # Whatever else comes, such as a second Ctrl-C, must not cut short what this one lets end.
+        for other in caught:
+            signal.signal(other, signal.SIG_IGN)
         sys.exit(128 + number)
 
     def end_by_force() -> None:

@@ -66,7 +66,10 @@ def validated(schema: type[T], content: Any, where: str) -> T:
     try:
         return TypeAdapter(schema).validate_python(content)
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
+        found = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            for one in error.errors()
+        ]
         more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
         raise UserError(f"{where}: {'; '.join([*found[:MAX_PROBLEMS], *more])}") from error
 

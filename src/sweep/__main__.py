@@ -12,7 +12,7 @@ from src.core.signals import restore_signals
 from src.sweep.command import add_options, guarded
 from src.sweep.crew import run_missing
 from src.sweep.experiments import read_base
-from src.sweep.spec import SPEC, read_spec
+from src.sweep.spec import SPEC, read_space, read_spec
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,7 +21,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="the sweep (%(default)s)")
     add_options(parser)
     arguments = parser.parse_args(argv)
-    return guarded("sweep", lambda: run_missing(read_base(), read_spec(arguments.spec), arguments))
+
+    def run() -> int:
+        base, spec, where = read_base(), read_spec(arguments.spec), str(arguments.spec)
+        return run_missing(base, spec, read_space(base, spec, where), where, arguments)
+
+    return guarded("sweep", run)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,17 @@
-"""What the commands of this folder share: options, errors, and where the study is."""
+"""What the commands of this folder share: options, and how they end."""
 
 import argparse
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+from collections.abc import Callable
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
 from src.core.errors import UserError, one_line
 from src.guard.explain import explain
-from src.guard.signals import SIGNALS
+from src.guard.signals import ending_on_signals
 from src.sweep.git import forget_repository
-from src.sweep.study import HEARTBEAT_SECONDS
-
-STOPPED = "stopped; run it again to resume"
-# The variable's own name, so that `make sweep STORAGE=...` sets it; on a command line, others would see its password.
-STORAGE = "STORAGE"
-LOGS = Path("logs/sweep")
-DATABASE = LOGS / "optuna.db"
+from src.sweep.study import HEARTBEAT_SECONDS, STORAGE
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +28,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def guarded(command: str, run: Callable[[], int]) -> int:
     """Run a command; expected errors are one line, and a signal ends it with what it has started."""
-    forget_repository()
-    with _leaving_on_signals() as received:
+    stopped = f"{command}: stopped; run it again to resume"
+    with ending_on_signals(stopped):
         try:
+            forget_repository()
             return run()
         except UserError as error:
             return _fail(f"{command}: {error}")
@@ -52,44 +42,8 @@ def guarded(command: str, run: Callable[[], int]) -> int:
                 raise
             return _fail(f"{command}: {advice}")
         except SystemExit:
-            if received:
-                _fail(f"{command}: {STOPPED}")
+            _fail(stopped)
             raise
-
-
-def storage_url(root: Path) -> str:
-    """URL of the study's database: the variable STORAGE, else a file of this clone."""
-    if url := os.environ.get(STORAGE):
-        return url
-    return str(sqlalchemy.URL.create("sqlite", database=os.fspath(root / DATABASE)))
-
-
-@contextmanager
-def _leaving_on_signals() -> Iterator[list[int]]:
-    """While active, the first signal raises SystemExit, and the others wait until what was started has ended.
-
-    Unlike `src.guard.signals`, no thread ends the process meanwhile: trials have to be queued again.
-
-    Yields:
-        The signal received, if any.
-    """
-    received: list[int] = []
-
-    def leave(number: int, _: FrameType | None) -> None:
-        for other in caught:
-            signal.signal(other, signal.SIG_IGN)
-        received.append(number)
-        sys.exit(128 + number)
-
-    # A program started in the background of a script ignores Ctrl-C; one started by nohup ignores a closed terminal.
-    caught = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
-    for number in caught:
-        signal.signal(number, leave)
-    try:
-        yield received
-    finally:
-        for number, handler in caught.items():
-            signal.signal(number, handler)
 
 
 def _fail(line: str) -> int:

@@ -1,47 +1,45 @@
 """The workers of one clone, and what they need before they begin."""
 
 import argparse
+import hashlib
+import json
 import os
-import pickle
 import platform
-import subprocess
 import sys
-import time
+import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 from rich.console import Console
 
 from src.core.errors import UserError
 from src.guard.gpus import VISIBLE, visible_gpus
 from src.guard.lock import locked
-from src.sweep.command import LOGS, storage_url
-from src.sweep.copies import remove_all
 from src.sweep.experiments import Base, check_committed, references
-from src.sweep.git import identity
-from src.sweep.processes import dvc, end_with_parent, start
-from src.sweep.progress import Progress, counts
-from src.sweep.remote import Remote
-from src.sweep.spec import Spec, check_settings
-from src.sweep.study import Plan, Study, experiment_of, study_name
+from src.sweep.git import COPIES, identity, remove
+from src.sweep.progress import counts, follow, say
+from src.sweep.spec import Space, Spec
+from src.sweep.study import EXPERIMENT, Study, storage_url
+from src.sweep.worker import LOGS, Worker
 
 LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
 # Trainings of one clone share a folder that keeps 20 checkpoints.
 MAX_WORKERS = 16
-POLL_SECONDS = 0.5
-# How long workers may take to end what they have started.
-GRACE_SECONDS = 10.0
 
 
-def run_missing(base: Base, spec: Spec, arguments: argparse.Namespace) -> int:
+def run_missing(base: Base, spec: Spec, space: Space, where: str, arguments: argparse.Namespace) -> int:
     """Run the trials that a spec asks for, as far as they are missing.
 
     Args:
         base: The commit to run.
         spec: What should exist afterwards.
+        space: What its trials may have.
+        where: The spec's file.
         arguments: The options that `add_options` adds.
 
     Returns:
@@ -55,43 +53,38 @@ def run_missing(base: Base, spec: Spec, arguments: argparse.Namespace) -> int:
         if value is not None and not least <= value <= most:
             raise UserError(f"--{name}: expected {least} to {most}, got {value}")
     check_committed(base)
-    identity(base.root)
-    space = spec.space(check_settings(base.root, spec.settings(base.params), spec.where))
-    plan = Plan(
-        base, space, study_name(spec, base, space), spec.sampler, spec.pruner, arguments.remote, arguments.heartbeat
-    )
+    # Stages run `python`, which must be this one.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    env = {**identity(base.root), "PATH": path}
     with locked(base.root / LOGS / "lock", LOCKED):
-        study = Study(plan, storage_url(base.root))
+        study = Study(
+            storage_url(base.root),
+            study_name(where, base, space),
+            space.drawn,
+            spec.sampler,
+            spec.pruner,
+            arguments.heartbeat,
+        )
+        clone = clone_name(base.root)
+        worker = Worker(base, space.common, study, clone, arguments.remote, env, threading.Event())
         # This clone's lock is ours, so whoever worked here before is dead.
-        study.give_back(f"{clone_name(base.root)}/", died=True)
-        remove_all(base.root)
-        study.fill(slots(plan, spec))
+        study.give_back(clone)
+        remove(base.root / COPIES)
+        study.fill(slots(base, spec, space))
         if arguments.remote:
-            push_left(base, study, Remote(base.root, arguments.remote))
-        workers = fitting_workers(space.common) if arguments.workers is None else arguments.workers
-        return Crew(plan, study, workers, spec.varied).run()
+            push_left(worker)
+        gpus = usable_gpus(os.environ)
+        count = arguments.workers or fitting_workers(gpus, space.common)
+        workers = [replace(worker, env=env | gpu_of(gpus, number)) for number in range(count)]
+        return run(workers, spec.varied)
 
 
-def slots(plan: Plan, spec: Spec) -> dict[str, dict[str, object]]:
-    """The params of each trial that is wanted; empty where the sampler chooses."""
-    if spec.trials is not None:
-        return {str(number): {} for number in range(spec.trials)}
-    drawn = plan.space.drawn
-    return {plan.base.run(params).name: {name: params[name] for name in drawn} for params in plan.space.grid}
-
-
-def push_left(base: Base, study: Study, remote: Remote) -> None:
-    """Push the study's experiments that this clone has and the remote lacks: pushing them has failed before.
-
-    Raises:
-        UserError: If the remote cannot be reached.
-    """
-    of_study = {experiment_of(trial) for trial in study.trials(TrialState.COMPLETE)}
-    there = remote.experiments()
-    if left := sorted(name for name in references(base.root).keys() & of_study if name not in there):
-        log = base.root / LOGS / "push.log"
-        if start(dvc(*remote.push_words(left)), base.root, log, {}).wait():
-            raise UserError(f"{len(left)} experiments could not be pushed to {remote.name}; see {log}")
+def study_name(where: str, base: Base, space: Space) -> str:
+    """The same for the same space of params and the same code, in every clone."""
+    fixed = {name: value for name, value in space.common.items() if name not in space.drawn}
+    drawn = {name: distribution_to_json(distribution) for name, distribution in space.drawn.items()}
+    text = json.dumps([base.code, fixed, drawn], sort_keys=True)
+    return f"{Path(where).stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def clone_name(root: Path) -> str:
@@ -99,86 +92,60 @@ def clone_name(root: Path) -> str:
     return f"{platform.node()}:{root}:{(root / '.dvc').stat().st_ino}"
 
 
-def fitting_workers(params: Mapping[str, Any]) -> int:
+def slots(base: Base, spec: Spec, space: Space) -> dict[str, dict[str, object]]:
+    """The params of each trial that is wanted; empty where the sampler chooses."""
+    if spec.trials is not None:
+        return {str(number): {} for number in range(spec.trials)}
+    return {base.name(params): {name: params[name] for name in space.drawn} for params in space.grid}
+
+
+def push_left(worker: Worker) -> None:
+    """Push the study's experiments that this clone has and the remote lacks: pushing them has failed before.
+
+    Raises:
+        UserError: If the remote cannot be reached.
+    """
+    of_study = {trial.user_attrs[EXPERIMENT] for trial in worker.study.trials(TrialState.COMPLETE)}
+    if left := sorted((of_study & references(worker.base.root).keys()) - worker.pushed().keys()):
+        worker.push(left, LOGS / "push.log")
+
+
+def usable_gpus(environ: Mapping[str, str]) -> list[str]:
+    """The GPUs that trainings may use, as CUDA_VISIBLE_DEVICES names them."""
+    return [] if environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(environ)
+
+
+def fitting_workers(gpus: Sequence[str], params: Mapping[str, Any]) -> int:
     """One for each GPU; without any, as many as the cores have room for, with the threads of a training each."""
     cores = len(os.sched_getaffinity(0)) // params.get("threads", 1)
-    gpus = {gpu for gpu in gpus_of_workers(MAX_WORKERS, os.environ) if gpu}
-    return len(gpus) or min(MAX_WORKERS, max(1, cores))
+    return min(MAX_WORKERS, len(gpus) or max(1, cores))
 
 
-def gpus_of_workers(count: int, environ: Mapping[str, str]) -> list[str | None]:
-    """The GPU of each worker, as CUDA_VISIBLE_DEVICES names it; None where trainings use none."""
-    gpus = [] if environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(environ)
-    return [gpus[number % len(gpus)] if gpus else None for number in range(count)]
+def gpu_of(gpus: Sequence[str], worker: int) -> dict[str, str]:
+    """The environment variable that gives a worker its GPU, if there are any."""
+    return {VISIBLE: gpus[worker % len(gpus)]} if gpus else {}
 
 
-class Crew:
-    """The workers of one clone."""
+def run(workers: Sequence[Worker], varied: Sequence[str]) -> int:
+    """Let workers run trials until none is left; returns the exit code.
 
-    def __init__(self, plan: Plan, study: Study, workers: int, varied: Sequence[str]) -> None:
-        """Prepare.
-
-        Args:
-            plan: What they run.
-            study: Where trials wait.
-            workers: How many, if there are as many trials.
-            varied: Names of the params to tell trials apart by.
-        """
-        self.plan, self.study, self.varied = plan, study, varied
-        waiting, elsewhere = (len(study.trials(state)) for state in (TrialState.WAITING, TrialState.RUNNING))
-        # One waits while others run elsewhere: they may die.
-        self.wanted = min(workers, max(waiting, 1)) if waiting or elsewhere else 0
-        self.workers: dict[str, subprocess.Popen[bytes]] = {}
-        self.codes: list[int] = []
-
-    def run(self) -> int:
-        """Let them work until no trial is left; returns the exit code."""
-        with Progress(self.study, self.varied, Console()) as progress:
-            progress.say(f"study {self.plan.study}: {counts(self.study.trials())}; {self.wanted} workers")
-            try:
-                for number, gpu in enumerate(gpus_of_workers(self.wanted, os.environ)):
-                    self._start(f"{clone_name(self.plan.base.root)}/{number}/", gpu)
-                while self.workers:
-                    self._look()
-                    progress.update()
-                    time.sleep(POLL_SECONDS if self.workers else 0)
-            finally:
-                self._end()
-            failed, left = len(self.study.failed()), len(self.study.trials(TrialState.WAITING))
-            if failed or left or any(self.codes) or progress.has_problems:
-                progress.say(f"{failed} failed, {left} are left; run this again to go on")
-                return 1
-        return 0
-
-    def _start(self, name: str, gpu: str | None) -> None:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "src.sweep.worker", name],
-            env={**os.environ, **({VISIBLE: gpu} if gpu else {})},
-            stdin=subprocess.PIPE,
-            process_group=0,
-            preexec_fn=end_with_parent,
-        )
-        self.workers[name] = worker
-        assert worker.stdin
-        with suppress(BrokenPipeError), worker.stdin as stdin:
-            pickle.dump(self.plan, stdin)
-
-    def _look(self) -> None:
-        """Note which workers have ended. The trial of one that was killed goes to another at once."""
-        for name, worker in list(self.workers.items()):
-            if (code := worker.poll()) is not None:
-                del self.workers[name]
-                self.codes.append(code)
-                if code:
-                    self.study.give_back(name, died=True)
-
-    def _end(self) -> None:
-        """End those that work, with what they have started."""
-        for worker in self.workers.values():
-            worker.terminate()
-        for name, worker in self.workers.items():
-            with suppress(subprocess.TimeoutExpired):
-                worker.wait(GRACE_SECONDS)
-            worker.kill()
-            worker.wait()
-            self.study.give_back(name, died=True)
+    Args:
+        workers: Of one clone and one study.
+        varied: Names of the params to tell trials apart by.
+    """
+    first, console = workers[0], Console()
+    say(console, f"study {first.study.name}: {counts(first.study.trials())}; {len(workers)} workers")
+    with ThreadPoolExecutor(len(workers)) as pool:
+        try:
+            ending = [pool.submit(worker.work) for worker in workers]
+            has_problems = follow(first.study, varied, console, lambda: all(future.done() for future in ending))
+        finally:
+            first.stop.set()
+            first.study.give_back(first.clone)
+    failed, left = len(first.study.failed()), len(first.study.trials(TrialState.WAITING))
+    code = int(bool(failed or left or has_problems))
+    if code:
+        say(console, f"{failed} failed, {left} are left; run this again to go on")
+    for future in ending:
+        future.result()
+    return code

@@ -32,7 +32,6 @@ RULES = ("dvc.yaml", ".dvcignore", ".dvc/config", ".gitattributes")
 TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
 # Settings are chosen by the validation accuracy of the saved model. The test set chooses nothing.
 SCORE, TEST_SCORE = "final.val_acc", "test_acc"
-NEEDED = {TRAIN: SCORE, EVAL: TEST_SCORE}
 # What a training writes after each epoch, and its columns that a pruner compares.
 HISTORY, STEP, VALUE = "plots/history.csv", "epoch", "val_acc"
 MAX_HISTORY_BYTES = 5_000_000
@@ -41,40 +40,26 @@ Code = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of the pipeline.
-
-    Attributes:
-        name: Name of its experiment.
-        params: All that it is run with.
-    """
-
-    name: str
-    params: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Result:
-    """A run that was made.
+    """An experiment.
 
     Attributes:
-        run: What was run.
-        commit: The experiment's commit.
-        metrics: Numbers by file, then by name with dots between the levels.
+        name: Its name.
+        params: All that it was run with.
+        commit: Its commit.
+        score: What runs are compared by.
+        test: The metrics of the test set by name.
         receipts: By stage.
         history: What a pruner compares, by epoch; empty if it cannot be read.
     """
 
-    run: Run
+    name: str
+    params: Mapping[str, Any]
     commit: str
-    metrics: Mapping[str, Mapping[str, float]]
+    score: float
+    test: Mapping[str, float]
     receipts: Mapping[str, Receipt]
     history: Mapping[int, float] = field(default_factory=dict)
-
-    @property
-    def score(self) -> float:
-        """What a run is compared by."""
-        return self.metrics[TRAIN][SCORE]
 
 
 @dataclass(frozen=True)
@@ -93,22 +78,18 @@ class Base:
     code: Code
     params: Mapping[str, Any]
 
-    def run(self, params: Mapping[str, Any]) -> Run:
-        """A run of this commit's code."""
-        return Run(name_of(params, self.code), params)
+    def name(self, params: Mapping[str, Any]) -> str:
+        """Name of the experiment that runs this commit's code with these params; 0 and 0.0 are the same."""
+        same = {
+            key: int(value) if isinstance(value, float) and value.is_integer() else value
+            for key, value in params.items()
+        }
+        text = json.dumps([same, self.code], sort_keys=True)
+        return f"run-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
 
     def reference(self, name: str) -> str:
         """Where DVC puts an experiment that begins from this commit."""
         return f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"
-
-
-def name_of(params: Mapping[str, Any], code: Code) -> str:
-    """Name of the experiment that runs this code with these params; 0 and 0.0 are the same."""
-    same = {
-        key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in params.items()
-    }
-    text = json.dumps([same, code], sort_keys=True)
-    return f"run-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
 
 
 def read_base(revision: str = "HEAD") -> Base:
@@ -154,23 +135,24 @@ def by_name(listed: Sequence[str]) -> dict[str, str]:
     return {found[1]: reference for reference in listed if (found := REFERENCE.fullmatch(reference))}
 
 
-def read_result(root: Path, run: Run, reference: str, code: Code) -> Result:
-    """Read one experiment.
+def read_result(base: Base, reference: str, root: Path | None = None) -> Result | None:
+    """Read an experiment; None if other code made it.
 
     Args:
-        root: The project's folder.
-        run: What the experiment should have run.
-        reference: Git's name for it.
-        code: What it should have been run with.
+        base: The code.
+        reference: Git's name of the experiment.
+        root: The project's folder in another clone that has it.
 
     Raises:
-        UserError: If it was not run with these params and this code, or if its metrics are not numbers.
+        UserError: If its receipts are of another run, or its metrics are not numbers.
     """
+    name = reference.rpartition("/")[2]
     try:
-        with open_revision(root, reference, run.name) as found:
-            return _result(run, found, code)
+        with open_revision(root or base.root, reference, name) as found:
+            params = _params(found)
+            return _result(name, params, found, base.code) if base.name(params) == name else None
     except UserError as error:
-        raise UserError(f"{error}; `dvc exp remove {run.name}` removes it, and the next sweep runs it again") from error
+        raise UserError(f"{error}; `dvc exp remove {name}` removes it, and the next sweep runs it again") from error
 
 
 def read_all(base: Base) -> tuple[list[Result], list[str]]:
@@ -181,43 +163,12 @@ def read_all(base: Base) -> tuple[list[Result], list[str]]:
     """
     results, problems = [], []
     for name, reference in references(base.root).items():
-        if not NAME.fullmatch(name):
-            continue
-        with open_revision(base.root, reference, name) as found:
+        if NAME.fullmatch(name):
             try:
-                run = base.run(_params(found))
-                if run.name == name:
-                    results.append(_result(run, found, base.code))
+                results += [result for result in [read_result(base, reference)] if result]
             except UserError as error:
                 problems.append(str(error))
     return results, problems
-
-
-def _params(revision: Revision) -> dict[str, Any]:
-    found = revision.params.get(PARAMS_FILE)
-    if not isinstance(found, dict):
-        raise UserError(f"{PARAMS_FILE} of {revision.name}: expected one `key: value` per line")
-    return found
-
-
-def _result(run: Run, revision: Revision, code: Code) -> Result:
-    receipts = {}
-    for stage, hashes in code.items():
-        receipt = revision.receipts.get(stage, UserError(f"{receipt_path(stage)} of {run.name}: is missing"))
-        if isinstance(receipt, UserError):
-            raise receipt
-        wrong = [path for path, md5 in hashes.items() if receipt.deps.get(path) != md5]
-        wrong += [key for key, value in receipt.params.items() if run.params.get(key) != value]
-        if wrong:
-            raise UserError(
-                f"{receipt_path(stage)} of {run.name}: is the receipt of another run; {', '.join(wrong)} differs"
-            )
-        receipts[stage] = receipt
-    assert revision.commit
-    metrics = {path: _numbers(path, revision) for path in NEEDED}
-    return Result(
-        run, revision.commit, metrics, receipts, read_history(revision.text(HISTORY, MAX_HISTORY_BYTES) or "")
-    )
 
 
 def read_history(text: str) -> dict[int, float]:
@@ -228,17 +179,38 @@ def read_history(text: str) -> dict[int, float]:
         return {}
 
 
-def _numbers(path: str, revision: Revision) -> dict[str, float]:
-    found = revision.metrics.get(path) or {}
-    if isinstance(found, UserError):
-        raise found
-    wrong = [name for name, value in found.items() if not _is_finite(value)]
-    if NEEDED[path] not in found:
-        wrong.append(NEEDED[path])
-    if wrong:
-        raise UserError(f"{path} of {revision.name}: expected finite numbers in {', '.join(wrong)}")
+def _params(revision: Revision) -> dict[str, Any]:
+    found = revision.params.get(PARAMS_FILE)
+    if not isinstance(found, dict):
+        raise UserError(f"{PARAMS_FILE} of {revision.name}: expected one `key: value` per line")
     return found
 
 
-def _is_finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _result(name: str, params: Mapping[str, Any], revision: Revision, code: Code) -> Result:
+    receipts = {}
+    for stage, hashes in code.items():
+        receipt = revision.receipts.get(stage, UserError(f"{receipt_path(stage)} of {name}: is missing"))
+        if isinstance(receipt, UserError):
+            raise receipt
+        wrong = [path for path, md5 in hashes.items() if receipt.deps.get(path) != md5]
+        wrong += [key for key, value in receipt.params.items() if params.get(key) != value]
+        if wrong:
+            raise UserError(
+                f"{receipt_path(stage)} of {name}: is the receipt of another run; {', '.join(wrong)} differs"
+            )
+        receipts[stage] = receipt
+    assert revision.commit
+    score, test = _numbers(TRAIN, SCORE, revision)[SCORE], _numbers(EVAL, TEST_SCORE, revision)
+    history = read_history(revision.text(HISTORY, MAX_HISTORY_BYTES) or "")
+    return Result(name, params, revision.commit, score, test, receipts, history)
+
+
+def _numbers(path: str, needed: str, revision: Revision) -> dict[str, float]:
+    found = revision.metrics.get(path) or {}
+    if isinstance(found, UserError):
+        raise found
+    values = {needed: None, **found}
+    wrong = [name for name, value in values.items() if type(value) not in (int, float) or not math.isfinite(value)]
+    if wrong:
+        raise UserError(f"{path} of {revision.name}: expected finite numbers in {', '.join(wrong)}")
+    return found

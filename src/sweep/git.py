@@ -1,43 +1,43 @@
-"""Git commands that write, or that may use the network; reading is `src.revision`'s."""
+"""Git commands that write, or that may use the network; reading is `src.revision`'s.
+
+Trials run in copies of the repository, so that none touches the working tree or waits for a lock. A copy is a clone of
+one commit that borrows git's objects and shares DVC's cache. It lies where DVC puts its own copies, so that checkpoints
+are kept in `logs/checkpoints` of the project.
+"""
 
 import os
 import re
+import shutil
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from dvc.config import Config
+
 from src.core.errors import UserError
+from src.guard.preflight import cache_folder
 
-# A server that does not answer must not hold up the other trials for ever.
+# A server that does not answer must not hold up the other trials for ever; a busy one may fail at once.
 TIMEOUT_SECONDS = 120
-IDENTITIES = ("AUTHOR", "COMMITTER")
-# Git sets these for its hooks and for `git rebase --exec`. In a copy they would lead git back to the user's repository.
-REPOSITORY_VARIABLES = (
-    "GIT_DIR",
-    "GIT_COMMON_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-)
+PAUSES_SECONDS = (0.5, 1.0, 2.0)
+# A stage whose sweep was killed ends within a second, and may write until then.
+ENDING_SECONDS = 5.0
+COPIES = Path(".dvc/tmp/exps/sweep")
 
 
-class GitError(UserError):
-    """A git command that failed."""
-
-
-def git(root: Path, *words: str, stdin: str = "") -> str:
+def git(root: Path, *words: str) -> str:
     """Output of a git command, without the last newline.
 
     Raises:
-        GitError: If it fails.
+        UserError: If it fails.
     """
     try:
         done = subprocess.run(
             ["git", *words],
             cwd=root,
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-            input=stdin,
             capture_output=True,
             text=True,
             errors="replace",
@@ -45,15 +45,38 @@ def git(root: Path, *words: str, stdin: str = "") -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise GitError(f"git {words[0]}: no answer in {TIMEOUT_SECONDS} s") from error
+        raise UserError(f"git {words[0]}: no answer in {TIMEOUT_SECONDS} s") from error
     if done.returncode:
-        raise GitError(f"git {words[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
+        raise UserError(f"git {words[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
     return done.stdout.removesuffix("\n")
 
 
+def ask_remote(root: Path, *words: str) -> str:
+    """Output of a git command that a remote has to answer.
+
+    Raises:
+        UserError: If it fails again and again.
+    """
+    for pause in PAUSES_SECONDS:
+        try:
+            return git(root, *words)
+        except UserError:
+            time.sleep(pause)
+    return git(root, *words)
+
+
+def fetch_words(source: str, reference: str) -> list[str]:
+    """Words of the git command that brings an experiment into a clone and does nothing else."""
+    quietly = ("-c", "gc.auto=0", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+    return [*quietly, source, f"{reference}:{reference}"]
+
+
 def forget_repository() -> None:
-    """Unset these variables for this process and those that it starts: git then goes by the folder."""
-    for name in REPOSITORY_VARIABLES:
+    """Unset what git sets for its hooks and for `git rebase --exec`.
+
+    In a copy these variables would lead git back to the user's repository.
+    """
+    for name in git(Path(), "rev-parse", "--local-env-vars").split():
         os.environ.pop(name, None)
 
 
@@ -63,16 +86,67 @@ def identity(root: Path) -> dict[str, str]:
     Raises:
         UserError: If git does not know.
     """
-    found: dict[str, str] = {}
-    for role in IDENTITIES:
-        try:
-            ident = git(root, "-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT")
-        except GitError as error:
-            raise UserError(
-                "git does not know who you are, and experiments are commits; run "
-                '`git config --global user.name "Your Name"` and `git config --global user.email you@example.org`'
-            ) from error
-        match = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d+", ident)
-        assert match, ident
-        found |= {f"GIT_{role}_NAME": match[1], f"GIT_{role}_EMAIL": match[2]}
-    return found
+    try:
+        ident = git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+    except UserError as error:
+        raise UserError(
+            "git does not know who you are, and experiments are commits; run "
+            '`git config --global user.name "Your Name"` and `git config --global user.email you@example.org`'
+        ) from error
+    match = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d+", ident)
+    assert match, ident
+    return {
+        f"GIT_{role}_{key}": match[number]
+        for role in ("AUTHOR", "COMMITTER")
+        for number, key in ((1, "NAME"), (2, "EMAIL"))
+    }
+
+
+@contextmanager
+def copied(root: Path, commit: str, name: str) -> Iterator[Path]:
+    """A clean copy of a commit; it replaces what a killed trial has left, and is removed at the end.
+
+    Args:
+        root: The project's folder.
+        commit: Full hash.
+        name: Name of the copy's folder.
+
+    Yields:
+        The project's folder in the copy.
+    """
+    top = root / COPIES / name
+    remove(top)
+    top.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source, below = git(root, "rev-parse", "--show-toplevel", "--show-prefix").split("\n")
+        git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", source, str(top))
+        git(top, "checkout", "--quiet", "--detach", commit)
+        _configure(root, top / below)
+        yield top / below
+    finally:
+        remove(top)
+
+
+def _configure(root: Path, copy: Path) -> None:
+    """Give a copy what is configured for this repository alone, such as credentials, and the one cache."""
+    # DVC writes only ASCII into its configuration, so the cache has a name beside it, wherever it is.
+    cache = cache_folder(root).resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    (copy / ".dvc/cache").symlink_to(cache)
+    here = Config(dvc_dir=os.fspath(root / ".dvc")).load_one("local")
+    with Config(dvc_dir=os.fspath(copy / ".dvc")).edit("local") as there:
+        there.update(here)
+        there["cache"] = {**here.get("cache", {}), "dir": os.path.relpath(copy / ".dvc/cache")}
+
+
+def remove(folder: Path) -> None:
+    """Remove a copy, or the folder of all, if it exists.
+
+    Raises:
+        UserError: If something still writes to it.
+    """
+    deadline = time.monotonic() + ENDING_SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise UserError(f"{folder}: something still writes to it; end that, then run again")

@@ -2,16 +2,15 @@
 
 import html
 from collections.abc import Sequence
-from typing import Any
 
 import optuna
 import plotly.graph_objects as go
 from optuna import visualization
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
 from src.sweep.experiments import SCORE, Result
-from src.sweep.spec import Interval, Spec
+from src.sweep.spec import Spec
 
 # With fewer results, importances say nothing.
 FEWEST_FOR_IMPORTANCES = 4
@@ -23,21 +22,18 @@ HEAD = """<!DOCTYPE html>
   style-src 'unsafe-inline'; img-src data: blob:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1080px; margin: 1em auto 3em;
-  padding: 0 1em; overflow-wrap: anywhere; }}
-h1 {{ font-size: 1.4em; }}
-</style>
+<style>body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 1em auto; padding: 0 1em; }}</style>
 </head>
 <body>
 <h1>{title}</h1>
 """
 
 
-def render(spec: Spec, results: Sequence[Result], sentences: Sequence[str]) -> str:
+def render(title: str, spec: Spec, results: Sequence[Result], sentences: Sequence[str]) -> str:
     """The page.
 
     Args:
+        title: Its title.
         spec: What was asked for.
         results: What was run, the oldest first.
         sentences: What is known of it.
@@ -47,12 +43,13 @@ def render(spec: Spec, results: Sequence[Result], sentences: Sequence[str]) -> s
         figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
         for number, figure in enumerate(figures(spec, results))
     ]
-    return f"{HEAD.format(title=html.escape(spec.where))}{text}{''.join(parts)}</body>\n</html>\n"
+    return f"{HEAD.format(title=html.escape(title))}{text}{''.join(parts)}</body>\n</html>\n"
 
 
 def figures(spec: Spec, results: Sequence[Result]) -> list[go.Figure]:
     """History, parallel coordinates, importances and slices, as far as the results have something to show."""
-    study, params = as_study(spec, results), [name for name in spec.varied if len(_seen(name, results)) > 1]
+    seen = {name: list(dict.fromkeys(result.params[name] for result in results)) for name in spec.varied}
+    study, params = as_study(spec, results), [name for name, values in seen.items() if len(values) > 1]
     shown = [visualization.plot_optimization_history(study, target_name=SCORE)]
     if params:
         shown.append(visualization.plot_parallel_coordinate(study, params, target_name=SCORE))
@@ -66,22 +63,13 @@ def figures(spec: Spec, results: Sequence[Result]) -> list[go.Figure]:
 
 def as_study(spec: Spec, results: Sequence[Result]) -> optuna.Study:
     """The results as a study in memory; its values are those that DVC ran."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    drawn = {name: _distribution(name, spec, results) for name in spec.varied}
+    drawn: dict[str, BaseDistribution] = {}
+    for name in spec.varied:
+        values = spec.params[name]
+        drawn[name] = values if isinstance(values, FloatDistribution) else CategoricalDistribution(values)
     for result in results:
-        params = {name: result.run.params[name] for name in drawn}
+        params = {name: result.params[name] for name in drawn}
         study.add_trial(optuna.create_trial(params=params, distributions=drawn, value=result.score))
     return study
-
-
-def _seen(name: str, results: Sequence[Result]) -> list[Any]:
-    return list(dict.fromkeys(result.run.params[name] for result in results))
-
-
-def _distribution(name: str, spec: Spec, results: Sequence[Result]) -> BaseDistribution:
-    values, seen = spec.values[name], _seen(name, results)
-    if not isinstance(values, Interval):
-        return CategoricalDistribution(seen)
-    if all(isinstance(value, int) for value in seen):
-        return IntDistribution(int(values.low), int(values.high), log=values.log)
-    return FloatDistribution(values.low, values.high, log=values.log)

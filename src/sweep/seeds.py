@@ -8,8 +8,9 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,15 +21,17 @@ from src.core.files import write_text
 from src.core.signals import restore_signals
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.noise.significance import t_limit
+from src.revision.parsing import validated
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from src.sweep.command import add_options, guarded
 from src.sweep.crew import run_missing
-from src.sweep.experiments import EVAL, Base, Result, read_base, read_result, references
-from src.sweep.spec import check_settings, make_spec
+from src.sweep.experiments import EVAL, TEST_SCORE, Base, Result, read_base, read_result, references
+from src.sweep.progress import say
+from src.sweep.spec import Spec, read_space
 
 DATA = "data/MNIST"
-ACCURACY = (EVAL, "test_acc")
+ACCURACY = (EVAL, TEST_SCORE)
 MAX_TABLE_BYTES = 20_000_000
 ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
 # Limits of the interval of test_acc: they belong to one run.
@@ -53,23 +56,33 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> int:
         if arguments.seeds < 2:
             raise UserError(f"expected at least 2 seeds, got {arguments.seeds}")
-        base = read_base()
-        changes = _changes(arguments.set_param)
-        spec = make_spec("seeds", changes | {"seed": list(range(arguments.seeds))})
-        if several := [name for name in spec.varied if name != "seed"]:
-            raise UserError(f"--set-param: expected one value of {', '.join(several)}, since only the seed may vary")
-        code = run_missing(base, spec, arguments)
-        runs = [base.run(params) for params in check_settings(base.root, spec.settings(base.params), spec.where)]
+        base, spec = read_base(), read_changes(arguments.set_param, arguments.seeds)
+        space = read_space(base, spec, "seeds")
+        code = run_missing(base, spec, space, "seeds", arguments)
+        names = map(base.name, space.grid)
         known = references(base.root)
-        if missing := [run for run in runs if run.name not in known]:
-            raise UserError(f"{len(runs) - len(missing)} of {len(runs)} seeds are here, nothing is written")
-        results = [read_result(base.root, run, known[run.name], base.code) for run in runs]
+        results = [found for name in names if name in known and (found := read_result(base, known[name]))]
+        if len(results) < arguments.seeds:
+            raise UserError(f"{len(results)} of {arguments.seeds} seeds are here, nothing is written")
         measurement = measure(base, results)
         record(base.root / NOISE, measurement)
-        show(measurement, changes, Console())
+        show(measurement, arguments.set_param, Console())
         return code
 
     return guarded("seeds", run)
+
+
+def read_changes(changes: Sequence[str], seeds: int) -> Spec:
+    """The grid of some seeds of a recipe, given as NAME=VALUE where it differs from params.yaml."""
+    pairs = dict(text.partition("=")[::2] for text in changes)
+    if wrong := [text for text in changes if "=" not in text]:
+        raise UserError(f"--set-param: expected NAME=VALUE, got {wrong[0]!r}")
+    if "seed" in pairs:
+        raise UserError("--set-param: seed is not a param to choose here, since the seeds are what varies")
+    spec = validated(Spec, {"params": {**pairs, "seed": list(range(seeds))}}, "--set-param")
+    if several := [name for name in spec.varied if name != "seed"]:
+        raise UserError(f"--set-param: expected one value of {', '.join(several)}, since only the seed may vary")
+    return spec
 
 
 def measure(base: Base, results: Sequence[Result]) -> Measurement:
@@ -81,19 +94,12 @@ def measure(base: Base, results: Sequence[Result]) -> Measurement:
     data = {output_md5(result.receipts["fetch"].outs, DATA) for result in results}
     if len(data) > 1:
         raise UserError(f"{DATA}: expected the same in all runs, got {len(data)} versions")
-    tables = [_tables(base.root, result) for result in results]
-    runs = [
-        {
-            "seed": result.run.params["seed"],
-            "wrong": wrong,
-            "metrics": {EVAL: {name: v for name, v in result.metrics[EVAL].items() if name not in LEFT_OUT}},
-        }
-        for result, (_, wrong) in zip(results, tables, strict=True)
-    ]
-    images = {images for images, _ in tables}
-    if len(images) > 1:
-        raise UserError(f"{CLASSES}: expected the same number of test images in all runs, got {sorted(images)}")
-    return measure_noise(str(data.pop()), results[0].run.params, machines(results), images.pop(), runs)
+    runs: list[dict[str, Any]] = []
+    for result in results:
+        images, wrong = read_errors(base.root, result)
+        metrics = {EVAL: {name: value for name, value in result.test.items() if name not in LEFT_OUT}}
+        runs.append({"seed": result.params["seed"], "wrong": wrong, "metrics": metrics})
+    return measure_noise(str(data.pop()), results[0].params, machines(results), images, runs)
 
 
 def machines(results: Sequence[Result]) -> str:
@@ -109,6 +115,25 @@ def machines(results: Sequence[Result]) -> str:
     return " / ".join(dict.fromkeys(kinds))
 
 
+def read_errors(root: Path, result: Result) -> tuple[int, list[int]]:
+    """(number of test images, indices of those that the run gets wrong).
+
+    Raises:
+        UserError: If a table is malformed.
+    """
+    with open_revision(root, result.commit, result.name) as revision:
+        texts = {path: revision.text(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
+    try:
+        rows = {path: list(csv.DictReader(io.StringIO(text or ""))) for path, text in texts.items()}
+        images = sum(int(row["images"]) for row in rows[CLASSES])
+        wrong = sorted(int(row["index"]) for row in rows[ERRORS])
+    except (KeyError, ValueError, csv.Error) as error:
+        raise UserError(f"{ERRORS} or {CLASSES} of {result.name}: is malformed ({error})") from error
+    if len(set(wrong)) < len(wrong) or not all(0 <= index < images for index in wrong):
+        raise UserError(f"{ERRORS} of {result.name}: expected different test images below {images}")
+    return images, wrong
+
+
 def record(path: Path, measurement: Measurement) -> None:
     """Add a measurement to the file; it replaces one of the same data and recipe."""
     known = parse_noise(path.read_text(encoding="utf-8"), path.name, ACCURACY) if path.exists() else []
@@ -118,12 +143,12 @@ def record(path: Path, measurement: Measurement) -> None:
     write_text(path, text)
 
 
-def show(measurement: Measurement, changed: Mapping[str, str], console: Console) -> None:
+def show(measurement: Measurement, changes: Sequence[str], console: Console) -> None:
     """Print the mean of each metric with its 95% interval, and how much of the variance is luck.
 
     Args:
         measurement: The seeds.
-        changed: Params of the recipe that differ from params.yaml, as given.
+        changes: Params of the recipe that differ from params.yaml, as given.
         console: Where to print.
     """
     n = len(measurement.seeds)
@@ -133,43 +158,17 @@ def show(measurement: Measurement, changed: Mapping[str, str], console: Console)
         table.add_row(
             name, f"{spread.mean:.5f}", f"{spread.std:.5f}", f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
         )
-    changes = " ".join(f"{name}={value}" for name, value in changed.items())
-    console.print(f"\n{n} seeds of params.yaml{f' with {changes}' if changes else ''}", highlight=False, markup=False)
+    say(console, f"\n{' '.join([f'{n} seeds of params.yaml', *(['with'] if changes else []), *changes])}")
     console.print(table)
-    variance = measurement.metrics[ACCURACY[0]][ACCURACY[1]].std ** 2
     luck, real = measurement.split(ACCURACY)
+    variance = measurement.metrics[EVAL][TEST_SCORE].std ** 2
     share = f"{min(1.0, luck**2 / variance):.0%}" if variance else "-"
-    console.print(
-        f"Of the variance of {ACCURACY[1]} between seeds, {share} is luck with this test set (std "
-        f"{luck:.5f}), the rest is real (std {real:.5f}).",
-        highlight=False,
-        soft_wrap=True,
+    say(
+        console,
+        f"Of the variance of {TEST_SCORE} between seeds, {share} is luck with this test set (std {luck:.5f}), the rest "
+        f"is real (std {real:.5f}).",
     )
-    console.print(f"Written to {NOISE}; commit it, and reports weigh changes against it.", highlight=False)
-
-
-def _changes(given: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    if wrong := [text for text, (_, sign, _) in zip(given, pairs, strict=True) if not sign]:
-        raise UserError(f"--set-param: expected NAME=VALUE, got {wrong[0]!r}")
-    if any(name == "seed" for name, _, _ in pairs):
-        raise UserError("--set-param: seed is not a param to choose here, since the seeds are what varies")
-    return {name: value for name, _, value in pairs}
-
-
-def _tables(root: Path, result: Result) -> tuple[int, list[int]]:
-    """(number of test images, indices of those that the run gets wrong)."""
-    with open_revision(root, result.commit, result.run.name) as revision:
-        texts = {path: revision.text(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
-    try:
-        rows = {path: list(csv.DictReader(io.StringIO(text or ""))) for path, text in texts.items()}
-        images = sum(int(row["images"]) for row in rows[CLASSES])
-        wrong = sorted(int(row["index"]) for row in rows[ERRORS])
-    except (KeyError, ValueError, csv.Error) as error:
-        raise UserError(f"{ERRORS} or {CLASSES} of {result.run.name}: is malformed ({error})") from error
-    if len(set(wrong)) < len(wrong) or not all(0 <= index < images for index in wrong):
-        raise UserError(f"{ERRORS} of {result.run.name}: expected different test images below {images}")
-    return images, wrong
+    say(console, f"Written to {NOISE}; commit it, and reports weigh changes against it.")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """The results of a sweep: the best settings in the terminal, figures in report/sweep.html.
 
-Read from the experiments in this clone; `dvc exp pull REMOTE` brings those of others.
+Read from the experiments in this clone; `dvc exp pull REMOTE` brings those of others. A setting is the params of a run
+without its seed.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
@@ -16,11 +18,12 @@ from rich.table import Column, Table
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.signals import restore_signals
+from src.noise.significance import t_limit
 from src.sweep.command import guarded
 from src.sweep.experiments import SCORE, TEST_SCORE, Result, read_all, read_base
 from src.sweep.page import render
-from src.sweep.settings import Setting, as_good, group, seed_deviation
-from src.sweep.spec import SPEC, Spec, read_spec
+from src.sweep.progress import say
+from src.sweep.spec import SPEC, read_spec
 
 PAGE = Path("report/sweep.html")
 MAX_ROWS = 20  # on the terminal
@@ -36,89 +39,113 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> int:
         spec, base = read_spec(arguments.spec), read_base(arguments.rev)
         found, problems = read_all(base)
-        results = [result for result in found if spec.asks_for(result.run.params, base.params)]
+        results = [result for result in found if spec.asks_for(result.params, base.params)]
         if not results:
             raise UserError(
                 f"{arguments.spec}: none of its experiments is in this clone for the code of {arguments.rev}; "
                 "`make sweep` runs them, `dvc exp pull --all-commits --no-cache origin` brings those of others, and "
                 "--rev names the commit if the code has changed since" + "".join(f"; {problem}" for problem in problems)
             )
-        settings, console = group(results), Console()
-        sentences = describe(spec, results, settings, problems)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        write_text(base.root / PAGE, render(spec, results, sentences))
-        show(spec, settings, sentences, console)
+        # Params that settings differ in: all that vary but the seed, whose effect is noise.
+        compared = [name for name in spec.varied if name != "seed"]
+        settings = group(results, compared)
+        sentences = describe(results, settings, compared, problems)
+        write_text(base.root / PAGE, render(str(arguments.spec), spec, results, sentences))
+        show(settings, compared, sentences, Console())
         return 0
 
     return guarded("summary", run)
 
 
+def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
+    """The settings of some runs, the best first.
+
+    Args:
+        results: The runs.
+        compared: Names of the params that settings differ in.
+
+    Returns:
+        For each setting its params, the number of `seeds`, mean (`score`), standard deviation (`std`, NaN for one seed)
+        and mean on the test set (`test`) over them, the name of one `experiment`, and whether it is as `good` as the
+        best: its lag is within what the seeds explain (Student's t, 95%, each on its own). `attrs` has `noise`, the
+        standard deviation over the seeds pooled over all settings, and `df`, its degrees of freedom.
+    """
+    rows = [
+        {
+            **{name: str(result.params[name]) for name in compared},
+            "score": result.score,
+            "test": result.test[TEST_SCORE],
+            "experiment": result.name,
+        }
+        for result in results
+    ]
+    # One group if settings differ in nothing.
+    by_setting = pd.DataFrame(rows).assign(all="").groupby([*compared, "all"], sort=False)
+    settings = by_setting.agg(
+        seeds=("score", "size"),
+        score=("score", "mean"),
+        std=("score", "std"),
+        test=("test", "mean"),
+        experiment=("experiment", "first"),
+    )
+    settings = settings.reset_index().sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    df = int((settings["seeds"] - 1).sum())
+    noise = math.sqrt((settings["std"].fillna(0) ** 2 * (settings["seeds"] - 1)).sum() / df) if df else math.nan
+    limit = (t_limit(df) if df else math.nan) * noise * (1 / settings["seeds"][0] + 1 / settings["seeds"]) ** 0.5
+    settings["good"] = settings["score"][0] - settings["score"] <= limit
+    settings.attrs = {"noise": noise, "df": df}
+    return settings
+
+
 def describe(
-    spec: Spec, results: Sequence[Result], settings: Sequence[Setting], problems: Sequence[str] = ()
+    results: Sequence[Result], settings: pd.DataFrame, compared: Sequence[str], problems: Sequence[str] = ()
 ) -> list[str]:
     """Sentences about what the runs show.
 
     Args:
-        spec: What was asked for.
         results: The runs.
-        settings: The same by setting, the best first.
+        settings: The same by setting, as `group` gives them.
+        compared: Names of the params that settings differ in.
         problems: Experiments that could not be used.
     """
-    sentences = [f"{len(results)} experiments, {len(settings)} settings."]
-    sentences += [f"Left out: {problem}." for problem in problems]
-    return [*sentences, *_best(spec, settings), *_chance(settings), *_machines(results)]
-
-
-def _best(spec: Spec, settings: Sequence[Setting]) -> list[str]:
-    best = settings[0]
-    seeds = f", mean of {len(best.results)} seeds" if len(best.results) > 1 else ""
-    values = ", ".join(f"{name}={best.params[name]}" for name in compared(spec)) or "the only setting"
+    best, noise, df = settings.iloc[0], settings.attrs["noise"], settings.attrs["df"]
+    values = ", ".join(f"{name}={best[name]}" for name in compared) or "the only setting"
+    seeds = f", mean of {best['seeds']} seeds" if best["seeds"] > 1 else ""
+    chance = "No setting was run with several seeds, so it is not known how much of a difference is chance."
+    if df:
+        chance = (
+            f"Seeds alone change {SCORE} by {noise:.4f} (standard deviation, {df} degrees of freedom): as far as the "
+            f"seeds can tell, {settings['good'].sum() - 1} of the other {len(settings) - 1} settings are as good as "
+            "the best."
+        )
+    machines = {repr((receipt.versions, receipt.machine)) for r in results for receipt in [r.receipts["train"]]}
     return [
-        f"Best by validation: {values}: {SCORE} {best.score:.4f}{seeds}; `dvc exp apply {best.results[0].run.name}`.",
-        f"Its {TEST_SCORE} is {best.test_score:.4f}, which played no part in the choice. Its {SCORE} did, so it is "
+        f"{len(results)} experiments, {len(settings)} settings.",
+        *(f"Left out: {problem}." for problem in problems),
+        f"Best by validation: {values}: {SCORE} {best['score']:.4f}{seeds}; `dvc exp apply {best['experiment']}`.",
+        f"Its {TEST_SCORE} is {best['test']:.4f}, which played no part in the choice. Its {SCORE} did, so it is "
         "optimistic, the more so the more settings were tried.",
+        chance,
+        *([f"They were trained on {len(machines)} kinds of machine or with other packages."] * (len(machines) > 1)),
     ]
 
 
-def _chance(settings: Sequence[Setting]) -> list[str]:
-    noise = seed_deviation(settings)
-    if noise is None:
-        return ["No setting was run with several seeds, so it is not known how much of a difference is chance."]
-    others = len(as_good(settings))
-    return [
-        f"Seeds alone change {SCORE} by {noise[0]:.4f} (standard deviation, {noise[1]} degrees of freedom): "
-        f"as far as the seeds can tell, {others} of the other {len(settings) - 1} settings are as good as the best."
-    ]
-
-
-def _machines(results: Sequence[Result]) -> list[str]:
-    kinds = {repr((receipt.versions, receipt.machine)) for r in results for receipt in [r.receipts["train"]]}
-    return [f"They were trained on {len(kinds)} kinds of machine or with other packages."] if len(kinds) > 1 else []
-
-
-def compared(spec: Spec) -> list[str]:
-    """Params that settings differ in: all that vary but the seed, whose effect is noise."""
-    return [name for name in spec.varied if name != "seed"]
-
-
-def show(spec: Spec, settings: Sequence[Setting], sentences: Sequence[str], console: Console) -> None:
+def show(settings: pd.DataFrame, compared: Sequence[str], sentences: Sequence[str], console: Console) -> None:
     """Print the settings, the best first, and what is known of them."""
-    good = {id(setting) for setting in as_good(settings)}
-    header = [*compared(spec), "seeds", SCORE, "std", "as good", "experiment"]
+    header = [*compared, "seeds", SCORE, "std", "as good", "experiment"]
     table = Table(*(Column(name, overflow="fold") for name in header), box=SIMPLE_HEAD)
-    for place, setting in enumerate(settings[:MAX_ROWS]):
+    for place, row in settings.head(MAX_ROWS).iterrows():
         table.add_row(
-            *(f"{setting.params[name]}" for name in compared(spec)),
-            str(len(setting.results)),
-            f"{setting.score:.4f}",
-            "-" if setting.deviation is None else f"{setting.deviation:.4f}",
-            "best" if place == 0 else "yes" if id(setting) in good else "",
-            setting.results[0].run.name,
+            *row[list(compared)],
+            str(row["seeds"]),
+            f"{row['score']:.4f}",
+            "-" if row["seeds"] == 1 else f"{row['std']:.4f}",
+            "best" if place == 0 else "yes" if row["good"] else "",
+            row["experiment"],
         )
     console.print(table)
-    for sentence in sentences:
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Figures: {PAGE}", highlight=False)
+    for sentence in [*sentences, f"Figures: {PAGE}"]:
+        say(console, sentence)
 
 
 if __name__ == "__main__":

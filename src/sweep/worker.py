@@ -1,199 +1,209 @@
-"""A worker runs trials, each as a DVC experiment in a copy of the repository.
-
-`python -m src.sweep` starts some: `python -m src.sweep.worker NAME`, with a Plan on standard input.
-"""
+"""A worker runs trials, one after another, each as a DVC experiment in a copy of the repository."""
 
 import os
-import pickle
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from dvc.config import Config
 from optuna.trial import TrialState
 
 from src.core.errors import UserError
-from src.core.signals import restore_signals
-from src.sweep.command import LOGS, guarded, storage_url
-from src.sweep.copies import Copy, collect, make_copy
-from src.sweep.experiments import HISTORY, Run, read_history, read_result, references
-from src.sweep.git import GitError, identity
-from src.sweep.processes import dvc, end, start
-from src.sweep.remote import Remote
-from src.sweep.study import PROBLEM, TRAINED, Plan, Study
+from src.sweep.experiments import HISTORY, Base, Result, by_name, read_history, read_result, references
+from src.sweep.git import ask_remote, copied, fetch_words, git
+from src.sweep.study import PROBLEM, TRAINED, UNFINISHED, Study
 
+LOGS = Path("logs/sweep")
 POLL_SECONDS, WAIT_SECONDS = 0.2, 1.0
 
 
+class StoppedError(Exception):
+    """The sweep was told to end."""
+
+
+@dataclass(frozen=True)
 class Worker:
-    """Runs the trials of a study, one after another."""
+    """A worker; those of one clone are threads of one process.
 
-    def __init__(self, plan: Plan, study: Study, name: str) -> None:
-        """Prepare.
+    Attributes:
+        base: The commit to run.
+        common: All params; trials change those that are drawn.
+        study: Where trials wait.
+        clone: The clone's name in the study.
+        remote: A git remote, or None.
+        env: Environment variables of its commands besides those of this process.
+        stop: Set when it should end.
+    """
 
-        Args:
-            plan: What is run.
-            study: Where trials wait.
-            name: The worker's name in the study.
-        """
-        self.plan, self.study, self.name, self.root = plan, study, name, plan.base.root
-        # Stages run `python`, which must be this one.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-        self.env = {**identity(self.root), "PATH": path}
-        self.remote = Remote(self.root, plan.remote) if plan.remote else None
+    base: Base
+    common: Mapping[str, object]
+    study: Study
+    clone: str
+    remote: str | None
+    env: Mapping[str, str]
+    stop: threading.Event
 
     def work(self) -> None:
         """Run trials until all have ended. A worker waits while others run: one of them may die.
 
         Raises:
             UserError: If the git remote cannot be read, so that nobody knows what was run.
+            StoppedError: If it should end.
         """
-        while True:
-            if trial := self.study.take(self.name):
-                with self.study.beating(trial):
-                    self._run(trial)
-            elif self.study.trials(TrialState.RUNNING):
-                time.sleep(WAIT_SECONDS)
-            else:
-                return
+        while self.study.trials(*UNFINISHED):
+            pushed = self.pushed() if self.study.trials(TrialState.WAITING) else {}
+            trial = self.study.take(self.clone)
+            if trial is None:
+                self._pause(WAIT_SECONDS)
+                continue
+            with self.study.beating(trial):
+                self._run(trial, pushed)
 
-    def _run(self, trial: optuna.Trial) -> None:
-        run = self.plan.base.run({**self.plan.space.common, **trial.params})
+    def pushed(self) -> dict[str, str]:
+        """Reference of every experiment on the remote, by the experiment's name.
+
+        Raises:
+            UserError: If the remote cannot be read.
+        """
+        if not self.remote:
+            return {}
+        listed = ask_remote(self.base.root, "ls-remote", self.remote, "refs/exps/*").splitlines()
+        return by_name([line.split("\t")[1] for line in listed])
+
+    def push(self, names: Sequence[str], log: Path) -> None:
+        """Push experiments, with their files if DVC has a remote for these.
+
+        Raises:
+            UserError: If they are not there afterwards.
+        """
+        assert self.remote
+        has_storage = Config(dvc_dir=os.fspath(self.base.root / ".dvc"))["core"].get("remote")
+        words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), self.remote, *names]
+        process = self._start(words, self.base.root, log)
         try:
-            while not self.study.claim(trial, run.name):
-                time.sleep(WAIT_SECONDS)
-            there = self.remote.experiments() if self.remote else {}
-        except BaseException:
-            self.study.give_back(self.name, died=False)
-            raise
+            while process.poll() is None:
+                self._pause(POLL_SECONDS)
+        finally:
+            end(process)
+        # Another clone may have pushed them first.
+        if process.returncode and set(names) - self.pushed().keys():
+            raise UserError(f"dvc exp push ended with exit code {process.returncode}; see {log}")
+
+    def _run(self, trial: optuna.Trial, pushed: Mapping[str, str]) -> None:
+        params = {**self.common, **trial.params}
+        name = self.base.name(params)
+        log = LOGS / f"{name}.log"
         try:
-            value = self._value(trial, run, there)
+            while not self.study.claim(trial, name):
+                self._pause(WAIT_SECONDS)
+            value = self._value(trial, name, params, log, pushed)
         except optuna.TrialPruned:
             self.study.tell(trial, TrialState.PRUNED)
         except (UserError, OSError) as error:
-            trial.set_user_attr(PROBLEM, f"{error}; see {LOGS / run.name}.log")
+            trial.set_user_attr(PROBLEM, f"{error}; see {log}")
             self.study.tell(trial, TrialState.FAIL)
-        except BaseException:
-            # A signal: the trial goes on elsewhere, or when the sweep is run again.
-            self.study.give_back(self.name, died=False)
-            raise
         else:
             self.study.tell(trial, TrialState.COMPLETE, value)
 
-    def _value(self, trial: optuna.Trial, run: Run, there: Mapping[str, str]) -> float:
+    def _value(
+        self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path, pushed: Mapping[str, str]
+    ) -> float:
         """What the run is compared by; it trains only if nobody knows."""
-        twin, here = self.study.twin(run.name), references(self.root)
-        if self.remote and run.name in there and run.name not in here:
-            self.remote.fetch([there[run.name]])
-            here = references(self.root)
-        if run.name in here:
-            result = read_result(self.root, run, here[run.name], self.plan.base.code)
-            _report(trial, result.history)
-            score = result.score
-        elif twin:
-            _report(trial, twin.intermediate_values)
+        root = self.base.root
+        if name in pushed and name not in references(root):
+            assert self.remote
+            ask_remote(root, *fetch_words(self.remote, pushed[name]))
+        if (here := references(root)) and name in here:
+            result = read_result(self.base, here[name])
+        elif twin := self.study.twin(name):
+            self.study.report(trial, twin.intermediate_values)
             if twin.state == TrialState.PRUNED:
                 raise optuna.TrialPruned
             return twin.values[0]
         else:
-            score = self._train(trial, run)
-        if self.remote and run.name not in there:
+            result = self._train(trial, name, params, log)
+        if result is None:
+            raise UserError(f"{name}: was run with other params or code; `dvc exp remove {name}` removes it")
+        self.study.report(trial, result.history)
+        if self.remote and name not in pushed:
             try:
-                self._push(run, self.remote)
-            except (GitError, OSError) as error:
+                self.push([name], log)
+            except (UserError, OSError) as error:
                 # It is kept, and pushed when the sweep is run again.
-                trial.set_user_attr(PROBLEM, f"is done, but could not be pushed to {self.remote.name}: {error}")
-        return score
+                trial.set_user_attr(PROBLEM, f"is done, but could not be pushed to {self.remote}: {error}")
+        return result.score
 
-    def _train(self, trial: optuna.Trial, run: Run) -> float:
-        log, reference = self._log(run), self.plan.base.reference(run.name)
-        settings = [word for name, value in run.params.items() for word in ("-S", f"{name}={value}")]
-        log.unlink(missing_ok=True)
-        copy = make_copy(self.root, self.plan.base.commit, run.name)
-        try:
-            site = {"DVC_SITE_CACHE_DIR": os.fspath(copy.top / ".dvc-site")}
-            process = start(dvc("exp", "run", "--name", run.name, *settings), copy.project, log, {**self.env, **site})
+    def _train(self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path) -> Result | None:
+        settings = [word for key, value in params.items() for word in ("-S", f"{key}={value}")]
+        reference = self.base.reference(name)
+        (self.base.root / log).unlink(missing_ok=True)
+        with copied(self.base.root, self.base.commit, name) as copy:
+            process = self._start(["exp", "run", "--name", name, *settings], copy, log)
             try:
-                self._watch(trial, process, copy)
+                self._watch(trial, process, copy / HISTORY)
             finally:
                 end(process)
             if process.returncode:
                 raise UserError(f"dvc exp run ended with exit code {process.returncode}")
-            result = read_result(copy.project, run, reference, self.plan.base.code)
-            collect(self.root, copy, reference)
-        finally:
-            copy.remove()
+            result = read_result(self.base, reference, copy)
+            if result:
+                git(self.base.root, *fetch_words(git(copy, "rev-parse", "--absolute-git-dir"), reference))
         trial.set_user_attr(TRAINED, True)
-        return result.score
+        return result
 
-    def _watch(self, trial: optuna.Trial, process: "subprocess.Popen[bytes]", copy: Copy) -> None:
+    def _watch(self, trial: optuna.Trial, process: "subprocess.Popen[bytes]", history: Path) -> None:
         """Report epochs until the process ends.
 
         Raises:
             optuna.TrialPruned: If the trial is not worth going on.
         """
-        history = copy.project / HISTORY
-        committed, reported = _stamp(history), 0
-        running = True
-        while running:
-            running = process.poll() is None
-            # The commit's file stays until the training writes its own.
-            epochs = _read(history) if _stamp(history) != committed else {}
-            new = {step: value for step, value in epochs.items() if step > reported}
-            _report(trial, new)
-            if new and running and trial.should_prune():
-                raise optuna.TrialPruned
-            reported = max(new, default=reported)
-            time.sleep(POLL_SECONDS if running else 0)
+        # The commit's file stays until the training writes its own.
+        seen = _read(history)
+        while process.poll() is None:
+            if (text := _read(history)) != seen:
+                seen = text
+                if self.study.report(trial, read_history(text)) and trial.should_prune():
+                    raise optuna.TrialPruned
+            self._pause(POLL_SECONDS)
 
-    def _push(self, run: Run, remote: Remote) -> None:
-        process = start(dvc(*remote.push_words([run.name])), self.root, self._log(run), self.env)
-        try:
-            process.wait()
-        finally:
-            end(process)
-        # Another clone may have pushed it first.
-        if process.returncode and run.name not in remote.experiments():
-            raise GitError(f"dvc exp push ended with exit code {process.returncode}; see {LOGS / run.name}.log")
+    def _start(self, words: Sequence[str], folder: Path, log: Path) -> "subprocess.Popen[bytes]":
+        """Start dvc in a process group of its own, with its output added to a log."""
+        # Told by the kernel, it ends with the thread that waits for it, however this process ends.
+        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-P", "-m", "dvc", *words]
+        site = {"DVC_SITE_CACHE_DIR": os.fspath(folder / ".dvc/tmp/site")} if folder != self.base.root else {}
+        with (self.base.root / log).open("ab") as output:
+            output.write(f"$ dvc {' '.join(words)}\n".encode())
+            output.flush()
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**os.environ, **self.env, **site},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
 
-    def _log(self, run: Run) -> Path:
-        return self.root / LOGS / f"{run.name}.log"
-
-
-def main() -> int:
-    """Run trials until none is left; returns the exit code."""
-
-    def run() -> int:
-        plan: Plan = pickle.load(sys.stdin.buffer)
-        Worker(plan, Study(plan, storage_url(plan.base.root)), sys.argv[1]).work()
-        return 0
-
-    return guarded("sweep", run)
+    def _pause(self, seconds: float) -> None:
+        if self.stop.wait(seconds):
+            raise StoppedError
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process with all that it has started, if it runs: what it would clean up is in a copy, which goes, too."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _read(path: Path) -> str:
     try:
-        state = path.stat()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None
-    return state.st_ino, state.st_mtime_ns
-
-
-def _read(path: Path) -> dict[int, float]:
-    try:
-        return read_history(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-
-
-def _report(trial: optuna.Trial, epochs: Mapping[int, float]) -> None:
-    """Tell the study what a trial, or one like it, has reached after each epoch."""
-    for step, value in epochs.items():
-        trial.report(value, step)
-
-
-if __name__ == "__main__":
-    restore_signals()
-    sys.exit(main())
+        return ""

@@ -1,10 +1,11 @@
 import json
+import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -12,13 +13,13 @@ import pytest
 
 from src.mnist.model.params import Params
 from src.revision.receipts import Receipt
-from src.sweep.experiments import EVAL, SCORE, TEST_SCORE, TRAIN, Result, Run, references
+from src.sweep.experiments import TEST_SCORE, Result, references
 from tests.faults.project import Project, shared
-
-GIT_USER = {f"GIT_{role}_{kind}": "t@example.org" for role in ("AUTHOR", "COMMITTER") for kind in ("NAME", "EMAIL")}
 
 # Seconds in which a trial begins or ends, on a machine that has much else to do.
 LONG = 300.0
+# What the sweep of `swept` printed.
+PRINTED = "logs/printed"
 
 
 def make_lab(reproduced: Project, folder: Path) -> Project:
@@ -37,34 +38,10 @@ def lab(reproduced: Project, tmp_path: Path) -> Iterator[Project]:
     project.clean_up()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/study.db"
-
-
-@dataclass(frozen=True)
-class Swept:
-    """A project after its first sweep, of three trials, the first of which fails; changed by no test.
-
-    Attributes:
-        project: The project.
-        printed: What the sweep printed.
-        before: The working tree before it.
-        after: The working tree after it.
-    """
-
-    project: Project
-    printed: str
-    before: str
-    after: str
-
-    def copy(self, folder: Path) -> Project:
-        """For one test."""
-        return self.project.copy(folder)
-
-
 @pytest.fixture(scope="session")
-def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project after its first sweep, of three trials, the first of which fails; changed by no test."""
+
     def build(path: Path) -> None:
         project = make_lab(reproduced, path)
         # One of them is what params.yaml says.
@@ -72,13 +49,25 @@ def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Swep
         assert project.read_yaml("params.yaml")["lr"] == 0.005
         (path / "docs.txt").write_text("not committed, and none of the code")
         before = working_tree(project)
+        assert "docs.txt" in before
         done = sweep(project, "--workers", "2")
         assert done.returncode == 1, done.stderr
-        story = {"printed": done.stdout, "before": before, "after": working_tree(project)}
-        path.with_name("story.json").write_text(json.dumps(story))
+        assert working_tree(project) == before
+        (path / PRINTED).write_text(done.stdout)
 
-    project = shared(tmp_path_factory, "swept", build)
-    return Swept(project, **json.loads(project.path.with_name("story.json").read_text()))
+    return shared(tmp_path_factory, "swept", build)
+
+
+@pytest.fixture
+def in_copy(swept: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of `swept`; the current directory and the environment are those of its user."""
+    project = swept.copy(tmp_path / "lab")
+    monkeypatch.chdir(project.path)
+    for name in os.environ.keys() - project.env.keys():
+        monkeypatch.delenv(name)
+    for name, value in project.env.items():
+        monkeypatch.setenv(name, value)
+    return project
 
 
 def write_spec(project: Project, params: Mapping[str, object], **others: object) -> None:
@@ -88,7 +77,8 @@ def write_spec(project: Project, params: Mapping[str, object], **others: object)
 def working_tree(project: Project) -> str:
     """What a user sees of it."""
     changed = project.git("status", "--porcelain", "--", ".", ":!logs.txt")
-    return f"{changed}{project.git('symbolic-ref', 'HEAD')}{project.git('stash', 'list')}"
+    params = (project.path / "params.yaml").read_text()
+    return f"{changed}{project.git('symbolic-ref', 'HEAD')}{project.git('stash', 'list')}{params}"
 
 
 def sweep(project: Project, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -115,16 +105,32 @@ def clone(project: Project, remote: Path, folder: Path) -> Project:
 
 
 def make_remote(lab: Project, tmp_path: Path) -> Path:
+    """A bare repository with all that the lab has."""
     lab.commit()
     lab.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
     lab.git("remote", "add", "origin", str(tmp_path / "remote.git"))
     return tmp_path / "remote.git"
 
 
+def pushed(project: Project) -> int:
+    """How many experiments its remote has."""
+    return project.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/")
+
+
 def learning_rates(project: Project) -> list[float]:
     """Of every experiment, from its commit."""
     shown = [project.git("show", f"{ref}:params.yaml") for ref in references(project.path).values()]
     return sorted(float(found[1]) for text in shown if (found := re.search(r"^lr: (\S+)", text, re.MULTILINE)))
+
+
+def states(database: Path) -> list[str]:
+    """State of every trial that holds a slot at last, from the database itself."""
+    with sqlite3.connect(database) as opened:
+        rows = opened.execute(
+            "SELECT value_json, state FROM trials JOIN trial_user_attributes USING (trial_id) WHERE key = 'slot' "
+            "ORDER BY number"
+        )
+        return sorted(dict(rows.fetchall()).values())
 
 
 def count(file: Path) -> int:
@@ -146,18 +152,8 @@ def processes(project: Project, word: str) -> list[psutil.Process]:
 
 def made_up(params: Params, val_acc: float, test_acc: float = 0.5, device: str = "cpu", **changes: object) -> Result:
     """A result that nobody computed."""
-    changed = params.model_copy(update=changes)
-    receipt = Receipt(
-        stage="train",
-        deps={},
-        params={},
-        outs={"data/MNIST": "abc.dir"},
-        versions={"torch": "2.15.0"},
-        machine={"device": device},
-    )
-    return Result(
-        Run(f"run-{changed!r}", changed.model_dump()),
-        "0" * 40,
-        {TRAIN: {SCORE: val_acc}, EVAL: {TEST_SCORE: test_acc}},
-        {"fetch": receipt, "train": receipt, "evaluate": receipt},
-    )
+    changed = params.model_copy(update=changes).model_dump()
+    outs, machine = {"data/MNIST": "abc.dir"}, {"device": device}
+    receipt = Receipt(stage="train", deps={}, params={}, outs=outs, versions={"torch": "2.15.0"}, machine=machine)
+    receipts = dict.fromkeys(("fetch", "train", "evaluate"), receipt)
+    return Result(f"run-{changed!r}", changed, "0" * 40, val_acc, {TEST_SCORE: test_acc}, receipts)

@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,26 +9,24 @@ import pytest
 from src.core.errors import UserError
 from src.core.receipt import format_receipt
 from src.mnist.model.params import Params
-from src.sweep.experiments import NAME, by_name, name_of, read_base, read_result
-from src.sweep.experiments import Run as Asked
-from tests.conftest import REPOSITORY
-from tests.unit.sweep.conftest import GIT_USER
+from src.sweep.experiments import NAME, Base, by_name, read_base, read_result
+from tests.conftest import REPOSITORY, write_params
 
 CODE = {"train": {"src/core": "1.dir", "src/mnist/train": "2.dir"}, "evaluate": {"src/core": "1.dir"}}
 METRICS = {"train": {"final": {"val_acc": 0.9}}, "eval": {"test_acc": 0.8}}
 
 
 def test_a_name_depends_on_params_and_code_and_on_nothing_else(params: Params) -> None:
-    values = params.model_dump()
-    name = name_of(values, CODE)
+    values, base = params.model_dump(), Base(Path(), "0" * 40, CODE, {})
+    name = base.name(values)
     assert NAME.fullmatch(name)
-    assert name == name_of(dict(reversed(values.items())), json.loads(json.dumps(CODE)))
-    assert name == name_of(values | {"weight_decay": 0}, CODE)
+    assert name == replace(base, code=json.loads(json.dumps(CODE))).name(dict(reversed(values.items())))
+    assert name == base.name(values | {"weight_decay": 0})
     others = {
-        name_of(values | {"seed": 1}, CODE),
-        name_of(values | {"tta_shift": 1}, CODE),
-        name_of(values, {**CODE, "evaluate": {"src/core": "3.dir"}}),
-        name_of(values, {"train": CODE["train"]}),
+        base.name(values | {"seed": 1}),
+        base.name(values | {"tta_shift": 1}),
+        replace(base, code={**CODE, "evaluate": {"src/core": "3.dir"}}).name(values),
+        replace(base, code={"train": CODE["train"]}).name(values),
     }
     assert len(others | {name}) == 5
 
@@ -42,8 +41,13 @@ def test_the_code_is_what_the_committed_receipts_name(monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def experiment(tmp_path: Path, params: Params) -> Path:
-    """A commit with the receipts and metrics of a run of CODE."""
+def base(tmp_path: Path, params: Params) -> Base:
+    return Base(tmp_path, "0" * 40, CODE, params.model_dump())
+
+
+@pytest.fixture
+def reference(base: Base, params: Params) -> str:
+    """An experiment with the receipts and metrics of a run of CODE, which is checked out."""
     stages = {
         stage: {
             "cmd": stage,
@@ -52,56 +56,62 @@ def experiment(tmp_path: Path, params: Params) -> Path:
         }
         for stage, file in (("train", "train"), ("evaluate", "eval"))
     }
-    files = {"dvc.yaml": json.dumps({"stages": stages})}
+    files = {"dvc.yaml": json.dumps({"stages": stages}), "plots/history.csv": "epoch,val_acc\n1,0.8\n2,0.9\n"}
     for stage, deps in CODE.items():
         receipt = {"stage": stage, "deps": deps, "params": {"lr": params.lr}, "outs": {}, "versions": {}, "machine": {}}
         files[f"receipts/{stage}.json"] = format_receipt(receipt)
-    files["plots/history.csv"] = "epoch,loss,val_acc\n1,2.0,0.8\n2,1.0,0.9\n"
     files |= {f"metrics/{file}.json": json.dumps(content) for file, content in METRICS.items()}
     for path, text in files.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-    commit(tmp_path, "init")
-    return tmp_path
+        (base.root / path).parent.mkdir(exist_ok=True)
+        (base.root / path).write_text(text)
+    write_params(base.root, params)
+    git(base.root, "init")
+    reference = base.reference(base.name(base.params))
+    git(base.root, "symbolic-ref", "HEAD", reference)
+    commit(base.root)
+    return reference
 
 
-def commit(folder: Path, *first: str) -> None:
-    for words in (first, ("add", "--all"), ("commit", "--quiet", "--message", "x")):
-        if words:
-            subprocess.run(["git", *words], cwd=folder, env={**os.environ, **GIT_USER}, check=True, capture_output=True)
+def git(folder: Path, *words: str) -> None:
+    user = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", *user, *words], cwd=folder, env=os.environ, check=True, capture_output=True)
 
 
-def test_an_experiment_of_the_run_is_read(experiment: Path, params: Params) -> None:
-    result = read_result(experiment, Asked("run-x", params.model_dump()), "HEAD", CODE)
-    assert result.score == 0.9
+def commit(folder: Path) -> None:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "x")
+
+
+def test_an_experiment_of_the_code_is_read(base: Base, reference: str) -> None:
+    result = read_result(base, reference)
+    assert result
+    assert (result.score, result.test, result.history) == (0.9, {"test_acc": 0.8}, {1: 0.8, 2: 0.9})
     assert list(result.receipts) == ["train", "evaluate"]
-    assert result.history == {1: 0.8, 2: 0.9}
+    # Its name is not that of other code's run.
+    assert read_result(replace(base, code={**CODE, "evaluate": {"src/core": "3.dir"}}), reference) is None
 
 
-def test_an_experiment_of_another_run_is_refused(experiment: Path, params: Params) -> None:
-    asked = Asked("run-x", params.model_dump())
-
-    def said(run: Asked, code: dict) -> str:
-        with pytest.raises(UserError) as caught:
-            read_result(experiment, run, "HEAD", code)
-        assert "`dvc exp remove run-x` removes it" in str(caught.value)
-        return str(caught.value)
-
-    other = Asked("run-x", params.model_dump() | {"lr": 0.5})
-    assert said(other, CODE).startswith("receipts/train.json of run-x: is the receipt of another run; lr differs")
-    assert "src/core differs" in said(asked, {**CODE, "evaluate": {"src/core": "3.dir"}})
-    assert "receipts/fetch.json of run-x: is missing" in said(asked, {**CODE, "fetch": {}})
-    (experiment / "receipts/train.json").write_text("{}")
-    commit(experiment)
-    assert "receipts/train.json of run-x: expected a list of one receipt" in said(asked, CODE)
-
-
-@pytest.mark.parametrize("score", ["NaN", '"0.9"', "null"])
-def test_a_score_that_is_no_number_is_refused(experiment: Path, params: Params, score: str) -> None:
-    (experiment / "metrics/train.json").write_text(f'{{"final": {{"val_acc": {score}}}}}')
-    commit(experiment)
-    with pytest.raises(UserError, match=r"metrics/train\.json of run-x: expected finite numbers in final\.val_acc"):
-        read_result(experiment, Asked("run-x", params.model_dump()), "HEAD", CODE)
+@pytest.mark.parametrize(
+    ("path", "old", "new", "said"),
+    [
+        ("receipts/train.json", '"lr": 0.006', '"lr": 0.5', "is the receipt of another run; lr differs"),
+        ("receipts/evaluate.json", "1.dir", "3.dir", "is the receipt of another run; src/core differs"),
+        ("receipts/train.json", "[", "", "is not JSON"),
+        ("metrics/train.json", "0.9", "NaN", "expected finite numbers in final.val_acc"),
+        ("metrics/train.json", "0.9", '"0.9"', "expected finite numbers in final.val_acc"),
+        ("metrics/train.json", "val_acc", "acc", "expected finite numbers in final.val_acc"),
+    ],
+)
+def test_an_experiment_that_is_not_what_its_name_says_is_refused(
+    base: Base, reference: str, path: str, old: str, new: str, said: str
+) -> None:
+    text = (base.root / path).read_text()
+    assert old in text
+    (base.root / path).write_text(text.replace(old, new, 1))
+    commit(base.root)
+    name = reference.rpartition("/")[2]
+    with pytest.raises(UserError, match=rf"{path} of {name}: {said}.*; `dvc exp remove {name}` removes it"):
+        read_result(base, reference)
 
 
 def test_only_experiments_are_taken_for_experiments() -> None:

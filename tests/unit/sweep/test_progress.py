@@ -1,21 +1,20 @@
 import io
 import re
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from src.sweep.progress import Progress
+from src.sweep.progress import follow
 from src.sweep.study import PROBLEM, TRAINED, Study
 from tests.unit.sweep.test_study import open_study, taken
 
 
 @pytest.fixture
-def study(url: str) -> Study:
-    study = open_study(url)
-    study.fill({str(number): {} for number in range(5)})
-    return study
+def study(tmp_path: Path) -> Study:
+    return open_study(tmp_path, 5)
 
 
 def claimed(study: Study, name: str) -> optuna.Trial:
@@ -31,33 +30,31 @@ def test_a_terminal_shows_each_running_trial_with_its_epoch_and_how_long_it_take
     first.report(0.91, 3)
     output = io.StringIO()
     console = Console(file=output, width=100, force_terminal=True, color_system=None)
-    with Progress(study, ["lr", "shift"], console) as progress:
-        progress.update()
+    assert not follow(study, ["lr", "shift"], console, lambda: True)
     text = output.getvalue()
     assert re.search(rf"run-1 lr={first.params['lr']} shift={first.params['shift']} +epoch 3: 0\.9100", text)
     assert "trial 2 lr=" in text
     assert "no epoch yet" in text
-    assert "1 complete, 2 running, 2 to run; about" in text
+    assert "1 complete, 2 running, 2 to run; less than a minute left" in text
     assert "run-0" not in text  # it had ended before
 
 
 def test_elsewhere_a_line_tells_how_each_trial_ended(study: Study) -> None:
     output = io.StringIO()
-    with Progress(study, [], Console(file=output, width=100)) as progress:
-        trained, known, bad, broken = (claimed(study, f"run-{number}") for number in range(4))
+    trained, known, bad, broken = (claimed(study, f"run-{number}") for number in range(4))
+
+    def end_all() -> bool:
         trained.set_user_attr(TRAINED, True)
         study.tell(trained, TrialState.COMPLETE, 0.5)
         study.tell(known, TrialState.COMPLETE, 0.6)
         bad.report(0.1, 2)
         study.tell(bad, TrialState.PRUNED)
-        progress.update()
-        assert not progress.has_problems
         broken.set_user_attr(PROBLEM, "exit code 1")
         study.tell(broken, TrialState.FAIL)
-        progress.update()
-        progress.update()
-    assert progress.has_problems
-    lines = [line.partition("; about")[0] for line in output.getvalue().splitlines()]
+        return True
+
+    assert follow(study, [], Console(file=output, width=100), end_all)
+    lines = [line.partition("; less")[0] for line in output.getvalue().splitlines()]
     assert lines == [
         "run-0: final.val_acc 0.5000",
         "run-1: final.val_acc 0.6000, known already",

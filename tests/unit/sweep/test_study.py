@@ -3,42 +3,47 @@
 import multiprocessing
 import re
 import sqlite3
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from src.core.errors import UserError
-from src.sweep.experiments import Base
-from src.sweep.spec import Space
-from src.sweep.study import DEATHS, MAX_DEATHS, SLOT, WORKER, Plan, Study
+from src.sweep.study import DEATHS, MAX_DEATHS, SLOT, Study, storage_url
 from tests.conftest import REPOSITORY
 
-SPACE = Space(
-    {"lr": 0.1, "schedule": "constant", "shift": 0, "ema": 0.0},
-    {
-        "lr": FloatDistribution(0.00123456, 0.9, log=True),
-        "ema": FloatDistribution(0.1, 0.2),
-        "schedule": CategoricalDistribution(["constant", "cosine"]),
-        "shift": IntDistribution(0, 8),
-    },
-)
-THREE: dict[str, dict[str, object]] = {"0": {}, "1": {}, "2": {}}
+DRAWN = {
+    "lr": FloatDistribution(0.00123456, 0.9, log=True),
+    "ema": FloatDistribution(0.1, 0.2),
+    "schedule": CategoricalDistribution(["constant", "cosine"]),
+    "shift": IntDistribution(0, 8),
+}
 
 
-def make_plan(sampler: str = "random", pruner: str = "none") -> Plan:
-    return Plan(Base(Path(), "0" * 40, {}, {}), SPACE, "s-1", sampler, pruner)
+def slots(count: int) -> dict[str, Mapping[str, Any]]:
+    return {str(number): {} for number in range(count)}
 
 
-def open_study(url: str, sampler: str = "random", pruner: str = "none") -> Study:
-    return Study(make_plan(sampler, pruner), url)
+def open_study(folder: Path, count: int = 2, **options: Any) -> Study:
+    """A study with so many slots."""
+    study = Study(sqlalchemy.make_url(f"sqlite:///{folder}/study.db"), "s-1", DRAWN, **options)
+    study.fill(slots(count))
+    return study
 
 
-def states(study: Study) -> dict[str, int]:
-    return dict(Counter(trial.state.name for trial in study.trials()))
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """One with two slots."""
+    return open_study(tmp_path)
+
+
+def states(study: Study) -> list[str]:
+    return [trial.state.name for trial in study.trials()]
 
 
 def taken(study: Study, worker: str = "w") -> optuna.Trial:
@@ -47,144 +52,109 @@ def taken(study: Study, worker: str = "w") -> optuna.Trial:
     return trial
 
 
-def running(study: Study, worker: str = "w") -> FrozenTrial:
-    (found,) = (trial for trial in study.trials(TrialState.RUNNING) if trial.user_attrs[WORKER] == worker)
-    return found
-
-
-def fall_silent(url: str) -> None:
+def fall_silent(folder: Path) -> None:
     """As if all workers had died long ago."""
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+    with sqlite3.connect(folder / "study.db") as database:
         assert database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'").rowcount
 
 
-def fill_at_once(url: str, barrier: "multiprocessing.synchronize.Barrier") -> None:
+def fill_at_once(folder: Path, barrier: "multiprocessing.synchronize.Barrier") -> None:
     barrier.wait()
-    study = open_study(url)
-    study.fill(THREE)
+    study = open_study(folder, 3)
     while trial := study.take("w"):
         study.tell(trial, TrialState.COMPLETE, 0.5)
 
 
 @pytest.mark.fault(69)
-def test_many_that_create_fill_and_take_at_once_make_each_trial_once(url: str) -> None:
-    spawn = multiprocessing.get_context("fork")
-    barrier = spawn.Barrier(4)
-    processes = [spawn.Process(target=fill_at_once, args=(url, barrier)) for _ in range(4)]
+def test_many_that_create_fill_and_take_at_once_make_each_trial_once(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(4)
+    processes = [fork.Process(target=fill_at_once, args=(tmp_path, barrier)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
-    study = open_study(url)
-    assert states(study) == {"COMPLETE": 3}
-    assert {trial.user_attrs[SLOT] for trial in study.trials()} == set(THREE)
+    trials = open_study(tmp_path, 3).trials()
+    assert [(trial.state.name, trial.user_attrs[SLOT]) for trial in trials] == [("COMPLETE", slot) for slot in "012"]
 
 
-def test_there_are_never_more_trials_than_slots(url: str) -> None:
-    study = open_study(url)
+def test_there_are_never_more_trials_than_slots(study: Study) -> None:
+    study.fill(slots(2))
+    assert [taken(study).number for _ in range(2)] == [0, 1]
     assert study.take("w") is None
-    study.fill(THREE)
-    study.fill(THREE)
-    numbers = [taken(study).number for _ in THREE]
-    assert study.take("w") is None
-    assert numbers == [0, 1, 2]
-    assert states(study) == {"RUNNING": 3}
+    assert states(study) == ["RUNNING"] * 2
 
 
-def test_what_failed_is_queued_again_with_its_params(url: str) -> None:
-    study = open_study(url)
-    study.fill({"0": {}, "1": {}})
+def test_what_failed_is_queued_again_with_its_params(study: Study) -> None:
     first, second = taken(study), taken(study)
     study.tell(first, TrialState.FAIL)
     study.tell(second, TrialState.COMPLETE, 0.5)
     assert [trial.number for trial in study.failed()] == [first.number]
-    study.fill({"0": {}, "1": {}})
+    study.fill(slots(2))
     assert not study.failed()
-    again = taken(study)
-    assert again.params == first.params
+    assert taken(study).params == first.params
     assert study.take("w") is None
 
 
-def test_fewer_trials_drop_those_that_wait_and_more_bring_them_back(url: str) -> None:
-    study = open_study(url)
-    study.fill(THREE)
+def test_fewer_trials_drop_those_that_wait_and_more_bring_them_back(tmp_path: Path) -> None:
+    study = open_study(tmp_path, 3)
     study.tell(taken(study), TrialState.COMPLETE, 0.5)
-    study.fill({"0": {}})
+    study.fill(slots(1))
     assert study.take("w") is None
     assert not study.failed()
-    study.fill(THREE)
+    study.fill(slots(3))
     assert len(study.trials(TrialState.WAITING)) == 2
 
 
-def test_a_grid_is_queued_as_it_is(url: str) -> None:
-    params = {"lr": 0.25, "ema": 0.1, "schedule": "cosine", "shift": 3}
-    study = open_study(url, "grid")
-    study.fill({"run-x": params})
-    assert taken(study).params == params
-
-
 @pytest.mark.fault(69)
-def test_the_trial_of_a_silent_worker_goes_to_another_with_its_params(url: str) -> None:
-    study = open_study(url)
-    study.fill({"0": {}})
-    lost = taken(study)
-    assert study.take("w") is None
-    fall_silent(url)
-    again = taken(open_study(url))
-    assert again.number != lost.number
-    assert again.params == lost.params
-    assert running(study).user_attrs[SLOT] == "0"
+def test_a_grid_is_queued_as_it_is_even_if_who_took_it_died_at_once(tmp_path: Path) -> None:
+    params = {"lr": 0.25, "ema": 0.1, "schedule": "cosine", "shift": 3}
+    study = open_study(tmp_path, 0)
+    study.fill({"run-x": params})
+    study.optuna.ask()  # what `take` does first
+    assert taken(study).params == params
+    assert states(study) == ["FAIL", "RUNNING"]
 
 
-@pytest.mark.fault(76)
-def test_a_worker_that_was_only_paused_finds_its_trial_gone_and_goes_on(url: str) -> None:
-    study = open_study(url)
-    study.fill({"0": {}})
+@pytest.mark.fault(69, 76)
+def test_the_trial_of_a_silent_worker_goes_to_another_with_its_params(tmp_path: Path) -> None:
+    study = open_study(tmp_path, 1)
     paused = taken(study)
-    fall_silent(url)
-    again = taken(study)
+    assert study.take("w") is None
+    fall_silent(tmp_path)
+    again = taken(open_study(tmp_path, 1))
+    assert again.number != paused.number
+    assert again.params == paused.params
+    # Its worker was only paused: it finds the trial gone, and goes on.
     study.tell(paused, TrialState.COMPLETE, 0.4)
     study.tell(again, TrialState.COMPLETE, 0.5)
-    assert [trial.state.name for trial in study.trials()] == ["FAIL", "COMPLETE"]
+    assert states(study) == ["FAIL", "COMPLETE"]
 
 
-def test_a_trial_that_kills_its_workers_is_given_up_until_the_next_sweep(url: str) -> None:
-    study = open_study(url)
-    study.fill({"0": {}})
+def test_a_trial_that_kills_its_workers_is_given_up_until_the_next_sweep(tmp_path: Path) -> None:
+    study = open_study(tmp_path, 1)
     for _ in range(MAX_DEATHS):
         taken(study)
-        fall_silent(url)
+        fall_silent(tmp_path)
     assert study.take("w") is None
     assert len(study.failed()) == 1
-    study.fill({"0": {}})
-    taken(study)
-    assert running(study).user_attrs[DEATHS] == 0
+    study.fill(slots(1))
+    assert taken(study).user_attrs[DEATHS] == 0
 
 
-@pytest.mark.fault(69)
-def test_a_worker_that_was_killed_while_it_took_a_slot_loses_none(url: str) -> None:
-    study = open_study(url)
-    study.fill({"0": {}})
-    with pytest.warns(UserWarning, match="Heartbeat"):
-        study.optuna.ask()  # what `take` does first
-    assert taken(study).number == 1
-
-
-@pytest.mark.parametrize("died", [False, True])
-def test_what_a_worker_gives_back_waits_again(url: str, died: bool) -> None:
-    study = open_study(url)
-    study.fill({"0": {}, "1": {}})
-    mine, other = taken(study, "host:/a/1/"), taken(study, "host:/a/10/")
-    study.give_back("host:/a/1/", died)
+def test_what_a_clone_gives_back_waits_again(study: Study) -> None:
+    mine, other = taken(study, "host:/a:1"), taken(study, "host:/a:10")
+    assert study.claim(mine, "run-1")
+    study.give_back("host:/a:1")
     assert [trial.number for trial in study.trials(TrialState.RUNNING)] == [other.number]
-    assert taken(study).params == mine.params
-    assert running(study, "w").user_attrs[DEATHS] == died
+    again = taken(study)
+    assert again.params == mine.params
+    # It does not hold what it claimed before.
+    assert study.claim(other, "run-1")
 
 
-def test_of_two_trials_with_the_same_params_one_runs_and_the_other_learns_its_value(url: str) -> None:
-    study = open_study(url)
-    study.fill({"0": {}, "1": {}})
+def test_of_two_trials_with_the_same_params_one_runs_and_the_other_learns_its_value(study: Study) -> None:
     first, second = taken(study), taken(study)
     # The later one may be quicker.
     assert study.claim(second, "run-1")
@@ -197,49 +167,37 @@ def test_of_two_trials_with_the_same_params_one_runs_and_the_other_learns_its_va
     assert twin.values == [0.7]
 
 
-def test_a_trial_that_was_queued_again_does_not_hold_what_it_claimed_before(url: str) -> None:
-    study = open_study(url)
-    study.fill({"0": {}, "1": {}})
-    first, second = taken(study, "w"), taken(study, "v")
-    assert study.claim(first, "run-1")
-    study.give_back("w", died=False)
-    taken(study)
-    assert study.claim(second, "run-1")
-
-
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_the_study_has_the_values_that_are_run(url: str, sampler: str) -> None:
-    study = open_study(url, sampler)
-    study.fill({str(number): {} for number in range(14)})
+def test_the_study_has_the_values_that_are_run(tmp_path: Path, sampler: str) -> None:
+    study = open_study(tmp_path, 14, sampler=sampler)
     for number in range(14):
         trial = taken(study)
         for name in ("lr", "ema"):
             assert re.fullmatch(r"0\.0*\d{1,4}", str(trial.params[name])) or trial.params[name] == 0.00123456
-            assert SPACE.drawn[name]._contains(trial.params[name])
+            assert DRAWN[name]._contains(trial.params[name])
         study.tell(trial, TrialState.COMPLETE, number / 100)
 
 
 def test_workers_do_not_draw_the_same(tmp_path: Path) -> None:
     drawn = []
     for name in ("a", "b"):
-        study = open_study(f"sqlite:///{tmp_path}/{name}.db", "tpe")
-        study.fill(THREE)
-        drawn.append([taken(study).params["lr"] for _ in THREE])
+        (tmp_path / name).mkdir()
+        study = open_study(tmp_path / name, 3, sampler="tpe")
+        drawn.append([taken(study).params["lr"] for _ in range(3)])
     assert drawn[0] != drawn[1]
 
 
-def test_a_trial_below_the_median_is_pruned(url: str) -> None:
-    study = open_study(url, pruner="median")
-    study.fill({str(number): {} for number in range(6)})
+def test_a_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
+    study = open_study(tmp_path, 6, pruner="median")
     for _ in range(5):
         good = taken(study)
-        good.report(0.9, 1)
-        good.report(0.95, 2)
+        assert study.report(good, {1: 0.9, 2: 0.95})
         study.tell(good, TrialState.COMPLETE, 0.95)
     bad = taken(study)
-    bad.report(0.5, 1)
+    assert study.report(bad, {1: 0.5})
+    assert not study.report(bad, {1: 0.5})
     assert not bad.should_prune()  # the first epoch says little
-    bad.report(0.6, 2)
+    assert study.report(bad, {1: 0.5, 2: 0.6})
     assert bad.should_prune()
 
 
@@ -252,16 +210,14 @@ def test_a_trial_below_the_median_is_pruned(url: str) -> None:
         ("sqlite://", "expected sqlite:///PATH"),
     ],
 )
-def test_databases_without_a_heartbeat_are_refused(url: str, said: str) -> None:
+def test_databases_without_a_heartbeat_are_refused(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
+    monkeypatch.setenv("STORAGE", url)
     with pytest.raises(UserError, match=f"STORAGE: .*{said}"):
-        open_study(url)
+        storage_url(Path())
 
 
-def test_one_file_uses_what_optuna_calls_experimental() -> None:
+def test_one_file_uses_what_optuna_calls_experimental_and_optuna_is_pinned() -> None:
     words = ("RDBStorage", "storages", "fail_stale", "._storage", "_trial_id")
     users = [path.name for path in (REPOSITORY / "src").rglob("*.py") if any(w in path.read_text() for w in words)]
     assert users == ["study.py"]
-
-
-def test_optuna_is_pinned() -> None:
     assert re.search(r"^optuna==\S+$", (REPOSITORY / "requirements.txt").read_text(), re.MULTILINE)

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,23 +12,23 @@ import psutil
 import pytest
 
 from src.sweep import crew
-from src.sweep import remote as remote_module
+from src.sweep import git as git_module
 from src.sweep.__main__ import main
-from src.sweep.command import DATABASE
-from src.sweep.crew import MAX_WORKERS, clone_name
-from src.sweep.experiments import read_base, references
-from src.sweep.spec import make_spec
+from src.sweep.crew import clone_name
+from src.sweep.experiments import references
+from src.sweep.study import DATABASE
 from tests.faults.project import Project, is_gone, wait_for
 from tests.unit.sweep.conftest import (
-    GIT_USER,
     LONG,
-    Swept,
+    PRINTED,
     clone,
     count,
     learning_rates,
     make_remote,
     processes,
+    pushed,
     start_sweep,
+    states,
     sweep,
     sweep_ok,
     working_tree,
@@ -37,85 +36,68 @@ from tests.unit.sweep.conftest import (
 )
 
 TWO = {"lr": "0.004,0.006"}
+COPIES = ".dvc/tmp/exps/sweep"
 
 
-def states(database: Path) -> list[str]:
-    """State of every trial that holds a slot at last, from the database itself."""
-    with sqlite3.connect(database) as opened:
-        rows = opened.execute(
-            "SELECT value_json, state FROM trials JOIN trial_user_attributes USING (trial_id) WHERE key = 'slot' "
-            "ORDER BY number"
-        )
-        return sorted(dict(rows.fetchall()).values())
-
-
-def test_a_sweep_leaves_experiments_and_nothing_else(swept: Swept) -> None:
-    assert "3 to run; 2 workers" in swept.printed
-    assert learning_rates(swept.project) == [0.005, 0.006]
-    assert "docs.txt" in swept.before
-    assert swept.after == swept.before
-    assert not list((swept.project.path / ".dvc/tmp/exps").glob("sweep/*"))
+def test_a_sweep_leaves_experiments_and_nothing_else(swept: Project) -> None:
+    assert "3 to run; 2 workers" in (swept.path / PRINTED).read_text()
+    assert learning_rates(swept) == [0.005, 0.006]
+    assert not list((swept.path / COPIES).glob("*"))
     # DVC knows them by name.
-    name = next(iter(references(swept.project.path)))
-    assert name in swept.project.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
+    name = next(iter(references(swept.path)))
+    assert name in swept.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
+    assert b"test_acc" not in (swept.path / DATABASE).read_bytes()
+
+
+@pytest.mark.fault(67)
+def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(
+    in_copy: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = (in_copy.path / PRINTED).read_text()
+    assert "1 failed, 0 are left; run this again to go on" in printed
+    (log,) = re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", printed)
+    assert "train: 13 is unlucky" in (in_copy.path / log).read_text()
+    made = in_copy.git("for-each-ref", "refs/exps")
+    assert main([]) == 1
+    assert "2 complete, 1 to run" in capsys.readouterr().out
+    assert in_copy.git("for-each-ref", "refs/exps") == made
+
+
+def test_what_exists_is_not_run_again_for_another_commit_with_the_same_code(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    made = in_copy.git("for-each-ref", "refs/exps")
+    monkeypatch.setenv("TOY_COUNT", str(tmp_path / "counted"))
+    (in_copy.path / "README.md").write_text("other words")
+    write_spec(in_copy, {"lr": "0.005,0.006"})
+    in_copy.commit()
+    # Not even where the study is new.
+    (in_copy.path / DATABASE).unlink()
+    assert main([]) == 0
+    assert capsys.readouterr().out.count("known already") == 2
+    assert not count(tmp_path / "counted")
+    assert in_copy.git("for-each-ref", "refs/exps") == made
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "visible_gpus", lambda _: ["GPU-a", "GPU-b"])
-    assert crew.gpus_of_workers(3, {}) == ["GPU-a", "GPU-b", "GPU-a"]
-    assert crew.gpus_of_workers(2, {"PL_TRAINER_ACCELERATOR": "cpu"}) == [None, None]
-    assert crew.fitting_workers({"threads": 1}) == 2
-    monkeypatch.setattr(crew, "visible_gpus", lambda _: [])
-    assert crew.gpus_of_workers(2, {}) == [None, None]
-    assert crew.fitting_workers({"threads": 10_000}) == 1
-
-
-def test_test_scores_are_in_no_study(swept: Swept) -> None:
-    assert b"test_acc" not in (swept.project.path / DATABASE).read_bytes()
-
-
-@pytest.mark.fault(67)
-def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(swept: Swept, tmp_path: Path) -> None:
-    assert "1 failed, 0 are left; run this again to go on" in swept.printed
-    (log,) = re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", swept.printed)
-    assert "train: 13 is unlucky" in (swept.project.path / log).read_text()
-    lab = swept.copy(tmp_path / "lab")
-    done = sweep(lab)
-    assert "2 complete, 1 to run; 1 workers" in done.stdout
-    assert done.returncode == 1
-
-
-def test_what_exists_is_not_run_again_for_another_commit_with_the_same_code(swept: Swept, tmp_path: Path) -> None:
-    lab = swept.copy(tmp_path / "lab")
-    made, counted = lab.git("for-each-ref", "refs/exps"), tmp_path / "counted"
-    (lab.path / "README.md").write_text("other words")
-    write_spec(lab, {"lr": "0.005,0.006"})
-    lab.commit()
-    # Not even where the study is new.
-    (lab.path / DATABASE).unlink()
-    assert sweep_ok(lab, TOY_COUNT=str(counted)).count("known already") == 2
-    assert not counted.exists()
-    assert lab.git("for-each-ref", "refs/exps") == made
-
-
-def test_a_sweep_is_summed_up(swept: Swept, tmp_path: Path) -> None:
-    lab = swept.copy(tmp_path / "lab")
-    # Without the study, as where others ran it.
-    (lab.path / DATABASE).unlink()
-    done = lab.run(sys.executable, "-m", "src.sweep.summary")
-    assert done.returncode == 0, done.stderr
-    assert "2 experiments, 2 settings" in done.stdout
-    assert "Best by validation: lr=0.005: final.val_acc 0.9000" in done.stdout
-    page = (lab.path / "report/sweep.html").read_text()
-    assert page.count('class="plotly-graph-div"') == 3
-    assert not re.search(r"<script[^>]+src=|<link", page)
+    assert crew.usable_gpus({"PL_TRAINER_ACCELERATOR": "cpu"}) == []
+    gpus = crew.usable_gpus({})
+    assert crew.fitting_workers(gpus, {"threads": 1}) == 2
+    assert [crew.gpu_of(gpus, number) for number in range(3)] == [
+        {"CUDA_VISIBLE_DEVICES": "GPU-a"},
+        {"CUDA_VISIBLE_DEVICES": "GPU-b"},
+        {"CUDA_VISIBLE_DEVICES": "GPU-a"},
+    ]
+    assert crew.gpu_of([], 0) == {}
+    assert crew.fitting_workers([], {"threads": 10_000}) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["none.yaml"], "none.yaml: there is no such file"),
-        (["--workers", "0"], f"--workers: expected 1 to {MAX_WORKERS}, got 0"),
+        (["--workers", "0"], "--workers: expected 1 to 16, got 0"),
         # More would delete each other's checkpoints.
         (["--workers", "17"], "--workers: expected 1 to 16, got 17"),
         (["--heartbeat", "0"], "--heartbeat: expected 1 to 3600, got 0"),
@@ -124,18 +106,41 @@ def test_a_sweep_is_summed_up(swept: Swept, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_one_line_and_no_trial_starts(
-    lab: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    in_copy: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
 ) -> None:
-    write_spec(lab, TWO)
-    (lab.path / "bad.yaml").write_text("params: {lr: [0.1, x]}")
-    monkeypatch.chdir(lab.path)
-    monkeypatch.setattr(remote_module, "ATTEMPTS", 1)
-    for name, value in GIT_USER.items():
-        monkeypatch.setenv(name, value)
+    made = in_copy.git("for-each-ref", "refs/exps")
+    write_spec(in_copy, TWO)
+    (in_copy.path / "bad.yaml").write_text("params: {lr: [0.1, x]}")
+    monkeypatch.setattr(git_module, "PAUSES_SECONDS", ())
     assert main(arguments) == 1
     printed = capsys.readouterr().err
     assert re.fullmatch(rf"sweep: {said}.*\n", printed), printed
-    assert not references(lab.path)
+    assert in_copy.git("for-each-ref", "refs/exps") == made
+
+
+@pytest.mark.fault(79)
+def test_what_the_machine_lacks_is_one_line(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STORAGE", "postgresql+psycopg://user:secret@127.0.0.1:1/nothing")
+    assert main([]) == 1
+    printed = capsys.readouterr().err
+    assert re.fullmatch(r"sweep: STORAGE: the database cannot be used: .*refused.*\n", printed), printed
+    assert "secret" not in printed
+    shutil.rmtree(in_copy.path / "logs/sweep")
+    (in_copy.path / "logs/sweep").touch()
+    assert main([]) == 1
+    printed = capsys.readouterr().err
+    assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", printed), printed
+    for role in ("AUTHOR", "COMMITTER"):
+        for key in ("NAME", "EMAIL"):
+            monkeypatch.delenv(f"GIT_{role}_{key}")
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith("sweep: git does not know who you are")
 
 
 @pytest.mark.fault(76)
@@ -145,31 +150,6 @@ def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "b", tmp_path / "a")
     names = [clone_name(tmp_path / name) for name in ("a", "b", "a")]
     assert names[0] == names[2] != names[1]
-
-
-@pytest.mark.fault(79)
-def test_what_the_machine_refuses_is_one_line(lab: Project) -> None:
-    write_spec(lab, TWO)
-    (lab.path / "logs/sweep").touch()
-    done = sweep(lab)
-    assert done.returncode == 1
-    assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", done.stderr), done.stderr
-
-
-def test_a_database_that_cannot_be_reached_is_one_line_without_its_password(lab: Project) -> None:
-    write_spec(lab, TWO)
-    done = sweep(lab, STORAGE="postgresql+psycopg://user:secret@127.0.0.1:1/nothing")
-    assert done.returncode == 1
-    assert re.fullmatch(r"sweep: STORAGE: the database cannot be used: .*refused.*\n", done.stderr), done.stderr
-    assert "secret" not in done.stderr
-
-
-def test_without_an_identity_nothing_starts(lab: Project) -> None:
-    write_spec(lab, TWO)
-    nobody = {name: "" for name in lab.env if name.startswith("GIT_") and name.endswith(("NAME", "EMAIL"))}
-    done = sweep(lab, **nobody, HOME="/nonexistent")
-    assert done.returncode == 1
-    assert "sweep: git does not know who you are" in done.stderr
 
 
 @pytest.mark.slow
@@ -189,17 +169,19 @@ def test_other_code_is_another_experiment(lab: Project) -> None:
 
 @pytest.mark.fault(79)
 @pytest.mark.slow
-def test_a_trial_that_cannot_be_begun_leaves_the_others_alone(lab: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_cannot_be_begun_leaves_the_others_alone(lab: Project) -> None:
     write_spec(lab, TWO)
-    monkeypatch.chdir(lab.path)
-    base = read_base()
-    first, second = (base.run(p).name for p in make_spec("s", TWO).settings(base.params))
+    sweep_ok(lab)
+    first, second = references(lab.path)
     # As a full disk would: its log cannot be written.
-    (lab.path / f"logs/sweep/{first}.log").mkdir(parents=True)
-    done = sweep(lab, "--workers", "1")
+    (lab.path / DATABASE).unlink()
+    lab.dvc_ok("exp", "remove", first, second)
+    (lab.path / f"logs/sweep/{first}.log").unlink()
+    (lab.path / f"logs/sweep/{first}.log").mkdir()
+    done = sweep(lab)
     assert done.returncode == 1
     assert not done.stderr
-    assert re.search(rf"{first} lr=0.004: failed: \[Errno 21\] Is a directory", done.stdout)
+    assert re.search(rf"{first} lr=\S+: failed: \[Errno 21\] Is a directory", done.stdout)
     assert list(references(lab.path)) == [second]
 
 
@@ -234,25 +216,6 @@ def test_a_clone_may_lie_anywhere(lab: Project, tmp_path: Path, below: str) -> N
     assert len(references(project.path)) == 1
     done = project.run(sys.executable, "-m", "src.sweep.summary")
     assert "1 experiments" in done.stdout, done.stderr
-
-
-@pytest.mark.fault(67)
-@pytest.mark.slow
-def test_a_killed_worker_costs_nothing_where_another_works(lab: Project, tmp_path: Path) -> None:
-    write_spec(lab, TWO)
-    hold, counted = tmp_path / "hold", tmp_path / "counted"
-    hold.touch()
-    process = start_sweep(lab, "--workers", "2", TOY_HOLD=str(hold), TOY_COUNT=str(counted))
-    wait_for(lambda: count(counted) == 2, "two trainings", LONG)
-    stages = processes(lab, "train")
-    worker = next(parent for parent in stages[0].parents() if "src.sweep.worker" in parent.cmdline())
-    worker.kill()
-    wait_for(lambda: is_gone(stages[0]), "the end of what it started")
-    hold.unlink()
-    assert process.wait(LONG) == 1  # a worker died, and that is said
-    assert learning_rates(lab) == [0.004, 0.006]
-    assert count(counted) == 3
-    assert states(lab.path / DATABASE) == ["COMPLETE"] * 2
 
 
 @pytest.mark.fault(68)
@@ -325,7 +288,7 @@ def test_the_last_running_trial_is_finished_by_an_idle_worker_of_another_clone(l
     assert idle.wait(LONG) == 0, other.output()
     assert count(counted) == 2
     assert states(tmp_path / "team.db") == ["COMPLETE"]
-    assert other.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 1
+    assert pushed(other) == 1
     one.clean_up()
     other.clean_up()
 
@@ -341,7 +304,7 @@ def test_two_clones_at_once_run_nothing_twice_and_a_third_gets_it_all(lab: Proje
     assert [process.wait(LONG) for process in running] == [0, 0], [one.output() for one in clones]
     assert count(counted) == 6
     assert states(tmp_path / "team.db") == ["COMPLETE"] * 6
-    assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 6
+    assert pushed(lab) == 6
     # A fresh clone with the remote alone has nothing to train.
     third = clone(lab, remote, tmp_path / "c")
     assert sweep_ok(third, "--remote", "origin", TOY_COUNT=str(counted)).count("known already") == 6
@@ -356,7 +319,7 @@ def test_what_was_run_alone_is_pushed_later(lab: Project, tmp_path: Path) -> Non
     make_remote(lab, tmp_path)
     sweep_ok(lab)
     assert "2 complete; 0 workers" in sweep_ok(lab, "--remote", "origin")
-    assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 2
+    assert pushed(lab) == 2
 
 
 @pytest.mark.fault(75)
@@ -376,7 +339,7 @@ def test_a_remote_that_vanishes_ends_no_trial_under_way(lab: Project, tmp_path: 
     assert learning_rates(lab) == [0.004]
     (tmp_path / "gone").rename(remote)
     assert "1 complete, 1 to run" in sweep_ok(lab, "--remote", "origin")
-    assert lab.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 2
+    assert pushed(lab) == 2
 
 
 @pytest.mark.fault(68)
