@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         compared = [name for name in spec.varied if name != "seed"]
         settings = group(results, compared)
         sentences = describe(results, settings, compared, problems)
-        write_text(base.root / PAGE, render(str(arguments.spec), spec, results, sentences))
+        write_text(base.root / PAGE, render(spec, results))
         show(settings, compared, sentences, Console())
         return 0
 
