@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import optuna
 import plotly.graph_objects as go
 from optuna import visualization
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
 from src.sweep.experiments import SCORE, Result
@@ -52,7 +52,7 @@ def as_study(spec: Spec, results: Sequence[Result]) -> optuna.Study:
     """The results as a study in memory; its values are those that DVC ran."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    drawn = {
+    drawn: dict[str, BaseDistribution] = {
         name: values if isinstance(values, FloatDistribution) else CategoricalDistribution(values)
         for name, values in spec.params.items()
         if name in spec.varied
