@@ -9,38 +9,11 @@ from pathlib import Path
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE
 from src.noise.measurement import Measurement, SeedNoise, find_measurement, read_noise, seed_noise
-from src.report.policy import POLICY, VERSION, Curves, Examples, Policy, parse_policy
+from src.report.policy import POLICY, Policy, parse_policy
 from src.report.predictions import Predictions, compare_predictions
-from src.revision.git import find_commit, merge_bases, run_git
+from src.revision.git import find_commit, merge_bases
 from src.revision.parsing import MAX_YAML_BYTES
 from src.revision.revision import Revision, open_revision
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """Where a change began.
-
-    Attributes:
-        name: Of the base, as the user gave it.
-        merge_bases: How many commits the branch began from.
-        behind: Number of commits on the base since the one merge base.
-    """
-
-    name: str
-    merge_bases: int
-    behind: int
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """The seed measurements of both recipes; None where a recipe was not measured."""
-
-    old: Measurement | None
-    new: Measurement | None
-
-    def noise(self, file: str, name: str) -> SeedNoise | None:
-        """How much seeds alone change a metric, or None if not known."""
-        return seed_noise(self.old, self.new, file, name)
 
 
 @dataclass(frozen=True)
@@ -51,7 +24,7 @@ class Change:
         base: What the change is compared with: the commit that the branch began from.
         head: The change.
         rules: The tip of the base, whose policy and measured noise apply. A change cannot loosen its own rules.
-        lineage: Where the branch began.
+        merge_bases: How many commits the branch began from.
         root: Folder of the project.
         reproduced: Whether running the head's pipeline again gave its results: a key of `checks.REPRODUCED`.
     """
@@ -59,7 +32,7 @@ class Change:
     base: Revision
     head: Revision
     rules: Revision
-    lineage: Lineage
+    merge_bases: int
     root: Path
     reproduced: str = "not-tried"
 
@@ -70,13 +43,11 @@ class Change:
         Raises:
             UserError: If it is malformed, or there is none.
         """
-        for revision in (self.rules, self.head):
-            if revision.tree.files(POLICY):
-                text = revision.text(POLICY, MAX_YAML_BYTES) or ""
-                return parse_policy(text, f"{POLICY} of {revision.name}")
-        raise UserError(
-            f"{POLICY}: is missing in {self.rules.name} and in {self.head.name}; docs/adopting.md shows one"
-        )
+        judge = self.rules if self.has_own_policy else self.head
+        text = judge.text(POLICY, MAX_YAML_BYTES)
+        if text is None:
+            raise UserError(f"{POLICY} of {judge.name}: is missing; docs/adopting.md shows one")
+        return parse_policy(text, f"{POLICY} of {judge.name}")
 
     @cached_property
     def has_own_policy(self) -> bool:
@@ -84,25 +55,10 @@ class Change:
         return bool(self.rules.tree.files(POLICY))
 
     @cached_property
-    def examples(self) -> Examples:
-        """Which files tell about the test examples. Those that an old policy implies count if a stage makes them."""
-        given = self.policy.examples
-        if self.policy.version == VERSION:
-            return given
-        paths = [path for path in (given.wrong, given.counts, given.classes) if path]
-        return given if any(self._is_made(path) for path in paths) else Examples()
-
-    @cached_property
-    def curves(self) -> Curves | None:
-        """The training history, likewise."""
-        given = self.policy.curves
-        return given if given and (self.policy.version == VERSION or self._is_made(given.file)) else None
-
-    def _is_made(self, path: str) -> bool:
-        return any(revision.pipeline.producer(path) for revision in (self.base, self.head))
-
-    def _has_data(self, path: str) -> bool:
-        return any(revision.data_hashes([path])[path] for revision in (self.base, self.head))
+    def edited(self) -> list[str]:
+        """Paths of all files that are not the same in both revisions."""
+        old, new = self.base.tree.entries, self.head.tree.entries
+        return sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
 
     @cached_property
     def scoring(self) -> dict[str, str | None]:
@@ -111,30 +67,26 @@ class Change:
         return {file: self.base.pipeline.producer(file) or self.head.pipeline.producer(file) for file in files}
 
     @cached_property
-    def other_data(self) -> list[str]:
-        """Data that both revisions were scored on, and that is not the same."""
-        old, new = self.base.data_hashes(self.data), self.head.data_hashes(self.data)
-        return sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
-
-    @cached_property
     def data(self) -> list[str]:
         """Paths of the data: what the policy names, or else what the scoring stages read besides code and model.
 
         The model is what a stage makes that comes after the makers of all the rest.
         """
-        given = self.policy.data
-        if given is not None and (self.policy.version == VERSION or self._has_data(given)):
-            return [given]
+        if self.policy.data is not None:
+            return [self.policy.data]
         pipeline = self.base.pipeline if self.base.pipeline.stages else self.head.pipeline
         scoring = [pipeline.stages[stage] for stage in self.scoring.values() if stage in pipeline.stages]
         read = {path for stage in scoring for path in stage.deps if not self.head.tree.files(path)}
-        makers = {path: pipeline.producer(path) for path in read}
-        last = {
-            maker
-            for maker in makers.values()
-            if maker and {other for other in makers.values() if other} - {maker} <= pipeline.before({maker})
-        }
-        return sorted(path for path in read if makers[path] not in last)
+        made_by = {path: pipeline.producer(path) for path in read}
+        makers = {maker for maker in made_by.values() if maker}
+        last = {maker for maker in makers if makers - {maker} <= pipeline.before({maker})}
+        return sorted(path for path in read if made_by[path] not in last)
+
+    @cached_property
+    def other_data(self) -> list[str]:
+        """Data that both revisions were scored on, and that is not the same."""
+        old, new = self.base.data_hashes(self.data), self.head.data_hashes(self.data)
+        return [path for path in self.data if old[path] != new[path]]
 
     @cached_property
     def comparable(self) -> bool:
@@ -144,17 +96,13 @@ class Change:
     @cached_property
     def predictions(self) -> Predictions | UserError | None:
         """What differs example by example, why it cannot be told, or None if there is nothing to compare."""
-        if not (self.comparable and self.examples.wrong and self.examples.counts):
+        examples = self.policy.examples
+        if not (self.comparable and examples.wrong and examples.counts):
             return None
         try:
-            return compare_predictions(self.base, self.head, self.examples.wrong, self.examples.counts)
+            return compare_predictions(self.base, self.head, examples.wrong, examples.counts)
         except UserError as error:
             return error
-
-    @cached_property
-    def accuracy(self) -> tuple[str, str] | None:
-        """File and name of the metric that is the accuracy, if it is known which examples are wrong."""
-        return self.policy.accuracy if self.examples.wrong else None
 
     @cached_property
     def measured(self) -> list[Measurement]:
@@ -163,16 +111,19 @@ class Change:
         Raises:
             UserError: If it is malformed.
         """
-        return read_noise(self.rules, self.accuracy)
+        return self.read_noise(self.rules)
 
-    @cached_property
-    def seeds(self) -> Seeds:
-        """The measurements that fit the base and the head."""
-        return self.seeds_of(self.base, self.head)
+    def read_noise(self, revision: Revision) -> list[Measurement]:
+        """The measured noise in a revision's file.
 
-    def seeds_of(self, old: Revision, new: Revision) -> Seeds:
-        """The measurements that fit two revisions."""
-        return Seeds(self._measurement(old), self._measurement(new))
+        Raises:
+            UserError: If it is malformed.
+        """
+        return read_noise(revision, self.policy.accuracy if self.policy.examples.wrong else None)
+
+    def noise(self, old: Revision, file: str, name: str) -> SeedNoise | None:
+        """How much seeds alone change a metric between an older revision and the head, or None if not known."""
+        return seed_noise(self._measurement(old), self._measurement(self.head), file, name)
 
     def _measurement(self, revision: Revision) -> Measurement | None:
         data, params = self.policy.data, revision.params.get(PARAMS_FILE)
@@ -203,14 +154,11 @@ def open_change(root: Path, base: str, head: str | None, reproduced: str = "not-
     with ExitStack() as stack:
         rules = stack.enter_context(open_revision(root, base))
         new = stack.enter_context(open_revision(root, head))
-        head_commit = new.commit or find_commit(root, "HEAD")
-        begins = merge_bases(root, rules.commit or "", head_commit)
-        lineage, old = Lineage(base, len(begins), 0), rules
-        if len(begins) == 1 and begins[0] not in (rules.commit, new.commit):
-            begin = stack.enter_context(open_revision(root, begins[0], base))
+        begun = merge_bases(root, rules.commit or "", new.commit or find_commit(root, "HEAD"))
+        old = rules
+        if len(begun) == 1 and begun[0] not in (rules.commit, new.commit):
+            begin = stack.enter_context(open_revision(root, begun[0], base))
             # A branch cannot escape judgement by starting from a commit without results.
             if begin.has_results or not rules.has_results:
                 old = begin
-                count = int(run_git(root, "rev-list", "--count", f"{begins[0]}..{rules.commit}"))
-                lineage = Lineage(base, 1, count)
-        yield Change(old, new, rules, lineage, root, reproduced)
+        yield Change(old, new, rules, len(begun), root, reproduced)

@@ -7,26 +7,27 @@ from dataclasses import replace
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
-from src.noise.measurement import NOISE, read_noise
+from src.noise.measurement import NOISE
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.consistency import disagreements
-from src.report.definitions import files, stages
-from src.report.environment import installed, tools, versions
-from src.report.finding import Finding, Level, Text, fail, note, unsure
+from src.report.definitions import stages
+from src.report.edits import files, installed, scorer, tools
+from src.report.finding import Finding, Text, fail, note, unsure
 from src.report.metrics import judge_metrics, metric_findings, read_metric
-from src.report.policy import POLICY, parse_policy, short_reference
-from src.report.scorer import scorer
+from src.report.pins import versions
+from src.report.policy import POLICY, parse_policy
 from src.report.tables import read_curves
+from src.revision.git import run_git
 from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision, open_revision
 
 REPRODUCED = {
-    "yes": note("the pipeline ran again and gave the same bytes"),
-    "as-good": note("the pipeline ran again, on another machine: not the same bytes, but within what seeds change"),
-    "no": fail("the pipeline ran again and did not give these results, or failed"),
-    "not-tried": None,
+    "yes": note("reproduced: the same bytes"),
+    "as-good": note("made again: not the same bytes, but as good"),
+    "no": fail("not reproduced: it ran again and gave other results, or failed"),
+    "not-tried": note("not reproduced: nobody ran it again"),
 }
 Check = Callable[[Change], Iterator[Finding]]
 
@@ -41,20 +42,20 @@ def results(change: Change) -> Iterator[Finding]:
 
 def reproduced(change: Change) -> Iterator[Finding]:
     """Whether running the pipeline again gave these results."""
-    found = REPRODUCED[change.reproduced]
-    if found:
-        yield found
+    if change.reproduced != "not-tried":
+        yield REPRODUCED[change.reproduced]
 
 
 def lineage(change: Change) -> Iterator[Finding]:
     """What the change is compared with."""
-    where = change.lineage
-    if where.merge_bases != 1:
-        began = "began more than once from {}" if where.merge_bases else "has no commit in common with {}"
-        yield note(f"the branch {began}: compared with that revision itself", where.name)
-    if where.behind:
-        behind = f"{where.behind} commit{'s' if where.behind > 1 else ''} behind {{}}"
-        yield note(f"{behind}: compared with the commit where the branch began", where.name)
+    base, tip = change.base, change.rules
+    if change.merge_bases != 1:
+        began = "began more than once from {}" if change.merge_bases else "has no commit in common with {}"
+        yield note(f"the branch {began}: compared with that revision itself", tip.name)
+    if base.commit != tip.commit:
+        behind = int(run_git(change.root, "rev-list", "--count", f"{base.commit}..{tip.commit}"))
+        commits = "commit" if behind == 1 else "commits"
+        yield note(f"{{}} {commits} behind {{}}: compared with the commit where the branch began", behind, tip.name)
 
 
 def lock(change: Change) -> Iterator[Finding]:
@@ -64,11 +65,11 @@ def lock(change: Change) -> Iterator[Finding]:
         return
     first = [mismatch for mismatch in head.stale if not mismatch.follows]
     if first:
-        stages = list(dict.fromkeys(mismatch.stage for mismatch in first))
+        own = list(dict.fromkeys(mismatch.stage for mismatch in first))
         after = list(dict.fromkeys(mismatch.stage for mismatch in head.stale if mismatch.follows))
         then = Text(", then perhaps {}", after) if after else Text("")
         wrong = list(dict.fromkeys(Text(f"{{}} {mismatch.problem}", mismatch.subject) for mismatch in first))
-        yield fail("dvc.lock is stale: `dvc repro` would run {}{} ({})", stages, then, wrong)
+        yield fail("dvc.lock is stale: `dvc repro` would run {}{} ({})", own, then, wrong)
     if change.base.stale or change.base.edited:
         yield note("the base itself is out of date, so its values may not be its code's")
 
@@ -102,11 +103,11 @@ def repeats(change: Change) -> Iterator[Finding]:
         old = change.base.pipeline.locked.get(stage)
         if old is None or (old.command, old.deps, old.params) != (new.command, new.deps, new.params):
             continue
-        own = receipt_path(stage)
-        changed = [path for path, oid in new.outs.items() if path in old.outs and old.outs[path] != oid and path != own]
+        shared = new.outs.keys() & old.outs.keys() - {receipt_path(stage)}
+        changed = sorted(path for path in shared if old.outs[path] != new.outs[path])
         if not changed:
             continue
-        if others := _differences(change.base.receipts.get(stage), change.head.receipts.get(stage)):
+        if others := _made_otherwise(change.base.receipts.get(stage), change.head.receipts.get(stage)):
             yield note("{}: the same inputs gave another {} with another {}", stage, changed, others)
         else:
             advice = "; one of the two results is not what this code gives, `make reproduce` shows which"
@@ -116,7 +117,7 @@ def repeats(change: Change) -> Iterator[Finding]:
 def tables(change: Change) -> Iterator[Finding]:
     """Where metrics and tables of the test set disagree."""
     if change.head.pipeline.code:
-        yield from disagreements(change.head, change.examples)
+        yield from disagreements(change.head, change.policy.examples)
 
 
 def predictions(change: Change) -> Iterator[Finding]:
@@ -127,8 +128,9 @@ def predictions(change: Change) -> Iterator[Finding]:
 
 def curves(change: Change) -> Iterator[Finding]:
     """A training history that is missing or malformed."""
-    if change.curves and change.head.pipeline.code:
-        read_curves(change.head, change.curves.file, change.curves.columns)
+    drawn = change.policy.curves
+    if drawn and change.head.pipeline.code:
+        read_curves(change.head, drawn.file, drawn.columns)
     yield from ()
 
 
@@ -136,10 +138,9 @@ def recorded(change: Change) -> Iterator[Finding]:
     """Required metrics that no recorded run made: they may have been written by hand."""
     pipeline = change.head.pipeline
     for file, stage in change.scoring.items() if pipeline.code else ():
-        made = pipeline.producer(file)
         locked = pipeline.locked.get(stage or "")
         hashed = locked and any(oid for path, oid in locked.outs.items() if f"{file}/".startswith(f"{path}/"))
-        if stage is None or made != stage or not hashed:
+        if stage is None or pipeline.producer(file) != stage or not hashed:
             by = Text("the stage {}", stage) if stage else Text("any stage")
             yield fail("{} has required metrics, but dvc.lock records no run of {} that made it", file, by)
 
@@ -173,9 +174,9 @@ def data(change: Change) -> Iterator[Finding]:
 def policy(change: Change) -> Iterator[Finding]:
     """Whether there is a policy to judge the next change by."""
     rules, head = change.rules, change.head
-    content = head.text(POLICY, MAX_YAML_BYTES)
     if change.policy and not change.has_own_policy:
         yield note("judged by the head's {}: the base has none", POLICY)
+    content = head.text(POLICY, MAX_YAML_BYTES)
     if content is None:
         yield fail("{}: is missing in {}", POLICY, head.name)
         return
@@ -184,27 +185,27 @@ def policy(change: Change) -> Iterator[Finding]:
     except UserError as error:
         yield fail("{}", error)
         return
-    changed = content != rules.text(POLICY, MAX_YAML_BYTES)
-    if changed and change.has_own_policy:
+    if change.has_own_policy and content != rules.text(POLICY, MAX_YAML_BYTES):
         yield note("this change edits {}; it is judged by the base's", POLICY)
-    if changed and (short := short_reference(found)):
-        yield fail("{}: reference {} is a short hash, expected a tag or a whole hash of 40 digits", POLICY, short)
-    if absent := [name for file, name in found.required if _is_absent(head, file, name)]:
+    # In the next change, any value of a metric that is missing now would pass.
+    values = {file: head.metrics.get(file, {}) for file, _ in found.required}
+    absent = [name for file, name in found.required if isinstance(own := values[file], dict) and name not in own]
+    if absent:
         yield fail("{} of {}: requires what is missing: {}", POLICY, head.name, absent)
 
 
 def noise(change: Change) -> Iterator[Finding]:
     """Whether the noise is well-formed by which the next change is judged."""
     _ = change.measured  # raises if the base's is malformed
-    own, rules = (revision.text(NOISE, MAX_JSON_BYTES) for revision in (change.head, change.rules))
-    if own == rules or own == change.base.text(NOISE, MAX_JSON_BYTES):
+    own, *others = (revision.text(NOISE, MAX_JSON_BYTES) for revision in (change.head, change.rules, change.base))
+    if own in others:
         return
     try:
-        read_noise(change.head, change.accuracy)
+        change.read_noise(change.head)
     except UserError as error:
         yield fail("{}", error)
-        return
-    yield note("this change edits {}; it is judged by the base's", NOISE)
+    else:
+        yield note("this change edits {}; it is judged by the base's", NOISE)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -242,11 +243,6 @@ def find(change: Change) -> list[Finding]:
     return sorted(found.values(), key=lambda finding: -finding.level)
 
 
-def outcome(findings: list[Finding]) -> Level:
-    """The highest level."""
-    return max((finding.level for finding in findings), default=Level.NOTE)
-
-
 def _run(check: Check, change: Change) -> Iterator[Finding]:
     try:
         yield from check(change)
@@ -257,45 +253,30 @@ def _run(check: Check, change: Change) -> Iterator[Finding]:
         yield unsure("the check {} broke: {}", check.__name__, RuntimeError(f"{type(error).__name__}: {error}"))
 
 
-def _differences(old: Receipt | UserError | None, new: Receipt | UserError | None) -> list[str]:
+def _made_otherwise(old: Receipt | UserError | None, new: Receipt | UserError | None) -> list[str]:
     """Names of versions and of properties of the machine that two receipts do not agree on."""
     if not (isinstance(old, Receipt) and isinstance(new, Receipt)):
         return []  # a receipt that cannot be read is reported already
-    return [
-        name
-        for one, other in ((old.versions, new.versions), (old.machine, new.machine))
-        for name in {**one, **other}
-        if one.get(name) != other.get(name)
-    ]
+    one, other = ({**receipt.versions, **receipt.machine} for receipt in (old, new))
+    return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
 
 def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
-    """What was lost since the policy's reference; the same words for all metrics are one finding."""
-    seeds = change.seeds_of(reference, change.head)
+    """What was lost since the policy's reference."""
     name = change.policy.reference or ""
     shown = name[:7] if reference.commit == name else name
-    hashes = [revision.data_hashes(change.data) for revision in (reference, change.head)]
-    for (file, metric), rule in change.policy.bounded.items():
-        if rule.since_reference is None:
-            continue
+    same_data = reference.data_hashes(change.data) == change.head.data_hashes(change.data)
+    for (file, metric), rule in change.policy.rules.items():
+        most = rule.since_reference
         old, new = (read_metric(revision, file, metric).number for revision in (reference, change.head))
-        if old is None or new is None or hashes[0] != hashes[1]:
+        if most is None:
+            continue
+        if old is None or new is None or not same_data:
             yield unsure("{}: cannot be compared with the policy's reference {}", metric, shown)
-        elif rule.exceeds(old, new, rule.since_reference):
-            seed_noise = seeds.noise(file, metric)
-            explained = seed_noise is not None and seed_noise.p_value(new - old) >= SIGNIFICANCE
-            words = ", but another seed changes as much" if explained else ""
-            text = Text(
-                f"{{}}: lost {{}} since {{}}, may lose {{}}{words}",
-                metric,
-                rule.loss(old, new),
-                shown,
-                rule.since_reference,
-            )
-            yield Finding(Level.NOTE if explained else Level.FAIL, text)
-
-
-def _is_absent(revision: Revision, file: str, name: str) -> bool:
-    """Whether a required metric is missing: in the next change, any value of it would pass."""
-    values = revision.metrics.get(file, {})
-    return isinstance(values, dict) and name not in values
+        elif rule.exceeds(old, new, most):
+            lost = Text("{}: lost {} since {}, may lose {}", metric, rule.loss(old, new), shown, most)
+            seeds = change.noise(reference, file, metric)
+            if seeds and seeds.p_value(new - old) >= SIGNIFICANCE:
+                yield note("{}, but another seed changes as much", lost)
+            else:
+                yield fail("{}", lost)

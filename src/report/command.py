@@ -6,7 +6,6 @@ Nothing of a branch is run, and nothing is fetched, checked out or read from DVC
 import argparse
 import json
 import re
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,9 +16,9 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.report.change import Change, open_change
-from src.report.checks import REPRODUCED, find, outcome
-from src.report.comment import cells, compared, is_news, mark, title, write_comment, write_refusal
-from src.report.finding import Finding, Level, visible
+from src.report.checks import REPRODUCED, find
+from src.report.comment import cells, compared, is_news, title, write_comment
+from src.report.finding import Finding, Level, code, highest, visible
 from src.report.metrics import Row, judge_metrics
 from src.report.page import render_page
 from src.report.supervise import supervise
@@ -29,10 +28,6 @@ FOLDER = Path("report")
 COMMENT, PAGE, VERDICT = "report.md", "report.html", "verdict.json"
 MAX_SECONDS = 120  # a report takes two
 ADDRESS = re.compile(r"https://[\w./:%?=&#~-]+")
-
-
-class TooLongError(BaseException):
-    """The time is up. Not an Exception, which a part of the report may catch to go on without some file."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Report:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the report, in a process that can be ended.
+    """Write the report, in a process that can be ended: no branch may keep a reviewer, or a workflow, waiting.
 
     Returns:
         0 for pass, 1 for fail, 2 for could not tell; also 2 if the report itself breaks.
@@ -65,54 +60,33 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal need not know every character
     _forget()
-    return supervise(lambda: run(arguments), lambda reason: write(refuse(UserError(reason))), MAX_SECONDS)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Write the report in this process; see `main`."""
-    # No branch may keep a reviewer, or the workflow that comments, waiting.
-    signal.signal(signal.SIGALRM, _give_up)
-    signal.alarm(MAX_SECONDS)
-    try:
-        return write(judge(arguments.base, arguments.head, arguments.reproduced, arguments.page))
-    except (Exception, TooLongError) as error:
-        # Exit code 1 would mean that the change is known to be worse.
-        signal.alarm(0)
-        if isinstance(error, Exception):
-            traceback.print_exc()
-        broke = (
-            str(error)
-            if isinstance(error, TooLongError)
-            else f"the report itself broke: {type(error).__name__}: {error}"
-        )
-        return write(refuse(UserError(broke)))
-    finally:
-        signal.alarm(0)
+    return supervise(lambda: _run(arguments), lambda reason: _write(refuse(UserError(reason))), MAX_SECONDS)
 
 
 def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: str = "") -> Report:
     """Compare two revisions of the project in the current directory; the report explains what could not be read."""
     try:
         with open_change(find_root(), base, head, reproduced) as change:
-            findings, rows = find(change), _rows(change)
+            findings = find(change)
+            try:
+                rows = judge_metrics(change)
+            except UserError:
+                rows = []  # a check reports it
             comment = write_comment(change, findings, rows, page_url)
-            return Report(
-                outcome(findings),
-                comment,
-                render_page(comment, change),
-                _verdict(change, findings, rows),
-                _lines(change, findings, rows),
-            )
+            verdict = _verdict(change, findings, rows)
+            lines = _lines(change, findings, rows)
+            return Report(highest(findings), comment, render_page(comment, change), verdict, lines)
     except UserError as error:
         return refuse(error)
 
 
 def refuse(error: Exception) -> Report:
     """A report that only explains why there is no verdict."""
-    comment = write_refusal(error)
-    finding = {"level": "unsure", "check": "report", "text": visible(error)}
-    verdict = {"outcome": Level.UNSURE.outcome, "title": f"could not tell: {visible(error)}", "findings": [finding]}
-    return Report(Level.UNSURE, comment, render_page(comment), verdict, [f"report: could not tell: {visible(error)}"])
+    level, words = Level.UNSURE, visible(error)
+    comment = f"## {level.icon} Metrics: {level.outcome}\n\n{code(error)}\n"
+    finding = {"level": "unsure", "check": "report", "text": words}
+    verdict = {"outcome": level.outcome, "title": f"{level.outcome}: {words}", "findings": [finding]}
+    return Report(level, comment, render_page(comment), verdict, [f"report: {level.outcome}: {words}"])
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -132,8 +106,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _give_up(*_: object) -> None:
-    raise TooLongError(f"took more than {MAX_SECONDS} seconds, which the report allows no branch")
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return _write(judge(arguments.base, arguments.head, arguments.reproduced, arguments.page))
+    except Exception as error:
+        # Exit code 1 would mean that the change is known to be worse.
+        traceback.print_exc()
+        return _write(refuse(UserError(f"the report itself broke: {type(error).__name__}: {error}")))
 
 
 def _forget() -> None:
@@ -142,7 +121,7 @@ def _forget() -> None:
         (FOLDER / name).unlink(missing_ok=True)
 
 
-def write(report: Report) -> int:
+def _write(report: Report) -> int:
     """Write the files and print the lines; the exit code."""
     _forget()
     write_text(FOLDER / COMMENT, report.comment)
@@ -154,16 +133,9 @@ def write(report: Report) -> int:
     return report.level.exit_code
 
 
-def _rows(change: Change) -> list[Row]:
-    try:
-        return judge_metrics(change)
-    except UserError:
-        return []  # a check reports it
-
-
 def _verdict(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> dict[str, Any]:
     return {
-        "outcome": outcome(list(findings)).outcome,
+        "outcome": highest(findings).outcome,
         "title": title(change, findings, rows).plain,
         "base": change.base.commit,
         "head": change.head.commit,
@@ -187,12 +159,9 @@ def _verdict(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -
 
 def _lines(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> list[str]:
     """The verdict, the table and the reasons, for a terminal."""
-    table = [["metric", "base", "head", "change", "may lose", ""]]
-    table += [[*(cell.plain for cell in cells(row)), mark(row)] for row in rows if is_news(row)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    aligned = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
-    ]
+    table = [[cell.plain for cell in cells(row)] for row in rows if is_news(row)]
+    table = [["metric", "base", "head", "change", "may lose", ""], *table, []] if table else []
+    widths = [max(map(len, column)) for column in zip(*table[:-1], strict=True)]
+    aligned = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
     reasons = [f"- {finding.text.plain}" for finding in findings if finding.level > Level.NOTE]
-    body = ["", *aligned, *([""] if reasons else []), *reasons, ""] if len(table) > 1 else [*reasons]
-    return [title(change, findings, rows).plain, compared(change).plain, *body]
+    return [title(change, findings, rows).plain, compared(change).plain, *aligned, *reasons]

@@ -7,7 +7,7 @@ from src.core.interval import wilson_interval
 from src.report.finding import Finding, fail
 from src.report.metrics import read_metric
 from src.report.policy import Examples
-from src.report.tables import ClassScores, Mistake, Pair, read_classes, read_counts, read_mistakes
+from src.report.tables import Pair, read_classes, read_counts, read_mistakes
 from src.revision.revision import Revision
 
 
@@ -20,55 +20,49 @@ def disagreements(revision: Revision, examples: Examples) -> Iterator[Finding]:
     if examples.counts is None:
         return
     counts = Counter(read_counts(revision, examples.counts))
+    if not counts.total():
+        yield fail("{} counts no examples", examples.counts)
+        return
     if examples.wrong:
-        mistakes = read_mistakes(revision, examples.wrong)
-        yield from _mistakes_against_counts(mistakes, counts, examples.wrong, examples.counts)
+        yield from _mistakes(revision, examples.wrong, counts, examples.counts)
+    by_class = {label: _scores(counts, label) for label in {label for pair in counts for label in pair}}
     if examples.classes:
-        yield from _classes_against_counts(read_classes(revision, examples.classes), counts, examples)
-    yield from _metrics_against_counts(revision, counts, examples)
+        yield from _classes(revision, examples.classes, by_class, examples)
+    yield from _metrics(revision, counts, by_class, examples)
 
 
-def _mistakes_against_counts(
-    mistakes: dict[int, Mistake], counts: Counter[Pair], wrong: str, path: str
-) -> Iterator[Finding]:
+def _mistakes(revision: Revision, wrong: str, counts: Counter[Pair], path: str) -> Iterator[Finding]:
+    mistakes = read_mistakes(revision, wrong)
     pairs = Counter((mistake.actual, mistake.predicted) for mistake in mistakes.values())
-    off_diagonal = Counter({pair: count for pair, count in counts.items() if pair[0] != pair[1] and count})
-    if pairs != off_diagonal:
-        yield fail("{} ({} errors) and {} ({}) disagree", wrong, pairs.total(), path, off_diagonal.total())
+    confused = Counter({pair: count for pair, count in counts.items() if pair[0] != pair[1]})
+    if pairs != confused:
+        yield fail("{} ({} errors) and {} ({}) disagree", wrong, pairs.total(), path, confused.total())
     if any(index >= counts.total() for index in mistakes):
         yield fail("{} names examples beyond the {} that {} counts", wrong, counts.total(), path)
 
 
-def _classes_against_counts(
-    classes: dict[str, ClassScores], counts: Counter[Pair], examples: Examples
+def _classes(
+    revision: Revision, path: str, by_class: dict[str, tuple[float, ...]], examples: Examples
 ) -> Iterator[Finding]:
-    if {label for pair in counts for label in pair} != classes.keys():
-        yield fail("{} and {} do not have the same classes", examples.classes, examples.counts)
-    for label, scores in classes.items():
-        expected = _scores(counts, label)
-        off = [abs(a - b) > _rounding(examples.class_decimals) for a, b in zip(scores[1:], expected[1:], strict=True)]
-        if scores.images != expected.images or any(off):
-            yield fail("{} contradicts {} in class {}", examples.classes, examples.counts, label)
+    classes = read_classes(revision, path)
+    if classes.keys() != by_class.keys():
+        yield fail("{} and {} do not have the same classes", path, examples.counts)
+    for label in sorted(classes.keys() & by_class.keys()):
+        found = classes[label]
+        images, *scores = by_class[label]
+        pairs = zip((found.precision, found.recall, found.f1), scores, strict=True)
+        if found.images != images or any(abs(a - b) > _rounding(examples.class_decimals) for a, b in pairs):
+            yield fail("{} contradicts {} in class {}", path, examples.counts, label)
 
 
-def _metrics_against_counts(revision: Revision, counts: Counter[Pair], examples: Examples) -> Iterator[Finding]:
+def _metrics(
+    revision: Revision, counts: Counter[Pair], by_class: dict[str, tuple[float, ...]], examples: Examples
+) -> Iterator[Finding]:
     total = counts.total()
-    if not total:
-        yield fail("{} counts no examples", examples.counts)
-        return
     right = sum(count for (actual, predicted), count in counts.items() if actual == predicted)
-    labels = sorted({label for pair in counts for label in pair})
-    by_class = [_scores(counts, label)[1:] for label in labels]
-    precision, recall, f1 = (sum(column) / len(labels) for column in zip(*by_class, strict=True))
-    low, high = wilson_interval(right, total)
-    expected = {
-        "accuracy": right / total,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-    }
+    _, *averages = (sum(column) / len(by_class) for column in zip(*by_class.values(), strict=True))
+    kinds = ("accuracy", "accuracy_low", "accuracy_high", "precision", "recall", "f1")
+    expected = dict(zip(kinds, (right / total, *wilson_interval(right, total), *averages), strict=True))
     for file, names in examples.metrics.items():
         for name, kind in names.items():
             reported = read_metric(revision, file, name).number
@@ -83,10 +77,10 @@ def _rounding(decimals: int) -> float:
     return 0.51 * 10.0**-decimals
 
 
-def _scores(counts: Counter[Pair], label: str) -> ClassScores:
-    """Scores of a class; 0 divided by 0 is 0."""
+def _scores(counts: Counter[Pair], label: str) -> tuple[float, ...]:
+    """Number of test examples, precision, recall and F1 of a class; 0 divided by 0 is 0."""
     right = counts[label, label]
     images = sum(count for (actual, _), count in counts.items() if actual == label)
     taken = sum(count for (_, predicted), count in counts.items() if predicted == label)
-    precision, recall = right / taken if taken else 0.0, right / images if images else 0.0
-    return ClassScores(images, precision, recall, 2 * right / (images + taken) if images + taken else 0.0)
+    shares = ((right, taken), (right, images), (2 * right, images + taken))
+    return images, *(part / whole if whole else 0.0 for part, whole in shares)

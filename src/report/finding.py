@@ -6,7 +6,7 @@ injection.
 
 import enum
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +27,17 @@ class Level(enum.IntEnum):
     @property
     def outcome(self) -> str:
         """What the report answers if this is the highest level."""
-        return {Level.NOTE: "pass", Level.UNSURE: "could not tell", Level.FAIL: "fail"}[self]
+        return ("pass", "could not tell", "fail")[self]
 
     @property
     def exit_code(self) -> int:
         """0 for pass, 1 for fail, 2 for could not tell."""
-        return {Level.NOTE: 0, Level.UNSURE: 2, Level.FAIL: 1}[self]
+        return (0, 2, 1)[self]
+
+    @property
+    def icon(self) -> str:
+        """A sign for a table."""
+        return "✅❓❌"[self]
 
 
 class Text:
@@ -100,6 +105,11 @@ def fail(template: str, *arguments: Any) -> Finding:
     return Finding(Level.FAIL, Text(template, *arguments))
 
 
+def highest(findings: Iterable[Finding]) -> Level:
+    """The level that decides."""
+    return max((finding.level for finding in findings), default=Level.NOTE)
+
+
 def visible(value: Any) -> str:
     """One short line: white space becomes spaces, unprintable characters (controls, bidi marks, surrogates) escapes."""
     longest = MAX_MESSAGE_LENGTH if isinstance(value, Exception) else MAX_LENGTH
@@ -111,9 +121,7 @@ def visible(value: Any) -> str:
 def code(value: Any) -> str:
     """As code in Markdown, where GitHub draws no link, image, mention, reference to an issue or emoji."""
     shown = visible(value)
-    if PLAIN.fullmatch(shown):
-        return f"`{shown}`"
-    return f"<code>{plain_html(value)}</code>"
+    return f"`{shown}`" if PLAIN.fullmatch(shown) else f"<code>{plain_html(value)}</code>"
 
 
 def plain_html(value: Any) -> str:
@@ -129,7 +137,7 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def _written(argument: Any, escape: Any) -> str:
+def _written(argument: Any, escape: Callable[[Any], str]) -> str:
     match argument:
         case Text():
             return argument.markdown if escape is code else argument.plain
@@ -140,12 +148,7 @@ def _written(argument: Any, escape: Any) -> str:
         case float():
             return number(argument)
         case list() | tuple():
-            return _listed(argument, escape)
+            more = f" and {len(argument) - MAX_LISTED} more" if len(argument) > MAX_LISTED else ""
+            return ", ".join(_written(one, escape) for one in argument[:MAX_LISTED]) + more
         case _:
             return escape(argument)
-
-
-def _listed(names: Sequence[Any], escape: Any) -> str:
-    shown = [_written(name, escape) for name in names[:MAX_LISTED]]
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return ", ".join(shown) + more

@@ -79,13 +79,13 @@ class Row:
 
 def judge_metrics(change: Change) -> list[Row]:
     """Every metric that either revision or the policy names; the required come first, then those with a rule."""
-    names = list(_names(change))
-    files = Counter(name for _, name in names)
+    names = _names(change)
+    files, rules = Counter(name for _, name in names), change.policy.rules
     rows = []
     for file, name in names:
         label = name if name and files[name] == 1 else f"{file}:{name}".removesuffix(":")
         old, new = read_metric(change.base, file, name), read_metric(change.head, file, name)
-        rows.append(_judged(Row(file, name, label, old, new, change.policy.rule(file, name)), change))
+        rows.append(_judged(Row(file, name, label, old, new, rules.get((file, name))), change))
     return sorted(rows, key=lambda row: (not row.required, row.rule is None))
 
 
@@ -110,17 +110,16 @@ def read_metric(revision: Revision, file: str, name: str) -> Reading:
     return Reading(None, Text("NaN" if math.isnan(number) else "infinite"))
 
 
-def _names(change: Change) -> Iterator[tuple[str, str]]:
+def _names(change: Change) -> list[tuple[str, str]]:
     """(file, metric) of both revisions and the policy, each once, in the order of the head's files."""
     policy = change.policy.metrics
     sources: list[dict[str, Any]] = [change.head.metrics, change.base.metrics, policy]
     found: dict[tuple[str, str], None] = {}
-    for source in sources:
-        for file, values in source.items():
-            # A file that cannot be read has one row, if the policy does not name its metrics.
-            names = values if isinstance(values, dict) else () if file in policy else ("",)
-            found |= {(file, name): None for name in names}
-    return iter(found)
+    for file, values in (item for source in sources for item in source.items()):
+        # A file that cannot be read has one row, if the policy does not name its metrics.
+        names = values if isinstance(values, dict) else () if file in policy else ("",)
+        found |= {(file, name): None for name in names}
+    return list(found)
 
 
 def _judged(row: Row, change: Change) -> Row:
@@ -143,7 +142,7 @@ def _judged(row: Row, change: Change) -> Row:
         return row
     predictions = change.predictions
     p_chance = predictions.p_value if isinstance(predictions, Predictions) and rule.mcnemar else None
-    level, why = weigh(new.number - old.number, p_chance, change.seeds.noise(row.file, row.name))
+    level, why = weigh(new.number - old.number, p_chance, change.noise(change.base, row.file, row.name))
     return replace(row, level=level, why=why)
 
 

@@ -70,16 +70,14 @@ def render_page(markdown: str, change: Change | None = None) -> str:
     reader.add_render_rule("table_open", lambda *_: '<div class="wide"><table>')
     reader.add_render_rule("table_close", lambda *_: "</table></div>")
     body = reader.render(markdown).replace("<details>", "<details open>")
-    try:
-        pictures = _pictures(change) if change else {}
-    except UserError:
-        pictures = {}  # a check reports it
+    wanted = PICTURE.findall(markdown)
+    pictures = _pictures(change) if change and wanted else {}
     return HEAD + PICTURE.sub(lambda found: pictures.get(found[1], ""), body) + "</body>\n</html>\n"
 
 
 def _pictures(change: Change) -> dict[str, str]:
     found = {"curves": _charts(curves_of(change))}
-    predictions, layout = change.predictions, change.examples.pictures
+    predictions, layout = change.predictions, change.policy.examples.pictures
     if isinstance(predictions, Predictions):
         found["confusions"] = confusion_map(predictions.confusions)
         if layout:
@@ -98,7 +96,7 @@ def _picture(revision: Revision, path: str) -> bytes | None:
 
 def _charts(curves: dict[str, list[Curve]]) -> str:
     drawn = [lines(escape(name), found) for name, found in curves.items()]
-    drawn += [lines(f"{escape(name)}, last epochs", last) for name, found in curves.items() if (last := _last(found))]
+    drawn += [lines(f"{escape(name)}, last epochs", _last(found)) for name, found in curves.items()]
     return f'<div class="charts">{"".join(drawn)}</div>{LEGEND}' if any(drawn) else ""
 
 

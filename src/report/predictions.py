@@ -56,25 +56,21 @@ def compare_predictions(base: Revision, head: Revision, wrong: str, counts: str)
         raise UserError(f"{wrong} names examples beyond those that {counts} counts")
     if any(old[index].actual != new[index].actual for index in old.keys() & new.keys()):
         raise UserError(f"the data is the same, but {wrong} has other labels for it")
+    changes = {pair: new_counts.get(pair, 0) - old_counts.get(pair, 0) for pair in {*old_counts, *new_counts}}
+    confused = [(pair, change) for pair, change in changes.items() if change and pair[0] != pair[1]]
     return Predictions(
         examples=total,
         old_errors=len(old),
         new_errors=len(new),
         lost=[new[index] for index in sorted(new.keys() - old.keys())],
         won=[old[index] for index in sorted(old.keys() - new.keys())],
-        confusions=_changes(old_counts, new_counts),
+        confusions=dict(sorted(confused, key=lambda item: (-abs(item[1]), item[0]))),
     )
 
 
-def _changes(old: dict[Pair, int], new: dict[Pair, int]) -> dict[Pair, int]:
-    changes = {pair: new.get(pair, 0) - old.get(pair, 0) for pair in {*old, *new} if pair[0] != pair[1]}
-    changed = [(pair, change) for pair, change in changes.items() if change]
-    return dict(sorted(changed, key=lambda item: (-abs(item[1]), item[0])))
-
-
-def _examples(counts: dict[Pair, int]) -> dict[str, int]:
+def _examples(counts: dict[Pair, int]) -> Counter[str]:
     """Number of test examples by class."""
     found: Counter[str] = Counter()
     for (actual, _), count in counts.items():
         found[actual] += count
-    return {label: count for label, count in found.items() if count}
+    return found

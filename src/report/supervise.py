@@ -5,24 +5,21 @@ import re
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 MAX_BYTES = 400_000_000  # of data of this process, more than at its start, and of every git that it starts
-GRACE_SECONDS = 5.0
-POLL_SECONDS = 0.02
 UNKNOWN = 2
 
 
-def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds: float) -> int:
+def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds: int) -> int:
     """Run a function in a process of its own, and end it with everything that it started.
 
     Args:
         run: Gives an exit code.
         give_up: Called with the reason if it ends in another way, or not in time.
-        seconds: How long it may take; it should end by itself before.
+        seconds: How long it may take, at least 1.
 
     Returns:
         Its exit code, or 2.
@@ -32,24 +29,26 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
     child = os.fork()
     if child == 0:
         _become_child(run)
-    reason, code = "", None
+    code = None
+    before = signal.signal(signal.SIGALRM, _time_is_up)
+    signal.alarm(seconds)
     try:
-        code = _wait(child, seconds + GRACE_SECONDS)
-        if code is None:
-            reason = f"took more than {seconds:g} seconds, which the report allows no branch"
-        elif code not in (0, 1, UNKNOWN):
-            reason = f"the report's process ended with {code}, perhaps for lack of memory"
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        reason = f"the report's process ended with {code}, perhaps for lack of memory"
+    except TimeoutError:
+        reason = f"took more than {seconds} seconds, which the report allows no branch"
     finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
         # With the child, its git processes: they are in its group.
-        for target in (os.killpg, os.kill):
-            with suppress(ProcessLookupError, PermissionError):
-                target(child, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
         if code is None:
             os.waitpid(child, 0)
-    if reason:
-        give_up(reason)
-        return UNKNOWN
-    return code if code is not None else UNKNOWN
+    if code in (0, 1, UNKNOWN):
+        return code
+    give_up(reason)
+    return UNKNOWN
 
 
 def _become_child(run: Callable[[], int]) -> None:
@@ -64,20 +63,13 @@ def _become_child(run: Callable[[], int]) -> None:
         os._exit(code)
 
 
+def _time_is_up(*_: object) -> None:
+    raise TimeoutError
+
+
 def _limit_memory() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     status = Path("/proc/self/status")
     found = re.search(r"VmData:\s+(\d+) kB", status.read_text(encoding="utf-8")) if status.exists() else None
     most = MAX_BYTES + (1024 * int(found[1]) if found else 0)
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-
-
-def _wait(child: int, seconds: float) -> int | None:
-    """Exit code of a child, negative for a signal; None if it still runs."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(POLL_SECONDS)
-    return None

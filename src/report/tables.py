@@ -3,44 +3,52 @@
 import csv
 import io
 import math
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from src.core.errors import UserError
+from src.revision.parsing import problems
 from src.revision.revision import Revision
 
 MAX_TABLE_BYTES = 20_000_000
-MAX_VALUE = 1e9
 MAX_ROWS = 200_000
-MAX_LABEL_LENGTH = 60
 Pair = tuple[str, str]
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+# No real class or count is near the bounds. They keep the report's own sentences short.
+Count = Annotated[int, Field(ge=0, lt=10**9)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """One test example that the model gets wrong.
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    Attributes:
-        position: Its row in the table, from 0, and its place in the picture of all mistakes.
-        index: Its place in the test set, from 0.
-        actual: Its class.
-        predicted: The class that the model predicted.
-    """
+
+class Mistake(_Row):
+    """One test example that the model gets wrong; its place in the table is its place in the picture of all."""
 
     position: int
-    index: int
-    actual: str
-    predicted: str
+    index: Count = Field(description="place in the test set, from 0")
+    actual: Label
+    predicted: Label
 
 
-class ClassScores(NamedTuple):
-    """Scores of one class: number of its test examples; precision, recall and F1, each in [0, 1]."""
+class Cell(_Row):
+    """Number of test examples of a class that the model takes for another or the same."""
 
-    images: int
+    actual: Label
+    predicted: Label
+    count: Count
+
+
+class ClassScores(_Row):
+    """Scores of one class, and the number of its test examples."""
+
+    label: Label = Field(alias="class")
+    images: Count
     precision: float
     recall: float
     f1: float
@@ -52,12 +60,7 @@ def read_mistakes(revision: Revision, path: str) -> dict[int, Mistake]:
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, path, ("index", "actual", "predicted"), {"actual", "predicted"})
-    mistakes = {
-        _whole(index, revision, path): Mistake(position, int(index), actual, predicted)
-        for position, (index, actual, predicted) in enumerate(rows)
-    }
-    return _each_once(mistakes, rows, f"{path} of {revision.name}: an index appears twice")
+    return _keyed(_read(revision, path, Mistake), lambda row: row.index, path, revision)
 
 
 def read_counts(revision: Revision, path: str) -> dict[Pair, int]:
@@ -66,9 +69,8 @@ def read_counts(revision: Revision, path: str) -> dict[Pair, int]:
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, path, ("actual", "predicted", "count"), {"actual", "predicted"})
-    counts = {(actual, predicted): _whole(count, revision, path) for actual, predicted, count in rows}
-    return _each_once(counts, rows, f"{path} of {revision.name}: a pair of classes appears twice")
+    rows = _keyed(_read(revision, path, Cell), lambda row: (row.actual, row.predicted), path, revision)
+    return {pair: row.count for pair, row in rows.items()}
 
 
 def read_classes(revision: Revision, path: str) -> dict[str, ClassScores]:
@@ -77,9 +79,7 @@ def read_classes(revision: Revision, path: str) -> dict[str, ClassScores]:
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, path, ("class", "images", "precision", "recall", "f1"), {"class"})
-    classes = {label: ClassScores(_whole(images, revision, path), *scores) for label, images, *scores in rows}
-    return _each_once(classes, rows, f"{path} of {revision.name}: a class appears twice")
+    return _keyed(_read(revision, path, ClassScores), lambda row: row.label, path, revision)
 
 
 def read_curves(revision: Revision, path: str, columns: Sequence[str]) -> list[dict[str, float]]:
@@ -88,44 +88,36 @@ def read_curves(revision: Revision, path: str, columns: Sequence[str]) -> list[d
     Raises:
         UserError: If the table is missing or malformed.
     """
-    rows = _read(revision, path, ("epoch", *columns), finite=False)
-    if not all(math.isfinite(row[0]) for row in rows):
+    rows = _read(revision, path, dict[str, float], ("epoch", *columns))
+    if not all(math.isfinite(row["epoch"]) for row in rows):
         raise UserError(f"{path} of {revision.name}: an epoch is not a number")
-    return sorted((dict(zip(("epoch", *columns), row, strict=True)) for row in rows), key=lambda row: row["epoch"])
+    return sorted(rows, key=lambda row: row["epoch"])
 
 
-def _each_once(found: dict[Key, Value], rows: Sequence[object], problem: str) -> dict[Key, Value]:
+def _keyed(rows: list[Value], key: Callable[[Value], Key], path: str, revision: Revision) -> dict[Key, Value]:
+    found = {key(row): row for row in rows}
     if len(found) < len(rows):
-        raise UserError(problem)
+        raise UserError(f"{path} of {revision.name}: two rows are about the same")
     return found
 
 
-def _read(
-    revision: Revision, path: str, columns: Sequence[str], labels: Container[str] = (), finite: bool = True
-) -> list[tuple[Any, ...]]:
+def _read(revision: Revision, path: str, schema: type[Value], columns: Sequence[str] = ()) -> list[Value]:
+    """The rows as a schema has them, of all columns or of some."""
     where = f"{path} of {revision.name}"
     text = revision.text(path, MAX_TABLE_BYTES)
     if text is None:
         raise UserError(f"{where}: is missing")
     try:
-        reader = islice(csv.DictReader(io.StringIO(text)), MAX_ROWS + 1)
-        rows = [tuple(row[name].strip() if name in labels else float(row[name]) for name in columns) for row in reader]
-    except (KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
-        raise UserError(f"{where}: expected numbers in the columns {', '.join(columns)}") from error
+        rows = list(islice(csv.DictReader(io.StringIO(text)), MAX_ROWS + 1))
+    except csv.Error as error:
+        raise UserError(f"{where}: is not CSV: {error}") from error
     if len(rows) > MAX_ROWS:
         raise UserError(f"{where}: expected at most {MAX_ROWS:,} rows")
-    cells: list[tuple[str, Any]] = [pair for row in rows for pair in zip(columns, row, strict=True)]
-    if any(not 0 < len(value) <= MAX_LABEL_LENGTH for name, value in cells if name in labels):
-        raise UserError(f"{where}: expected names of classes of at most {MAX_LABEL_LENGTH} characters")
-    # No real class, count or score is near the bound. It keeps the report's own sentences short.
-    if finite and not all(abs(value) < MAX_VALUE for name, value in cells if name not in labels):
-        raise UserError(f"{where}: expected numbers below {MAX_VALUE:g} in the columns {', '.join(columns)}")
-    return rows
-
-
-def _whole(value: float, revision: Revision, path: str) -> int:
-    if not value == int(value) >= 0:
-        raise UserError(
-            f"{path} of {revision.name}: expected whole numbers of at least 0 for examples and their counts"
-        )
-    return int(value)
+    adapter, found = TypeAdapter(schema), []
+    for position, row in enumerate(rows):
+        values: dict[str, Any] = {name: row.get(name) for name in columns} or {**row, "position": position}
+        try:
+            found.append(adapter.validate_python(values))
+        except ValidationError as error:
+            raise UserError(f"{where}: row {position + 1}: {problems(error)}") from error
+    return found

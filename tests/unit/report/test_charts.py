@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from src.mnist.evaluate.pictures import draw_errors
-from src.report.charts import MAX_EPOCHS, MAX_POINTS, Curve, confusion_map, is_usable, lines, mermaid, thinned, tiles
+from src.report.charts import MAX_EPOCHS, MAX_POINTS, Curve, confusion_map, is_usable, lines, mermaid, spread, tiles
 from src.report.policy import Pictures
 from src.report.tables import Mistake
 from tests.conftest import REPOSITORY
 
 PICTURES = Pictures(file="tiles.png", side=28, columns=20)
+
+
+def mistake(position: int, predicted: str = "2") -> Mistake:
+    return Mistake(position=position, index=5, actual="1", predicted=predicted)
 
 
 def numbers(chart: str, word: str) -> list[list[float]]:
@@ -53,20 +57,17 @@ def test_any_finite_values_make_charts(values: list[tuple[int, float]]) -> None:
     assert "nan" not in svg
 
 
-def test_thinning_keeps_peaks_and_the_ends_of_the_range() -> None:
-    points = [(float(epoch), 1.0) for epoch in range(10_000)]
-    points[1234], points[5678] = (1234.0, 9.0), (5678.0, -9.0)
-    kept = thinned(points)
-    assert len(kept) <= MAX_POINTS
-    assert {points[1234], points[5678]} <= set(kept)
-    assert kept == sorted(kept)
-    assert thinned(points[:MAX_POINTS]) == points[:MAX_POINTS]
+def test_a_long_curve_is_thinned_evenly_with_both_ends() -> None:
+    assert spread(range(1000), 4) == [0, 333, 666, 999]
+    assert spread([1, 2], 4) == [1, 2]
+    curve = Curve("head", "validation", [(float(epoch), 1.0) for epoch in range(10_000)])
+    assert len(lines("x", [curve])) < 20 * MAX_POINTS
 
 
 def test_the_map_shows_each_change() -> None:
     drawn = confusion_map({("2", "7"): 7, ("<b>", "7"): -1})
-    assert ">+7</text>" in drawn
-    assert ">-1</text>" in drawn
+    assert ">+7</td>" in drawn
+    assert ">-1</td>" in drawn
     assert "<b>" not in drawn
     assert confusion_map({(str(a), str(a + 1)): 1 for a in range(50)}) == "", "too many classes for a map"
 
@@ -111,11 +112,11 @@ def test_what_evaluate_draws_is_usable(count: int, tmp_path: Path) -> None:
 def test_any_other_picture_stays_out_of_the_page(content: bytes) -> None:
     assert is_usable(png(560, 28), PICTURES)
     assert not is_usable(content, PICTURES)
-    assert "base64" not in tiles("lost", [Mistake(0, 5, "1", "2")], content, PICTURES)
+    assert "base64" not in tiles("lost", [mistake(0)], content, PICTURES)
 
 
 def test_tiles_are_cut_at_their_places() -> None:
-    drawn = tiles("lost", [Mistake(21, 5, "1", "<"), Mistake(1000, 7, "1", "2")], png(560, 56), PICTURES)
+    drawn = tiles("lost", [mistake(21, "<"), mistake(1000)], png(560, 56), PICTURES)
     assert "background-position:-56px -56px" in drawn
     assert "1→&lt;<br>5" in drawn
     assert drawn.count("<figure>") == 1, "the file holds 1,000"

@@ -133,7 +133,6 @@ def test_the_last_resort_ends_what_hears_no_alarm(
         endless()
 
     monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
-    monkeypatch.setattr("src.report.supervise.GRACE_SECONDS", 0.5)
     monkeypatch.setattr("src.report.command.find", deaf)
     assert main(["main"]) == 2
     assert "could not tell: took more than 1 seconds" in capfd.readouterr().err

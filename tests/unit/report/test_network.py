@@ -70,7 +70,7 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
     verdict = verdict_of("main", "theirs")
     assert verdict["outcome"] != PASS
     assert "test_acc, test_f1: its file is in DVC's cache" in str(verdict)
-    assert "metrics/eval.json.dvc is new" in str(verdict)
+    assert "metrics/eval.json.dvc changed" in str(verdict)
     assert cached(history.path) == before
 
 

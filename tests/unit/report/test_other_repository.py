@@ -45,7 +45,6 @@ metrics:
     avg_prec.test: {better: higher, tolerated: 0.01, required: true}
     roc_auc.test: {better: higher, tolerated: 0.01, required: false}
 """
-OLD_POLICY = POLICY.replace("version: 2\n", "").replace("required", "gates")
 
 
 def write_results(history: History, avg_prec: float = 0.925) -> None:
@@ -58,15 +57,15 @@ def track(history: History, md5: str) -> None:
     history.hashes |= {"data/data.xml": md5, "data/prepared": md5, "data/features": md5}
 
 
-@pytest.fixture(params=[POLICY, OLD_POLICY], ids=["policy", "old policy"])
-def other(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     history = History(tmp_path)
     monkeypatch.chdir(tmp_path)
     history.git("init", "-q", "--template=", "-b", "main")
     history.write(".dvc/config", "")
     history.write("dvc.yaml", PIPELINE)
     history.write("params.yaml", PARAMS)
-    history.write("metrics_policy.yaml", request.param)
+    history.write("metrics_policy.yaml", POLICY)
     history.write(".gitignore", "/model.pkl\n/data/prepared\n/data/features\n/data/data.xml\n")
     for name in ("prepare", "featurization", "train", "evaluate"):
         history.write(f"src/{name}.py", name)

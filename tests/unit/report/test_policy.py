@@ -1,23 +1,10 @@
 import pytest
 
 from src.core.errors import UserError
-from src.report.policy import FIRST_VERSION, Rule, parse_policy, short_reference
+from src.report.policy import Rule, parse_policy
 from tests.unit.history import REPOSITORY
 
-RULES = "metrics: {a.json: {acc: {better: higher, tolerated: 0, required: true}}}"
-# The first two that were ever committed, in short.
-OLDEST = """\
-metrics:
-  metrics/eval.json:
-    test_acc: {better: higher, tolerated: 0.001, gates: true, noise: {std: 0.00031, seeds: 5}}
-    test_loss: {better: lower, tolerated: 10%, gates: false}
-"""
-SECOND = """\
-reference: "5ce859d"
-metrics:
-  metrics/eval.json:
-    test_acc: {better: higher, tolerated: 0.001, accumulated: 0.002, gates: true, mcnemar: true}
-"""
+RULES = "version: 2\nmetrics: {a.json: {acc: {better: higher, tolerated: 0, required: true}}}"
 
 
 def rule(tolerated: float | str, better: str = "higher") -> Rule:
@@ -52,12 +39,17 @@ def test_bad_tolerances_are_refused(tolerated: object) -> None:
         ("metrics: [", "is not YAML"),
         ("version: 3\nmetrics: {}", "version: "),
         ("version: true\nmetrics: {}", "version: "),
-        ("metrics: {a.json: {acc: {better: up, tolerated: 0, required: yes}}}", "metrics.a.json.acc.better"),
+        ("metrics: {a.json: {acc: {better: higher, tolerated: 0, gates: true}}}", "version: expected 2, got none"),
+        (f"{RULES}\nreference: 5ce859d", "reference: .* short hash 5ce859d"),
+        (
+            "version: 2\nmetrics: {a.json: {acc: {better: up, tolerated: 0, required: yes}}}",
+            "metrics.a.json.acc.better",
+        ),
         ("version: 2\nmetrics: {a.json: {acc: {better: higher, tolerated: 0}}}", "metrics.a.json.acc.required"),
         (RULES.replace("true", "true, since_reference: -1"), "acc.since_reference"),
         (RULES.replace("true", "true, since_reference: 0"), "expected a reference, since acc has"),
         (RULES.replace("true", "true, gates: false"), "acc.gates: Extra inputs"),
-        ("metric: {}", "metric: Extra inputs"),
+        ("version: 2\nmetric: {}", "metric: Extra inputs"),
         ("version: 2\nmetrics: {a.json: 7}\nnews: 1", "metrics.a.json: .*; news: "),
         ("version: 2\nmetrics: {}\nexamples: {metrics: {a.json: {acc: area}}}", "examples.metrics.a.json.acc"),
         ("version: 2\nmetrics: {}\nexamples: {pictures: {file: a.png, side: 100000, columns: 1}}", "pictures.side"),
@@ -70,18 +62,8 @@ def test_every_problem_is_named(text: str, problem: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_policies_of_the_first_version_are_read() -> None:
-    for text in (OLDEST, SECOND):
-        policy = parse_policy(text, "policy")
-        assert policy.required.keys() == {("metrics/eval.json", "test_acc")}
-        assert policy.accuracy == ("metrics/eval.json", "test_acc")
-        assert policy.data == FIRST_VERSION["data"]
-    assert policy.bounded["metrics/eval.json", "test_acc"].since_reference == 0.002
-    assert short_reference(policy) == "5ce859d"
-
-
 def test_an_absent_key_leaves_its_check_out() -> None:
-    policy = parse_policy(f"version: 2\n{RULES}", "policy")
+    policy = parse_policy(RULES, "policy")
     assert (policy.data, policy.examples.counts, policy.curves, policy.accuracy) == (None, None, None, None)
 
 

@@ -1,0 +1,124 @@
+"""Edited files that decide what DVC and git find, what is installed, or what is measured."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from pathspec import GitIgnoreSpec
+
+from src.report.change import Change
+from src.report.finding import Finding, Text, joined, note, unsure
+from src.report.pins import FILES_OF_PINS, MAX_BYTES, changed_pins
+from src.revision.pipeline import Pipeline, enclosing
+from src.revision.revision import Revision
+
+# Patterns as in .gitignore. What decides which content DVC or git finds at a path:
+HIDING = GitIgnoreSpec.from_lines(
+    [".dvcignore", ".gitattributes", "*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock", "/.dvc/**", "!/.dvc/plots/**"]
+)
+# What installs packages, or runs the installation and the checks:
+INSTALLING = GitIgnoreSpec.from_lines(
+    [
+        *(
+            "install.py",
+            "setup.py",
+            "setup.cfg",
+            "pyproject.toml",
+            "Pipfile*",
+            "pylock*.toml",
+            "poetry.lock",
+            "uv.lock",
+        ),
+        *("uv.toml", "pip.conf", ".python-version", "environment.y*ml", "Dockerfile*", "/requirements/"),
+        *("[Mm]akefile", "GNUmakefile", "*.mk", "tox.ini", "noxfile.py", ".pre-commit-config.y*ml"),
+        *("sitecustomize.py", "usercustomize.py", "*.pth"),
+        *(".github/", "/.ci/", ".gitlab-ci.yml", "/.circleci/"),
+    ]
+)
+TOOLS = GitIgnoreSpec.from_lines(["/src/audit/", "/src/report/", "/src/revision/", "/src/noise/"])
+# Tables of pyproject.toml whose tools neither install nor run anything else.
+LINTERS = {"ruff", "mypy", "black", "isort", "vulture", "coverage"}
+
+
+def files(change: Change) -> Iterator[Finding]:
+    """Edits that may hide another change. None if the base has no stages."""
+    for path in change.edited if change.base.pipeline.stages else ():
+        if HIDING.match_file(path):
+            yield unsure("{} changed, which may hide another change: read it", path)
+
+
+def installed(change: Change) -> Iterator[Finding]:
+    """Edits of what is installed: versions by name; more than a version cannot be judged by hashes."""
+    bumps: dict[Text, None] = {}
+    for path in change.edited:
+        if FILES_OF_PINS.match_file(path):
+            more, bumped = changed_pins(change.base, change.head, path)
+            bumps |= dict.fromkeys(bumped)
+            if more:
+                yield unsure("what is installed changed, read it: {}: {}", path, more)
+        elif INSTALLING.match_file(path) and not _is_about_linters(change, path):
+            yield unsure("what installs packages or runs the checks changed, read it: {}", path)
+    if bumps:
+        yield note("other versions are installed: {}", joined(bumps, ", "))
+
+
+def tools(change: Change) -> Iterator[Finding]:
+    """Edits of the checks' own code. The comment is made by the base's copy; other checks by the branch's."""
+    if edited := list(TOOLS.match_files(change.edited)):
+        yield note("this change edits its own checks, which then prove little: {}", edited)
+
+
+def scorer(change: Change) -> Iterator[Finding]:
+    """Edits of the scorer, as the base defines it. If it differs, equal numbers need not mean the same."""
+    if not change.base.has_results:
+        return
+    if change.policy.scorer is not None:
+        wanted = dict.fromkeys(change.policy.scorer, True)
+    else:
+        wanted = _implied_scorer(change.base.pipeline, {stage for stage in change.scoring.values() if stage})
+    # What is installed has a check of its own.
+    changed = [
+        path
+        for path in change.edited
+        if wanted.get(enclosing(path, wanted) or "") and not FILES_OF_PINS.match_file(path)
+    ]
+    if changed:
+        yield unsure("the scorer changed, read its diff: {}", changed)
+
+
+def _implied_scorer(pipeline: Pipeline, scoring: set[str]) -> dict[str, bool]:
+    """Files and folders of the scorer, and within them those that are not.
+
+    The scorer is the code that the scoring stages depend on. A stage before them that depends on all of it, too, checks
+    the whole pipeline; what it depends on besides, and no other stage does, runs the stages.
+    """
+    made = pipeline.producers
+    code = {
+        name: dict.fromkeys(path for path in stage.deps if enclosing(path, made) is None)
+        for name, stage in pipeline.stages.items()
+    }
+    own = {path for stage in scoring & code.keys() for path in code[stage]}
+    before = pipeline.before(scoring)
+    checking = {stage for stage in before if own and all(enclosing(path, code[stage]) for path in own)}
+    others = {path for stage in before - checking for path in code[stage]} - own
+    return dict.fromkeys([*own, *(path for stage in checking for path in code[stage])], True) | dict.fromkeys(
+        others, False
+    )
+
+
+def _is_about_linters(change: Change, path: str) -> bool:
+    """Whether only settings of linters differ in pyproject.toml."""
+    return PurePosixPath(path).name == "pyproject.toml" and _without_linters(change.base, path) == _without_linters(
+        change.head, path
+    )
+
+
+def _without_linters(revision: Revision, path: str) -> Any:
+    text = revision.text(path, MAX_BYTES) or ""
+    try:
+        content = tomllib.loads(text)
+    except ValueError:
+        return text
+    tool = content.pop("tool", {})
+    return content, {name: tool[name] for name in tool if name not in LINTERS} if isinstance(tool, dict) else tool

@@ -1,0 +1,107 @@
+"""The versions of packages that files of requirements pin, and those that the results were made with."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pathspec import GitIgnoreSpec
+
+from src.core.errors import UserError
+from src.core.receipt import receipt_path
+from src.report.change import Change
+from src.report.finding import Finding, Text, unsure
+from src.revision.receipts import Receipt
+from src.revision.revision import Revision
+
+MAX_BYTES = 2_000_000
+FILES_OF_PINS = GitIgnoreSpec.from_lines(
+    f"{name}*.{ending}" for name in ("*requirements", "constraints") for ending in ("txt", "in", "lock")
+)
+# Those that tell what stages run with.
+USED = ("requirements.txt", "requirements.lock")
+PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(;.*)?", re.ASCII | re.IGNORECASE)
+HASH = re.compile(r"\s--hash[= ]\S+")
+
+
+class Pin(NamedTuple):
+    """One requirement of exactly one version; an option, or anything else, is a name of its own without a version."""
+
+    name: str
+    rest: str
+    version: str | None
+    hashes: tuple[str, ...]
+
+
+def versions(change: Change) -> Iterator[Finding]:
+    """Versions that made the results, against those that the head pins."""
+    wrong: dict[Text, list[str]] = {}
+    pins = {path: [_versions(revision, path) for revision in (change.base, change.head)] for path in USED}
+    for stage, receipt in change.head.receipts.items():
+        if isinstance(receipt, UserError):
+            continue  # reported by the check of receipts
+        old = change.base.receipts.get(stage)
+        if isinstance(old, Receipt) and (silent := sorted(old.versions.keys() - receipt.versions.keys())):
+            yield unsure("{} no longer has the version of {}", receipt_path(stage), silent)
+        if others := receipt.machine.get("unpinned"):
+            wrong.setdefault(Text("made on purpose with {}", str(others)), []).append(stage)
+            continue
+        for path, (before, now) in pins.items():
+            for text in _against_pins(receipt, path, before, now):
+                wrong.setdefault(text, []).append(stage)
+    for text, stages in wrong.items():
+        yield unsure("{}: {}", stages, text)
+
+
+def changed_pins(base: Revision, head: Revision, path: str) -> tuple[list[str], list[Text]]:
+    """(requirements that changed in more than their version, words on other versions)."""
+    old, new = (Counter(_pins(revision, path)) for revision in (base, head))
+    changes: dict[tuple[str, str], tuple[list[str | None], list[str | None]]] = {}
+    for side, pins in enumerate((old - new, new - old)):
+        for pin in pins.elements():
+            changes.setdefault((pin.name, pin.rest), ([], []))[side].append(pin.version)
+    more, bumped = [], []
+    for (name, rest), (before, now) in changes.items():
+        if len(before) == len(now) == 1 and before != now:
+            bumped.append(Text("{} {} → {}", name, *before, *now))
+        else:
+            more.append(f"{name} {rest}".strip())
+    return more, bumped
+
+
+def _against_pins(receipt: Receipt, path: str, before: dict[str, set[str]], now: dict[str, set[str]]) -> Iterator[Text]:
+    """Packages that a file pins in another version than the results were made with, or no longer pins."""
+    for name, version in receipt.versions.items():
+        key = _canonical(name)
+        # Several pins of a package differ by platform, which the author of the branch chooses.
+        others = {pin for pin in now.get(key, ()) if pin.split("+")[0] != version.split("+")[0]}
+        if others:
+            yield Text("made with {}, {} pins {}", f"{name} {version}", path, min(others))
+        elif key in before and key not in now:
+            yield Text("made with {}, which {} does not pin", f"{name} {version}", path)
+
+
+def _versions(revision: Revision, path: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for pin in _pins(revision, path):
+        if pin.version:
+            found.setdefault(pin.name, set()).add(pin.version)
+    return found
+
+
+def _pins(revision: Revision, path: str) -> Iterator[Pin]:
+    text = revision.text(path, MAX_BYTES) or ""
+    # As pip does: lines are joined at a backslash before comments are dropped, but no comment goes on in the next line.
+    for line in re.sub(r"(?m)^((?!\s*#).*)\\\r?\n", r"\1 ", text).splitlines():
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
+        hashes = tuple(sorted(HASH.findall(line)))
+        line = " ".join(HASH.sub("", line).split())
+        if pin := PIN.fullmatch(line):
+            name, extras, version, marker = pin.groups("")
+            yield Pin(_canonical(name), extras + marker, version, hashes)
+        elif line or hashes:
+            yield Pin(line, "", None, hashes)
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
