@@ -22,9 +22,8 @@ from src.core.errors import UserError
 from src.core.signals import restore_signals
 from src.core.user import name_user
 from src.noise.measurement import read_noise
-from src.report.policy import POLICY, Policy, parse_policy
+from src.report.policy import POLICY, Policy, read_policy
 from src.revision.git import find_commit, find_root, run_git
-from src.revision.parsing import MAX_YAML_BYTES
 from src.revision.revision import open_revision
 
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
@@ -63,8 +62,7 @@ def read_rules(root: Path, base: str) -> Rules:
     except UserError:
         return Rules(Policy(metrics={}), [])
     with open_revision(root, commit, base) as revision:
-        text = revision.text(POLICY, MAX_YAML_BYTES)
-        policy = Policy(metrics={}) if text is None else parse_policy(text, f"{POLICY} of {base}")
+        policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
         return Rules(policy, read_noise(revision, policy.accuracy))
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE
 from src.noise.measurement import Measurement, SeedNoise, find_measurement, read_noise, seed_noise
-from src.report.policy import POLICY, Policy, parse_policy
+from src.report.policy import POLICY, Policy, read_policy
 from src.report.predictions import Predictions, compare_predictions
 from src.revision.git import find_commit, merge_bases
-from src.revision.parsing import MAX_YAML_BYTES
 from src.revision.revision import Revision, open_revision
 
 
@@ -43,11 +42,7 @@ class Change:
         Raises:
             UserError: If it is malformed, or there is none.
         """
-        judge = self.rules if self.has_own_policy else self.head
-        text = judge.text(POLICY, MAX_YAML_BYTES)
-        if text is None:
-            raise UserError(f"{POLICY} of {judge.name}: is missing; docs/adopting.md shows one")
-        return parse_policy(text, f"{POLICY} of {judge.name}")
+        return read_policy(self.rules if self.has_own_policy else self.head)
 
     @cached_property
     def has_own_policy(self) -> bool:

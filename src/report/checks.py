@@ -16,10 +16,9 @@ from src.report.edits import files, installed, scorer, tools
 from src.report.finding import Finding, Text, fail, note, unsure
 from src.report.metrics import judge_metrics, metric_findings, read_metric
 from src.report.pins import versions
-from src.report.policy import POLICY, parse_policy
+from src.report.policy import POLICY, read_policy
 from src.report.tables import read_curves
 from src.revision.git import run_git
-from src.revision.parsing import MAX_JSON_BYTES, MAX_YAML_BYTES
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision, open_revision
 
@@ -173,19 +172,18 @@ def data(change: Change) -> Iterator[Finding]:
 
 def policy(change: Change) -> Iterator[Finding]:
     """Whether there is a policy to judge the next change by."""
-    rules, head = change.rules, change.head
+    head = change.head
     if change.policy and not change.has_own_policy:
         yield note("judged by the head's {}: the base has none", POLICY)
-    content = head.text(POLICY, MAX_YAML_BYTES)
-    if content is None:
+    if not head.tree.has(POLICY):
         yield fail("{}: is missing in {}", POLICY, head.name)
         return
     try:
-        found = parse_policy(content, f"{POLICY} of {head.name}")
+        found = read_policy(head)
     except UserError as error:
         yield fail("{}", error)
         return
-    if change.has_own_policy and content != rules.text(POLICY, MAX_YAML_BYTES):
+    if change.has_own_policy and head.tree.entries[POLICY] != change.rules.tree.entries.get(POLICY):
         yield note("this change edits {}; it is judged by the base's", POLICY)
     # In the next change, any value of a metric that is missing now would pass.
     values = {file: head.metrics.get(file, {}) for file, _ in found.required}
@@ -197,7 +195,7 @@ def policy(change: Change) -> Iterator[Finding]:
 def noise(change: Change) -> Iterator[Finding]:
     """Whether the noise is well-formed by which the next change is judged."""
     _ = change.measured  # raises if the base's is malformed
-    own, *others = (revision.text(NOISE, MAX_JSON_BYTES) for revision in (change.head, change.rules, change.base))
+    own, *others = (revision.tree.entries.get(NOISE) for revision in (change.head, change.rules, change.base))
     if own in others:
         return
     try:

@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from src.core.errors import UserError
-from src.revision.parsing import parse, validated
+from src.revision.parsing import validated
+from src.revision.revision import Revision
 
 POLICY = "metrics_policy.yaml"
 SHORT_HASH = re.compile(r"[0-9a-f]{4,39}")
@@ -127,17 +128,13 @@ class Policy(_Strict):
         return next((place for place, kind in kinds.items() if kind == "accuracy"), None)
 
 
-def parse_policy(text: str, where: str) -> Policy:
-    """Read and check a policy.
-
-    Args:
-        text: Content of metrics_policy.yaml.
-        where: How to name it in an error.
+def read_policy(revision: Revision) -> Policy:
+    """The policy of a revision.
 
     Raises:
-        UserError: Naming the problems.
+        UserError: If it is missing, or of another version, or malformed.
     """
-    found = parse(text.encode(), POLICY, where)
+    found, where = revision.tree.parse(POLICY), f"{POLICY} of {revision.name}"
     if isinstance(found, dict) and (version := found.get("version", "none")) != 2:
         raise UserError(f"{where}: version: expected 2, got {version}; docs/adopting.md shows its keys")
     return validated(Policy, found, where)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from src.core.errors import UserError
-from src.revision.parsing import problems
+from src.revision.parsing import validated
 from src.revision.revision import Revision
 
 MAX_TABLE_BYTES = 20_000_000
@@ -113,11 +113,8 @@ def _read(revision: Revision, path: str, schema: type[Value], columns: Sequence[
         raise UserError(f"{where}: is not CSV: {error}") from error
     if len(rows) > MAX_ROWS:
         raise UserError(f"{where}: expected at most {MAX_ROWS:,} rows")
-    adapter, found = TypeAdapter(schema), []
-    for position, row in enumerate(rows):
-        values: dict[str, Any] = {name: row.get(name) for name in columns} or {**row, "position": position}
-        try:
-            found.append(adapter.validate_python(values))
-        except ValidationError as error:
-            raise UserError(f"{where}: row {position + 1}: {problems(error)}") from error
-    return found
+    chosen: list[dict[str, Any]] = [
+        {name: row.get(name) for name in columns} if columns else {**row, "position": position}
+        for position, row in enumerate(rows)
+    ]
+    return validated(list[schema], chosen, where)  # type: ignore[valid-type]

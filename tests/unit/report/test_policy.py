@@ -1,10 +1,15 @@
 import pytest
 
 from src.core.errors import UserError
-from src.report.policy import Rule, parse_policy
+from src.report.policy import Policy, Rule
+from src.revision.parsing import parse, validated
 from tests.unit.history import REPOSITORY
 
 RULES = "version: 2\nmetrics: {a.json: {acc: {better: higher, tolerated: 0, required: true}}}"
+
+
+def parse_policy(text: str) -> Policy:
+    return validated(Policy, parse(text.encode(), "metrics_policy.yaml", "policy"), "policy")
 
 
 def rule(tolerated: float | str, better: str = "higher") -> Rule:
@@ -39,7 +44,7 @@ def test_bad_tolerances_are_refused(tolerated: object) -> None:
         ("metrics: [", "is not YAML"),
         ("version: 3\nmetrics: {}", "version: "),
         ("version: true\nmetrics: {}", "version: "),
-        ("metrics: {a.json: {acc: {better: higher, tolerated: 0, gates: true}}}", "version: expected 2, got none"),
+        ("metrics: {a.json: {acc: {better: higher, tolerated: 0, gates: true}}}", "gates: Extra inputs"),
         (f"{RULES}\nreference: 5ce859d", "reference: .* short hash 5ce859d"),
         (
             "version: 2\nmetrics: {a.json: {acc: {better: up, tolerated: 0, required: yes}}}",
@@ -48,7 +53,6 @@ def test_bad_tolerances_are_refused(tolerated: object) -> None:
         ("version: 2\nmetrics: {a.json: {acc: {better: higher, tolerated: 0}}}", "metrics.a.json.acc.required"),
         (RULES.replace("true", "true, since_reference: -1"), "acc.since_reference"),
         (RULES.replace("true", "true, since_reference: 0"), "expected a reference, since acc has"),
-        (RULES.replace("true", "true, gates: false"), "acc.gates: Extra inputs"),
         ("version: 2\nmetric: {}", "metric: Extra inputs"),
         ("version: 2\nmetrics: {a.json: 7}\nnews: 1", "metrics.a.json: .*; news: "),
         ("version: 2\nmetrics: {}\nexamples: {metrics: {a.json: {acc: area}}}", "examples.metrics.a.json.acc"),
@@ -57,18 +61,18 @@ def test_bad_tolerances_are_refused(tolerated: object) -> None:
 )
 def test_every_problem_is_named(text: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem) as caught:
-        parse_policy(text, "metrics_policy.yaml")
-    assert str(caught.value).startswith("metrics_policy.yaml: ")
+        parse_policy(text)
+    assert str(caught.value).startswith("policy: ")
     assert "\n" not in str(caught.value)
 
 
 def test_an_absent_key_leaves_its_check_out() -> None:
-    policy = parse_policy(RULES, "policy")
+    policy = parse_policy(RULES)
     assert (policy.data, policy.examples.counts, policy.curves, policy.accuracy) == (None, None, None, None)
 
 
 def test_the_repositorys_policy_is_of_this_version_and_names_what_it_has() -> None:
-    policy = parse_policy((REPOSITORY / "metrics_policy.yaml").read_text(), "metrics_policy.yaml")
+    policy = parse_policy((REPOSITORY / "metrics_policy.yaml").read_text())
     assert policy.version == 2
     assert policy.required
     assert policy.curves
