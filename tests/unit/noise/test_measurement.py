@@ -9,6 +9,7 @@ from src.core.errors import UserError
 from src.noise.measurement import (
     NOISE,
     Measurement,
+    SeedNoise,
     find_measurement,
     format_noise,
     measure_noise,
@@ -50,11 +51,10 @@ def test_it_holds_for_its_data_and_recipe_alone() -> None:
     known = [measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1)]
     assert find_measurement(known, "abc.dir", {**PARAMS, "seed": 7}) == known[0]
     assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.1}) == known[1]
-    assert find_measurement(known, "other.dir", PARAMS) is None
-    assert find_measurement(known, None, PARAMS) is None
-    assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.2}) is None
-    assert find_measurement(known, "abc.dir", {**PARAMS, "new": 0}) is None
-    assert find_measurement(known, "abc.dir", {"seed": 0}) is None
+    for data in ("other.dir", None):
+        assert find_measurement(known, data, PARAMS) is None
+    for params in ({**PARAMS, "lr": 0.2}, {**PARAMS, "new": 0}, {"seed": 0}):
+        assert find_measurement(known, "abc.dir", params) is None
 
 
 def test_a_new_measurement_takes_the_place_of_the_old_one() -> None:
@@ -62,36 +62,39 @@ def test_a_new_measurement_takes_the_place_of_the_old_one() -> None:
     assert updated(updated([first], other), again) == [other, again]
 
 
-def test_two_trainings_of_one_recipe() -> None:
-    measurement = measured(0.99, 0.98, 0.985)
-    noise = seed_noise(measurement, measurement, FILE, "test_acc")
+def noise_of(old: Measurement, new: Measurement) -> SeedNoise:
+    noise = seed_noise(old, new, FILE, "test_acc")
     assert noise is not None
+    return noise
+
+
+def test_two_trainings_of_one_recipe() -> None:
+    noise = noise_of(measured(0.99, 0.98, 0.985), measured(0.99, 0.98, 0.985))
     assert (noise.std, noise.df, noise.seeds) == (pytest.approx(math.sqrt(2) * 0.005), 2, 3)
-    assert noise.p_value(noise.limit) == pytest.approx(0.05)
-    assert noise.p_value(-noise.limit) == pytest.approx(0.05)
+    assert noise.p_value(noise.limit) == noise.p_value(-noise.limit) == pytest.approx(0.05)
     assert noise.limit == pytest.approx(4.302653 * noise.std)
 
 
 def test_two_recipes_have_the_degrees_of_freedom_of_welchs_test() -> None:
     old, new = (0.99, 0.98, 0.985, 0.988, 0.99), (0.97, 0.95, 0.96, 0.99, 0.93)
-    noise = seed_noise(measured(*old), measured(*new, lr=1.0), FILE, "test_acc")
-    assert noise is not None
+    noise = noise_of(measured(*old), measured(*new, lr=1.0))
     assert noise.df == math.floor(ttest_ind(old, new, equal_var=False).df)
     assert noise.seeds == 10
 
 
 def test_none_is_known_where_either_recipe_or_the_metric_was_not_measured() -> None:
     known = measured(0.99, 0.98)
-    assert seed_noise(known, None, FILE, "test_acc") is None
-    assert seed_noise(None, known, FILE, "test_acc") is None
-    assert seed_noise(known, known, FILE, "other") is None
-    assert seed_noise(known, known, "other.json", "test_acc") is None
+    for old, new, file, name in (
+        (known, None, FILE, "test_acc"),
+        (None, known, FILE, "test_acc"),
+        (known, known, FILE, "other"),
+        (known, known, "other.json", "test_acc"),
+    ):
+        assert seed_noise(old, new, file, name) is None
 
 
 def test_seeds_that_all_agree_explain_no_change() -> None:
-    same = measured(0.99, 0.99, 0.99)
-    noise = seed_noise(same, same, FILE, "test_acc")
-    assert noise is not None
+    noise = noise_of(measured(0.99, 0.99, 0.99), measured(0.99, 0.99, 0.99))
     assert noise.p_value(0) == 1
     assert noise.p_value(0.001) == pytest.approx(0, abs=1e-12)
 
@@ -126,6 +129,3 @@ def test_what_is_not_a_list_of_measurements(text: str) -> None:
 def test_the_repositorys_measurements_can_be_read() -> None:
     measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE, (FILE, "test_acc"))
     assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)
-    for measurement in measurements:
-        wrong = sum(seeds * images for seeds, images in enumerate(measurement.wrong_in)) / len(measurement.seeds)
-        assert measurement.metrics[FILE]["test_acc"].mean == pytest.approx(1 - wrong / 10_000)

@@ -20,15 +20,7 @@ def test_large_tables_do_not_overflow(broken: int, fixed: int) -> None:
     assert mcnemar_p(broken, fixed) == pytest.approx(binomtest(broken, broken + fixed, 0.5).pvalue, rel=1e-9, abs=1e-12)
 
 
-def test_known_values() -> None:
-    assert mcnemar_p(0, 0) == 1
-    assert mcnemar_p(7, 7) == 1
-    assert mcnemar_p(0, 5) == 2 / 32
-    assert mcnemar_p(1, 5) == 2 * (1 + 6) / 64
-    assert mcnemar_p(5, 1) == mcnemar_p(1, 5)
-
-
-@given(st.floats(-40, 40), st.integers(1, 60))
+@given(st.floats(-40, 40) | st.just(math.inf), st.integers(1, 60))
 def test_students_t_agrees_with_scipy(statistic: float, df: int) -> None:
     assert t_p(statistic, df) == pytest.approx(2 * t.sf(abs(statistic), df), rel=1e-9, abs=1e-12)
 
@@ -36,12 +28,6 @@ def test_students_t_agrees_with_scipy(statistic: float, df: int) -> None:
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 10, 30, 1000])
 def test_the_limit_agrees_with_scipy(df: int) -> None:
     assert t_limit(df) == pytest.approx(t.ppf(0.975, df), rel=1e-9)
-
-
-def test_students_t_at_its_ends() -> None:
-    assert t_p(0, 4) == 1
-    assert t_p(math.inf, 4) == pytest.approx(0, abs=1e-12)
-    assert t_p(math.inf, 1) == pytest.approx(0, abs=1e-12)
 
 
 def histogram(wrong: np.ndarray) -> list[int]:

@@ -57,27 +57,28 @@ def test_a_partial_clone_is_told_how_to_become_whole(history: History, tmp_path:
     history.write("README.md", "second")
     history.commit("second")
     partial = clone(history, tmp_path / "partial", "--filter=blob:none")
-
-    def read() -> bytes | None:
-        with open_tree(partial, "it", commit) as tree:
-            return tree.read("README.md", 100)
-
     with pytest.raises(
-        UserError, match=r"README\.md of it: git cannot read it; the clone is partial: run `git"
+        UserError, match=r"README\.md of it: git cannot read it; the clone is partial: run `g"
     ) as caught:
-        read()
+        read(partial, commit)
     run(partial, str(caught.value).split("`")[1])
-    assert read() == b"first"
+    assert read(partial, commit) == b"first"
 
 
-def test_a_damaged_clone_is_told_to_check_itself(history: History) -> None:
+@pytest.mark.parametrize(("what", "where"), [("HEAD:README.md", r"README\.md of it"), ("HEAD:src", "it")])
+def test_a_damaged_clone_is_told_to_check_itself(history: History, what: str, where: str) -> None:
     history.write("README.md", "first")
+    history.write("src/new.py", "first")
     commit = history.commit("first")
-    blob = history.git("rev-parse", "HEAD:README.md")
-    (history.path / ".git/objects" / blob[:2] / blob[2:]).unlink()
-    refused = pytest.raises(UserError, match=r"README\.md of it: git cannot read it; run `git fsck`")
-    with open_tree(history.path, "it", commit) as tree, refused:
-        tree.read("README.md", 100)
+    oid = history.git("rev-parse", what)
+    (history.path / ".git/objects" / oid[:2] / oid[2:]).unlink()
+    with pytest.raises(UserError, match=f"^{where}: git cannot read it; run `git fsck`"):
+        read(history.path, commit)
+
+
+def read(folder: Path, commit: str) -> bytes | None:
+    with open_tree(folder, "it", commit) as tree:
+        return tree.read("README.md", 100)
 
 
 @pytest.mark.parametrize("name", ["", "HEAD^{tree}", "main:params.yaml", "-x", "a\0b", "0" * 40, "f" * 40])
@@ -117,13 +118,29 @@ def test_a_huge_message_is_refused_by_its_size(history: History) -> None:
 
 
 def test_tags_of_tags_end(history: History) -> None:
-    history.git("tag", "-a", "-m", "1", "t1")
-    history.git("tag", "-a", "-m", "2", "t2", "t1")
+    for number in range(1, 9):
+        history.git("tag", "-a", "-m", "x", f"t{number}", f"t{number - 1}" if number > 1 else "main")
     assert find_commit(history.path, "t2") == history.git("rev-parse", "main")
-    for number in range(3, 9):
-        history.git("tag", "-a", "-m", "x", f"t{number}", f"t{number - 1}")
     with pytest.raises(UserError, match="t8: is not a revision"):
         find_commit(history.path, "t8")
+
+
+def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -> None:
+    """Git prefers tags, and `git fetch` brings those of a fork."""
+    main = history.git("rev-parse", "main")
+    theirs = history.git("commit-tree", "-m", "theirs", "main^{tree}")
+    history.git("tag", "main", theirs)
+    history.git("tag", main[:7], theirs)
+    for name in ("main", "main~0", main[:7]):
+        with pytest.raises(UserError, match=f"^{name}: is the name of more than one tag, branch or commit; give the"):
+            find_commit(history.path, name)
+    assert find_commit(history.path, "refs/heads/main") == find_commit(history.path, main) == main
+
+
+def test_experiments_of_dvc_are_revisions(history: History) -> None:
+    commit = history.git("rev-parse", "HEAD")
+    history.git("update-ref", "refs/exps/ab/cdef/nice-name", commit)
+    assert find_commit(history.path, "nice-name") == commit
 
 
 def test_the_project_is_the_nearest_folder_with_dvc(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,11 @@
 """What DVC itself refuses is refused; what it takes is taken, but for what the reader says it does not support."""
 
 import io
+from contextlib import suppress
 from copy import deepcopy
+from functools import reduce
+from itertools import product
+from operator import getitem
 from typing import Any
 
 import pytest
@@ -13,13 +17,31 @@ from src.revision.pipeline import Pipeline, enclosing, output_md5, read_pipeline
 from src.revision.tree import Tree, open_tree
 from tests.unit.history import History
 
-VALUES: list[Any] = [None, True, 0, 7, -1, 1.5, "", "x", "a" * 32, [], ["x"], {}, {"x": "y"}, [{}]]
+VALUES: list[Any] = [None, True, 0, 7, -1, 1.5, "", "x", "a" * 32, [], ["x"], {}, {"x": "y"}, [{}], "1.0", "2.0", 2.0]
 HASH = {"hash": "md5", "md5": "a" * 32}
 LOCK = {"schema": "2.0", "stages": {"train": {"cmd": "echo", "params": {}, "outs": [{"path": "model", **HASH}]}}}
 DECLARED = {"stages": {"train": {"cmd": "echo", "deps": ["src"], "params": ["lr"], "outs": ["model"]}}}
-ENTRY = ["path", "md5", "hash", "size", "nfiles", "isexec", "version_id", "etag", "checksum", "cloud", "files", "new"]
-STAGE = ["cmd", "deps", "params", "outs", "metrics", "plots", "frozen", "always_changed", "desc", "meta", "wdir", "new"]
-OPTIONS = ["cache", "persist", "push", "remote", "desc", "type", "labels", "meta", "template", "x", "header", "new"]
+OPTIONS = "cache persist push remote desc type labels meta template x header new"
+# A file, the way to a mapping within it, and keys to try there.
+PLACES = {
+    "lock": (LOCK, (), "schema stages datasets new"),
+    "stage of the lock": (LOCK, ("stages", "train"), "cmd deps params outs new"),
+    "entry of the lock": (
+        LOCK,
+        ("stages", "train", "outs", 0),
+        "path md5 hash size nfiles isexec version_id etag checksum cloud files dataset new",
+    ),
+    "dvc.yaml": (DECLARED, (), "stages metrics params plots artifacts datasets vars new"),
+    "stage": (
+        DECLARED,
+        ("stages", "train"),
+        "cmd deps params outs metrics plots frozen always_changed desc meta wdir new",
+    ),
+    **{
+        kind: ({"stages": {"x": {"cmd": "echo", kind: [{"x.json": {}}]}}}, ("stages", "x", kind, 0, "x.json"), OPTIONS)
+        for kind in ("outs", "metrics", "plots")
+    },
+}
 
 
 class Files(Tree):
@@ -33,11 +55,10 @@ class Files(Tree):
         return path.replace(".", "_") in self.contents
 
     def read(self, path: str, largest: int) -> bytes | None:
-        content = self.contents.get(path.replace(".", "_"))
-        if content is None:
+        if not self.has(path):
             return None
         text = io.StringIO()
-        YAML().dump(content, text)
+        YAML().dump(self.contents[path.replace(".", "_")], text)
         return text.getvalue().encode()
 
 
@@ -46,58 +67,19 @@ def read(history: History) -> Pipeline:
         return read_pipeline(tree)
 
 
-def check(schema: Any, **files: Any) -> None:
-    """What is taken here is taken by DVC."""
-    (content,) = files.values()
-    try:
-        read_pipeline(Files(**files))
-    except UserError:
-        return
-    schema(content)
-
-
-@pytest.mark.parametrize("key", ENTRY)
-def test_an_entry_of_dvc_lock(key: str) -> None:
-    for value in VALUES:
-        lock: Any = deepcopy(LOCK)
-        lock["stages"]["train"]["outs"][0][key] = value
-        check(COMPILED_LOCKFILE_SCHEMA, dvc_lock=lock)
-
-
-@pytest.mark.parametrize("key", ["cmd", "deps", "params", "outs", "new"])
-def test_a_stage_of_dvc_lock(key: str) -> None:
-    for value in VALUES:
-        lock: Any = deepcopy(LOCK)
-        lock["stages"]["train"][key] = value
-        check(COMPILED_LOCKFILE_SCHEMA, dvc_lock=lock)
-
-
-@pytest.mark.parametrize("key", ["schema", "stages", "datasets", "new"])
-def test_the_top_of_dvc_lock(key: str) -> None:
-    for value in [*VALUES, "1.0", "2.0", 2.0, 2]:
-        check(COMPILED_LOCKFILE_SCHEMA, dvc_lock={**LOCK, key: value})
-
-
-@pytest.mark.parametrize("key", STAGE)
-def test_a_stage_of_dvc_yaml(key: str) -> None:
-    for value in VALUES:
-        declared: Any = deepcopy(DECLARED)
-        declared["stages"]["train"][key] = value
-        check(COMPILED_MULTI_STAGE_SCHEMA, dvc_yaml=declared)
-
-
-@pytest.mark.parametrize("kind", ["outs", "metrics", "plots"])
-@pytest.mark.parametrize("key", OPTIONS)
-def test_an_output_of_dvc_yaml(kind: str, key: str) -> None:
-    for value in VALUES:
-        stage = {"cmd": "echo", kind: [{"extra.json": {key: value}}]}
-        check(COMPILED_MULTI_STAGE_SCHEMA, dvc_yaml={"stages": {"extra": stage}})
-
-
-@pytest.mark.parametrize("key", ["stages", "metrics", "params", "plots", "artifacts", "datasets", "vars", "new"])
-def test_the_top_of_dvc_yaml(key: str) -> None:
-    for value in VALUES:
-        check(COMPILED_MULTI_STAGE_SCHEMA, dvc_yaml={**DECLARED, key: value})
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_taken_here_is_taken_by_dvc(place: str) -> None:
+    whole, way, keys = PLACES[place]
+    for key, value in product(keys.split(), VALUES):
+        content: Any = deepcopy(whole)
+        reduce(getitem, way, content)[key] = value
+        with suppress(UserError):
+            if whole is LOCK:
+                read_pipeline(Files(dvc_lock=content))
+                COMPILED_LOCKFILE_SCHEMA(content)
+            else:
+                read_pipeline(Files(dvc_yaml=content))
+                COMPILED_MULTI_STAGE_SCHEMA(content)
 
 
 def test_what_dvc_takes_is_taken(history: History) -> None:

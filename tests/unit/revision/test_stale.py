@@ -3,8 +3,8 @@
 import pytest
 
 from src.core.errors import UserError
-from src.revision.receipts import Receipt, lock_differences, read_receipt
-from src.revision.revision import Revision, open_revision
+from src.revision.receipts import lock_differences, read_receipt
+from src.revision.revision import open_revision
 from src.revision.stale import Mismatch
 from src.revision.tree import LinkError
 from tests.unit.history import History
@@ -69,47 +69,37 @@ def test_data_that_a_dvc_file_tracks(history: History) -> None:
     assert stale(history) == [Mismatch("a", "raw/x.xml", "changed")]
 
 
-class TestReceipts:
-    def receipt(self, revision: Revision) -> Receipt:
-        return read_receipt(revision.tree, "train")
+@pytest.mark.parametrize(
+    ("part", "update", "names"),
+    [
+        ("deps", {}, []),
+        ("deps", {"src/core": "0" * 32 + ".dir"}, ["src/core"]),
+        ("deps", {"src/more": "0" * 32}, ["src/more"]),
+        ("params", {"lr": 0.5}, ["params.yaml: lr"]),
+        ("params", {"epochs": 10.0}, ["params.yaml: epochs"]),
+        ("params", {"shards": True}, ["params.yaml: shards"]),
+        ("outs", {"models/model.safetensors": "0" * 32}, ["models/model.safetensors"]),
+    ],
+)
+def test_a_receipt_and_the_lock_agree(history: History, part: str, update: dict[str, object], names: list[str]) -> None:
+    with open_revision(history.path, None) as revision:
+        receipt = read_receipt(revision.tree, "train")
+        changed = receipt.model_copy(update={part: {**getattr(receipt, part), **update}})
+        assert lock_differences(changed, revision.pipeline.locked["train"]) == names
 
-    def test_agree(self, history: History) -> None:
-        with open_revision(history.path, None) as revision:
-            assert lock_differences(self.receipt(revision), revision.pipeline.locked["train"]) == []
 
-    @pytest.mark.parametrize(
-        ("part", "update", "names"),
-        [
-            ("deps", {"src/core": "0" * 32 + ".dir"}, ["src/core"]),
-            ("deps", {"src/more": "0" * 32}, ["src/more"]),
-            ("params", {"lr": 0.5}, ["params.yaml: lr"]),
-            ("params", {"epochs": 10.0}, ["params.yaml: epochs"]),
-            ("params", {"shards": True}, ["params.yaml: shards"]),
-            ("outs", {"models/model.safetensors": "0" * 32}, ["models/model.safetensors"]),
-        ],
-    )
-    def test_disagree(self, history: History, part: str, update: dict[str, object], names: list[str]) -> None:
-        with open_revision(history.path, None) as revision:
-            receipt = self.receipt(revision)
-            changed = receipt.model_copy(update={part: {**getattr(receipt, part), **update}})
-            assert lock_differences(changed, revision.pipeline.locked["train"]) == names
-
-    def test_of_another_stage(self, history: History) -> None:
-        history.write("receipts/train.json", (history.path / "receipts/fetch.json").read_text())
-        with open_revision(history.path, None) as revision, pytest.raises(UserError, match="got that of stage fetch"):
-            self.receipt(revision)
-
-    @pytest.mark.parametrize(
-        ("text", "problem"),
-        [
-            ("[]", "expected a list of one receipt"),
-            ("{}", "expected a list of one receipt"),
-            ('[{"stage": "train"}]', "deps: Field required"),
-            ('[{"stage": 7}]', "stage: Input should be a valid string"),
-            ("[", "is not JSON"),
-        ],
-    )
-    def test_malformed(self, history: History, text: str, problem: str) -> None:
-        history.write("receipts/train.json", text)
-        with open_revision(history.path, None) as revision, pytest.raises(UserError, match=problem):
-            self.receipt(revision)
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[]", "expected a list of one receipt"),
+        ("{}", "expected a list of one receipt"),
+        ('[{"stage": "train"}]', "deps: Field required"),
+        ('[{"stage": 7}]', "stage: Input should be a valid string"),
+        ("[", "is not JSON"),
+        (None, "got that of stage fetch"),
+    ],
+)
+def test_what_is_no_receipt_of_the_stage_is_refused(history: History, text: str | None, problem: str) -> None:
+    history.write("receipts/train.json", text or (history.path / "receipts/fetch.json").read_text())
+    with open_revision(history.path, None) as revision, pytest.raises(UserError, match=problem):
+        read_receipt(revision.tree, "train")

@@ -25,21 +25,47 @@ def test_hashes_are_those_of_dvc_in_a_commit_and_in_the_working_tree(history: Hi
                 assert snapshot.md5(path) == dep.get_hash().value, path
 
 
-def test_experiments_of_dvc_are_revisions(history: History) -> None:
-    commit = history.git("rev-parse", "HEAD")
-    history.git("update-ref", "refs/exps/ab/cdef/nice-name", commit)
-    assert find_commit(history.path, "nice-name") == commit
+def open_it(history: History, commit: str) -> AbstractContextManager[Tree]:
+    return open_tree(history.path, "it", commit)
 
 
-def test_a_folder_that_is_a_file_too_is_refused(history: History) -> None:
-    """Git cannot check out such a commit, but it can be made and pushed."""
-    blob = history.git("rev-parse", "HEAD:params.yaml")
-    folder = history.git_with(f"100644 blob {blob}\tb\n", "mktree")
-    tree = history.git_with(f"100644 blob {blob}\ta\n040000 tree {folder}\ta\n", "mktree")
-    commit = history.git("commit-tree", "-m", "malformed", tree)
+def commit_of(history: History, *entries: tuple[str, str, str]) -> str:
+    """A commit of a tree with these entries, each its mode, name and object, whether git could check it out or not."""
+    content = b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(oid) for mode, name, oid in entries)
+    command = ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"]
+    done = subprocess.run(command, cwd=history.path, input=content, capture_output=True, check=True)
+    return history.git("commit-tree", "-m", "made by hand", done.stdout.decode().strip())
+
+
+def nested(history: History, leaf: str, folders: int, levels: int) -> str:
+    """A commit of folders in folders, all of them the same objects."""
+    tree = history.git_with(leaf, "mktree")
+    for _ in range(levels):
+        tree = history.git_with("".join(f"040000 tree {tree}\tf{number}\n" for number in range(folders)), "mktree")
+    return history.git("commit-tree", "-m", "many folders", tree)
+
+
+@pytest.mark.parametrize("leaf", ["", "100644 blob {}\ta\n"])
+def test_too_many_files_or_folders_are_refused(history: History, leaf: str) -> None:
+    commit = nested(history, leaf.format(history.git("rev-parse", "HEAD:params.yaml")), folders=60, levels=12)
+    refused = pytest.raises(UserError, match="it: has too many files and folders; 20,000,000 bytes of names are read")
+    with refused, open_it(history, commit):
+        pass
+
+
+def test_many_levels_of_folders_are_read(history: History) -> None:
+    with open_it(history, nested(history, "", folders=1, levels=150)) as tree:
+        assert tree.entries == {}
+
+
+@pytest.mark.parametrize("names", [".git", ".GIT", "..", ".", "a/b", "a a", "f f", "f a/b"])
+def test_what_git_cannot_check_out_is_refused(history: History, names: str) -> None:
+    """Such a commit can be made and pushed; `f` is a folder here, and any other name that of a file."""
+    blob, folder = history.git("rev-parse", "HEAD:params.yaml"), history.git("rev-parse", "HEAD:src")
+    entries = [("40000", "f", folder) if name == "f" else ("100644", name, blob) for name in names.split()]
     with (
-        pytest.raises(UserError, match="a of it: is not a path that git can check out, or appears twice"),
-        open_it(history, commit),
+        pytest.raises(UserError, match="is not a path that git can check out, or appears twice"),
+        open_it(history, commit_of(history, *entries)),
     ):
         pass
 
@@ -52,59 +78,6 @@ def test_the_bytes_that_are_read_are_limited(history: History, monkeypatch: pyte
         assert snapshot.md5("many/0")
         with pytest.raises(UserError, match=r"many/. of it: at most 25,000 bytes of a revision are read"):
             snapshot.md5("many")
-
-
-def open_it(history: History, commit: str) -> AbstractContextManager[Tree]:
-    return open_tree(history.path, "it", commit)
-
-
-def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -> None:
-    """Git prefers tags, and `git fetch` brings those of a fork."""
-    main = history.git("rev-parse", "main")
-    theirs = history.git("commit-tree", "-m", "theirs", "main^{tree}")
-    history.git("tag", "main", theirs)
-    history.git("tag", main[:7], theirs)
-    for name in ("main", "main~0", main[:7]):
-        with pytest.raises(UserError, match=f"^{name}: is the name of more than one tag, branch or commit; give the"):
-            find_commit(history.path, name)
-    assert find_commit(history.path, "refs/heads/main") == find_commit(history.path, main) == main
-
-
-def nested(history: History, leaf: str, folders: int = 60, levels: int = 12) -> str:
-    """A commit of folders in folders, all of them the same objects."""
-    tree = history.git_with(leaf, "mktree")
-    for _ in range(levels):
-        tree = history.git_with("".join(f"040000 tree {tree}\tf{number}\n" for number in range(folders)), "mktree")
-    return history.git("commit-tree", "-m", "many folders", tree)
-
-
-@pytest.mark.parametrize("leaf", ["", "100644 blob {}\ta\n"], ids=["no file", "a file"])
-def test_too_many_files_or_folders_are_refused(history: History, leaf: str) -> None:
-    commit = nested(history, leaf.format(history.git("rev-parse", "HEAD:params.yaml")))
-    refused = pytest.raises(UserError, match="it: has too many files and folders; 20,000,000 bytes of names are read")
-    with refused, open_it(history, commit):
-        pass
-
-
-def test_many_levels_of_folders_are_read(history: History) -> None:
-    with open_it(history, nested(history, "", folders=1, levels=150)) as tree:
-        assert tree.entries == {}
-
-
-@pytest.mark.parametrize("name", [".git", ".GIT", "..", "."])
-def test_a_name_that_git_cannot_check_out_is_refused(history: History, name: str) -> None:
-    blob = bytes.fromhex(history.git("rev-parse", "HEAD:params.yaml"))
-    content = b"100644 " + name.encode() + b"\0" + blob
-    done = subprocess.run(
-        ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"],
-        cwd=history.path,
-        input=content,
-        capture_output=True,
-        check=True,
-    )
-    commit = history.git("commit-tree", "-m", "malformed", done.stdout.decode().strip())
-    with pytest.raises(UserError, match="is not a path that git can check out"), open_it(history, commit):
-        pass
 
 
 def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.MonkeyPatch) -> None:

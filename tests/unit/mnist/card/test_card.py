@@ -35,14 +35,11 @@ def test_the_card_tells_the_scores_and_where_they_come_from(reproduced: Project)
         assert f"{value:.2%}" in card
     receipt = json.loads((reproduced.path / "receipts/train.json").read_text())[0]
     assert all(oid in card for oid in [*receipt["deps"].values(), *receipt["outs"].values()])
+    weights = sum(parameter.numel() for parameter in build_model("cnn", seed=0).parameters())
+    assert f"linear layers, {weights:,} weights.\n" in card
     assert str(reproduced.path) not in card
     assert "{{" not in card
     assert "\n\n\n" not in card
-
-
-def test_the_number_of_weights_is_that_of_the_network(reproduced: Project) -> None:
-    weights = sum(parameter.numel() for parameter in build_model("cnn", seed=0).parameters())
-    assert f"linear layers, {weights:,} weights.\n" in card_of(reproduced)
 
 
 def test_the_errors_are_counted_and_the_most_frequent_confusions_named(reproduced: Project) -> None:
@@ -88,25 +85,10 @@ def test_what_nobody_described_is_named(project: Project) -> None:
     assert "\n`digits`.\n" in card
 
 
-@pytest.mark.parametrize(
-    "path", ["metrics/train.json", "metrics/eval.json", "plots/per_class.csv", "plots/confusion.csv"]
-)
-def test_results_that_were_edited_are_refused(path: str, project: Project) -> None:
-    project.append(path, " ")
-    with pytest.raises(UserError, match=rf"{path} .*; run `dvc repro`"):
+def test_without_whole_results_there_is_no_card(project: Project) -> None:
+    project.append("metrics/train.json", " ")
+    with pytest.raises(UserError, match=r"metrics/train\.json .*; run `dvc repro`"):
         card_of(project)
-
-
-@pytest.mark.parametrize("path", ["receipts/evaluate.json", "dvc.lock", "plots/confusion.csv"])
-def test_without_whole_results_there_is_no_card(path: str, project: Project) -> None:
-    (project.path / path).unlink()
-    with pytest.raises(UserError, match=rf"{path}.*; run `dvc repro"):
-        card_of(project)
+    (project.path / "dvc.lock").unlink()
     done = project.run("python", "-m", "src.mnist.card")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
-
-
-def test_noise_that_cannot_be_read_is_named(project: Project) -> None:
-    (project.path / NOISE).write_text("{")
-    with pytest.raises(UserError, match=f"^{NOISE} of "):
-        card_of(project)
