@@ -136,7 +136,6 @@ def test_the_tools_are_locked(tool: str) -> None:
         ({}, False),
         ({"PIP_INDEX_URL": "file:///nowhere"}, True),
         ({"PIP_NO_INDEX": "1"}, True),
-        ({"PIP_EXTRA_INDEX_URL": "file:///nowhere"}, False),
         ({"PIP_INDEX_URL": "file:///nowhere", "UV_DEFAULT_INDEX": "file:///nowhere"}, False),
     ],
 )
