@@ -40,7 +40,6 @@ def render_card(revision: Revision) -> str:
         meanings={name: Params.model_fields[name].description for name in Params.model_fields if name in params},
         receipts=results.receipts,
         outputs=results.outputs,
-        code={path: oid for stage in revision.pipeline.code.values() for path, oid in stage.items()},
         versions={name: version for one in results.receipts.values() for name, version in one.versions.items()},
         train=results.metrics["metrics/train.json"],
         test=results.metrics["metrics/eval.json"],
