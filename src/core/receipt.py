@@ -22,7 +22,6 @@ JSON list, because DVC does not look for metrics in lists.
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from src.core.values import same
@@ -94,26 +93,3 @@ def receipt_differences(
         for name in {**ours, **theirs}
         if not same(ours.get(name, missing), theirs.get(name, missing))
     ]
-
-
-def why_void(folder: Path, stage: str, locked: Mapping[str, Any]) -> str:
-    """Why a stage's entry in dvc.lock proves nothing, and the repair; empty if the receipt confirms the entry.
-
-    Args:
-        folder: Root of the working tree.
-        stage: A stage that writes a receipt.
-        locked: The stage's entry in dvc.lock.
-    """
-    path = receipt_path(stage)
-    repair = f"run `dvc repro --single-item --force {stage}`"
-    try:
-        receipt = parse_receipt((folder / path).read_text(encoding="utf-8", errors="replace"))
-    except FileNotFoundError:
-        return f"{path}: is missing, so nothing shows what stage {stage} was run with; {repair}"
-    except ValueError as error:
-        return f"{path}: is not a receipt ({error}); {repair}"
-    if receipt["stage"] != stage:
-        return f"{path}: expected the receipt of stage {stage}, got that of stage {receipt['stage']}; {repair}"
-    deps, outs = ({one["path"]: one.get("md5") for one in locked.get(kind, [])} for kind in ("deps", "outs"))
-    wrong = receipt_differences(receipt, deps, locked.get("params", {}).get(PARAMS_FILE, {}), outs)
-    return f"dvc.lock contradicts {path} in {', '.join(wrong)}; {repair}" if wrong else ""

@@ -1,7 +1,7 @@
 """The environment variables that choose devices and processes, and those that would make a stage hang or fail."""
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from src.core.errors import UserError
@@ -17,10 +17,9 @@ RUN_ID, ERROR_FILE = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
 NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 TORCHRUN = (*NUMBERS, "MASTER_ADDR", RUN_ID, ERROR_FILE, "GROUP_RANK", "NODE_RANK", "TORCHELASTIC_USE_AGENT_STORE")
 # oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
-# too large for the machine ends the process when the first thread starts.
-FEWER_THREADS = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE")
-# matplotlib refuses to be imported with a backend that it does not know.
-DRAWING = ("MPLBACKEND",)
+# too large for the machine ends the process when the first thread starts. matplotlib refuses to be imported with a
+# backend that it does not know.
+HARMFUL = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE", "MPLBACKEND")
 # How often a thread looks whether the others are done before it sleeps. By default, it looks 300,000 times, which keeps
 # whatever else runs on the machine from its core, the thread that it waits for included. Sleeping sooner slows down a
 # training on idle cores: benchmarks/history.md has the figures.
@@ -42,10 +41,15 @@ class Devices:
     rank: int | None = None
 
 
-def chosen_devices(environ: Mapping[str, str]) -> Devices:
+def chosen_devices(environ: MutableMapping[str, str], *, is_shared: bool) -> Devices:
     """The device and the processes that the environment asks for.
 
-    torchrun's variables count only if all are there: some of them may be left over from anything.
+    torchrun's variables count only if all are there: some of them may be left over from anything. Where they mean
+    nothing they are removed, so that no library waits for processes that nobody starts.
+
+    Args:
+        environ: The variables.
+        is_shared: Whether several processes may run the stage together.
 
     Raises:
         UserError: If a variable is none that it may set, has a bad value, or contradicts torchrun's.
@@ -61,25 +65,21 @@ def chosen_devices(environ: Mapping[str, str]) -> Devices:
     numbers = [environ.get(name, "") for name in NUMBERS]
     is_complete = RUN_ID in environ and all(re.fullmatch("[0-9]{1,5}", number) for number in numbers)
     rank, count = map(int, numbers[:2]) if is_complete else (0, 1)
-    if count == 1:
-        return Devices(accelerator, int(devices))
-    if DEVICES in environ and int(devices) != count:
+    if DEVICES in environ and count > 1 and int(devices) != count:
         raise UserError(f"{DEVICES} is {devices}, but torchrun started {count} processes; unset it")
-    return Devices(accelerator, count, rank)
+    if count > 1 and is_shared:
+        return Devices(accelerator, count, rank)
+    for name in TORCHRUN:
+        environ.pop(name, None)
+    return Devices(accelerator, count if count > 1 else int(devices))
 
 
 def sanitize(environ: MutableMapping[str, str]) -> None:
     """Make threads share the cores, and remove what would make a stage hang or fail; before torch is imported."""
-    for name in (*FEWER_THREADS, *DRAWING):
+    for name in HARMFUL:
         environ.pop(name, None)
     if "OMP_WAIT_POLICY" not in environ:
         environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if environ.get(ACCELERATOR) == "cpu":
         # If no GPU is wanted, a driver that is too old for CUDA must not matter.
         environ[VISIBLE] = ""
-
-
-def forget_torchrun(environ: MutableMapping[str, str]) -> None:
-    """Remove torchrun's variables, so that no library waits for processes that nobody starts."""
-    for name in TORCHRUN:
-        environ.pop(name, None)

@@ -22,13 +22,12 @@ In this order, each line for the sake of those after it:
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.core.run import ReceiptFields, Run
-from src.guard.environment import Devices, chosen_devices, forget_torchrun, sanitize
+from src.guard.environment import Devices, chosen_devices, sanitize
 from src.guard.explain import explain
 from src.guard.gpus import take_gpus
 from src.guard.inputs import Inputs
@@ -40,7 +39,7 @@ from src.guard.pins import PINS, check_installed, read_pins
 from src.guard.receipts import check_recordable, check_results_before, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.stage import DVC_FILE, read_lock, read_stages
-from src.guard.starter import DVC_STAGE, end_with_starter, is_launched
+from src.guard.starter import end_with_starter, is_launched
 from src.guard.streams import open_streams
 
 LOCKS = Path("logs")
@@ -68,9 +67,11 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
     # The process that has started this one says why.
     with ending_on_signals("" if is_launched() else stopped) as received:
         try:
-            devices = _join(name)
-            end_with_starter()
-            _take_gpus(name, devices)
+            devices = chosen_devices(os.environ, is_shared=name == SHARED)
+            end_with_starter(name)
+            # torchrun's processes come with theirs.
+            if name in COMPUTING and devices.rank is None and devices.accelerator != "cpu":
+                take_gpus(os.environ, devices.processes if name == SHARED else 1)
             if name == SHARED and devices.processes > 1 and devices.rank is None:
                 code = launch(name, devices.processes)
             else:
@@ -91,30 +92,6 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
                 raise
             code = _fail(f"{name}: {line}")
         return 128 + received[0] if received else code
-
-
-def _join(stage: str) -> Devices:
-    """The device, and the process that runs here among those that run the stage.
-
-    Raises:
-        UserError: If the environment contradicts itself about them, or torchrun has started DVC once for each.
-    """
-    devices = chosen_devices(os.environ)
-    if devices.rank is None or stage != SHARED:
-        devices = replace(devices, rank=None)
-        forget_torchrun(os.environ)
-    elif DVC_STAGE in os.environ:
-        raise UserError(
-            f"torchrun started dvc once for each of {devices.processes} processes; let it start "
-            f"`python -m stages {stage}`, then run `dvc commit {stage}`"
-        )
-    return devices
-
-
-def _take_gpus(stage: str, devices: Devices) -> None:
-    """Take as many GPUs as processes will run; torchrun's processes come with theirs."""
-    if stage in COMPUTING and devices.rank is None and devices.accelerator != "cpu":
-        take_gpus(os.environ, devices.processes if stage == SHARED else 1)
 
 
 def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.core.errors import UserError, one_line
 from src.core.files import md5, write_text, written
-from src.core.receipt import PARAMS_FILE, format_receipt, parse_receipt, receipt_path, why_void
+from src.core.receipt import PARAMS_FILE, format_receipt, parse_receipt, receipt_differences, receipt_path
 from src.core.run import ReceiptFields
 from src.guard.inputs import VOID, Inputs, md5_of, stamps_of
 from src.guard.stage import Stage
@@ -29,15 +29,42 @@ def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapp
         used = set(stage.outs) & set(inputs.stage.deps)
         if not used or receipt_path(name) not in stage.outs:
             continue
-        if wrong := why_void(Path(), name, lock.get(name, {})):
-            raise UserError(wrong)
-        outs = parse_receipt(Path(receipt_path(name)).read_text(encoding="utf-8"))["outs"]
+        check_receipt(name, lock.get(name, {}))
+        outs = _by_path(lock[name], "outs")
         for path in sorted(used):
             if inputs.deps[path] != outs[path]:
                 raise UserError(
                     f"{path}: is not what stage {name} wrote (md5 {inputs.deps[path]}, its receipt has {outs[path]}); "
                     f"run `dvc repro --single-item --force {name}`"
                 )
+
+
+def check_receipt(stage: str, locked: Mapping[str, Any]) -> None:
+    """Check that the receipt of a stage that writes one confirms its entry in dvc.lock.
+
+    Raises:
+        UserError: If not, which proves nothing about its results.
+    """
+    path = receipt_path(stage)
+    repair = f"run `dvc repro --single-item --force {stage}`"
+    try:
+        receipt = parse_receipt(Path(path).read_text(encoding="utf-8", errors="replace"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: is missing, so nothing shows what stage {stage} was run with; {repair}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not a receipt ({error}); {repair}") from error
+    if receipt["stage"] != stage:
+        raise UserError(
+            f"{path}: expected the receipt of stage {stage}, got that of stage {receipt['stage']}; {repair}"
+        )
+    params = locked.get("params", {}).get(PARAMS_FILE, {})
+    if wrong := receipt_differences(receipt, _by_path(locked, "deps"), params, _by_path(locked, "outs")):
+        raise UserError(f"dvc.lock contradicts {path} in {', '.join(wrong)}; {repair}")
+
+
+def _by_path(locked: Mapping[str, Any], kind: str) -> dict[str, str | None]:
+    """MD5 of every dependency or output in an entry of dvc.lock."""
+    return {one["path"]: one.get("md5") for one in locked.get(kind, [])}
 
 
 def check_recordable(inputs: Inputs) -> None:
@@ -58,8 +85,7 @@ def check_recordable(inputs: Inputs) -> None:
 def is_locked(inputs: Inputs, lock: Mapping[str, Any]) -> bool:
     """Whether dvc.lock holds a result of the stage for these inputs."""
     entry = lock.get(inputs.stage.name, {})
-    deps = {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}
-    return deps == inputs.deps and entry.get("params", {}).get(PARAMS_FILE, {}) == inputs.params
+    return _by_path(entry, "deps") == inputs.deps and entry.get("params", {}).get(PARAMS_FILE, {}) == inputs.params
 
 
 def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, Any]) -> None:

@@ -13,16 +13,21 @@ DVC_STAGE = "DVC_STAGE"
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_starter() -> None:
+def end_with_starter(stage: str) -> None:
     """Let the system end this process with its parent; the checkpoint keeps what was done so far.
 
     The parent is `dvc`, whose shell becomes this process by `exec` in dvc.yaml, or what has started several processes.
 
     Raises:
-        UserError: If that has ended already.
+        UserError: If that has ended already, or if torchrun has started DVC once for each process.
     """
     if DVC_STAGE not in os.environ and RUN_ID not in os.environ:
         return
+    if DVC_STAGE in os.environ and RUN_ID in os.environ:
+        raise UserError(
+            f"torchrun started dvc once for each process; let it start `python -m stages {stage}`, then run "
+            f"`dvc commit {stage}`"
+        )
     # Linux has it. Elsewhere the stage goes on to its end.
     if prctl := getattr(ctypes.CDLL(None), "prctl", None):
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

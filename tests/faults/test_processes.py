@@ -233,7 +233,7 @@ def test_dvc_is_started_once_for_all_processes(
         monkeypatch.setenv(name, value)
     assert run_stage("train") == 1
     said = capfd.readouterr().err
-    assert "torchrun started dvc once for each of 2 processes; let it start `python -m stages train`" in said
+    assert "torchrun started dvc once for each process; let it start `python -m stages train`" in said
 
 
 @pytest.mark.fault(73)

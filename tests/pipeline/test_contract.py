@@ -5,7 +5,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages.check
-from src.core.receipt import parse_receipt, receipt_path, why_void
+from src.core.receipt import parse_receipt, receipt_path
+from src.guard.receipts import check_receipt
 from src.mnist.model.params import Params
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project
@@ -172,9 +173,9 @@ def test_the_packages_that_the_receipts_name_are_those_whose_pins_are_an_input(r
 
 
 @pytest.mark.parametrize("stage", WORK)
-def test_the_committed_receipts_confirm_the_committed_lock(stage: str) -> None:
-    lock = YAML_READER.load(REPOSITORY / "dvc.lock")["stages"]
-    assert not why_void(REPOSITORY, stage, lock[stage])
+def test_the_committed_receipts_confirm_the_committed_lock(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    check_receipt(stage, YAML_READER.load(REPOSITORY / "dvc.lock")["stages"][stage])
 
 
 def test_no_value_is_templated_into_a_command() -> None:

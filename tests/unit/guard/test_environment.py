@@ -1,7 +1,7 @@
 import pytest
 
 from src.core.errors import UserError
-from src.guard.environment import Devices, chosen_devices, forget_torchrun, sanitize
+from src.guard.environment import NUMBERS, Devices, chosen_devices, sanitize
 
 pytestmark = pytest.mark.fault(73)
 
@@ -17,50 +17,55 @@ TORCHRUN = {
 
 
 def test_a_run_is_one_process_on_any_device_unless_it_is_asked_for_another() -> None:
-    assert chosen_devices({"PL_GLOBAL_SEED": "1"}) == Devices("auto", 1, None)
+    assert chosen_devices({"PL_GLOBAL_SEED": "1"}, is_shared=True) == Devices("auto", 1, None)
     chosen = {"PL_TRAINER_ACCELERATOR": "gpu", "PL_TRAINER_DEVICES": "4"}
-    assert chosen_devices(chosen) == Devices("gpu", 4, None)
+    assert chosen_devices(chosen, is_shared=True) == Devices("gpu", 4, None)
 
 
-def test_torchruns_variables_are_believed() -> None:
-    assert chosen_devices(TORCHRUN) == Devices("auto", 4, 3)
-    assert chosen_devices({**TORCHRUN, "PL_TRAINER_DEVICES": "4"}) == Devices("auto", 4, 3)
-    assert chosen_devices({**TORCHRUN, "RANK": "0", "WORLD_SIZE": "1"}) == Devices()
+def test_torchruns_variables_are_believed_where_processes_may_share_a_stage() -> None:
+    for more in ({}, {"PL_TRAINER_DEVICES": "4"}):
+        environ = {**TORCHRUN, **more}
+        assert chosen_devices(environ, is_shared=True) == Devices("auto", 4, 3)
+        assert environ == {**TORCHRUN, **more}
+    environ = {**TORCHRUN, "HOME": "/"}
+    assert chosen_devices(environ, is_shared=False) == Devices("auto", 4, None)
+    assert environ == {"HOME": "/"}
 
 
-@pytest.mark.parametrize("missing", [name for name in TORCHRUN if name != "MASTER_ADDR"])
-def test_left_over_variables_mean_nothing(missing: str) -> None:
-    stray = {name: value for name, value in TORCHRUN.items() if name != missing}
-    assert chosen_devices(stray) == Devices()
-    assert chosen_devices({**stray, missing: ""} if missing != "TORCHELASTIC_RUN_ID" else stray) == Devices()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: None} for name in TORCHRUN if name != "MASTER_ADDR"),
+        *({name: ""} for name in NUMBERS),
+        {"RANK": "0", "WORLD_SIZE": "1"},
+    ],
+)
+def test_left_over_variables_mean_nothing_and_are_removed(changes: dict[str, str | None]) -> None:
+    environ = {name: value for name, value in {**TORCHRUN, **changes}.items() if value is not None}
+    assert chosen_devices(environ, is_shared=True) == Devices()
+    assert environ == {}
 
 
 def test_a_batch_system_decides_nothing() -> None:
-    assert chosen_devices({"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}) == Devices()
+    environ = {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
+    assert chosen_devices(environ, is_shared=True) == Devices()
 
 
 @pytest.mark.parametrize(
     ("environ", "said"),
     [
-        ({"PL_TRAINER_DEVICES": "two"}, "PL_TRAINER_DEVICES: expected a whole number of at least 1, got 'two'"),
-        ({"PL_TRAINER_DEVICES": "0"}, "PL_TRAINER_DEVICES: expected a whole number of at least 1, got '0'"),
-        ({"PL_TRAINER_DEVICES": "-1"}, "PL_TRAINER_DEVICES: expected a whole number of at least 1, got '-1'"),
-        ({"PL_TRAINER_DEVICES": "9" * 5000}, "PL_TRAINER_DEVICES: expected a whole number of at least 1, got '9999"),
+        *(
+            ({"PL_TRAINER_DEVICES": value}, f"PL_TRAINER_DEVICES: expected a whole number of at least 1, got '{value}'")
+            for value in ("two", "0", "-1", "9" * 5000)
+        ),
         ({**TORCHRUN, "PL_TRAINER_DEVICES": "2"}, "PL_TRAINER_DEVICES is 2, but torchrun started 4 processes"),
         ({"PL_TRAINER_ACCELERATOR": "abacus"}, "PL_TRAINER_ACCELERATOR: expected one of auto, cpu, .*, got 'abacus'"),
         ({"PL_TRAINER_MAX_TIME": "1"}, "PL_TRAINER_MAX_TIME: expected no PL_TRAINER_ variable but PL_TRAINER_ACC"),
-        ({"PL_TRAINER_NUM_NODES": "2"}, "PL_TRAINER_NUM_NODES: expected no PL_TRAINER_ variable but PL_TRAINER_ACC"),
     ],
 )
 def test_nonsense_is_refused_by_name(environ: dict[str, str], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        chosen_devices(environ)
-
-
-def test_a_single_process_forgets_all_that_torchrun_would_tell_it() -> None:
-    environ = {**TORCHRUN, "HOME": "/"}
-    forget_torchrun(environ)
-    assert environ == {"HOME": "/"}
+        chosen_devices(environ, is_shared=True)
 
 
 def test_on_the_cpu_the_gpus_are_hidden() -> None:
