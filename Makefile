@@ -16,7 +16,7 @@ help: ## list the commands
 repro: $(VENV)/installed ## fetch, train and evaluate what is out of date
 	dvc repro
 	@python -m src.mnist.card
-	@python -m src.mnist.evaluate
+	@python -m src.mnist.evaluate.summary
 card: $(VENV)/installed ## write docs/model_card.md from the results in the working tree
 	python -m src.mnist.card
 onnx: $(VENV)/installed-dev ## export the model to models/model.onnx and compare it with PyTorch on the test set

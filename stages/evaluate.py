@@ -41,7 +41,7 @@ def main(run: Run) -> ReceiptFields:
     """Evaluate the model of the train stage on the device that the environment asks for."""
     outputs = Outputs()
     evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, outputs, run.accelerator)
-    print(summary_line(outputs.metrics, outputs.confusion, outputs.errors_picture))
+    print(summary_line())
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "pillow", "safetensors")
     return ReceiptFields(
         versions(*packages), device_facts(torch_device(run.accelerator)) | {"threads": torch.get_num_threads()}

@@ -295,7 +295,7 @@ def test_more_epochs_start_over_where_the_schedule_depends_on_them(
 @pytest.mark.fault(8, 9, 10)
 def test_no_damaged_file_loads(tmp_path: Path) -> None:
     path, generator = tmp_path / "a.ckpt", random.Random(0)
-    CheckpointFiles().save_checkpoint({"weights": torch.arange(20.0), "epochs_done": 3}, path)
+    CheckpointFiles().save_checkpoint({"weights": torch.arange(20.0), "epoch": 2}, path)
     whole = path.read_bytes()
     damaged = [whole[:size] for size in range(len(whole))]
     for place in range(len(whole)):
@@ -305,6 +305,10 @@ def test_no_damaged_file_loads(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DamagedError):
             CheckpointFiles().load_checkpoint(path)
+    # The name says whose state it is.
+    path.with_name("b.ckpt").write_bytes(whole)
+    with pytest.raises(DamagedError):
+        CheckpointFiles().load_checkpoint(path.with_name("b.ckpt"))
 
 
 class Evil:

@@ -19,7 +19,7 @@ WORK = ["fetch", "train", "evaluate"]
 # Entry points of the library that are no stages.
 COMMANDS = [
     Path("src/mnist/card/__main__.py"),
-    Path("src/mnist/evaluate/__main__.py"),
+    Path("src/mnist/evaluate/summary.py"),
     Path("src/mnist/export/__main__.py"),
     Path("src/sweep/seeds.py"),
     Path("src/sweep/summary.py"),

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, log_loss
 
 from src.core.interval import wilson_interval
 from src.mnist.data.dataset import NUM_CLASSES
-from src.mnist.model.scores import scores_from_confusion
+from src.mnist.model.scores import class_scores, scores_from_confusion
 
 CALIBRATION_BINS = 15
 CLASSES = np.arange(NUM_CLASSES)
@@ -40,10 +40,7 @@ def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]
 def expected_calibration_error(y_true: np.ndarray, probs: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """Mean distance between confidence and accuracy, over bins of equal width (Guo et al., ICML 2017, equation 3).
 
-    Args:
-        y_true: True classes, shape (N,).
-        probs: Probability of each class, shape (N, C).
-        bins: Number of bins of the confidence, which is the largest probability.
+    The confidence is the largest probability.
 
     Returns:
         Σ over bins of (images in the bin / N) · |accuracy − mean confidence|, in [0, 1].
@@ -63,16 +60,16 @@ def confusion_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, int
 
 def per_class_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, float]]:
     """Precision, recall, F1 (four decimals) and number of images of every class, ten rows."""
-    *scores, images = precision_recall_fscore_support(y_true, y_pred, labels=CLASSES, zero_division=0)
-    columns = (CLASSES.tolist(), *(score.round(4).tolist() for score in scores), images.tolist())
-    names = ("class", "precision", "recall", "f1", "images")
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    counts = torch.from_numpy(confusion_matrix(y_true, y_pred, labels=CLASSES)).double()
+    scores = {name: values.numpy().round(4).tolist() for name, values in class_scores(counts).items()}
+    columns = {"class": CLASSES.tolist(), **scores, "images": counts.sum(1).int().tolist()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def error_rows(y_true: np.ndarray, probs: np.ndarray) -> list[dict[str, float]]:
     """Index, actual, predicted and confidence (four decimals) of each misclassified image, the surest first."""
     y_pred, confidence = probs.argmax(1), probs.max(1).round(4)
     wrong = np.flatnonzero(y_pred != y_true)
-    names, columns = ("index", "actual", "predicted", "confidence"), (y_true, y_pred, confidence)
-    rows = zip(wrong.tolist(), *(column[wrong].tolist() for column in columns), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in sorted(rows, key=lambda row: (-row[-1], row[0]))]
+    columns = {"actual": y_true, "predicted": y_pred, "confidence": confidence}
+    rows = [{"index": int(i), **{name: values[i].item() for name, values in columns.items()}} for i in wrong]
+    return sorted(rows, key=lambda row: (-row["confidence"], row["index"]))

@@ -1,34 +1,42 @@
-"""What an evaluation found, in one line."""
+"""`python -m src.mnist.evaluate.summary`: the last evaluation in one line, from its outputs."""
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 from src.core.errors import UserError, one_line
+from src.core.signals import restore_signals
+
+METRICS, CONFUSION, PICTURE = Path("metrics/eval.json"), Path("plots/confusion.csv"), Path("plots/errors.png")
 
 
-def summary_line(metrics_path: Path, confusion_path: Path, picture: Path) -> str:
+def summary_line() -> str:
     """Accuracy with its interval, loss, number of errors, and where to see them.
-
-    Args:
-        metrics_path: Test metrics, as JSON.
-        confusion_path: Number of images, `count`, of each pair of classes, `actual` and `predicted`, as CSV.
-        picture: The picture of the errors.
 
     Raises:
         UserError: If a file is missing or is not what the evaluate stage writes.
     """
     try:
-        metrics = json.loads(metrics_path.read_text(encoding="utf-8"))
+        metrics = json.loads(METRICS.read_text(encoding="utf-8"))
         acc, low, high = (f"{metrics[name]:.2%}" for name in ("test_acc", "test_acc_low", "test_acc_high"))
-        with confusion_path.open(newline="", encoding="utf-8") as file:
-            counts = {(row["actual"], row["predicted"]): int(row["count"]) for row in csv.DictReader(file)}
+        with CONFUSION.open(newline="", encoding="utf-8") as file:
+            rows = [(row["actual"] == row["predicted"], int(row["count"])) for row in csv.DictReader(file)]
         loss = f"{metrics['test_loss']:.4f}"
-        if not counts:
+        if not rows:
             raise ValueError("no counts")
     except (OSError, ValueError, LookupError, TypeError) as error:
-        files = f"{metrics_path}, {confusion_path}"
-        raise UserError(f"{files}: are not a whole evaluation ({one_line(error)}); run `dvc repro`") from error
-    wrong = sum(count for (actual, predicted), count in counts.items() if actual != predicted)
-    images = f"{wrong:,} of {sum(counts.values()):,} images wrong"
-    return f"Test accuracy {acc} (95% interval {low} to {high}), loss {loss}, {images}: {picture}"
+        raise UserError(
+            f"{METRICS}, {CONFUSION}: are not a whole evaluation ({one_line(error)}); run `dvc repro`"
+        ) from error
+    wrong = sum(count for is_right, count in rows if not is_right)
+    images = f"{wrong:,} of {sum(count for _, count in rows):,} images wrong"
+    return f"Test accuracy {acc} (95% interval {low} to {high}), loss {loss}, {images}: {PICTURE}"
+
+
+if __name__ == "__main__":
+    restore_signals()
+    try:
+        print(summary_line())  # noqa: T201
+    except UserError as error:
+        sys.exit(f"evaluate: {error}")

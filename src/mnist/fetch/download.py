@@ -1,19 +1,27 @@
 """Downloads the four MNIST files from the first mirror that delivers them intact."""
 
 import errno
+import gzip
+import io
 import logging
 import os
 import shutil
+import sys
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import pooch
 import requests
+from tqdm import tqdm
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from src.core.errors import UserError, one_line
-from src.mnist.fetch.http import TooLongError, receive
 
 # torchvision and TensorFlow use the first two; the last is the original site, which often refuses requests.
 MIRRORS = (
@@ -24,7 +32,7 @@ MIRRORS = (
 
 
 class Original(NamedTuple):
-    """What is known of a file."""
+    """What is known of a file; its size is in bytes."""
 
     sha256: str
     size: int
@@ -40,11 +48,10 @@ ORIGINALS = {
     ),
     "t10k-labels-idx1-ubyte.gz": Original("f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 4_542),
 }
-TIMEOUT_SECONDS = 20.0
-# Enough for the largest at 17 kB/s.
-DEADLINE_SECONDS = 600.0
+# The longest wait for a connection and between two packets, and for a whole file: enough for the largest at 17 kB/s.
+TIMEOUT_SECONDS, DEADLINE_SECONDS = 20.0, 600.0
 RETRIES = 1
-Downloader = Callable[[str, str, pooch.Pooch], None]
+CHUNK_BYTES = 1 << 16
 # No other mirror helps against these.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -64,7 +71,7 @@ def download(
     Args:
         folder: Where the files go; files already there with the right hash are kept.
         mirrors: URLs (http, https, file) or folders, tried in order.
-        originals: Hash and size of each file, by name.
+        originals: What is known of each file, by name.
         timeout_seconds: Longest wait for a connection and between two packets.
         deadline_seconds: Longest wait for one file.
         retries: Further attempts at a file before giving up on its mirror.
@@ -76,15 +83,26 @@ def download(
     # pooch reports every retry at INFO; the progress bar and the final error are enough.
     pooch.get_logger().setLevel(logging.WARNING)
 
-    def over_http(url: str, output_file: str, _: pooch.Pooch) -> None:
-        size = originals[url.rpartition("/")[2]].size
-        Path(output_file).write_bytes(receive(url, size, timeout_seconds, deadline_seconds))
+    def download_file(url: str, output_file: str, _: pooch.Pooch) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in {"http", "https"}:
+            size = originals[url.rpartition("/")[2]].size
+            content = _within(deadline_seconds, lambda: _receive(url, size, timeout_seconds))
+            Path(output_file).write_bytes(content)
+        else:
+            shutil.copyfile(unquote(parts.path) if parts.scheme == "file" else url, output_file)
 
     causes = []
     for mirror in mirrors:
+        store = pooch.create(
+            path=folder,
+            base_url=mirror.rstrip("/") + "/",
+            registry={name: original.sha256 for name, original in originals.items()},
+            retry_if_failed=retries,
+        )
         try:
-            downloader = over_http if urlsplit(mirror).scheme in {"http", "https"} else _copy
-            _download_from(mirror, folder, originals, downloader, retries)
+            for name in originals:
+                store.fetch(name, downloader=download_file)
             return
         except (OSError, ValueError, requests.RequestException) as error:
             if isinstance(error, OSError) and error.errno in DISK_ERRORS:
@@ -97,24 +115,58 @@ def download(
     )
 
 
-def _download_from(
-    mirror: str, folder: Path, originals: Mapping[str, Original], downloader: Downloader, retries: int
-) -> None:
-    """Download from one mirror; pooch skips files already there with the right hash and checks the others."""
-    store = pooch.create(
-        path=folder,
-        base_url=mirror.rstrip("/") + "/",
-        registry={name: original.sha256 for name, original in originals.items()},
-        retry_if_failed=retries,
-    )
-    for name in originals:
-        store.fetch(name, downloader=downloader)
+class TooLongError(ValueError):
+    """A server sends more than the file has."""
 
 
-def _copy(url: str, output_file: str, _: pooch.Pooch) -> None:
-    """A pooch downloader for mirrors that are folders."""
-    parts = urlsplit(url)
-    shutil.copyfile(unquote(parts.path) if parts.scheme == "file" else url, output_file)
+def _receive(url: str, size: int, timeout_seconds: float) -> bytes:
+    """A file as it was sent, or unpacked if the server packed it on the way."""
+    # Asked not to pack; some servers do, and some only say so of a file that ends in .gz.
+    headers = {"Accept-Encoding": "identity"}
+    name, content = url.rpartition("/")[2], bytearray()
+    with (
+        requests.get(url, stream=True, timeout=timeout_seconds, headers=headers) as response,
+        tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar,
+    ):
+        response.raise_for_status()
+        try:
+            for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+                content += chunk
+                bar.update(len(chunk))
+                # Packing what cannot be packed adds less than 1%.
+                if len(content) > 1.01 * size + 1000:
+                    raise TooLongError(f"sends more than the {size} bytes of the original file")
+        # As requests' errors, after which pooch tries again.
+        except ReadTimeoutError as error:
+            raise requests.Timeout from error
+        except ProtocolError as error:
+            raise requests.ConnectionError from error
+    if len(content) != size:
+        # What is damaged, or not packed, stays as it came, and has the wrong hash.
+        with suppress(EOFError, gzip.BadGzipFile, zlib.error), gzip.open(io.BytesIO(content)) as file:
+            return file.read(size + 1)
+    return bytes(content)
+
+
+def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
+    """Call what may wait without end for a server that sends a byte now and then: a blocked read looks at no clock.
+
+    Raises:
+        TimeoutError: If it takes longer. It goes on in a thread, which ends with the process.
+    """
+    done: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return done.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(f"did not arrive within {seconds:g} s") from error
 
 
 def _cause(error: Exception) -> str:
@@ -124,10 +176,10 @@ def _cause(error: Exception) -> str:
             return f"HTTP status {response.status_code}"
         case TimeoutError() | TooLongError():
             return str(error)
-        case requests.Timeout():
-            return "timed out"
         case requests.TooManyRedirects():
             return "redirects without end"
+        case requests.Timeout():
+            return "timed out"
         case requests.ConnectionError():
             return "connection failed or broke off"
         case FileNotFoundError():

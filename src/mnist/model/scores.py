@@ -9,26 +9,26 @@ SCORES = {"loss": "loss", "acc": "acc", "precision": "prec", "recall": "recall",
 CHARTED = {"loss": "Loss before calibration", "acc": "Accuracy", "f1": "F1 (macro)"}
 
 
-def scores_from_confusion(counts: Tensor) -> dict[str, Tensor]:
-    """Every score but the loss, from counts of images.
+def class_scores(counts: Tensor) -> dict[str, Tensor]:
+    """`precision`, `recall` and `f1` of each class, shape (10,), from the same counts as `scores_from_confusion`.
 
-    Macro means over all ten classes: one that never occurs or was never predicted counts as 0, as in scikit-learn with
-    `labels=range(10)` and `zero_division=0`. (torchmetrics' own macro average leaves absent classes out.)
+    A class that never occurs or was never predicted has 0, as in scikit-learn with `zero_division=0`.
+    """
+    right, actual, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
+    return {
+        "precision": right / predicted.clamp(min=1),
+        "recall": right / actual.clamp(min=1),
+        "f1": 2 * right / (actual + predicted).clamp(min=1),
+    }
+
+
+def scores_from_confusion(counts: Tensor) -> dict[str, Tensor]:
+    """Every score but the loss: scalars in [0, 1] on the device of the counts.
+
+    Macro means over all ten classes. (torchmetrics' own macro average leaves absent classes out.)
 
     Args:
         counts: Number of images by (actual, predicted) class, floating point, shape (10, 10).
-
-    Returns:
-        Scalars `acc`, `precision`, `recall` and `f1` in [0, 1], on the device of the counts.
     """
-    right, actual, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
-
-    def macro(part: Tensor, whole: Tensor) -> Tensor:
-        return (part / whole.clamp(min=1)).mean()
-
-    return {
-        "acc": right.sum() / counts.sum().clamp(min=1),
-        "precision": macro(right, predicted),
-        "recall": macro(right, actual),
-        "f1": macro(2 * right, actual + predicted),
-    }
+    acc = counts.diagonal().sum() / counts.sum().clamp(min=1)
+    return {"acc": acc, **{name: values.mean() for name, values in class_scores(counts).items()}}

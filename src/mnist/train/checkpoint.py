@@ -1,7 +1,7 @@
 """Checkpoints after every epoch, so that interrupted training resumes where it was.
 
-A file is the SHA-256 of the rest, then what `torch.save` writes. The checksums within that are not enough: where a bit
-of the archive's directory has changed, `torch.load` may return other numbers.
+A file is the SHA-256 of its name and of the rest, then what `torch.save` writes. The checksums within that are not
+enough: where a bit of the archive's directory has changed, `torch.load` may return other numbers.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class CheckpointFiles(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         payload = content.getvalue()
-        write_bytes(Path(path), hashlib.sha256(payload).digest() + payload)
+        write_bytes(Path(path), _digest(Path(path), payload) + payload)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint to the CPU; nothing in it runs.
@@ -51,7 +51,7 @@ class CheckpointFiles(TorchCheckpointIO):
             DamagedError: If its hash is wrong, or it holds more than numbers and names.
         """
         content = Path(path).read_bytes()
-        if hashlib.sha256(content[HASH_BYTES:]).digest() != content[:HASH_BYTES]:
+        if content[:HASH_BYTES] != _digest(Path(path), content[HASH_BYTES:]):
             raise DamagedError(f"{path}: is damaged (its hash is wrong)")
         try:
             return torch.load(io.BytesIO(content[HASH_BYTES:]), map_location="cpu", weights_only=True)
@@ -59,14 +59,16 @@ class CheckpointFiles(TorchCheckpointIO):
             raise DamagedError(f"{path}: is damaged (it is not a checkpoint of this pipeline)") from error
 
 
+def _digest(path: Path, payload: bytes) -> bytes:
+    """With the name, which says whose state it is: a renamed file belongs to another training run."""
+    return hashlib.sha256(path.name.encode() + payload).digest()
+
+
 def shared_folder(copy: Path) -> Path:
     """The folder of checkpoints that all copies of a repository share: `logs/checkpoints` of the repository itself.
 
     DVC runs queued and `--temp` experiments in copies below `.dvc/tmp/exps`, and deletes the copy if the experiment
     fails.
-
-    Args:
-        copy: Root of the repository or of a copy.
     """
     for folder in copy.resolve().parents:
         if folder.parts[-3:] == (".dvc", "tmp", "exps"):
@@ -104,8 +106,7 @@ class Checkpoints(Checkpoint):
             is_stored: Whether the results are stored, so that repeating a finished run is deliberate.
         """
         self.is_stored = is_stored
-        fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self.path = folder / f"{fingerprint}.ckpt"
+        self.path = folder / f"{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()}.ckpt"
 
     def find(self, epochs: int) -> Path | None:
         """The file, if a run of `epochs` resumes from it; prints what it does about one that is there.
@@ -113,23 +114,16 @@ class Checkpoints(Checkpoint):
         If all epochs are done, only the results remain to be written.
         """
         try:
-            checkpoint = CheckpointFiles().load_checkpoint(self.path)
-            if checkpoint.get("fingerprint") != self.path.stem:
-                raise DamagedError(f"{self.path}: is damaged (it belongs to another training run)")
+            done = CheckpointFiles().load_checkpoint(self.path)["epoch"] + 1
         except FileNotFoundError:
             return None
         except DamagedError as error:
             print(f"train: {error}; training starts over", file=sys.stderr)  # noqa: T201
             return None
-        done = checkpoint["epochs_done"]
         if done > epochs or (done == epochs and self.is_stored()):
             return None
         print(f"Resuming after epoch {done} of {epochs}, from {self.path}")  # noqa: T201
         return self.path
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what `find` needs."""
-        checkpoint |= {"fingerprint": self.path.stem, "epochs_done": trainer.current_epoch + 1}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
@@ -139,12 +133,9 @@ class Checkpoints(Checkpoint):
 
 
 def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
-    """Delete the oldest checkpoints in a run's folder until both limits are met, as far as that is possible.
+    """Delete the oldest checkpoints in a run's folder until there are few enough files and bytes.
 
-    Args:
-        own: The run's own file stays, however large it is, and however old if the clock was set back.
-        max_files: Limit to the number of files, at least 1.
-        max_bytes: Limit to the size of all files together.
+    The run's own file stays, however large it is, and however old if the clock was set back.
     """
     found = []
     for path in own.parent.iterdir():

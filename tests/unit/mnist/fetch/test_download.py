@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import UserError
-from src.core.files import sha256
 from src.mnist.fetch.download import Original, download
 
 FILES = {"images.gz": b"images" * 5000, "labels.gz": b"labels" * 500}
@@ -34,12 +33,28 @@ class Request(BaseHTTPRequestHandler):
     def name(self) -> str:
         return self.path.rpartition("/")[2]
 
-    def reply(self, status: int, body: bytes, length: int | None) -> None:
+    @property
+    def content(self) -> bytes:
+        return FILES[self.name]
+
+    def reply(self, body: bytes, length: int | None, status: int = 200, encoding: str = "", location: str = "") -> None:
         self.send_response(status)
         if length is not None:
             self.send_header("Content-Length", str(length))
+        for name, value in (("Content-Encoding", encoding), ("Location", location)):
+            if value:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    def send_again_and_again(self, body: bytes) -> None:
+        """Whenever the client might otherwise give up."""
+        while not self.server.closed.wait(0.02):
+            self.wfile.write(body)
+
+    def reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
 
 
 class Mirror(ThreadingHTTPServer):
@@ -82,122 +97,77 @@ def folder(tmp_path: Path) -> Path:
 
 
 def intact(request: Request) -> None:
-    content = FILES[request.name]
-    request.reply(200, content, len(content))
+    request.reply(request.content, len(request.content))
 
 
 def status(code: int) -> Answer:
-    return lambda request: request.reply(code, b"no", 2)
+    return lambda request: request.reply(b"no", 2, code)
 
 
-def html_page(request: Request) -> None:
-    page = b"<html>Log in to the network</html>"
-    request.reply(200, page, len(page))
+def half(request: Request) -> None:
+    request.reply(request.content[: len(request.content) // 2], len(request.content))
 
 
-def cut_off_with_length(request: Request) -> None:
-    content = FILES[request.name]
-    request.reply(200, content[: len(content) // 2], len(content))
-
-
-def cut_off_without_length(request: Request) -> None:
-    content = FILES[request.name]
-    request.reply(200, content[: len(content) // 2], None)
-
-
-def reset(request: Request) -> None:
-    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.connection.close()
-
-
-def reset_in_the_body(request: Request) -> None:
-    content = FILES[request.name]
-    request.reply(200, content[: len(content) // 2], len(content))
-    reset(request)
+def half_and_reset(request: Request) -> None:
+    half(request)
+    request.reset()
 
 
 def hang(request: Request) -> None:
     request.server.closed.wait()
 
 
-def hang_in_the_body(request: Request) -> None:
-    content = FILES[request.name]
-    request.reply(200, content[:100], len(content))
-    request.server.closed.wait()
+def half_and_hang(request: Request) -> None:
+    half(request)
+    hang(request)
 
 
-def redirect_loop(request: Request) -> None:
-    request.send_response(302)
-    request.send_header("Location", request.path)
-    request.send_header("Content-Length", "0")
-    request.end_headers()
-
-
-def endless(request: Request) -> None:
-    request.reply(200, b"", None)
+def endless(request: Request, body: bytes = b"image" * 10_000, encoding: str = "") -> None:
+    request.reply(b"", None, encoding=encoding)
     while not request.server.closed.is_set():
-        request.wfile.write(b"image" * 10_000)
-
-
-def endless_while_packed(request: Request) -> None:
-    request.send_response(200)
-    request.send_header("Content-Encoding", "gzip")
-    request.end_headers()
-    while not request.server.closed.is_set():
-        request.wfile.write(gzip.compress(FILES["images.gz"], 0))
+        request.wfile.write(body)
 
 
 def packed(content: bytes, request: Request) -> None:
-    request.send_response(200)
-    request.send_header("Content-Encoding", "gzip")
-    request.send_header("Content-Length", str(len(content)))
-    request.end_headers()
-    request.wfile.write(content)
-
-
-def bomb(request: Request) -> None:
-    packed(gzip.compress(bytes(10_000_000)), request)
-
-
-def packed_and_cut_off(request: Request) -> None:
-    packed(gzip.compress(FILES[request.name])[:-10], request)
+    request.reply(content, len(content), encoding="gzip")
 
 
 def trickle(request: Request) -> None:
-    """Send a byte whenever the client might otherwise give up, of the headers, too."""
     request.wfile.write(b"HTTP/1.1 200 OK\r\n")
-    while not request.server.closed.wait(0.02):
-        request.wfile.write(b"X")
+    request.send_again_and_again(b"X")
 
 
 def trickle_in_the_body(request: Request) -> None:
-    request.reply(200, b"", len(FILES[request.name]))
-    while not request.server.closed.wait(0.02):
-        request.wfile.write(b"i")
+    request.reply(b"", len(request.content))
+    request.send_again_and_again(b"i")
 
 
+WRONG, BROKEN = "wrong SHA-256: not the original file", "connection failed or broke off"
+TOO_LONG = "sends more than the 30000 bytes of the original file"
 FAULTS: dict[str, tuple[Answer, str]] = {
     "503": (status(503), "HTTP status 503"),
     "404": (status(404), "HTTP status 404"),
-    "403": (status(403), "HTTP status 403"),
-    "html": (html_page, "wrong SHA-256: not the original file"),
-    "cut off with length": (cut_off_with_length, "connection failed or broke off"),
-    "cut off without length": (cut_off_without_length, "wrong SHA-256: not the original file"),
-    "reset": (reset, "connection failed or broke off"),
-    "reset in the body": (reset_in_the_body, "connection failed or broke off"),
+    "html": (lambda request: request.reply(b"<html>Log in</html>", 19), WRONG),
+    "cut off with length": (half, BROKEN),
+    "cut off without length": (lambda request: request.reply(request.content[:-1], None), WRONG),
+    "reset": (Request.reset, BROKEN),
+    "reset in the body": (half_and_reset, BROKEN),
     "hang": (hang, "timed out"),
-    "hang in the body": (hang_in_the_body, "timed out"),
-    "endless": (endless, "sends more than the 30000 bytes of the original file"),
-    "endless while packed": (endless_while_packed, "sends more than the 30000 bytes of the original file"),
-    "packed and cut off": (packed_and_cut_off, "wrong SHA-256: not the original file"),
-    "decompression bomb": (bomb, "wrong SHA-256: not the original file"),
-    "redirect loop": (redirect_loop, "redirects without end"),
+    "hang in the body": (half_and_hang, "timed out"),
+    "endless": (endless, TOO_LONG),
+    "endless while packed": (
+        lambda request: endless(request, gzip.compress(FILES["images.gz"], 0), encoding="gzip"),
+        TOO_LONG,
+    ),
+    "packed and cut off": (lambda request: packed(gzip.compress(request.content)[:-10], request), WRONG),
+    "decompression bomb": (lambda request: packed(gzip.compress(bytes(10_000_000)), request), WRONG),
+    "redirect loop": (lambda request: request.reply(b"", 0, 302, location=request.path), "redirects without end"),
 }
 
 
 def fetch(folder: Path, *mirrors: str, retries: int = 0) -> None:
     # A loopback server answers at once; only the hanging ones run into the time-out.
-    download(folder, mirrors, ORIGINALS, timeout_seconds=0.5, retries=retries)
+    download(folder, mirrors, ORIGINALS, timeout_seconds=0.4, retries=retries)
 
 
 def assert_whole(folder: Path) -> None:
@@ -215,30 +185,21 @@ def test_every_file_comes_from_the_first_mirror_that_is_intact(serve: Serve, fol
     first, second = serve(intact), serve(intact)
     fetch(folder, first.url, second.url)
     assert_whole(folder)
-    assert first.requested == list(FILES)
-    assert second.requested == []
+    assert (first.requested, second.requested) == (list(FILES), [])
 
 
 @pytest.mark.fault(19, 20, 21, 22, 23, 24)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_next_mirror_is_used(serve: Serve, folder: Path, fault: str) -> None:
-    answer, _ = FAULTS[fault]
+def test_a_fault_is_named_with_its_cause_and_the_next_mirror_is_used(serve: Serve, folder: Path, fault: str) -> None:
+    answer, cause = FAULTS[fault]
     bad, good = serve(answer), serve(intact)
+    with pytest.raises(UserError) as caught:
+        fetch(folder, bad.url)
+    assert f"{bad.url} ({cause})" in str(caught.value)
+    assert list(folder.iterdir()) == []
     fetch(folder, bad.url, good.url)
     assert_whole(folder)
-    assert bad.requested
     assert good.requested == list(FILES)
-
-
-@pytest.mark.fault(19, 20, 21, 22, 23, 24)
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_named_with_its_cause_and_leaves_no_file(serve: Serve, folder: Path, fault: str) -> None:
-    answer, cause = FAULTS[fault]
-    mirror = serve(answer)
-    with pytest.raises(UserError) as caught:
-        fetch(folder, mirror.url)
-    assert f"{mirror.url} ({cause})" in str(caught.value)
-    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", [trickle, trickle_in_the_body])
@@ -250,58 +211,47 @@ def test_a_byte_now_and_then_does_not_stretch_the_deadline(serve: Serve, folder:
     assert list(folder.iterdir()) == []
 
 
-def as_it_is(content: bytes) -> bytes:
-    return content
-
-
-@pytest.mark.parametrize("pack", [as_it_is, gzip.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_file_that_is_packed_on_the_way_or_only_said_to_be_is_taken(
     serve: Serve, folder: Path, pack: Callable[[bytes], bytes]
 ) -> None:
-    mirror = serve(lambda request: packed(pack(FILES[request.name]), request))
-    fetch(folder, mirror.url)
+    fetch(folder, serve(lambda request: packed(pack(request.content), request)).url)
     assert_whole(folder)
 
 
 @pytest.mark.fault(25)
 def test_all_down_names_each_mirror_with_its_cause_and_both_offline_ways(serve: Serve, folder: Path) -> None:
-    refused = socket.create_server(("127.0.0.1", 0))
-    closed_port = f"http://127.0.0.1:{refused.getsockname()[1]}/"
-    refused.close()
+    with socket.create_server(("127.0.0.1", 0)) as refused:
+        closed_port = f"http://127.0.0.1:{refused.getsockname()[1]}/"
     broken, missing = serve(status(503)), folder.parent / "no such folder"
     with pytest.raises(UserError) as caught:
         fetch(folder, closed_port, broken.url, str(missing))
-    message = str(caught.value)
-    assert "\n" not in message
-    assert f"{closed_port} (connection failed or broke off)" in message
-    assert f"{broken.url} (HTTP status 503)" in message
-    assert f"{missing} (no such file: {missing}/images.gz)" in message
-    assert "MNIST_MIRROR" in message
-    assert "dataset=digits" in message
+    causes = f"{closed_port} ({BROKEN}); {broken.url} (HTTP status 503); {missing} (no such file: {missing}/images.gz)"
+    for part in (causes, "MNIST_MIRROR", "dataset=digits"):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert list(folder.iterdir()) == []
 
 
 def test_a_mirror_that_fails_midway_is_given_up_but_what_it_delivered_stays(serve: Serve, folder: Path) -> None:
-    half = serve(lambda request: (intact if request.name == "images.gz" else status(404))(request))
+    midway = serve(lambda request: (intact if request.name == "images.gz" else status(404))(request))
     good = serve(intact)
-    fetch(folder, half.url, good.url)
+    fetch(folder, midway.url, good.url)
     assert_whole(folder)
-    assert half.requested == ["images.gz", "labels.gz"]
-    assert good.requested == ["labels.gz"]
+    assert (midway.requested, good.requested) == (["images.gz", "labels.gz"], ["labels.gz"])
 
 
-def test_a_file_is_tried_again_before_its_mirror_is_given_up(serve: Serve, folder: Path) -> None:
-    answers = iter([status(503), intact, intact])
+@pytest.mark.parametrize("fault", [status(503), half, half_and_hang])
+def test_a_file_is_tried_again_before_its_mirror_is_given_up(serve: Serve, folder: Path, fault: Answer) -> None:
+    answers = iter([fault, intact, intact])
     flaky, spare = serve(lambda request: next(answers)(request)), serve(intact)
     fetch(folder, flaky.url, spare.url, retries=1)
     assert_whole(folder)
-    assert flaky.requested == ["images.gz", "images.gz", "labels.gz"]
-    assert spare.requested == []
+    assert (flaky.requested, spare.requested) == (["images.gz", "images.gz", "labels.gz"], [])
 
 
 def test_a_file_that_is_there_is_kept_and_a_damaged_one_replaced(serve: Serve, folder: Path) -> None:
-    folder.mkdir()
-    (folder / "images.gz").write_bytes(FILES["images.gz"])
+    mirror_folder(folder)
     (folder / "labels.gz").write_bytes(b"damaged")
     mirror = serve(intact)
     fetch(folder, mirror.url)
@@ -309,36 +259,22 @@ def test_a_file_that_is_there_is_kept_and_a_damaged_one_replaced(serve: Serve, f
     assert mirror.requested == ["labels.gz"]
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
 @pytest.mark.parametrize("name", ["mirror", "a mirror with spaces"])
-def test_a_folder_is_a_mirror(tmp_path: Path, folder: Path, name: str, slash: str) -> None:
-    fetch(folder, f"{mirror_folder(tmp_path / name)}{slash}")
-    assert_whole(folder)
-
-
-@pytest.mark.parametrize("name", ["mirror", "a mirror with spaces"])
-def test_a_file_url_is_a_mirror(tmp_path: Path, folder: Path, name: str) -> None:
-    fetch(folder, mirror_folder(tmp_path / name).as_uri())
-    assert_whole(folder)
-
-
-def test_a_relative_folder_is_a_mirror(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mirror_folder(tmp_path / "shared" / "mirror")
+def test_a_folder_or_a_file_url_is_a_mirror(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    mirror = mirror_folder(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    fetch(folder, "shared/mirror")
-    assert_whole(folder)
+    for number, place in enumerate([str(mirror), f"{mirror}/", mirror.as_uri(), name]):
+        fetch(folder / str(number), place)
+        assert_whole(folder / str(number))
 
 
-def test_a_damaged_folder_is_left_for_the_next_mirror(tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("is_there", [True, False], ids=["a damaged folder", "a scheme that nobody speaks"])
+def test_what_is_no_mirror_is_left_for_the_next(tmp_path: Path, folder: Path, is_there: bool) -> None:
     damaged = mirror_folder(tmp_path / "damaged")
     (damaged / "labels.gz").write_bytes(FILES["labels.gz"][:-1])
-    fetch(folder, str(damaged), str(mirror_folder(tmp_path / "intact")))
-    assert_whole(folder)
-    assert sha256(folder / "labels.gz") == ORIGINALS["labels.gz"].sha256
-
-
-def test_a_scheme_that_nobody_speaks_is_left_for_the_next_mirror(tmp_path: Path, folder: Path) -> None:
-    fetch(folder, "gopher://127.0.0.1/mnist", str(mirror_folder(tmp_path / "mirror")))
+    fetch(folder, str(damaged) if is_there else "gopher://127.0.0.1/mnist", str(mirror_folder(tmp_path / "intact")))
     assert_whole(folder)
 
 
