@@ -29,18 +29,20 @@ def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapp
         used = set(stage.outs) & set(inputs.stage.deps)
         if not used or receipt_path(name) not in stage.outs:
             continue
-        check_receipt(name, lock.get(name, {}))
-        outs = _by_path(lock[name], "outs")
+        outs = check_receipt(name, lock.get(name, {}))
         for path in sorted(used):
-            if inputs.deps[path] != outs[path]:
+            if inputs.deps[path] != (recorded := outs.get(path)):
                 raise UserError(
-                    f"{path}: is not what stage {name} wrote (md5 {inputs.deps[path]}, its receipt has {outs[path]}); "
+                    f"{path}: is not what stage {name} wrote (md5 {inputs.deps[path]}, its receipt has {recorded}); "
                     f"run `dvc repro --single-item --force {name}`"
                 )
 
 
-def check_receipt(stage: str, locked: Mapping[str, Any]) -> None:
+def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
     """Check that the receipt of a stage that writes one confirms its entry in dvc.lock.
+
+    Returns:
+        MD5 of every other output, by path.
 
     Raises:
         UserError: If not, which proves nothing about its results.
@@ -60,6 +62,7 @@ def check_receipt(stage: str, locked: Mapping[str, Any]) -> None:
     params = locked.get("params", {}).get(PARAMS_FILE, {})
     if wrong := receipt_differences(receipt, _by_path(locked, "deps"), params, _by_path(locked, "outs")):
         raise UserError(f"dvc.lock contradicts {path} in {', '.join(wrong)}; {repair}")
+    return receipt["outs"]
 
 
 def _by_path(locked: Mapping[str, Any], kind: str) -> dict[str, str | None]:
