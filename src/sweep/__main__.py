@@ -23,8 +23,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
 
     def run() -> int:
-        base, spec, where = read_base(), read_spec(arguments.spec), str(arguments.spec)
-        return run_missing(base, spec, read_space(base, spec, where), where, arguments)
+        base = read_base()
+        space = read_space(base, read_spec(arguments.spec), str(arguments.spec))
+        return run_missing(base, space, arguments)
 
     return guarded("sweep", run)
 

@@ -23,7 +23,7 @@ from src.guard.lock import locked
 from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import COPIES, identity, remove
 from src.sweep.progress import counts, follow, say
-from src.sweep.spec import Space, Spec
+from src.sweep.spec import Space
 from src.sweep.study import EXPERIMENT, Study, storage_url
 from src.sweep.worker import LOGS, Worker
 
@@ -32,21 +32,16 @@ LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
 MAX_WORKERS = 16
 
 
-def run_missing(base: Base, spec: Spec, space: Space, where: str, arguments: argparse.Namespace) -> int:
-    """Run the trials that a spec asks for, as far as they are missing.
+def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
+    """Run the trials that a sweep asks for, as far as they are missing.
 
     Args:
         base: The commit to run.
-        spec: What should exist afterwards.
-        space: What its trials may have.
-        where: The spec's file.
+        space: What trials may have, and which should exist afterwards.
         arguments: The options that `add_options` adds.
 
     Returns:
-        0 if no trial failed, else 1.
-
-    Raises:
-        UserError: If something is wrong beforehand.
+        Exit code: 0 if no trial failed, else 1.
     """
     for name, least, most in (("workers", 1, MAX_WORKERS), ("heartbeat", 1, 3600)):
         value = getattr(arguments, name)
@@ -59,10 +54,10 @@ def run_missing(base: Base, spec: Spec, space: Space, where: str, arguments: arg
     with locked(base.root / LOGS / "lock", LOCKED):
         study = Study(
             storage_url(base.root),
-            study_name(where, base, space),
+            study_name(base, space),
             space.drawn,
-            spec.sampler,
-            spec.pruner,
+            space.spec.sampler,
+            space.spec.pruner,
             arguments.heartbeat,
         )
         clone = clone_name(base.root)
@@ -70,21 +65,21 @@ def run_missing(base: Base, spec: Spec, space: Space, where: str, arguments: arg
         # This clone's lock is ours, so whoever worked here before is dead.
         study.give_back(clone)
         remove(base.root / COPIES)
-        study.fill(slots(base, spec, space))
+        study.fill(slots(base, space))
         if arguments.remote:
             push_left(worker)
         gpus = usable_gpus(os.environ)
         count = arguments.workers or fitting_workers(gpus, space.common)
         workers = [replace(worker, env=env | gpu_of(gpus, number)) for number in range(count)]
-        return run(workers, spec.varied)
+        return run(workers, space.spec.varied)
 
 
-def study_name(where: str, base: Base, space: Space) -> str:
+def study_name(base: Base, space: Space) -> str:
     """The same for the same space of params and the same code, in every clone."""
     fixed = {name: value for name, value in space.common.items() if name not in space.drawn}
     drawn = {name: distribution_to_json(distribution) for name, distribution in space.drawn.items()}
     text = json.dumps([base.code, fixed, drawn], sort_keys=True)
-    return f"{Path(where).stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{Path(space.where).stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def clone_name(root: Path) -> str:
@@ -92,19 +87,15 @@ def clone_name(root: Path) -> str:
     return f"{platform.node()}:{root}:{(root / '.dvc').stat().st_ino}"
 
 
-def slots(base: Base, spec: Spec, space: Space) -> dict[str, dict[str, object]]:
+def slots(base: Base, space: Space) -> dict[str, dict[str, object]]:
     """The params of each trial that is wanted; empty where the sampler chooses."""
-    if spec.trials is not None:
-        return {str(number): {} for number in range(spec.trials)}
+    if trials := space.spec.trials:
+        return {str(number): {} for number in range(trials)}
     return {base.name(params): {name: params[name] for name in space.drawn} for params in space.grid}
 
 
 def push_left(worker: Worker) -> None:
-    """Push the study's experiments that this clone has and the remote lacks: pushing them has failed before.
-
-    Raises:
-        UserError: If the remote cannot be reached.
-    """
+    """Push the study's experiments that this clone has and the remote lacks: pushing them has failed before."""
     of_study = {trial.user_attrs[EXPERIMENT] for trial in worker.study.trials(TrialState.COMPLETE)}
     if left := sorted((of_study & references(worker.base.root).keys()) - worker.pushed().keys()):
         worker.push(left, LOGS / "push.log")
@@ -127,12 +118,7 @@ def gpu_of(gpus: Sequence[str], worker: int) -> dict[str, str]:
 
 
 def run(workers: Sequence[Worker], varied: Sequence[str]) -> int:
-    """Let workers run trials until none is left; returns the exit code.
-
-    Args:
-        workers: Of one clone and one study.
-        varied: Names of the params to tell trials apart by.
-    """
+    """Let the workers of one clone run trials until none is left; returns the exit code."""
     first, console = workers[0], Console()
     say(console, f"study {first.study.name}: {counts(first.study.trials())}; {len(workers)} workers")
     with ThreadPoolExecutor(len(workers)) as pool:

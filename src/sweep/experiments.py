@@ -41,17 +41,7 @@ Code = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment.
-
-    Attributes:
-        name: Its name.
-        params: All that it was run with.
-        commit: Its commit.
-        score: What runs are compared by.
-        test: The metrics of the test set by name.
-        receipts: By stage.
-        history: What a pruner compares, by epoch; empty if it cannot be read.
-    """
+    """An experiment: all params, the metrics of the test set by name, receipts by stage, and what pruners compare."""
 
     name: str
     params: Mapping[str, Any]
@@ -64,18 +54,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Base:
-    """The commit that experiments begin from.
-
-    Attributes:
-        root: The project's folder, which may lie below git's top folder.
-        commit: Full hash.
-        code: What the experiments' names depend on besides params.
-        params: Those of the commit's params.yaml.
-    """
+    """The commit that experiments begin from, in a project that may lie below git's top folder."""
 
     root: Path
     commit: str
     code: Code
+    # Of params.yaml.
     params: Mapping[str, Any]
 
     def name(self, params: Mapping[str, Any]) -> str:
@@ -93,11 +77,7 @@ class Base:
 
 
 def read_base(revision: str = "HEAD") -> Base:
-    """Read what is needed of a commit.
-
-    Raises:
-        UserError: If there is no such revision, or dvc.yaml names a file that is not in it.
-    """
+    """Read a commit; UserError if there is none, or if dvc.yaml names a file that is not in it."""
     root = find_root()
     with open_revision(root, revision) as found:
         assert found.commit
@@ -112,16 +92,12 @@ def read_base(revision: str = "HEAD") -> Base:
 
 
 def check_committed(base: Base) -> None:
-    """Check that the working tree's code and params are those of the commit, which is what experiments run.
-
-    Raises:
-        UserError: If they differ.
-    """
+    """UserError if the working tree's code and params are not those of the commit, which is what experiments run."""
     paths = {path for hashes in base.code.values() for path in hashes} | {PARAMS_FILE, *RULES}
     changed = git(base.root, "status", "--porcelain", "--untracked-files=all", "--", *sorted(paths)).splitlines()
     if changed:
-        files = ", ".join(line[3:] for line in changed[:3]) + (f" and {len(changed) - 3} more" if changed[3:] else "")
-        raise UserError(f"{files}: not committed, and a sweep runs what is committed; commit it or `git restore` it")
+        where = changed[0][3:]
+        raise UserError(f"{where}: not committed, and a sweep runs what is committed; commit it or `git restore` it")
 
 
 def references(root: Path) -> dict[str, str]:
@@ -136,12 +112,7 @@ def by_name(listed: Sequence[str]) -> dict[str, str]:
 
 
 def read_result(base: Base, reference: str, root: Path | None = None) -> Result | None:
-    """Read an experiment; None if other code made it.
-
-    Args:
-        base: The code.
-        reference: Git's name of the experiment.
-        root: The project's folder in another clone that has it.
+    """Read an experiment, here or in another clone; None if other code made it.
 
     Raises:
         UserError: If its receipts are of another run, or its metrics are not numbers.
@@ -156,18 +127,14 @@ def read_result(base: Base, reference: str, root: Path | None = None) -> Result 
 
 
 def read_all(base: Base) -> tuple[list[Result], list[str]]:
-    """Read the experiments in this clone that a commit's code has made, whatever their params.
-
-    Returns:
-        (results, problems): the oldest result first; problems are lines about those that cannot be used.
-    """
+    """The experiments here that a commit's code has made, the oldest first, and a line on each that cannot be used."""
     results, problems = [], []
     for name, reference in references(base.root).items():
-        if NAME.fullmatch(name):
-            try:
-                results += [result for result in [read_result(base, reference)] if result]
-            except UserError as error:
-                problems.append(str(error))
+        try:
+            if NAME.fullmatch(name) and (result := read_result(base, reference)):
+                results.append(result)
+        except UserError as error:
+            problems.append(str(error))
     return results, problems
 
 

@@ -28,11 +28,7 @@ COPIES = Path(".dvc/tmp/exps/sweep")
 
 
 def git(root: Path, *words: str) -> str:
-    """Output of a git command, without the last newline.
-
-    Raises:
-        UserError: If it fails.
-    """
+    """Output of a git command, without the last newline; UserError if it fails."""
     try:
         done = subprocess.run(
             ["git", *words],
@@ -52,11 +48,7 @@ def git(root: Path, *words: str) -> str:
 
 
 def ask_remote(root: Path, *words: str) -> str:
-    """Output of a git command that a remote has to answer.
-
-    Raises:
-        UserError: If it fails again and again.
-    """
+    """Output of a git command that a remote has to answer; UserError if it fails again and again."""
     for pause in PAUSES_SECONDS:
         try:
             return git(root, *words)
@@ -72,20 +64,13 @@ def fetch_words(source: str, reference: str) -> list[str]:
 
 
 def forget_repository() -> None:
-    """Unset what git sets for its hooks and for `git rebase --exec`.
-
-    In a copy these variables would lead git back to the user's repository.
-    """
+    """Unset what git sets for its hooks: in a copy it would lead git back to the user's repository."""
     for name in git(Path(), "rev-parse", "--local-env-vars").split():
         os.environ.pop(name, None)
 
 
 def identity(root: Path) -> dict[str, str]:
-    """Who makes commits here, as environment variables.
-
-    Raises:
-        UserError: If git does not know.
-    """
+    """Who makes commits here, as environment variables; UserError if git does not know."""
     try:
         ident = git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except UserError as error:
@@ -104,16 +89,7 @@ def identity(root: Path) -> dict[str, str]:
 
 @contextmanager
 def copied(root: Path, commit: str, name: str) -> Iterator[Path]:
-    """A clean copy of a commit; it replaces what a killed trial has left, and is removed at the end.
-
-    Args:
-        root: The project's folder.
-        commit: Full hash.
-        name: Name of the copy's folder.
-
-    Yields:
-        The project's folder in the copy.
-    """
+    """The project's folder in a clean copy, which replaces what a killed trial has left and is removed at the end."""
     top = root / COPIES / name
     remove(top)
     top.parent.mkdir(parents=True, exist_ok=True)
@@ -140,13 +116,9 @@ def _configure(root: Path, copy: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a copy, or the folder of all, if it exists.
-
-    Raises:
-        UserError: If something still writes to it.
-    """
+    """Remove a copy, or the folder of all, if it exists; UserError if something still writes to it."""
     deadline = time.monotonic() + ENDING_SECONDS
-    while folder.exists() and time.monotonic() < deadline:
+    while folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        raise UserError(f"{folder}: something still writes to it; end that, then run again")
+        if time.monotonic() > deadline:
+            raise UserError(f"{folder}: something still writes to it; end that, then run again")

@@ -56,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> int:
         if arguments.seeds < 2:
             raise UserError(f"expected at least 2 seeds, got {arguments.seeds}")
-        base, spec = read_base(), read_changes(arguments.set_param, arguments.seeds)
-        space = read_space(base, spec, "seeds")
-        code = run_missing(base, spec, space, "seeds", arguments)
+        base = read_base()
+        space = read_space(base, read_changes(arguments.set_param, arguments.seeds), "seeds")
+        code = run_missing(base, space, arguments)
         names = map(base.name, space.grid)
         known = references(base.root)
         results = [found for name in names if name in known and (found := read_result(base, known[name]))]
@@ -152,13 +152,12 @@ def show(measurement: Measurement, changes: Sequence[str], console: Console) -> 
         console: Where to print.
     """
     n = len(measurement.seeds)
+    say(console, f"{n} seeds of params.yaml {' '.join(changes)}")
     table = Table("metric", "mean", "std", "95% interval of the mean", box=SIMPLE_HEAD)
     for name, spread in measurement.metrics[EVAL].items():
         half = t_limit(n - 1) * spread.std / math.sqrt(n)
-        table.add_row(
-            name, f"{spread.mean:.5f}", f"{spread.std:.5f}", f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
-        )
-    say(console, f"\n{' '.join([f'{n} seeds of params.yaml', *(['with'] if changes else []), *changes])}")
+        interval = f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
+        table.add_row(name, f"{spread.mean:.5f}", f"{spread.std:.5f}", interval)
     console.print(table)
     luck, real = measurement.split(ACCURACY)
     variance = measurement.metrics[EVAL][TEST_SCORE].std ** 2

@@ -42,16 +42,15 @@ MAX_SETTINGS = 10_000
 
 @dataclass(frozen=True)
 class Space:
-    """What trials may have, checked against the schema.
+    """What trials may have, checked against the schema."""
 
-    Attributes:
-        common: All params, in the schema's order; trials change those that are drawn.
-        drawn: Where the others are drawn from.
-        grid: The params of each trial of a grid, in the order in which they run; empty if a sampler chooses.
-    """
-
+    # The file that asks for it, and its content.
+    where: str
+    spec: "Spec"
+    # All params, in the schema's order; trials change those that are drawn.
     common: Mapping[str, Any]
     drawn: Mapping[str, BaseDistribution]
+    # The params of each trial of a grid, in the order in which they run; empty if a sampler chooses.
     grid: Sequence[Mapping[str, Any]]
 
 
@@ -94,12 +93,8 @@ class Spec(BaseModel):
 
         If these are too many, those in which one param differs from the first combination.
 
-        Args:
-            base: Content of params.yaml.
-            where: The file's path, for messages.
-
         Raises:
-            UserError: If params.yaml lacks a param, or a grid is too large.
+            UserError: If params.yaml (`base`) lacks a param, or a grid is too large.
         """
         if unknown := [name for name in self.params if name not in base]:
             raise UserError(f"{where}: params: {unknown[0]} is not a parameter (known: {', '.join(base)})")
@@ -114,12 +109,8 @@ class Spec(BaseModel):
             chosen = ({**first, name: value} for name, values in options.items() for value in values)
         return [{**base, **values} for values in chosen]
 
-    def space(self, checked: Sequence[Mapping[str, Any]]) -> Space:
-        """What trials may have.
-
-        Args:
-            checked: The settings, in the schema's order and types.
-        """
+    def space(self, where: str, checked: Sequence[Mapping[str, Any]]) -> Space:
+        """What trials may have, from the settings in the schema's order and types."""
         drawn: dict[str, BaseDistribution] = {}
         for name in self.varied:
             values, known = self.params[name], list(dict.fromkeys(setting[name] for setting in checked))
@@ -129,54 +120,34 @@ class Spec(BaseModel):
                 drawn[name] = IntDistribution(known[0], known[-1], log=values.log)
             else:
                 drawn[name] = FloatDistribution(known[0], known[-1], log=values.log)
-        return Space(checked[0], drawn, checked if self.sampler == "grid" else ())
+        return Space(where, self, checked[0], drawn, checked if self.sampler == "grid" else ())
 
     def asks_for(self, params: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-        """Whether a run with these params is one that the file asks for.
-
-        Args:
-            params: All params of the run.
-            base: params.yaml of the commit that it began from.
-        """
-
-        def fits(name: str) -> bool:
-            values = self.params.get(name, [base.get(name)])
-            if isinstance(values, FloatDistribution):
-                return values.low <= params[name] <= values.high
-            return params[name] in values
-
-        return params.keys() == base.keys() and all(map(fits, params))
+        """Whether a run with these params is one that the file asks for, if it began from these of params.yaml."""
+        return params.keys() == base.keys() and all(
+            values.low <= params[name] <= values.high
+            if isinstance(values := self.params.get(name, [base[name]]), FloatDistribution)
+            else params[name] in values
+            for name in params
+        )
 
 
 def read_spec(path: Path) -> Spec:
-    """Read a file.
-
-    Raises:
-        UserError: If anything is wrong with it.
-    """
+    """Read a file; UserError if anything is wrong with it."""
     if not path.exists():
         raise UserError(f"{path}: there is no such file; name the file that describes the sweep, such as {SPEC}")
     return validated(Spec, read_mapping(path), str(path))
 
 
 def read_space(base: Base, spec: Spec, where: str) -> Space:
-    """What trials may have, checked by stage check.
-
-    Args:
-        base: The commit to run.
-        spec: What is asked for.
-        where: Who asks for it, for messages.
-
-    Raises:
-        UserError: If a run cannot have it.
-    """
+    """What trials may have; UserError if stage check says that a run cannot have it."""
     command, asked = [sys.executable, "-m", "stages.check", where], spec.settings(base.params, where)
     text = json.dumps(asked, default=str)
     done = subprocess.run(command, cwd=base.root, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         line = done.stderr.strip()
         raise UserError(line) if "\n" not in line else RuntimeError(f"stages.check failed:\n{line}")
-    return spec.space(json.loads(done.stdout))
+    return spec.space(where, json.loads(done.stdout))
 
 
 def _values(name: str, given: Any) -> list[Any] | FloatDistribution:

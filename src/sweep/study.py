@@ -12,7 +12,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,7 @@ class Study:
         pruner: str = "none",
         heartbeat_seconds: int = HEARTBEAT_SECONDS,
     ) -> None:
-        """Open it; created if missing.
-
-        Args:
-            url: What `storage_url` gives.
-            name: Name of the study.
-            drawn: Where the params of trials are drawn from.
-            sampler: One of those that spec.py knows.
-            pruner: Likewise.
-            heartbeat_seconds: How often a worker shows that it lives.
-        """
+        """Open it; created if missing."""
         self.name, self._drawn, self._url = name, dict(drawn), url
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -111,8 +102,7 @@ class Study:
     def fill(self, slots: Mapping[str, Mapping[str, Any]]) -> None:
         """Queue a trial for each slot that has none, and for each whose trial failed; drop slots that are not wanted.
 
-        Args:
-            slots: Params by slot; empty where the sampler chooses.
+        A slot has the params of its trial, or none where the sampler chooses.
         """
         with self.locked():
             last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}
@@ -126,11 +116,7 @@ class Study:
                     self._fail(trial)
 
     def take(self, worker: str) -> optuna.Trial | None:
-        """Take a slot and draw its params; None if no slot waits.
-
-        Args:
-            worker: Name of the clone that takes it.
-        """
+        """Take a slot for a clone of this name and draw its params; None if no slot waits."""
         with self.locked():
             self._bury_the_dead()
             if not self.trials(TrialState.WAITING):
@@ -201,25 +187,19 @@ class Study:
 
 
 def storage_url(root: Path) -> sqlalchemy.URL:
-    """URL of the database: the variable STORAGE, else a file of this clone.
-
-    Raises:
-        UserError: If it is a database that cannot be used.
-    """
+    """URL of the database: the variable STORAGE, else a file of this clone; UserError if it cannot be used."""
     given = os.environ.get(STORAGE)
     if not given:
         return sqlalchemy.URL.create(SQLITE, database=os.fspath(root / DATABASE))
-    expected = f"{STORAGE}: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE"
-    try:
+    with suppress(sqlalchemy.exc.ArgumentError):
         url = sqlalchemy.make_url(given)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise UserError(f"{expected}, got {given!r}") from error
-    if url.get_backend_name() not in (SQLITE, POSTGRESQL) or not url.database:
-        raise UserError(
-            f"{expected}, got {url.render_as_string()}; Optuna's journal file and gRPC proxy know no heartbeat, so "
-            "the trial of a dead worker would be lost"
-        )
-    return url
+        if url.get_backend_name() in (SQLITE, POSTGRESQL) and url.database:
+            return url
+        given = url.render_as_string()
+    raise UserError(
+        f"{STORAGE}: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE, got {given}; Optuna's journal "
+        "file and gRPC proxy know no heartbeat, so the trial of a dead worker would be lost"
+    )
 
 
 @contextmanager

@@ -48,10 +48,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         # Params that settings differ in: all that vary but the seed, whose effect is noise.
         compared = [name for name in spec.varied if name != "seed"]
-        settings = group(results, compared)
-        sentences = describe(results, settings, compared, problems)
         write_text(base.root / PAGE, render(spec, results))
-        show(settings, compared, sentences, Console())
+        show(results, compared, Console(), problems)
         return 0
 
     return guarded("summary", run)
@@ -70,17 +68,13 @@ def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
         best: its lag is within what the seeds explain (Student's t, 95%, each on its own). `attrs` has `noise`, the
         standard deviation over the seeds pooled over all settings, and `df`, its degrees of freedom.
     """
+    # Equal numbers may have different types. `all` makes one group if settings differ in nothing.
     rows = [
-        {
-            **{name: str(result.params[name]) for name in compared},
-            "score": result.score,
-            "test": result.test[TEST_SCORE],
-            "experiment": result.name,
-        }
+        {name: str(result.params[name]) for name in compared}
+        | {"all": "", "score": result.score, "test": result.test[TEST_SCORE], "experiment": result.name}
         for result in results
     ]
-    # One group if settings differ in nothing.
-    by_setting = pd.DataFrame(rows).assign(all="").groupby([*compared, "all"], sort=False)
+    by_setting = pd.DataFrame(rows).groupby([*compared, "all"], sort=False, as_index=False)
     settings = by_setting.agg(
         seeds=("score", "size"),
         score=("score", "mean"),
@@ -88,64 +82,61 @@ def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
         test=("test", "mean"),
         experiment=("experiment", "first"),
     )
-    settings = settings.reset_index().sort_values("score", ascending=False, kind="stable", ignore_index=True)
-    df = int((settings["seeds"] - 1).sum())
-    noise = math.sqrt((settings["std"].fillna(0) ** 2 * (settings["seeds"] - 1)).sum() / df) if df else math.nan
-    limit = (t_limit(df) if df else math.nan) * noise * (1 / settings["seeds"][0] + 1 / settings["seeds"]) ** 0.5
+    settings = settings.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    more = settings["seeds"] - 1
+    df = int(more.sum())
+    noise = math.sqrt((settings["std"].fillna(0) ** 2 * more).sum() / df) if df else math.nan
+    limit = t_limit(df or 1) * noise * (1 / settings["seeds"][0] + 1 / settings["seeds"]) ** 0.5
     settings["good"] = settings["score"][0] - settings["score"] <= limit
     settings.attrs = {"noise": noise, "df": df}
     return settings
 
 
-def describe(
-    results: Sequence[Result], settings: pd.DataFrame, compared: Sequence[str], problems: Sequence[str] = ()
-) -> list[str]:
-    """Sentences about what the runs show.
+def show(results: Sequence[Result], compared: Sequence[str], console: Console, problems: Sequence[str] = ()) -> None:
+    """Print the settings, the best first, and what is known of them.
 
     Args:
         results: The runs.
-        settings: The same by setting, as `group` gives them.
         compared: Names of the params that settings differ in.
-        problems: Experiments that could not be used.
+        console: Where to print.
+        problems: Lines about experiments that could not be used.
     """
-    best, noise, df = settings.iloc[0], settings.attrs["noise"], settings.attrs["df"]
-    values = ", ".join(f"{name}={best[name]}" for name in compared) or "the only setting"
-    seeds = f", mean of {best['seeds']} seeds" if best["seeds"] > 1 else ""
-    chance = "No setting was run with several seeds, so it is not known how much of a difference is chance."
-    if df:
-        chance = (
-            f"Seeds alone change {SCORE} by {noise:.4f} (standard deviation, {df} degrees of freedom): as far as the "
-            f"seeds can tell, {settings['good'].sum() - 1} of the other {len(settings) - 1} settings are as good as "
-            "the best."
-        )
-    machines = {repr((receipt.versions, receipt.machine)) for r in results for receipt in [r.receipts["train"]]}
-    return [
-        f"{len(results)} experiments, {len(settings)} settings.",
-        *(f"Left out: {problem}." for problem in problems),
-        f"Best by validation: {values}: {SCORE} {best['score']:.4f}{seeds}; `dvc exp apply {best['experiment']}`.",
-        f"Its {TEST_SCORE} is {best['test']:.4f}, which played no part in the choice. Its {SCORE} did, so it is "
-        "optimistic, the more so the more settings were tried.",
-        chance,
-        *([f"They were trained on {len(machines)} kinds of machine or with other packages."] * (len(machines) > 1)),
-    ]
-
-
-def show(settings: pd.DataFrame, compared: Sequence[str], sentences: Sequence[str], console: Console) -> None:
-    """Print the settings, the best first, and what is known of them."""
+    settings = group(results, compared)
     header = [*compared, "seeds", SCORE, "std", "as good", "experiment"]
     table = Table(*(Column(name, overflow="fold") for name in header), box=SIMPLE_HEAD)
     for place, row in settings.head(MAX_ROWS).iterrows():
-        table.add_row(
-            *row[list(compared)],
-            str(row["seeds"]),
-            f"{row['score']:.4f}",
-            "-" if row["seeds"] == 1 else f"{row['std']:.4f}",
-            "best" if place == 0 else "yes" if row["good"] else "",
-            row["experiment"],
-        )
+        std = "-" if row["seeds"] == 1 else f"{row['std']:.4f}"
+        mark = "best" if place == 0 else "yes" if row["good"] else ""
+        table.add_row(*row[list(compared)], str(row["seeds"]), f"{row['score']:.4f}", std, mark, row["experiment"])
     console.print(table)
-    for sentence in [*sentences, f"Figures: {PAGE}"]:
-        say(console, sentence)
+    say(console, f"{len(results)} experiments, {len(settings)} settings.")
+    for problem in problems:
+        say(console, f"Left out: {problem}.")
+    best = settings.iloc[0]
+    values = ", ".join(f"{name}={best[name]}" for name in compared) or "the only setting"
+    seeds = f", mean of {best['seeds']} seeds" if best["seeds"] > 1 else ""
+    say(
+        console,
+        f"Best by validation: {values}: {SCORE} {best['score']:.4f}{seeds}; `dvc exp apply {best['experiment']}`.",
+    )
+    say(
+        console,
+        f"Its {TEST_SCORE} is {best['test']:.4f}, which played no part in the choice. Its {SCORE} did, so it is "
+        "optimistic, the more so the more settings were tried.",
+    )
+    chance = "No setting was run with several seeds, so it is not known how much of a difference is chance."
+    noise, df = settings.attrs["noise"], settings.attrs["df"]
+    if df:
+        chance = (
+            f"Seeds alone change {SCORE} by {noise:.4f} (standard deviation, {df} degrees of freedom): "
+            f"as far as the seeds can tell, {settings['good'].sum() - 1} of the other {len(settings) - 1} settings are "
+            "as good as the best."
+        )
+    say(console, chance)
+    receipts = [result.receipts["train"] for result in results]
+    if (kinds := len({repr((receipt.versions, receipt.machine)) for receipt in receipts})) > 1:
+        say(console, f"They were trained on {kinds} kinds of machine or with other packages.")
+    say(console, f"Figures: {PAGE}")
 
 
 if __name__ == "__main__":

@@ -29,23 +29,16 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker; those of one clone are threads of one process.
-
-    Attributes:
-        base: The commit to run.
-        common: All params; trials change those that are drawn.
-        study: Where trials wait.
-        clone: The clone's name in the study.
-        remote: A git remote, or None.
-        env: Environment variables of its commands besides those of this process.
-        stop: Set when it should end.
-    """
+    """A worker; those of one clone are threads of one process."""
 
     base: Base
+    # All params; trials change those that are drawn.
     common: Mapping[str, object]
     study: Study
+    # Its name in the study.
     clone: str
     remote: str | None
+    # Of its commands, besides what this process has.
     env: Mapping[str, str]
     stop: threading.Event
 
@@ -66,22 +59,14 @@ class Worker:
                 self._run(trial, pushed)
 
     def pushed(self) -> dict[str, str]:
-        """Reference of every experiment on the remote, by the experiment's name.
-
-        Raises:
-            UserError: If the remote cannot be read.
-        """
+        """Reference of every experiment on the remote, by the experiment's name; UserError if it cannot be read."""
         if not self.remote:
             return {}
         listed = ask_remote(self.base.root, "ls-remote", self.remote, "refs/exps/*").splitlines()
         return by_name([line.split("\t")[1] for line in listed])
 
     def push(self, names: Sequence[str], log: Path) -> None:
-        """Push experiments, with their files if DVC has a remote for these.
-
-        Raises:
-            UserError: If they are not there afterwards.
-        """
+        """Push experiments, with their files if DVC has a remote for these; UserError if they are not there then."""
         assert self.remote
         has_storage = Config(dvc_dir=os.fspath(self.base.root / ".dvc"))["core"].get("remote")
         words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), self.remote, *names]
@@ -158,11 +143,7 @@ class Worker:
         return result
 
     def _watch(self, trial: optuna.Trial, process: "subprocess.Popen[bytes]", history: Path) -> None:
-        """Report epochs until the process ends.
-
-        Raises:
-            optuna.TrialPruned: If the trial is not worth going on.
-        """
+        """Report epochs until the process ends; TrialPruned if the trial is not worth going on."""
         # The commit's file stays until the training writes its own.
         seen = _read(history)
         while process.poll() is None:

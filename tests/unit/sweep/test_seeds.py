@@ -40,7 +40,7 @@ def test_a_measurement_is_that_of_its_runs(base: Base, params: Params) -> None:
     assert find_measurement([known], "abc.dir", params.model_dump()) == known
     output = io.StringIO()
     seeds.show(found, ["lr=0.1"], Console(file=output, width=200))
-    assert "3 seeds of params.yaml with lr=0.1" in output.getvalue()
+    assert "3 seeds of params.yaml lr=0.1" in output.getvalue()
     low, high = t.interval(0.95, 2, 0.8333333, 0.05773503 / 3**0.5)
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 

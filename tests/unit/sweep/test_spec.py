@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 
 def space(spec: Spec, params: Params, where: str = "s") -> Space:
     """What the trials of a spec may have, checked as the sweep does it, without a process."""
-    return spec.space(check_settings(spec.settings(params.model_dump(), where), where))
+    return spec.space(where, check_settings(spec.settings(params.model_dump(), where), where))
 
 
 def test_a_grid_combines_choices_ranges_and_lists(params: Params) -> None:

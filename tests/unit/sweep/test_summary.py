@@ -2,6 +2,7 @@ import io
 import itertools
 import math
 import re
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from src.sweep.experiments import Result
 from src.sweep.page import as_study, figures, render
 from src.sweep.spec import Spec
 from src.sweep.study import DATABASE
-from src.sweep.summary import describe, group, show
+from src.sweep.summary import group, show
 from tests.faults.project import Project
 from tests.unit.sweep.conftest import made_up
 
@@ -24,14 +25,20 @@ SPEC = Spec(
 )
 
 
+def shown(results: Sequence[Result], compared: Sequence[str], problems: Sequence[str] = ()) -> str:
+    output = io.StringIO()
+    show(results, compared, Console(file=output, width=60), problems)
+    return output.getvalue()
+
+
 def test_the_best_is_chosen_by_validation_whatever_the_test_says(params: Params) -> None:
     results = [made_up(params, 0.98, test_acc=0.99, lr=0.1), made_up(params, 0.99, test_acc=0.5, lr=0.2, device="gpu")]
     settings = group(results, ["lr"])
     assert list(settings["lr"]) == ["0.2", "0.1"]
     # Without repeated seeds nothing is known of chance.
     assert not settings["good"].any()
-    text = " ".join(describe(results, settings, ["lr"], ["run-x: is broken"]))
-    assert "2 experiments, 2 settings. Left out: run-x: is broken." in text
+    text = shown(results, ["lr"], ["run-x: is broken"])
+    assert "2 experiments, 2 settings.\nLeft out: run-x: is broken." in text
     assert "Best by validation: lr=0.2: final.val_acc 0.9900" in text
     assert "Its test_acc is 0.5000, which played no part" in text
     assert "it is not known how much of a difference is chance" in text
@@ -81,10 +88,7 @@ def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(drawn: l
 
 
 def test_the_terminal_shows_the_best_and_what_is_as_good(drawn: list[Result]) -> None:
-    compared, output = ["lr", "schedule"], io.StringIO()
-    settings = group(drawn, compared)
-    show(settings, compared, describe(drawn, settings, compared), Console(file=output, width=60))
-    text = output.getvalue()
+    text = shown(drawn, ["lr", "schedule"])
     assert "12 experiments, 6 settings." in text
     assert "Best by validation: lr=0.02, schedule=cosine: final.val_acc 0.9205, mean of 2 seeds" in text
     assert "as far as the seeds can tell, 0 of the other 5 settings are as good as the best" in text
@@ -95,4 +99,4 @@ def test_a_sweep_is_summed_up(in_copy: Project, capsys: pytest.CaptureFixture[st
     (in_copy.path / DATABASE).unlink()
     assert summary.main([]) == 0
     assert "Best by validation: lr=0.005: final.val_acc 0.9000" in capsys.readouterr().out
-    assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 3
+    assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4
