@@ -70,7 +70,7 @@ def forget_repository() -> None:
 
 
 def identity(root: Path) -> dict[str, str]:
-    """Who makes commits here, as environment variables; UserError if git does not know."""
+    """Who makes commits here, as the environment variables that are missing; UserError if git does not know."""
     try:
         ident = git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except UserError as error:
@@ -80,11 +80,12 @@ def identity(root: Path) -> dict[str, str]:
         ) from error
     match = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d+", ident)
     assert match, ident
-    return {
-        f"GIT_{role}_{key}": match[number]
+    found = {
+        f"GIT_{role}_{key}": value
         for role in ("AUTHOR", "COMMITTER")
-        for number, key in ((1, "NAME"), (2, "EMAIL"))
+        for key, value in zip(("NAME", "EMAIL"), match.groups(), strict=True)
     }
+    return {name: value for name, value in found.items() if not os.environ.get(name)}
 
 
 @contextmanager

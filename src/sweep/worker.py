@@ -67,9 +67,8 @@ class Worker:
 
     def push(self, names: Sequence[str], log: Path) -> None:
         """Push experiments, with their files if DVC has a remote for these; UserError if they are not there then."""
-        assert self.remote
         has_storage = Config(dvc_dir=os.fspath(self.base.root / ".dvc"))["core"].get("remote")
-        words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), self.remote, *names]
+        words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), str(self.remote), *names]
         process = self._start(words, self.base.root, log)
         try:
             while process.poll() is None:
@@ -100,11 +99,11 @@ class Worker:
         self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path, pushed: Mapping[str, str]
     ) -> float:
         """What the run is compared by; it trains only if nobody knows."""
-        root = self.base.root
-        if name in pushed and name not in references(root):
-            assert self.remote
-            ask_remote(root, *fetch_words(self.remote, pushed[name]))
-        if (here := references(root)) and name in here:
+        here = references(self.base.root)
+        if name in pushed and name not in here:
+            ask_remote(self.base.root, *fetch_words(str(self.remote), pushed[name]))
+            here[name] = pushed[name]
+        if name in here:
             result = read_result(self.base, here[name])
         elif twin := self.study.twin(name):
             self.study.report(trial, twin.intermediate_values)
@@ -136,8 +135,7 @@ class Worker:
                 end(process)
             if process.returncode:
                 raise UserError(f"dvc exp run ended with exit code {process.returncode}")
-            result = read_result(self.base, reference, copy)
-            if result:
+            if result := read_result(self.base, reference, copy):
                 git(self.base.root, *fetch_words(git(copy, "rev-parse", "--absolute-git-dir"), reference))
         trial.set_user_attr(TRAINED, True)
         return result

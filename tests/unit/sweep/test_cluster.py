@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from src.sweep.experiments import references
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project, wait_for
-from tests.unit.sweep.conftest import LONG, processes, write_spec
+from tests.unit.sweep.conftest import LONG, make_remote, processes, pushed, write_spec
 
 SLURM, WORKER = REPOSITORY / "cluster/slurm.sbatch", REPOSITORY / "cluster/worker.sh"
 JOB = YAML(typ="safe").load(REPOSITORY / "cluster/kubernetes.yaml")
@@ -26,24 +25,15 @@ def remote(lab: Project, tmp_path: Path) -> Path:
     for script in (SLURM, WORKER):
         (lab.path / "cluster" / script.name).write_bytes(script.read_bytes())
         (lab.path / "cluster" / script.name).chmod(0o755)
-    lab.commit()
-    lab.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
-    lab.git("remote", "add", "origin", str(tmp_path / "remote.git"))
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/cache").symlink_to(lab.path / ".dvc/cache")
-    return tmp_path / "remote.git"
-
-
-def pushed(remote: Path) -> list[str]:
-    shown = ["git", "for-each-ref", "--format=%(refname)", "refs/exps"]
-    return subprocess.run(shown, cwd=remote, check=True, capture_output=True, text=True).stdout.split()
+    return make_remote(lab, tmp_path)
 
 
 @pytest.mark.fault(70)
 @pytest.mark.slow
-def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
-    lab: Project, remote: Path, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("remote")
+def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(lab: Project, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     scontrol = tmp_path / "bin/scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
@@ -68,41 +58,29 @@ def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(
         assert first.wait(LONG) == code, lab.output()
         assert not processes(task, "train")
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
-    assert not pushed(remote)
+    assert not pushed(lab)
     hold.unlink()
     again = lab.run("bash", str(SLURM), **env)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert [name.split("/")[1] for name in pushed(remote)] == ["exps", "exps"]
-    assert len(references(task.path)) == 2
-
-
-def container() -> dict[str, Any]:
-    (found,) = JOB["spec"]["template"]["spec"]["containers"]
-    return found
-
-
-def test_the_kubernetes_job_is_one() -> None:
-    assert (JOB["apiVersion"], JOB["kind"]) == ("batch/v1", "Job")
-    spec = JOB["spec"]
-    assert spec["completionMode"] == "Indexed"
-    assert 1 <= spec["parallelism"] <= spec["completions"]
-    assert spec["template"]["spec"]["restartPolicy"] == "OnFailure"
-    volumes = {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
-    assert {mount["name"] for mount in container()["volumeMounts"]} <= volumes
+    assert pushed(lab) == 2
 
 
 @pytest.mark.slow
 def test_the_kubernetes_job_runs_its_worker(lab: Project, remote: Path, tmp_path: Path) -> None:
-    # Run its command, in this machine's environment instead of the image's.
-    env = {entry["name"]: entry["value"] for entry in container()["env"]}
-    (mount,) = container()["volumeMounts"]
-    assert env["SHARED"] == mount["mountPath"]
+    spec: dict[str, Any] = JOB["spec"]
+    assert (JOB["apiVersion"], JOB["kind"], spec["completionMode"]) == ("batch/v1", "Job", "Indexed")
+    pod = spec["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    (mount,) = container["volumeMounts"]
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert (mount["name"], mount["mountPath"]) == (volume["name"], env["SHARED"])
     assert env["STORAGE"].startswith("postgresql+psycopg://")
+    # Run its command, in this machine's environment instead of the image's.
     env |= {"REPOSITORY": str(remote), "SHARED": str(tmp_path / "shared"), "TMPDIR": str(tmp_path)}
     env["STORAGE"] = f"sqlite:///{tmp_path}/team.db"
-    done = lab.run(*container()["command"], *container()["args"], JOB_COMPLETION_INDEX="0", **env)
+    done = lab.run(*container["command"], *container["args"], JOB_COMPLETION_INDEX="0", **env)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(pushed(remote)) == 2
+    assert pushed(lab) == 2
 
 
 @pytest.mark.parametrize(

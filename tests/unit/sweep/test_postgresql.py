@@ -13,17 +13,21 @@ import pytest
 
 from src.sweep.experiments import references
 from tests.faults.project import Project, is_gone, wait_for
-from tests.unit.sweep.conftest import LONG, clone, count, make_remote, processes, start_sweep, sweep_ok, write_spec
+from tests.unit.sweep.conftest import (
+    LONG,
+    clone,
+    count,
+    make_remote,
+    processes,
+    pushed,
+    start_sweep,
+    sweep_ok,
+    write_spec,
+)
 
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 # The server refuses to run as root.
 USER = "postgres" if os.getuid() == 0 else None
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return opened.getsockname()[1]
 
 
 @pytest.fixture
@@ -32,9 +36,11 @@ def url() -> Iterator[str]:
     if not SERVERS:
         pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
     # Where its user may go, and short enough for a socket.
-    folder, port = Path(tempfile.mkdtemp(prefix="pg-")), free_port()
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
     if USER:
         shutil.chown(folder, USER)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
 
     def run(program: str, *words: str) -> None:
         command = [str(SERVERS[-1] / program), "-D", str(folder / "data"), *words]
@@ -52,8 +58,7 @@ def url() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_two_clones_share_a_study_in_postgresql_though_one_is_killed(lab: Project, tmp_path: Path, url: str) -> None:
-    lr = "tag(log, interval(0.001, 0.1))"
-    write_spec(lab, {"lr": lr}, sampler="tpe", trials=5)
+    write_spec(lab, {"lr": "tag(log, interval(0.001, 0.1))"}, sampler="tpe", trials=5)
     remote, hold, counted = make_remote(lab, tmp_path), tmp_path / "hold", tmp_path / "counted"
     hold.touch()
     env = {"STORAGE": url, "TOY_HOLD": str(hold), "TOY_COUNT": str(counted)}
@@ -68,11 +73,11 @@ def test_two_clones_share_a_study_in_postgresql_though_one_is_killed(lab: Projec
     wait_for(lambda: is_gone(stage), "the end of all it started")
     hold.unlink()
     assert second.wait(2 * LONG) == 0, clones[1].output()
-    assert count(counted) == 6
-    assert clones[1].git("ls-remote", "origin", "refs/exps/*").count("refs/exps/") == 5
+    assert (count(counted), pushed(lab)) == (6, 5)
     # A third has nothing to train, and learns all values from the study alone.
     third = clone(lab, remote, tmp_path / "c")
-    assert "5 complete; 0 workers" in sweep_ok(third, STORAGE=url)
+    assert "5 complete" in sweep_ok(third, STORAGE=url, TOY_COUNT=str(counted))
     assert not references(third.path)
+    assert count(counted) == 6
     for one in clones:
         one.clean_up()
