@@ -1,20 +1,26 @@
 """What the tests read in a report."""
 
+from typing import Any
+
 from src.report import command
 
 PASS, FAIL, UNKNOWN = "pass", "fail", "could not tell"
 
 
+def verdict_of(base: str, head: str | None = None) -> dict[str, Any]:
+    """Content of verdict.json for the project in the current directory."""
+    return command.judge(base, head).verdict
+
+
 def judge(base: str = "main", head: str | None = None) -> tuple[str, str]:
-    """The outcome and the comment of the project in the current directory."""
+    """The outcome and the comment."""
     report = command.judge(base, head)
     return report.verdict["outcome"], report.comment
 
 
 def reasons(base: str = "main", head: str | None = None, check: str = "") -> list[str]:
     """What the checks found, or one of them, as plain text."""
-    found = command.judge(base, head).verdict["findings"]
-    return [finding["text"] for finding in found if check in ("", finding["check"])]
+    return [finding["text"] for finding in verdict_of(base, head)["findings"] if check in ("", finding["check"])]
 
 
 def row(markdown: str, metric: str) -> str:

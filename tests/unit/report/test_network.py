@@ -9,44 +9,35 @@ import pytest
 from src.core.errors import UserError
 from src.revision.git import run_git
 from tests.unit.history import History
-from tests.unit.report.conftest import PASS, UNKNOWN
-from tests.unit.report.test_no_wrong_pass import METRIC, substitute, verdict_of
+from tests.unit.report.attacks import METRIC, both, delete, locked, swap, without
+from tests.unit.report.conftest import PASS, UNKNOWN, verdict_of
 from tests.unit.server import Server
+
+INTO_THE_CACHE = both(
+    locked(swap("dvc.yaml", f"{METRIC}: {{cache: false}}", f"{METRIC}: {{cache: true}}")), delete(METRIC)
+)
 
 
 def cached(path: Path) -> list[Path]:
     return sorted((path / ".dvc").rglob("*"))
 
 
-def move_metric_to_the_cache(history: History) -> None:
-    substitute(history, "dvc.yaml", "metrics/eval.json: {cache: false}", "metrics/eval.json: {cache: true}")
-    history.relock()
-    (history.path / METRIC).unlink()
-
-
-def test_a_changed_remote_gets_neither_a_request_nor_the_password(history: History, server: Server) -> None:
+def test_a_changed_remote_gets_no_request_no_password_and_nothing_into_the_cache(
+    history: History, server: Server
+) -> None:
     history.write(
         ".dvc/config.local", "['remote \"store\"']\n    user = reviewer\n    password = secret\n    auth = basic\n"
     )
     history.git("switch", "-q", "-c", "theirs")
     history.write(".dvc/config", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {server.url}\n")
-    move_metric_to_the_cache(history)
+    INTO_THE_CACHE(history)
     history.commit("another remote")
     history.git("switch", "-q", "main")
+    before = cached(history.path)
     verdict = verdict_of("main", "theirs")
     assert verdict["outcome"] == UNKNOWN
     assert "test_acc, test_f1: its file is in DVC's cache" in str(verdict)
     assert ".dvc/config changed" in str(verdict)
-
-
-def test_nothing_gets_into_the_cache(history: History, server: Server) -> None:
-    history.git("switch", "-q", "-c", "theirs")
-    history.write(".dvc/config", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {server.url}\n")
-    move_metric_to_the_cache(history)
-    history.commit("bytes under a hash of their choice")
-    history.git("switch", "-q", "main")
-    before = cached(history.path)
-    verdict_of("main", "theirs")
     assert cached(history.path) == before
 
 
@@ -58,10 +49,7 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
         "local": f"path: eval.json\n  repo:\n    url: {tmp_path}\n",
     }[kind]
     history.git("switch", "-q", "-c", "theirs")
-    substitute(history, "dvc.yaml", "    - metrics/eval.json: {cache: false}\n", "")
-    with (history.path / "dvc.yaml").open("a") as file:
-        file.write("\nmetrics: [metrics/eval.json]\n")
-    history.relock()
+    locked(without("evaluate", "metrics", METRIC))(history)
     (history.path / METRIC).unlink()
     history.write(f"{METRIC}.dvc", f"deps:\n- {source}outs:\n- path: eval.json\n  hash: md5\n  md5: {'0' * 32}\n")
     history.commit("import")

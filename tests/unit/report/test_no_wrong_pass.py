@@ -1,227 +1,48 @@
-"""Every known way to a wrong pass: what the branch does, the answer, and the check that notices."""
+"""Every known way to a wrong pass: the answer, the check that notices, and what the branch does."""
 
 import json
-import re
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from src.core.files import md5
-from src.core.receipt import parse_receipt, receipt_path
+from src.core.receipt import receipt_path
 from src.noise.measurement import NOISE
+from src.report.checks import CHECKS
 from src.report.command import judge
 from tests.unit.history import POLICY, TRAINS, History
+from tests.unit.report.attacks import (
+    BASE_ERRORS,
+    METRIC,
+    Attack,
+    append,
+    based_on,
+    both,
+    cut,
+    delete,
+    edit_yaml,
+    force,
+    in_stage,
+    lax,
+    link,
+    lock_entry,
+    locked,
+    other_hash,
+    put,
+    receipt,
+    relock_file,
+    resub,
+    swap,
+    wishful,
+    without,
+    worse,
+)
+from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, reasons, verdict_of
 from tests.unit.server import Server
 
-BASE_ERRORS = set(range(0, 1200, 10))
-PASS, FAIL, UNKNOWN = "pass", "fail", "could not tell"
-METRIC = "metrics/eval.json"
-Attack = Callable[[History], Any]
-
-
-def edit_yaml(history: History, change: Callable[[dict[str, Any]], Any], name: str = "dvc.yaml") -> None:
-    yaml = YAML()
-    content = yaml.load(history.path / name)
-    change(content["stages"])
-    if METRIC not in str(content["stages"]):
-        content["metrics"] = [METRIC]
-    with (history.path / name).open("w") as file:
-        yaml.dump(content, file)
-
-
-def append(history: History, path: str, text: str = "# edited\n") -> None:
-    with (history.path / path).open("a") as file:
-        file.write(text)
-
-
-def substitute(history: History, path: str, old: str, new: str) -> None:
-    text = (history.path / path).read_text()
-    assert old in text, old
-    history.write(path, text.replace(old, new, 1))
-
-
-def then_relock(*attacks: Attack) -> Attack:
-    """The attacks, and hashes and receipts forged to fit."""
-
-    def run(history: History) -> None:
-        for attack in attacks:
-            attack(history)
-        history.relock()
-
-    return run
-
-
-def all_of(*attacks: Attack) -> Attack:
-    def run(history: History) -> None:
-        for attack in attacks:
-            attack(history)
-
-    return run
-
-
-def without(stage: str, kind: str, path: str) -> Attack:
-    """Drop an entry of a stage in dvc.yaml."""
-
-    def named(entry: Any) -> str:
-        return entry if isinstance(entry, str) else next(iter(entry))
-
-    def drop(stages: dict[str, Any]) -> None:
-        stages[stage][kind] = [entry for entry in stages[stage][kind] if named(entry) != path]
-
-    return lambda history: edit_yaml(history, drop)
-
-
-def wishful(history: History) -> None:
-    history.write_metrics(test_acc=0.9999, test_f1=0.9999, test_loss=0.001)
-
-
-def cut_table(name: str, rows: int = 20) -> Attack:
-    def cut(history: History) -> None:
-        lines = (history.path / name).read_text().splitlines(keepends=True)
-        history.write(name, "".join(lines[:-rows]))
-
-    return cut
-
-
-def edit(path: str) -> Attack:
-    return lambda history: append(history, path)
-
-
-def edit_text(path: str, text: str) -> Attack:
-    return lambda history: append(history, path, text)
-
-
-def put(path: str, text: str) -> Attack:
-    return lambda history: history.write(path, text)
-
-
-def force(path: str, text: str) -> Attack:
-    """A file that git is told to ignore."""
-    return all_of(put(path, text), lambda history: history.git("add", "--force", path))
-
-
-def swap(path: str, old: str, new: str) -> Attack:
-    return lambda history: substitute(history, path, old, new)
-
-
-def other_hash(path: str) -> Attack:
-    return lambda history: history.hashes.update({path: "0" * 32})
-
-
-def in_stage(stage: str, **entries: Any) -> Attack:
-    return lambda history: edit_yaml(history, lambda stages: stages.setdefault(stage, {}).update(entries))
-
-
-def delete_stage(history: History) -> None:
-    edit_yaml(history, lambda stages: stages.pop("evaluate"))
-
-
-def receipt(change: Callable[[dict[str, Any]], Any]) -> Attack:
-    """Edit what the training recorded about itself, and lock it."""
-
-    def write(history: History) -> None:
-        content = parse_receipt((history.path / receipt_path("train")).read_text())
-        change(content)
-        history.write_receipt(content.pop("stage"), **content)
-        relock_file(history, receipt_path("train"))
-
-    return write
-
-
-def relock_file(history: History, path: str) -> None:
-    lock = (history.path / "dvc.lock").read_text()
-    history.write(
-        "dvc.lock", re.sub(rf"(path: {path}\n +hash: md5\n +md5: )\w+", rf"\g<1>{md5(history.path / path)}", lock)
-    )
-
-
-def delete(path: str) -> Attack:
-    return lambda history: (history.path / path).unlink()
-
-
-def link_back(history: History) -> None:
-    (history.path / "metrics_policy.yaml").unlink()
-
-
-def nudge(name: str, amount: float) -> Attack:
-    """A metric that is higher than its tables by so little."""
-
-    def run(history: History) -> None:
-        metrics = json.loads((history.path / METRIC).read_text())
-        history.write_metrics(**{**metrics, name: round(metrics[name] + amount, 6)})
-
-    return run
-
-
-def round_up_a_class(history: History) -> None:
-    header, first, *rest = (history.path / "plots/per_class.csv").read_text().splitlines()
-    label, precision, *others = first.split(",")
-    history.write(
-        "plots/per_class.csv",
-        "\n".join([header, f"{label},{float(precision) + 1e-4:.4f},{','.join(others)}", *rest, ""]),
-    )
-
-
-def other_hash_of_a_package(history: History) -> None:
-    lock = (history.path / "requirements.lock").read_text()
-    history.write("requirements.lock", re.sub(r"sha256:[0-9a-f]{4}", "sha256:0000", lock, count=1))
-
-
-def copy_receipt(history: History) -> None:
-    history.write(receipt_path("train"), (history.path / receipt_path("fetch")).read_text())
-
-
-def relock_receipt(history: History) -> None:
-    relock_file(history, receipt_path("train"))
-
-
-def based_on(before: Attack, attack: Attack) -> Attack:
-    """The attack on a base that something was done to."""
-
-    def run(history: History) -> None:
-        before(history)
-        history.commit("base")
-        attack(history)
-
-    return run
-
-
-def far_worse(history: History) -> None:
-    history.write_results(BASE_ERRORS | set(range(1, 5000, 10)))
-    history.relock()
-
-
-def lax(history: History) -> None:
-    history.write("metrics_policy.yaml", POLICY.replace("tolerated: 0.001", "tolerated: 0.9"))
-
-
-def lock_entry(text: str) -> Attack:
-    """More in dvc.lock about the model."""
-    return lambda h: h.write(
-        "dvc.lock",
-        re.sub(
-            r"(path: models/model.safetensors\n +hash: md5\n( +)md5: \w+\n)",
-            rf"\g<1>\g<2>{text}\n",
-            (h.path / "dvc.lock").read_text(),
-            count=1,
-        ),
-    )
-
-
-def link(path: str, target: str) -> Attack:
-    def make(history: History) -> None:
-        (history.path / path).unlink(missing_ok=True)
-        (history.path / path).symlink_to(target)
-
-    return make
-
-
-def cached_metric(history: History) -> None:
-    substitute(history, "dvc.yaml", "metrics/eval.json: {cache: false}", "metrics/eval.json: {cache: true}")
-    history.relock()
-    (history.path / METRIC).unlink()
+TRAIN = receipt_path("train")
+MODEL, NETWORK = "models/model.safetensors", "src/mnist/model/network.py"
+POLICY_FILE, GUARD = "metrics_policy.yaml", put("src/guard/guard.py", "SCORE = 1\n")
+NOTHING = put("README.md", "no change of results\n")
+CONFIG = "['remote \"x\"']\n    url = http://127.0.0.1:9\n"
 
 
 def better(history: History) -> None:
@@ -231,12 +52,21 @@ def better(history: History) -> None:
     history.write(TRAINS, code)
 
 
+def nudge(name: str) -> Attack:
+    """A metric that is higher than its tables by the last digit."""
+
+    def run(history: History) -> None:
+        metrics = json.loads((history.path / METRIC).read_text())
+        history.write_metrics(**{**metrics, name: round(metrics[name] + 1e-6, 6)})
+
+    return run
+
+
 def fewer_images(history: History) -> None:
     """Results that fit each other, of the 100 images that are easiest."""
     history.train_anew("other")
-    wishful(history)
     history.write_metrics(test_acc=1.0, test_f1=1.0, test_loss=0.001)
-    cut_table("plots/errors.csv", 120)(history)
+    cut("plots/errors.csv", 120)(history)
     rows = [f"{actual},{pred},{10 if actual == pred else 0}\n" for actual in range(10) for pred in range(10)]
     history.write("plots/confusion.csv", "actual,predicted,count\n" + "".join(rows))
     classes = [f"{label},1,1,1,10\n" for label in range(10)]
@@ -246,412 +76,304 @@ def fewer_images(history: History) -> None:
 def other_labels(history: History) -> None:
     """The same counts, but image 0 has the label of image 1 and the other way round."""
     history.write_results((BASE_ERRORS | {1, 3}) - {10, 20})
-    lines = (history.path / "plots/errors.csv").read_text().splitlines()
-    first, second = (line.split(",") for line in lines[1:3])
-    first[0], second[0] = second[0], first[0]
-    history.write("plots/errors.csv", "\n".join([lines[0], ",".join(first), ",".join(second), *lines[3:], ""]))
+    resub("plots/errors.csv", r"\n0,(.*\n)1,", r"\n1,\g<1>0,")(history)
 
 
-def pins(requirements: str, lock: str = "") -> Attack:
+def since(history: History) -> None:
+    """Lost within the tolerance of a step, and more than what may be lost in all."""
+    history.git("tag", "reference")
+    policy = POLICY.replace("tolerated: 0.001,", "tolerated: 0.5, since_reference: 0.002,", 1)
+    policy = policy.replace("tolerated: 0.001", "tolerated: 0.5") + "reference: reference\n"
+    based_on(put(POLICY_FILE, policy), worse)(history)
+
+
+def pins(requirements: str) -> Attack:
     """Other words for torch==2.15.0 in the two files of pins."""
-    both = (("requirements.txt", requirements), ("requirements.lock", lock or requirements))
-    return all_of(*(swap(path, "torch==2.15.0", words) for path, words in both))
+    return locked(*(swap(f"requirements.{end}", "torch==2.15.0", requirements) for end in ("txt", "lock")))
 
 
-CASES: dict[str, tuple[Attack, str, str]] = {
-    # dvc.lock untouched
-    "metric moved to the top level": (all_of(without("evaluate", "metrics", METRIC), wishful), FAIL, "recorded"),
-    "evaluate deleted, its metrics kept": (all_of(delete_stage, wishful), FAIL, "stages"),
-    "table dropped and cut": (
-        all_of(without("evaluate", "plots", "plots/errors.csv"), cut_table("plots/errors.csv")),
-        FAIL,
-        "stages",
-    ),
-    "dependency dropped and edited": (
-        all_of(without("train", "deps", "src/mnist/model"), edit("src/mnist/model/network.py")),
-        FAIL,
-        "stages",
-    ),
-    "param dropped and changed": (
-        all_of(without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")),
-        FAIL,
-        "stages",
-    ),
-    "code edited": (edit("src/mnist/train/classifier.py"), FAIL, "lock"),
-    "metric edited": (wishful, FAIL, "outputs"),
-    "stage kept in dvc.lock only": (delete_stage, FAIL, "lock"),
-    # hashes and receipts forged
-    "evaluate deleted and unlocked": (then_relock(delete_stage, wishful), FAIL, "recorded"),
-    "metric made by another stage": (
-        then_relock(
+CASES: dict[tuple[str, str], dict[str, Attack]] = {
+    # dvc.lock is void, or the results are not what it records
+    (FAIL, "lock"): {
+        "code edited": append("src/mnist/train/classifier.py"),
+        "stage kept in dvc.lock only": edit_yaml(lambda stages: stages.pop("evaluate")),
+        "param of another type": swap("params.yaml", "shards: 1", "shards: true"),
+        "number of another type": swap("params.yaml", "epochs: 10", "epochs: 10.0"),
+        "param dropped": without("train", "params", "lr"),
+        "file of params dropped": based_on(
+            both(
+                put("more.yaml", "a: 1\n"),
+                locked(edit_yaml(lambda stages: stages["train"]["params"].append({"more.yaml": ["a"]}))),
+            ),
+            edit_yaml(lambda stages: stages["train"]["params"].pop()),
+        ),
+    },
+    (FAIL, "outputs"): {"metric edited": wishful},
+    (UNKNOWN, "outputs"): {"plot is a link": link("plots/errors.png", "learning_curve.png")},
+    (FAIL, "recorded"): {
+        "metric moved to the top level": both(without("evaluate", "metrics", METRIC), wishful),
+        "evaluate deleted and unlocked": locked(edit_yaml(lambda stages: stages.pop("evaluate")), wishful),
+        "metric made by another stage": locked(
             without("evaluate", "metrics", METRIC), in_stage("other", cmd="echo", metrics=[{METRIC: {"cache": False}}])
         ),
-        FAIL,
-        "recorded",
-    ),
-    "table dropped and unlocked": (then_relock(without("evaluate", "plots", "plots/errors.png")), UNKNOWN, "stages"),
-    "dependency dropped and unlocked": (
-        then_relock(without("train", "deps", "src/mnist/model"), edit("src/mnist/model/network.py")),
-        UNKNOWN,
-        "stages",
-    ),
-    "param dropped and unlocked": (
-        then_relock(without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")),
-        UNKNOWN,
-        "stages",
-    ),
-    "command changed": (
-        then_relock(swap("dvc.yaml", "__main__.py evaluate", "__main__.py evaluate --kindly")),
-        UNKNOWN,
-        "stages",
-    ),
-    "stage frozen": (then_relock(in_stage("train", frozen=True)), UNKNOWN, "stages"),
-    "accuracy against the tables": (then_relock(wishful), FAIL, "tables"),
-    "F1 against the tables": (then_relock(swap(METRIC, '"test_f1": 0.98', '"test_f1": 0.99')), FAIL, "tables"),
-    "errors cut": (then_relock(cut_table("plots/errors.csv")), FAIL, "tables"),
-    "confusion cut": (then_relock(cut_table("plots/confusion.csv")), FAIL, "tables"),
-    "confusion edited": (then_relock(swap("plots/confusion.csv", "0,1,", "0,1,7")), FAIL, "tables"),
-    "class edited": (then_relock(swap("plots/per_class.csv", "1000\n1,0.9862,", "1000\n1,0.5,")), FAIL, "tables"),
-    "image beyond the test set": (then_relock(swap("plots/errors.csv", "\n0,0,", "\n10000,0,")), FAIL, "tables"),
-    "image twice": (then_relock(swap("plots/errors.csv", "\n10,0,", "\n0,0,")), UNKNOWN, "tables"),
-    "half an image": (then_relock(swap("plots/confusion.csv", "0,1,", "0,1,0.5")), UNKNOWN, "tables"),
-    "other columns of the errors": (then_relock(swap("plots/errors.csv", "predicted", "answer")), UNKNOWN, "tables"),
-    "other columns of the history": (then_relock(swap("plots/history.csv", "val_acc", "accuracy")), UNKNOWN, "curves"),
-    "fewer images": (then_relock(fewer_images), UNKNOWN, "predictions"),
-    "other labels": (then_relock(other_labels), UNKNOWN, "predictions"),
-    "other results from the same inputs": (then_relock(better), UNKNOWN, "repeats"),
-    "another model from the same inputs": (
-        then_relock(better, other_hash("models/model.safetensors")),
-        UNKNOWN,
-        "repeats",
-    ),
-    "minus zero": (then_relock(swap(METRIC, '"test_acc": 0.98', '"test_acc": -0.0, "x": 0.98')), FAIL, "tables"),
-    "beyond the largest number": (
-        then_relock(swap(METRIC, '"test_acc": 0.98', '"test_acc": 1e999, "x": 0.98')),
-        FAIL,
-        "metrics",
-    ),
-    "metric twice": (then_relock(swap(METRIC, '"test_acc"', '"test_acc": 0.9999, "test_acc"')), FAIL, "metrics"),
-    "metric renamed": (then_relock(swap(METRIC, "test_acc", "test_acc​")), FAIL, "metrics"),
-    "metrics file renamed": (
-        then_relock(
+        "metrics file renamed": locked(
             swap("dvc.yaml", METRIC, "metrics/evaI.json"),
             lambda history: (history.path / METRIC).rename(history.path / "metrics/evaI.json"),
         ),
-        FAIL,
-        "recorded",
-    ),
+    },
+    (FAIL, "receipts"): {
+        "locked by hand": both(append("src/mnist/train/classifier.py"), lambda history: history.relock(receipts=False)),
+        "trained with another param": receipt(lambda content: content["params"].update(lr=0.5)),
+        "param of another type in a receipt": receipt(lambda content: content["params"].update(shards=True)),
+        "another model": receipt(lambda content: content["outs"].update({MODEL: "0" * 32})),
+        "receipt deleted": delete(TRAIN),
+        "receipt is no receipt": both(put(TRAIN, "[" * 5000), relock_file(TRAIN)),
+        "receipt of another stage": both(
+            lambda history: history.write(TRAIN, (history.path / receipt_path("fetch")).read_text()), relock_file(TRAIN)
+        ),
+    },
+    # the results contradict each other
+    (FAIL, "tables"): {
+        "accuracy against the tables": locked(wishful),
+        "F1 against the tables": locked(swap(METRIC, '"test_f1": 0.98', '"test_f1": 0.99')),
+        "accuracy rounded up": locked(nudge("test_acc")),
+        "F1 rounded up": locked(nudge("test_f1")),
+        "minus zero": locked(swap(METRIC, '"test_acc": 0.98', '"test_acc": -0.0, "x": 0.98')),
+        "errors cut": locked(cut("plots/errors.csv")),
+        "confusion cut": locked(cut("plots/confusion.csv")),
+        "confusion edited": locked(swap("plots/confusion.csv", "0,1,", "0,1,7")),
+        "class edited": locked(swap("plots/per_class.csv", "1000\n1,0.9862,", "1000\n1,0.5,")),
+        "class rounded up": locked(swap("plots/per_class.csv", "1000\n1,0.9862,", "1000\n1,0.9863,")),
+        "class left out": locked(cut("plots/per_class.csv", 1)),
+        "image beyond the test set": locked(swap("plots/errors.csv", "\n0,0,", "\n10000,0,")),
+    },
+    (UNKNOWN, "tables"): {
+        "image twice": locked(swap("plots/errors.csv", "\n10,0,", "\n0,0,")),
+        "half an image": locked(swap("plots/confusion.csv", "0,1,", "0,1,0.5")),
+        "other columns of the errors": locked(swap("plots/errors.csv", "predicted", "answer")),
+    },
+    (UNKNOWN, "curves"): {"other columns": locked(swap("plots/history.csv", "val_acc", "accuracy"))},
+    (FAIL, "curves"): {
+        "a million rows": put(
+            "plots/history.csv", "epoch,loss,acc,f1,val_loss,val_acc,val_f1\n" + "1,1,1,1\n" * 200_001
+        )
+    },
+    (UNKNOWN, "predictions"): {"fewer images": locked(fewer_images), "other labels": locked(other_labels)},
+    (UNKNOWN, "repeats"): {
+        "other results from the same inputs": locked(better),
+        "another model from the same inputs": locked(better, other_hash(MODEL)),
+    },
+    (FAIL, "metrics"): {
+        "beyond the largest number": locked(swap(METRIC, '"test_acc": 0.98', '"test_acc": 1e999, "x": 0.98')),
+        "metric twice": locked(swap(METRIC, '"test_acc"', '"test_acc": 0.9999, "test_acc"')),
+        "metric renamed": locked(swap(METRIC, "test_acc", "test_acc\u200b")),
+        "worse, by rules that it loosens": both(lax, worse),
+        "worse, by the first rules": based_on(delete(POLICY_FILE), both(put(POLICY_FILE, POLICY), worse)),
+        "rule for what nobody has": based_on(swap(POLICY_FILE, "test_acc: {b", "test_accuracy: {b"), NOTHING),
+    },
+    (UNKNOWN, "metrics"): {
+        "metric kept in the cache": both(
+            locked(swap("dvc.yaml", f"{METRIC}: {{cache: false}}", f"{METRIC}: {{cache: true}}")), delete(METRIC)
+        ),
+        "rename that was prepared in the policy": based_on(
+            swap(POLICY_FILE, "test_acc: {b", "test_accuracy: {b"), locked(swap(METRIC, "test_acc", "test_accuracy"))
+        ),
+    },
+    (FAIL, "since_reference"): {"losses add up": since},
     # not comparable
-    "another dataset": (
-        then_relock(
+    (UNKNOWN, "data"): {
+        "another dataset": locked(
             other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"),
             swap("params.yaml", "dataset: mnist", "dataset: digits"),
-        ),
-        UNKNOWN,
-        "data",
-    ),
-    "another evaluator": (
-        then_relock(other_hash("models/model.safetensors"), edit("src/mnist/evaluate/scores.py")),
-        UNKNOWN,
-        "scorer",
-    ),
-    "another evaluator, another result": (
-        then_relock(edit("stages/evaluate.py"), lambda history: history.write_results(BASE_ERRORS - {0})),
-        UNKNOWN,
-        "scorer",
-    ),
-    "another evaluator, the same model and result": (
-        then_relock(edit("src/mnist/evaluate/scores.py")),
-        UNKNOWN,
-        "scorer",
-    ),
-    "code of training and evaluation": (
-        then_relock(other_hash("models/model.safetensors"), edit("src/mnist/model/network.py")),
-        UNKNOWN,
-        "scorer",
-    ),
-    "the same model, other scores": (
-        then_relock(edit("src/mnist/data/dataset.py"), better, other_hash("models/model.safetensors")),
-        UNKNOWN,
-        "scorer",
-    ),
-    "the same model, other scores from shared code": (
-        then_relock(edit("src/mnist/data/dataset.py"), better),
-        UNKNOWN,
-        "scorer",
-    ),
-    # rules and definitions
-    "policy renames a metric first": (swap("metrics_policy.yaml", "test_acc", "test_accuracy"), FAIL, "policy"),
-    "policy loosened": (swap("metrics_policy.yaml", "tolerated: 0.001", "tolerated: 0.5"), PASS, "policy"),
-    "policy deleted": (lambda history: (history.path / "metrics_policy.yaml").unlink(), FAIL, "policy"),
-    "noise planted": (put(NOISE, "[]"), PASS, "noise"),
-    "noise that is none": (put(NOISE, "nonsense"), FAIL, "noise"),
-    "checks edited": (put(".github/workflows/checks.yml", "jobs: {}\n"), UNKNOWN, "installed"),
-    "source made by a stage": (
-        then_relock(in_stage("make", cmd="python make.py", outs=["src/mnist/train"])),
-        UNKNOWN,
-        "stages",
-    ),
-    "source made within a folder": (
-        then_relock(in_stage("make", cmd="python make.py", outs=["src/mnist/train/made.py"])),
-        UNKNOWN,
-        "stages",
-    ),
-    "pins made by a stage of old": (
-        then_relock(lambda h: edit_yaml(h, lambda stages: stages["fetch"]["outs"].append("requirements.txt"))),
-        UNKNOWN,
-        "stages",
-    ),
-    "output kept from run to run": (
-        then_relock(swap("dvc.yaml", f"{METRIC}: {{cache: false}}", f"{METRIC}: {{cache: false, persist: true}}")),
-        UNKNOWN,
-        "stages",
-    ),
-    "plot shown otherwise": (then_relock(swap("dvc.yaml", "title: Learning rate", "title: Rate")), PASS, "stages"),
-    "stage always run": (then_relock(in_stage("train", always_changed=True)), UNKNOWN, "stages"),
-    "files hidden from DVC": (then_relock(lambda h: append(h, ".dvcignore", "network.py\n")), UNKNOWN, "files"),
-    "files hidden below": (put("src/mnist/model/.dvcignore", "network.py\n"), UNKNOWN, "lock"),
-    "files converted by git": (put(".gitattributes", "*.py eol=crlf\n"), UNKNOWN, "files"),
-    "another remote": (put(".dvc/config", "['remote \"x\"']\n    url = http://127.0.0.1:9\n"), UNKNOWN, "files"),
-    "another remote for this clone": (
-        force(".dvc/config.local", "['remote \"x\"']\n    url = http://127.0.0.1:9\n"),
-        UNKNOWN,
-        "files",
-    ),
-    "object for the cache": (force(".dvc/cache/files/md5/00/11", "model"), UNKNOWN, "files"),
-    "folder of code that DVC tracks": (
-        put("src/mnist/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
-        UNKNOWN,
-        "files",
-    ),
-    "another pipeline below": (put("more/dvc.yaml", "stages: {}\n"), UNKNOWN, "files"),
-    "stage added": (then_relock(in_stage("extra", cmd="echo", deps=["params.yaml"], outs=["extra"])), PASS, "stages"),
-    "metric kept in the cache": (cached_metric, UNKNOWN, "metrics"),
-    # receipts
-    "locked by hand": (
-        all_of(edit("src/mnist/train/classifier.py"), lambda history: history.relock(receipts=False)),
-        FAIL,
-        "receipts",
-    ),
-    "trained with another param": (receipt(lambda content: content["params"].update(lr=0.5)), FAIL, "receipts"),
-    "another model": (
-        receipt(lambda content: content["outs"].update({"models/model.safetensors": "0" * 32})),
-        FAIL,
-        "receipts",
-    ),
-    "receipt deleted": (lambda history: (history.path / receipt_path("train")).unlink(), FAIL, "receipts"),
-    "receipt is no receipt": (
-        all_of(put(receipt_path("train"), "[" * 5000), lambda history: relock_file(history, receipt_path("train"))),
-        FAIL,
-        "receipts",
-    ),
-    "receipt no longer declared": (then_relock(without("train", "metrics", receipt_path("train"))), UNKNOWN, "stages"),
-    "made with other versions": (
-        then_relock(swap("requirements.txt", "torch==2.15.0", "torch==2.16.0")),
-        UNKNOWN,
-        "versions",
-    ),
-    "made with other versions than the lock file's": (
-        then_relock(swap("requirements.lock", "torch==2.15.0", "torch==2.16.0")),
-        UNKNOWN,
-        "versions",
-    ),
-    "pin with spaces": (then_relock(pins("torch == 2.16.0")), UNKNOWN, "versions"),
-    "pin with extras": (then_relock(pins("torch[opt]==2.16.0")), UNKNOWN, "versions"),
-    "pin for another platform": (
-        then_relock(pins("torch==2.16.0\ntorch==2.15.0; sys_platform == 'none'")),
-        UNKNOWN,
-        "versions",
-    ),
-    "pin loosened": (then_relock(pins("torch>=2.15.0")), UNKNOWN, "versions"),
-    "pin removed": (then_relock(pins("# torch")), UNKNOWN, "versions"),
-    "pins deleted": (lambda history: (history.path / "requirements.txt").unlink(), FAIL, "versions"),
-    "versions removed from a receipt": (receipt(lambda content: content["versions"].clear()), UNKNOWN, "versions"),
-    "receipt of another stage": (all_of(copy_receipt, relock_receipt), FAIL, "receipts"),
-    "param of another type in a receipt": (
-        receipt(lambda content: content["params"].update(shards=True)),
-        FAIL,
-        "receipts",
-    ),
-    # beyond what the report reads
-    "metric is a link": (link(METRIC, "train.json"), UNKNOWN, "policy"),
-    "code is a link": (link("src/mnist/data/idx.py", "dataset.py"), UNKNOWN, "lock"),
-    "link to itself": (link("params.yaml", "params.yaml"), UNKNOWN, "lock"),
-    "link out of the repository": (link("metrics_policy.yaml", "/etc/passwd"), UNKNOWN, "policy"),
-    "template": (in_stage("train", deps=["${dep}"]), UNKNOWN, "results"),
-    "path outside": (in_stage("train", deps=["../secret"]), UNKNOWN, "results"),
-    "foreach": (in_stage("many", foreach=["a"], do={"cmd": "echo"}), UNKNOWN, "results"),
-    "hash twice": (
-        lambda history: edit_yaml(history, lambda s: s["train"]["outs"].append(s["train"]["outs"][0]), "dvc.lock"),
-        UNKNOWN,
-        "results",
-    ),
-    "lock file in another format": (swap("dvc.lock", "'2.0'", "'1.0'"), UNKNOWN, "results"),
-    "variables": (edit_text("dvc.yaml", "vars: [{lr: 1}]\n"), UNKNOWN, "results"),
-    "another folder to run in": (in_stage("evaluate", wdir="src"), UNKNOWN, "results"),
-    "output twice": (in_stage("extra", cmd="echo", outs=["models"]), UNKNOWN, "results"),
-    "output twice in other words": (in_stage("evaluate", outs=["./metrics//eval.json"]), UNKNOWN, "results"),
-    # In alphabetical order, another output stands between a folder and what lies in it.
-    "output in an output": (in_stage("extra", cmd="echo", outs=["metrics", "metrics-2"]), UNKNOWN, "results"),
-    "table of a million rows": (
-        put("plots/history.csv", "epoch,loss,acc,f1,val_loss,val_acc,val_f1\n" + "1,1,1,1,1,1,1\n" * 200_001),
-        FAIL,
-        "curves",
-    ),
-}
-
-HOLES: dict[str, tuple[Attack, str, str]] = {
-    # the base's policy does not validate
-    **{
-        f"policy of the base {name}": (
-            based_on(put("metrics_policy.yaml", text), all_of(far_worse, lax)),
-            UNKNOWN,
-            "policy",
-        )
-        for name, text in {
-            "with an unknown key": POLICY + "extra: 1\n",
-            "is empty": "",
-            "is no YAML": "metrics: [",
-            "is a list": "[]",
-            "is too long": POLICY + "#" * 100_000,
-            "is from the future": POLICY.replace("version: 2", "version: 3"),
-        }.items()
-    },
-    "policy of the base is a link": (
-        based_on(link("metrics_policy.yaml", "params.yaml"), all_of(link_back, far_worse, lax)),
-        UNKNOWN,
-        "policy",
-    ),
-    "policy of the base is a folder": (
-        based_on(
-            all_of(delete("metrics_policy.yaml"), put("metrics_policy.yaml/x", "1")),
-            all_of(delete("metrics_policy.yaml/x"), lambda h: (h.path / "metrics_policy.yaml").rmdir(), far_worse, lax),
-        ),
-        UNKNOWN,
-        "policy",
-    ),
-    "noise of the base is malformed": (based_on(put(NOISE, "[7]"), edit("README.md")), UNKNOWN, "noise"),
-    # the scorer
-    **{
-        f"scorer: {path}": (then_relock(put(path, "SCORE = 1\n")), UNKNOWN, "scorer")
-        for path in (
-            "src/guard/guard.py",
-            "src/guard/new.py",
-            "src/__init__.py",
-            "src/core/files.py",
-            "src/mnist/__init__.py",
-            "src/mnist/data/idx.py",
-            "src/mnist/model/network.py",
-            "src/mnist/evaluate/new.py",
-            "stages/__main__.py",
-            "stages/evaluate.py",
         )
     },
-    "scorer, better by it": (then_relock(put("src/guard/guard.py", "SCORE = 1\n"), better), UNKNOWN, "scorer"),
-    "scorer and worse": (then_relock(put("src/guard/guard.py", "SCORE = 1\n"), far_worse), FAIL, "scorer"),
+    (UNKNOWN, "scorer"): {
+        **{
+            f"edited: {path}": locked(put(path, "SCORE = 1\n"))
+            for path in (
+                "src/guard/guard.py",
+                "src/guard/new.py",
+                "src/__init__.py",
+                "src/core/files.py",
+                "src/mnist/__init__.py",
+                "src/mnist/data/idx.py",
+                "src/mnist/evaluate/new.py",
+                "stages/__main__.py",
+                "stages/evaluate.py",
+            )
+        },
+        "better by it": locked(GUARD, better),
+        "better by shared code": locked(append("src/mnist/data/dataset.py"), better),
+        "code of training and evaluation": locked(other_hash(MODEL), append(NETWORK)),
+    },
+    (FAIL, "scorer"): {"worse by it": both(GUARD, worse)},
+    # what judges
+    (UNKNOWN, "policy"): {
+        **{
+            f"of the base {name}": based_on(put(POLICY_FILE, text), both(worse, lax))
+            for name, text in {
+                "with an unknown key": POLICY + "extra: 1\n",
+                "is empty": "",
+                "is no YAML": "metrics: [",
+                "is a list": "[]",
+                "is too long": POLICY + "#" * 100_000,
+                "is from the future": POLICY.replace("version: 2", "version: 3"),
+                "is of the first version": POLICY.replace("version: 2\n", "").replace("required", "gates"),
+                "names a short hash": POLICY + "reference: 5ce859d\n",
+            }.items()
+        },
+        "of the base is a link": based_on(link(POLICY_FILE, "params.yaml"), both(delete(POLICY_FILE), worse, lax)),
+        "of the base is a folder": based_on(
+            both(delete(POLICY_FILE), put(f"{POLICY_FILE}/x", "1")),
+            both(delete(f"{POLICY_FILE}/x"), lambda history: (history.path / POLICY_FILE).rmdir(), both(worse, lax)),
+        ),
+        "of both is missing": based_on(delete(POLICY_FILE), NOTHING),
+        "metric is a link": link(METRIC, "train.json"),
+        "link out of the repository": link(POLICY_FILE, "/etc/passwd"),
+    },
+    (FAIL, "policy"): {
+        "renames a metric first": swap(POLICY_FILE, "test_acc", "test_accuracy"),
+        "deleted": delete(POLICY_FILE),
+        "malformed": swap(POLICY_FILE, "higher", "upwards"),
+    },
+    (PASS, "policy"): {"loosened": swap(POLICY_FILE, "tolerated: 0.001", "tolerated: 0.5")},
+    (PASS, "noise"): {"planted": put(NOISE, "[]")},
+    (FAIL, "noise"): {"is none": put(NOISE, "nonsense")},
+    (UNKNOWN, "noise"): {"of the base is malformed": based_on(put(NOISE, "[7]"), NOTHING)},
+    (FAIL, "stages"): {
+        "evaluate deleted, its metrics kept": both(edit_yaml(lambda stages: stages.pop("evaluate")), wishful),
+        "table dropped and cut": both(without("evaluate", "plots", "plots/errors.csv"), cut("plots/errors.csv")),
+        "dependency dropped and edited": both(without("train", "deps", "src/mnist/model"), append(NETWORK)),
+        "param dropped and changed": both(
+            without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")
+        ),
+    },
+    (UNKNOWN, "stages"): {
+        "table dropped": locked(without("evaluate", "plots", "plots/errors.png")),
+        "dependency dropped": locked(without("train", "deps", "src/mnist/model"), append(NETWORK)),
+        "param dropped": locked(without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")),
+        "receipt no longer declared": locked(without("train", "metrics", TRAIN)),
+        "command changed": locked(swap("dvc.yaml", "__main__.py evaluate", "__main__.py evaluate --kindly")),
+        "frozen": locked(in_stage("train", frozen=True)),
+        "always run": locked(in_stage("train", always_changed=True)),
+        "source made": locked(in_stage("make", cmd="python make.py", outs=["src/mnist/train"])),
+        "source made within a folder": locked(in_stage("make", cmd="python", outs=["src/mnist/train/made.py"])),
+        "pins made by a stage of old": locked(
+            edit_yaml(lambda stages: stages["fetch"]["outs"].append("requirements.txt"))
+        ),
+        "output kept from run to run": locked(
+            swap("dvc.yaml", f"{METRIC}: {{cache: false}}", f"{METRIC}: {{cache: false, persist: true}}")
+        ),
+    },
+    (PASS, "stages"): {
+        "plot shown otherwise": locked(swap("dvc.yaml", "title: Learning rate", "title: Rate")),
+        "added": locked(in_stage("extra", cmd="echo", deps=["params.yaml"], outs=["extra"])),
+    },
+    (UNKNOWN, "files"): {
+        "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
+        "converted by git": put(".gitattributes", "*.py eol=crlf\n"),
+        "another remote": put(".dvc/config", CONFIG),
+        "another remote for this clone": force(".dvc/config.local", CONFIG),
+        "object for the cache": force(".dvc/cache/files/md5/00/11", "model"),
+        "folder of code that DVC tracks": put("src/mnist/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
+        "another pipeline below": put("more/dvc.yaml", "stages: {}\n"),
+    },
     # what is installed
-    "package added": (then_relock(pins("torch==2.15.0\nevil==1.0")), UNKNOWN, "installed"),
-    "package added to one file": (then_relock(edit_text("requirements.lock", "evil==1.0\n")), UNKNOWN, "installed"),
-    "another hash": (then_relock(other_hash_of_a_package), UNKNOWN, "installed"),
-    "index option": (
-        then_relock(edit_text("requirements.txt", "--extra-index-url https://example.org\n")),
-        UNKNOWN,
-        "installed",
-    ),
-    "package from an address": (then_relock(pins("torch @ https://example.org/torch.whl")), UNKNOWN, "installed"),
-    "another file of pins": (then_relock(edit_text("requirements.txt", "-r more.txt\n")), UNKNOWN, "installed"),
-    "marker of a pin": (then_relock(pins("torch==2.15.0; sys_platform == 'linux'")), UNKNOWN, "installed"),
-    "package behind a comment": (
-        then_relock(edit_text("requirements.txt", "# nothing \\\nevil==1.0\n")),
-        UNKNOWN,
-        "installed",
-    ),
-    "package behind a comment within a line": (
-        then_relock(edit_text("requirements.txt", "pip-x==1.0 \\\n  # nothing \\\nevil==1.0\n")),
-        UNKNOWN,
-        "installed",
-    ),
-    "name with a comment sign": (then_relock(edit_text("requirements.txt", "evil#==1.0\n")), UNKNOWN, "installed"),
-    **{
-        f"edited: {path}": (put(path, text), UNKNOWN, "installed")
-        for path, text in {
-            "install.py": "print()\n",
-            "Makefile": "report:\n\ttrue\n",
-            "GNUmakefile": "report:\n\ttrue\n",
-            ".github/workflows/comment.yml": "jobs: {}\n",
-            ".github/actions/x/action.yml": "runs: {}\n",
-            "requirements-report.lock": "evil==1.0\n",
-            "constraints.txt": "evil==1.0\n",
-            "requirements/base.txt": "evil==1.0\n",
-            "uv.toml": "index-url = 'https://example.org'\n",
-            "setup.py": "print()\n",
-            "pyproject.toml": "[tool.uv]\nindex-url = 'https://example.org'\n",
-            ".ci/run": "true\n",
-        }.items()
-    },
-    "another version of what no receipt names": (
-        then_relock(swap("requirements.txt", "pooch==", "pooch==9.")),
-        PASS,
-        "installed",
-    ),
-    # types
-    "param of another type": (swap("params.yaml", "shards: 1", "shards: true"), FAIL, "lock"),
-    "number of another type": (swap("params.yaml", "epochs: 10", "epochs: 10.0"), FAIL, "lock"),
-    "size that is a text": (lock_entry("size: ''"), UNKNOWN, "results"),
-    "size that is nothing": (lock_entry("size:"), UNKNOWN, "results"),
-    "number of files that is a text": (lock_entry("nfiles: 'x'"), UNKNOWN, "results"),
-    "key that DVC does not know": (lock_entry("extra: 1"), UNKNOWN, "results"),
-    "option that is a text": (
-        swap("dvc.yaml", "train.json: {cache: false}", "train.json: {cache: 'x'}"),
-        UNKNOWN,
-        "results",
-    ),
-    # mutations that survived
-    "param dropped": (without("train", "params", "lr"), FAIL, "lock"),
-    "file of params dropped": (
-        based_on(
-            all_of(
-                put("more.yaml", "a: 1\n"),
-                lambda h: edit_yaml(h, lambda stages: stages["train"]["params"].append({"more.yaml": ["a"]})),
-                lambda h: h.relock(),
-            ),
-            lambda h: edit_yaml(h, lambda stages: stages["train"]["params"].pop()),
+    (UNKNOWN, "installed"): {
+        "package added": pins("torch==2.15.0\nevil==1.0"),
+        "package added to one file": locked(append("requirements.lock", "evil==1.0\n")),
+        "another hash": locked(resub("requirements.lock", r"sha256:[0-9a-f]{4}", "sha256:0000")),
+        "index option": locked(append("requirements.txt", "--extra-index-url https://example.org\n")),
+        "package from an address": pins("torch @ https://example.org/torch.whl"),
+        "another file of pins": locked(append("requirements.txt", "-r more.txt\n")),
+        "marker of a pin": pins("torch==2.15.0; sys_platform == 'linux'"),
+        "any version": locked(append("requirements.txt", "evil==1.*\n")),
+        "package behind a comment": locked(append("requirements.txt", "# nothing \\\nevil==1.0\n")),
+        "package behind a comment within a line": locked(
+            append("requirements.txt", "pip-x==1.0 \\\n  # nothing \\\nevil==1.0\n")
         ),
-        FAIL,
-        "lock",
-    ),
-    "plot is a link": (link("plots/errors.png", "learning_curve.png"), UNKNOWN, "outputs"),
-    "accuracy rounded up": (then_relock(nudge("test_acc", 1e-6)), FAIL, "tables"),
-    "F1 rounded up": (then_relock(nudge("test_f1", 1e-6)), FAIL, "tables"),
-    "class rounded up": (then_relock(round_up_a_class), FAIL, "tables"),
+        "name with a comment sign": locked(append("requirements.txt", "evil#==1.0\n")),
+        **{
+            f"edited: {path}": put(path, text)
+            for path, text in {
+                "install.py": "print()\n",
+                "Makefile": "report:\n\ttrue\n",
+                "GNUmakefile": "report:\n\ttrue\n",
+                ".github/workflows/checks.yml": "jobs: {}\n",
+                ".github/actions/x/action.yml": "runs: {}\n",
+                "requirements-report.lock": "evil==1.0\n",
+                "constraints.txt": "evil==1.0\n",
+                "requirements/base.txt": "evil==1.0\n",
+                "uv.toml": "index-url = 'https://example.org'\n",
+                "setup.py": "print()\n",
+                "pyproject.toml": "[tool.uv]\nindex-url = 'https://example.org'\n",
+                ".ci/run": "true\n",
+            }.items()
+        },
+    },
+    (PASS, "installed"): {
+        "another version of what no receipt names": locked(swap("requirements.txt", "pooch==", "pooch==9."))
+    },
+    (UNKNOWN, "versions"): {
+        "of requirements.txt": locked(swap("requirements.txt", "torch==2.15.0", "torch==2.16.0")),
+        "of the lock file": locked(swap("requirements.lock", "torch==2.15.0", "torch==2.16.0")),
+        "with spaces": pins("torch == 2.16.0"),
+        "with extras": pins("torch[opt]==2.16.0"),
+        "for another platform": pins("torch==2.16.0\ntorch==2.15.0; sys_platform == 'none'"),
+        "loosened": pins("torch>=2.15.0"),
+        "removed": pins("# torch"),
+        "removed from a receipt": receipt(lambda content: content["versions"].clear()),
+        "another on purpose": receipt(lambda content: content["machine"].update(unpinned={"torch": "2 instead of 1"})),
+    },
+    (FAIL, "versions"): {"pins deleted": delete("requirements.txt")},
+    (PASS, "tools"): {"edited": put("src/report/checks.py", "CHECKS = ()\n")},
+    # beyond what the report reads
+    (UNKNOWN, "lock"): {
+        "code is a link": link("src/mnist/data/idx.py", "dataset.py"),
+        "link to itself": link("params.yaml", "params.yaml"),
+        "files hidden below": put("src/mnist/model/.dvcignore", "network.py\n"),
+    },
+    (UNKNOWN, "results"): {
+        "no dvc.lock": delete("dvc.lock"),
+        "template": in_stage("train", deps=["${dep}"]),
+        "path outside": in_stage("train", deps=["../secret"]),
+        "foreach": in_stage("many", foreach=["a"], do={"cmd": "echo"}),
+        "variables": append("dvc.yaml", "vars: [{lr: 1}]\n"),
+        "another folder to run in": in_stage("evaluate", wdir="src"),
+        "option that is a text": swap("dvc.yaml", "train.json: {cache: false}", "train.json: {cache: 'x'}"),
+        "output twice": in_stage("extra", cmd="echo", outs=["models"]),
+        "output twice in other words": in_stage("evaluate", outs=["./metrics//eval.json"]),
+        # In alphabetical order, another output stands between a folder and what lies in it.
+        "output in an output": in_stage("extra", cmd="echo", outs=["metrics", "metrics-2"]),
+        "hash twice": edit_yaml(lambda stages: stages["train"]["outs"].append(stages["train"]["outs"][0]), "dvc.lock"),
+        "lock file in another format": swap("dvc.lock", "'2.0'", "'1.0'"),
+        "size that is a text": lock_entry("size: ''"),
+        "size that is nothing": lock_entry("size:"),
+        "number of files that is a text": lock_entry("nfiles: 'x'"),
+        "key that DVC does not know": lock_entry("extra: 1"),
+        "conflict markers": append("dvc.lock", "<<<<<<< HEAD\n"),
+    },
 }
+FLAT = [(*key, name, attack) for key, cases in CASES.items() for name, attack in cases.items()]
 
 
-@pytest.mark.parametrize("case", [*CASES, *HOLES])
-def test_case(history: History, case: str, server: Server) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "check", "attack"),
+    [pytest.param(outcome, check, attack, id=f"{check}: {name}") for outcome, check, name, attack in FLAT],
+)
+def test_case(history: History, outcome: str, check: str, attack: Attack, server: Server) -> None:
     """The answer, the check, and no contact of the server that git and DVC would fetch from."""
-    attack, outcome, check = {**CASES, **HOLES}[case]
     server.is_remote_of(history)
     attack(history)
-    history.commit(case)
+    history.commit("attack")
     verdict = verdict_of("main~1", "HEAD")
     assert verdict["outcome"] == outcome, verdict
     assert check in {finding["check"] for finding in verdict["findings"]}, verdict
 
 
-def verdict_of(base: str, head: str | None = None, reproduced: str = "not-tried") -> dict[str, Any]:
-    """Content of verdict.json."""
-    return judge(base, head, reproduced).verdict
-
-
-def test_a_rename_that_was_prepared_in_the_policy_cannot_be_judged(history: History) -> None:
-    """Where the base's policy already names the new metric, there is still no old value of it."""
-    history.write("metrics_policy.yaml", POLICY.replace("test_acc: {better", "test_accuracy: {better"))
-    history.commit("policy first")
-    substitute(history, METRIC, "test_acc", "test_accuracy")
-    history.relock()
-    history.commit("then the rename")
-    assert verdict_of("main~1", "HEAD")["outcome"] == UNKNOWN
+def test_no_check_is_idle() -> None:
+    """Each is the one that notices some case; two have tests of their own: what ran again, and where a branch began."""
+    assert {check.__name__ for check in CHECKS} == {check for _, check in CASES} | {"reproduced", "lineage"}
 
 
 @pytest.mark.parametrize(
@@ -671,9 +393,7 @@ def test_the_result_of_running_it_again(given: str, outcome: str, words: str) ->
 
 
 def test_commits_before_there_were_receipts(history: History) -> None:
-    for stage in ("fetch", "train", "evaluate"):
-        without(stage, "metrics", receipt_path(stage))(history)
-    history.relock()
+    locked(*(without(stage, "metrics", receipt_path(stage)) for stage in ("fetch", "train", "evaluate")))(history)
     history.commit("no receipts")
     verdict = verdict_of("HEAD", "HEAD")
     assert verdict["outcome"] == PASS
@@ -686,18 +406,19 @@ def test_commits_before_there_were_receipts(history: History) -> None:
 )
 def test_what_does_not_score_is_not_the_scorer(history: History, path: str) -> None:
     """The model's architecture is part of what scores, but how it is trained is not."""
-    history.write(path, "x = 1\n")
     if "train" in path:
-        history.hashes["models/model.safetensors"] = "0" * 32
-    history.relock()
+        other_hash(MODEL)(history)
+    locked(put(path, "x = 1\n"))(history)
     assert verdict_of("main")["outcome"] == PASS
 
 
 def test_a_policy_can_name_the_scorer(history: History) -> None:
-    history.write("metrics_policy.yaml", POLICY + "scorer: [src/mnist/evaluate, README.md]\n")
-    history.commit("named")
-    history.write("src/guard/guard.py", "x = 1\n")
-    history.relock()
+    based_on(append(POLICY_FILE, "scorer: [src/mnist/evaluate, README.md]\n"), locked(GUARD))(history)
     assert verdict_of("main")["outcome"] == PASS
     history.write("README.md", "how to score\n")
-    assert "scorer" in {finding["check"] for finding in verdict_of("main")["findings"]}
+    assert reasons(check="scorer")
+
+
+def test_settings_of_linters_install_nothing(history: History) -> None:
+    put("pyproject.toml", "[tool.ruff]\nline-length = 100\n")(history)
+    assert verdict_of("main")["outcome"] == PASS
