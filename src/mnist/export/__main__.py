@@ -3,7 +3,6 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from src.core.errors import UserError
 from src.core.files import sha256, write_bytes, write_json
@@ -24,43 +23,22 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     target = arguments.model.with_suffix(".onnx")
     try:
-        found = export(arguments.model, arguments.data, target)
+        export(arguments.model, arguments.data, target)
     except UserError as error:
         print(f"export: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    changed = len(found["changed_predictions"])
-    line = (
-        f"{target}: on {found['images']} test images, probabilities differ from PyTorch's by at most "
-        f"{found['max_difference']:.2g}, predictions of {changed}"
-    )
-    print(line)  # noqa: T201
-    if not found["equal"]:
-        print(  # noqa: T201
-            f"export: expected at most {found['tolerance']:.0e} and no changed prediction; do not use {target}, "
-            f"see {target}.json",
-            file=sys.stderr,
-        )
         return 1
     return 0
 
 
-def export(model_path: Path, data_dir: Path, target: Path) -> dict[str, Any]:
-    """Export a model and compare it with PyTorch on the test set.
-
-    Args:
-        model_path: What the train stage wrote.
-        data_dir: What the fetch stage wrote.
-        target: Where to write; the comparison goes beside it, with `.json` added to the name.
-
-    Returns:
-        The comparison as written; see `compare`.
+def export(model_path: Path, data_dir: Path, target: Path) -> None:
+    """Export a model, and write beside it, with `.json` added to the name, how it compares with PyTorch's.
 
     Raises:
-        UserError: If a package, the model or the data is missing or damaged.
+        UserError: If a package, the model or the data is missing or damaged, or if the exported model computes
+            something else.
     """
     try:
-        from src.mnist.export.compare import compare
-        from src.mnist.export.onnx_model import OPSET, to_onnx
+        from src.mnist.export.onnx_model import OPSET, compare, to_onnx
     except ModuleNotFoundError as error:
         raise UserError(
             f"the package {error.name} is missing; run `make onnx`, or pip install -r requirements-dev.lock"
@@ -68,11 +46,19 @@ def export(model_path: Path, data_dir: Path, target: Path) -> dict[str, Any]:
     model, images = load_model(model_path), load_examples(data_dir, "test").images
     source = {"model_sha256": sha256(model_path)}
     content = to_onnx(model, source)
+    found = compare(model, content, images)
     packages = versions("torch", "onnx", "onnxruntime", "onnxscript")
-    found = {**compare(model, content, images), "opset": OPSET, **source, "versions": packages}
     write_bytes(target, content)
-    write_json(target.with_name(f"{target.name}.json"), found)
-    return found
+    write_json(target.with_name(f"{target.name}.json"), {**found, "opset": OPSET, **source, "versions": packages})
+    print(  # noqa: T201
+        f"{target}: on {found['images']} test images, probabilities differ from PyTorch's by at most "
+        f"{found['max_difference']:.2g}, predictions of {len(found['changed_predictions'])}"
+    )
+    if not found["equal"]:
+        raise UserError(
+            f"expected at most {found['tolerance']:.0e} and no changed prediction; "
+            f"do not use {target}, see {target}.json"
+        )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 """The model as ONNX, from grey values to calibrated probabilities, so that running it takes no code of this project."""
 
 import warnings
+from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from src.mnist.model.network import CalibratedModel, normalize
+from src.mnist.model.network import CalibratedModel, normalize, predict_logits
 
 # The one that PyTorch's exporter writes without converting.
 OPSET = 18
 INPUT, OUTPUT = "images", "probabilities"
+# Largest difference of a probability that counts as rounding: float32 has seven digits, and the order of sums differs.
+TOLERANCE = 1e-5
+BATCH_SIZE = 100
 
 
 class Deployed(nn.Module):
@@ -26,10 +32,10 @@ class Deployed(nn.Module):
 
 
 def to_onnx(model: CalibratedModel, facts: dict[str, str]) -> bytes:
-    """Export a model.
+    """Export a model on the CPU, which is put into evaluation mode and left there.
 
     Args:
-        model: On the CPU; put into evaluation mode and left there.
+        model: What is exported.
         facts: Added to the metadata, such as the hash of the model file.
 
     Returns:
@@ -58,3 +64,35 @@ def to_onnx(model: CalibratedModel, facts: dict[str, str]) -> bytes:
     onnx.helper.set_model_props(proto, {"temperature": str(model.temperature), **facts})
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)
+
+
+def run_onnx(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Probabilities, float32 (N, 10), that onnxruntime computes on the CPU for uint8 images (N, 28, 28)."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    starts = range(0, len(images), BATCH_SIZE)
+    return np.concatenate([session.run([OUTPUT], {INPUT: images[i : i + BATCH_SIZE]})[0] for i in starts])
+
+
+def compare(model: CalibratedModel, content: bytes, images: np.ndarray) -> dict[str, Any]:
+    """Compare an ONNX file with the model that it was exported from, on uint8 images (N, 28, 28).
+
+    Returns:
+        `images`, their number; `max_difference` and `mean_difference` of a probability, absolute; `tolerance`;
+        `changed_predictions`, the images with another most probable class: index, `torch`, `onnx`; `equal`, whether
+        there is none and no difference is over the tolerance.
+    """
+    ours = predict_logits(model, torch.tensor(images)).softmax(1).numpy()
+    theirs = run_onnx(content, images)
+    difference = np.abs(ours - theirs)
+    preds = zip(ours.argmax(1).tolist(), theirs.argmax(1).tolist(), strict=True)
+    changed = [{"index": i, "torch": one, "onnx": other} for i, (one, other) in enumerate(preds) if one != other]
+    return {
+        "images": len(images),
+        "max_difference": float(difference.max()),
+        "mean_difference": float(difference.mean()),
+        "tolerance": TOLERANCE,
+        "changed_predictions": changed,
+        "equal": float(difference.max()) <= TOLERANCE and not changed,
+    }

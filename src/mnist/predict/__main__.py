@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,32 +32,37 @@ def main(argv: list[str] | None = None) -> int:
     model.add_argument("--version", help="a registered version of the model, such as v1.0.0, instead (docs/sharing.md)")
     parser.add_argument("--json", action="store_true", help="one JSON object per picture, also for unreadable ones")
     arguments = parser.parse_args(argv)
-    read = [_read(path) for path in arguments.images]
-    digits = [digit for digit in read if isinstance(digit, np.ndarray)]
-    errors = [error for error in read if isinstance(error, str)]
+    digits: dict[Path, np.ndarray] = {}
+    errors: dict[Path, str] = {}
+    for path in arguments.images:
+        try:
+            digits[path] = read_digit(path)
+        except UserError as error:
+            errors[path] = str(error)
+    lines = list(errors.values())
     try:
-        answers = iter(_answers(digits, arguments.model, arguments.version) if digits else [])
-        rows = [
-            (path, found if isinstance(found, str) else next(answers))
-            for path, found in zip(arguments.images, read, strict=True)
-        ]
-        _show(rows, arguments.json)
+        found = _classify(list(digits.values()), arguments.model, arguments.version) if digits else []
+        answers = dict(zip(digits, found, strict=True))
+        if arguments.json:
+            for path in arguments.images:
+                print(json.dumps({"image": str(path), **_as_json(answers.get(path), errors.get(path))}))  # noqa: T201
+        elif answers:
+            table = Table(Column("image", overflow="fold"), "digit", "confidence", box=None)
+            for path, (digit, confidence) in answers.items():
+                table.add_row(str(path), str(digit), f"{confidence:.1%}")
+            Console(highlight=False, soft_wrap=True).print(table, markup=False)
     except UserError as error:
-        errors.append(str(error))
-    for line in errors:
+        lines.append(str(error))
+    for line in lines:
         print(f"predict: {line}", file=sys.stderr)  # noqa: T201
-    return 1 if errors else 0
+    return 1 if lines else 0
 
 
-def _read(path: Path) -> np.ndarray | str:
-    """The digit in a picture, or why there is none."""
-    try:
-        return read_digit(path)
-    except UserError as error:
-        return str(error)
+def _as_json(answer: tuple[int, float] | None, error: str | None) -> dict[str, object]:
+    return {"error": error} if answer is None else {"digit": answer[0], "confidence": round(answer[1], 4)}
 
 
-def _answers(digits: list[np.ndarray], model_path: Path, version: str | None) -> list[tuple[int, float]]:
+def _classify(digits: list[np.ndarray], model_path: Path, version: str | None) -> list[tuple[int, float]]:
     if version is None:
         return predict(digits, model_path)
     with TemporaryDirectory() as folder:
@@ -68,14 +72,7 @@ def _answers(digits: list[np.ndarray], model_path: Path, version: str | None) ->
 
 
 def predict(digits: list[np.ndarray], model_path: Path) -> list[tuple[int, float]]:
-    """Classify digits.
-
-    Args:
-        digits: uint8 of shape (28, 28) each, at least one, from `read_digit`.
-        model_path: What the train stage wrote.
-
-    Returns:
-        (digit, confidence) of each; the confidence is the calibrated probability, in [0, 1].
+    """The digit in each of at least one image, uint8 of shape (28, 28), and its calibrated probability, in [0, 1].
 
     Raises:
         UserError: If the model is missing or damaged.
@@ -83,24 +80,6 @@ def predict(digits: list[np.ndarray], model_path: Path) -> list[tuple[int, float
     logits = predict_logits(load_model(model_path), torch.from_numpy(np.stack(digits)))
     confidence, digit = logits.softmax(1).max(1)
     return list(zip(digit.tolist(), confidence.tolist(), strict=True))
-
-
-def _show(rows: Sequence[tuple[Path, tuple[int, float] | str]], as_json: bool) -> None:
-    """Print an answer for each picture: as JSON also what is wrong with it, so that every picture has its line."""
-    if as_json:
-        for path, answer in rows:
-            if isinstance(answer, str):
-                line: dict[str, object] = {"image": str(path), "error": answer}
-            else:
-                line = {"image": str(path), "digit": answer[0], "confidence": round(answer[1], 4)}
-            print(json.dumps(line))  # noqa: T201
-        return
-    table = Table(Column("image", overflow="fold"), "digit", "confidence", box=None)
-    for path, answer in rows:
-        if not isinstance(answer, str):
-            table.add_row(str(path), str(answer[0]), f"{answer[1]:.1%}")
-    if table.rows:
-        Console(highlight=False, soft_wrap=True).print(table, markup=False)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,7 @@ GRAIN, EDGE = 300, 100
 # No others: Pillow has some rarely used readers, and starts Ghostscript for EPS.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 # What Pillow's readers raise on damaged files.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_digit(path: Path) -> np.ndarray:
@@ -86,7 +80,7 @@ def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         pixels: Grey values, shape (H, W), 0 to 255. The border shows the paper.
-        name: Name of the picture in error messages.
+        name: Of the picture, for messages.
 
     Returns:
         uint8 of shape (28, 28).
@@ -117,11 +111,11 @@ def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
 def _centred(digit: np.ndarray) -> np.ndarray:
     """Put a digit's centre of mass in the middle, as far as the digit still fits."""
     canvas = np.zeros(IMAGE_SHAPE, np.uint8)
-    corner = []
-    for axis, (side, room) in enumerate(zip(digit.shape, IMAGE_SHAPE, strict=True)):
-        mass = digit.sum(1 - axis, dtype=float)
-        centre = (mass @ np.arange(side) + mass.sum() / 2) / mass.sum()
-        corner.append(int(np.clip(round(room / 2 - centre), 0, room - side)))
-    top, left = corner
+    # Of pixels, not of their middles.
+    centres = (middle + 0.5 for middle in ndimage.center_of_mass(digit))
+    top, left = (
+        int(np.clip(round(room / 2 - centre), 0, room - side))
+        for centre, side, room in zip(centres, digit.shape, IMAGE_SHAPE, strict=True)
+    )
     canvas[top : top + digit.shape[0], left : left + digit.shape[1]] = digit
     return canvas

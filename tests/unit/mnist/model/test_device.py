@@ -1,10 +1,24 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from src.core.errors import UserError
-from src.mnist.model.device import DRIVER_VERSION, device_facts, torch_device, try_cuda
+from src.mnist.model.device import (
+    DRIVER_VERSION,
+    configure_determinism,
+    device_facts,
+    torch_device,
+    try_cuda,
+)
+from tests.conftest import THREADS
 
-pytestmark = pytest.mark.fault(57)
+
+@pytest.fixture
+def determinism_is_put_back() -> object:
+    yield
+    configure_determinism(THREADS)
 
 
 def test_the_cpu_is_a_choice_everywhere() -> None:
@@ -12,6 +26,7 @@ def test_the_cpu_is_a_choice_everywhere() -> None:
     assert device_facts(torch.device("cpu")) == {"device": "cpu"}
 
 
+@pytest.mark.fault(57)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_device_that_is_not_there_is_refused() -> None:
     assert torch_device("auto").type != "cuda"
@@ -21,6 +36,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         try_cuda()
 
 
+@pytest.mark.fault(57)
 @pytest.mark.gpu
 def test_a_gpu_that_works_passes_and_a_full_one_is_refused() -> None:
     try_cuda()
@@ -44,3 +60,68 @@ def test_a_receipt_says_everything_about_a_gpu() -> None:
     assert facts["driver"] == DRIVER_VERSION.read_text().strip()
     assert facts["fp32"] == "tf32"
     assert device_facts(torch_device("gpu"))["fp32"] == "ieee"
+
+
+@pytest.mark.usefixtures("determinism_is_put_back")
+@pytest.mark.parametrize("tf32", [True, False])
+def test_every_machine_computes_with_the_same_threads_kernels_and_arithmetic(tf32: bool) -> None:
+    torch.set_num_threads(3)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not tf32
+    on_cpu = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    configure_determinism(2, tf32=tf32)
+    assert torch.get_num_threads() == 2
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
+    assert torch.backends.mkldnn.matmul.fp32_precision == on_cpu  # type: ignore[attr-defined]
+    # Lightning calls it; it raises where the two ways to choose are mixed.
+    assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("determinism_is_put_back")
+def test_fp32_is_float32_on_a_gpu_and_tf32_is_not() -> None:
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("TF32 came with Ampere")
+    # Large enough for the libraries to prefer TF32 where they may. Only the linear layer is sure to use it then.
+    linear, convolution = torch.nn.Linear(1024, 1024, bias=False), torch.nn.Conv2d(64, 64, 3, bias=False)
+    generator = torch.Generator().manual_seed(0)
+    flat, images = torch.randn(1024, 1024, generator=generator), torch.randn(32, 64, 28, 28, generator=generator)
+    configure_determinism(THREADS)
+    # Float32 keeps 23 bits of each factor's mantissa, TF32 keeps 10.
+    assert max(error(linear, flat), error(convolution, images)) < 5e-5
+    configure_determinism(THREADS, tf32=True)
+    assert error(linear, flat) > 1e-4
+
+
+@torch.inference_mode()
+def error(layer: torch.nn.Module, x: torch.Tensor) -> float:
+    """Relative error of a layer on the GPU."""
+    exact, found = layer.cpu().double()(x.double()), layer.float().cuda()(x.cuda())
+    return float((found.cpu().double() - exact).norm() / exact.norm())
+
+
+# Allocates, writes and frees 12 MB a hundred times, as training steps do with their activations.
+PROGRAM = """
+import resource
+from src.mnist.model.device import keep_freed_memory
+def faults():
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(100):
+            blocks = [b"x" * size for size in [4_000_000] * 3]
+            del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+usual = faults()
+keep_freed_memory()
+print(usual, faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_freed_memory_is_used_again_without_page_faults() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True, text=True)
+    usual, kept = map(int, done.stdout.split())
+    assert usual > 1000
+    assert kept < 100

@@ -1,4 +1,3 @@
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -55,11 +54,8 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
 ANY_PARAMS = st.fixed_dictionaries({key: values(field) for key, field in Params.model_fields.items()})
 
 
-def test_the_committed_file_gives_its_values() -> None:
+def test_the_committed_file_gives_its_values_and_has_a_comment_for_each() -> None:
     assert load_params(REPOSITORY / "params.yaml").model_dump() == COMMITTED
-
-
-def test_every_key_of_the_committed_file_has_a_comment() -> None:
     for line in (REPOSITORY / "params.yaml").read_text().splitlines():
         assert " # " in line, line
 
@@ -67,10 +63,8 @@ def test_every_key_of_the_committed_file_has_a_comment() -> None:
 @given(content=ANY_PARAMS)
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -> None:
-    text = io.StringIO()
-    YAML(typ="safe", pure=True).dump(content, text)
     path = tmp_path / "params.yaml"
-    path.write_text(text.getvalue())
+    YAML(typ="safe", pure=True).dump(content, path)
     assert load_params(path).model_dump() == content
 
 
@@ -81,14 +75,14 @@ def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -
         ("epochs", "2.5", "epochs must be a whole number from 1 to 10000, got 2.5"),
         ("epochs", "true", "epochs must be a whole number from 1 to 10000, got True"),
         ("epochs", "null", "epochs must be a whole number from 1 to 10000, got None"),
+        # YAML 1.2, as DVC reads it.
+        ("epochs", "yes", "epochs must be a whole number from 1 to 10000, got 'yes'"),
         ("batch_size", '"3"', "batch_size must be a whole number from 1 to 60000, got '3'"),
         ("seed", "-1", "seed must be a whole number of at least 0 and below 4294967296, got -1"),
-        ("threads", "0", "threads must be a whole number from 1 to 256, got 0"),
         ("lr", ".nan", "lr must be a finite number from 1e-20 to 1000000.0, got nan"),
         ("lr", "[1, 2]", "lr must be a finite number from 1e-20 to 1000000.0, got [1, 2]"),
         ("val_fraction", "1", "val_fraction must be a finite number above 0 and below 1, got 1"),
         ("dataset", "MNIST", "dataset must be one of 'mnist', 'digits', got 'MNIST'"),
-        ("architecture", "{a: 1}", "architecture must be one of 'cnn', 'small', 'resnet', got {'a': 1}"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_what_was_expected_and_what_was_found(
@@ -99,30 +93,11 @@ def test_a_wrong_value_is_refused_with_its_key_what_was_expected_and_what_was_fo
 
 
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
-    path = write(tmp_path, epochs="abc", lr="0", dataset="cifar", epoch="20")
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("batch_size:")]
-    path.write_text("\n".join(lines) + "\n")
-    message = error_of(path)
-    for part in [
-        "epochs must be",
-        "lr must be",
-        "dataset must be one of 'mnist', 'digits'",
-        "epoch is not a parameter",
-        "batch_size is missing",
-    ]:
-        assert part in message
-
-
-def test_a_missing_key_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path)
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("lr:")))
-    assert error_of(path) == f"{path}: lr is missing"
-
-
-def test_an_unknown_key_is_named_with_the_known_ones(tmp_path: Path) -> None:
-    message = error_of(write(tmp_path, epoch="20"))
-    assert "epoch is not a parameter (known: " in message
-    assert all(key in message for key in Params.model_fields)
+    path = write(tmp_path, epochs="abc", lr="0", epoch="20")
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("batch_size:")))
+    *problems, unknown = error_of(path).removeprefix(f"{path}: ").split("; ")
+    assert [problem.partition(" must")[0] for problem in problems] == ["epochs", "batch_size is missing", "lr"]
+    assert unknown == f"epoch is not a parameter (known: {', '.join(Params.model_fields)})"
 
 
 @pytest.mark.parametrize("key", ["1", "true", "null", "2.5"])
@@ -130,59 +105,37 @@ def test_a_key_that_is_no_name_is_named(tmp_path: Path, key: str) -> None:
     assert "is not a parameter" in error_of(write(tmp_path, **{key: "1"}))
 
 
-def test_a_duplicate_key_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path)
-    path.write_text(path.read_text() + "seed: 1\n")
-    assert 'duplicate key "seed"' in error_of(path)
-
-
 @pytest.mark.parametrize(
-    ("content", "got"),
-    [("", "nothing"), ("# a comment\n", "nothing"), ("- 1\n- 2\n", "type list"), ("abc", "type str")],
+    ("content", "said"),
+    [
+        (b"", "got nothing"),
+        (b"- 1\n- 2\n", "got type list"),
+        (b"abc", "got type str"),
+        (b"seed: 1\nseed: 2\n", 'duplicate key "seed"'),
+        (b"epochs: [1", "is not YAML"),
+        (b"epochs: 1\n  lr: 2", "is not YAML"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"a: 1\n---\na: 2\n", "is not YAML"),
+        (None, "git checkout"),
+    ],
 )
-def test_a_file_without_keys_is_refused(tmp_path: Path, content: str, got: str) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text(content)
-    assert f"got {got}" in error_of(path)
-
-
-@pytest.mark.parametrize("content", [b"epochs: [1", b"epochs: 1\n  lr: 2", b"\xff\xfe\x00", b"a: 1\n---\na: 2\n"])
-def test_what_is_not_yaml_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_bytes(content)
-    assert "is not YAML" in error_of(path)
-
-
-def test_a_missing_file_is_named_with_the_command_that_restores_it(tmp_path: Path) -> None:
-    assert "git checkout" in error_of(tmp_path / "params.yaml")
+def test_what_is_no_mapping_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "params.yaml").write_bytes(content)
+    assert said in error_of(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-05", 1e-05), ("1e-5", 1e-05), ("0.00001", 1e-05), ("1", 1.0)])
 def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, text: str, value: float) -> None:
-    lr = load_params(write(tmp_path, lr=text)).lr
-    assert lr == value
-    assert isinstance(lr, float)
-
-
-def test_yaml_is_of_version_1_2(tmp_path: Path) -> None:
-    assert load_params(write(tmp_path, epochs="010")).epochs == 10
-    assert "epochs must be a whole number from 1 to 10000, got 'yes'" in error_of(write(tmp_path, epochs="yes"))
-
-
-def test_params_cannot_be_changed(params: Params) -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        params.epochs = 3
+    params = load_params(write(tmp_path, lr=text, epochs="010"))
+    assert (params.lr, params.epochs) == (value, 10)
+    assert isinstance(params.lr, float)
 
 
 @pytest.mark.fault(54)
 @pytest.mark.parametrize(
     ("key", "text"),
-    [
-        *[("epochs", text) for text in ["10001", f"1{400 * '0'}"]],
-        *[("lr", text) for text in ["1e-320", "1e7"]],
-        ("batch_size", "60001"),
-        ("weight_decay", "1e300"),
-    ],
+    [("epochs", "10001"), ("epochs", f"1{400 * '0'}"), ("lr", "1e-320"), ("lr", "1e7"), ("weight_decay", "1e300")],
 )
 def test_an_extreme_value_is_refused_in_a_short_line(tmp_path: Path, key: str, text: str) -> None:
     message = error_of(write(tmp_path, **{key: text}))
