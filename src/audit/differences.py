@@ -24,12 +24,7 @@ class Rules:
 
 
 def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, list[str]]:
-    """Explain results whose bytes differ.
-
-    Args:
-        committed: Results of the commit.
-        again: Results made from it here.
-        rules: Those of the commit's base.
+    """Explain why results of a commit and those made from it here have other bytes, by the rules of its base.
 
     Returns:
         (whether another machine or other versions explain the difference, and every metric that counts is within what

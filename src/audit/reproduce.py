@@ -67,12 +67,7 @@ def read_rules(root: Path, base: str) -> Rules:
 
 
 def _run_again(root: Path, commit: str) -> Results:
-    """Results of the whole pipeline in a clone.
-
-    Args:
-        root: Folder of the project, which may lie below git's top folder.
-        commit: Full hash.
-    """
+    """Results of the whole pipeline in a clone, where the project may lie below git's top folder, too."""
     top, prefix = (
         os.fsdecode(run_git(root, "rev-parse", option)).rstrip("\n") for option in ("--show-toplevel", "--show-prefix")
     )

@@ -71,12 +71,7 @@ class Results:
         }
 
     def measurement(self, known: list[Measurement], data: str | None) -> Measurement | None:
-        """What other seeds change with this recipe and this data; None if not measured.
-
-        Args:
-            known: All measurements.
-            data: Path of the data, or of the folder that holds it; None if nobody knows.
-        """
+        """What other seeds change with this recipe and the data at this path; None if not measured."""
         return find_measurement(known, output_md5(self.outputs, data or ""), self.params.get(PARAMS_FILE, {}))
 
 

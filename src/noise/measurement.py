@@ -82,21 +82,15 @@ class SeedNoise:
 
 
 def read_noise(revision: Revision, accuracy: Place | None = None) -> list[Measurement]:
-    """The measurements of a revision; none if it has no file of them.
-
-    Args:
-        revision: Where to look.
-        accuracy: The metric that `wrong_in` tells about; None if there is none.
-
-    Raises:
-        UserError: If it is malformed.
-    """
+    """The measurements of a revision; none if it has no file of them. Arguments and errors as in `parse_noise`."""
     text = revision.text(NOISE, MAX_JSON_BYTES)
     return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}", accuracy)
 
 
 def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Measurement]:
     """The text of metrics_noise.json as measurements; `where` names the file in an error.
+
+    If `accuracy` is given, it is the metric that `wrong_in` must agree with.
 
     Raises:
         UserError: If it is malformed, or no trainings can have given it.
@@ -127,13 +121,7 @@ def _impossible(found: Measurement, accuracy: Place) -> str:
 def find_measurement(
     measurements: Sequence[Measurement], data: str | None, params: Mapping[str, Any]
 ) -> Measurement | None:
-    """The measurement of this data and this recipe, or None.
-
-    Args:
-        measurements: All measurements.
-        data: Hash of data/MNIST in dvc.lock.
-        params: All of params.yaml; the seed makes no difference.
-    """
+    """The measurement of data with this hash in dvc.lock and of this recipe, with whatever seed; or None."""
     recipe = _without_seed(params)
     return next((found for found in measurements if found.data == data and same(found.params, recipe)), None)
 
@@ -155,15 +143,15 @@ def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name
 def measure_noise(
     data: str, params: Mapping[str, Any], machine: str, images: int, runs: Sequence[Mapping[str, Any]]
 ) -> Measurement:
-    """Summarise trainings of one recipe that differ only in the seed.
+    """Summarise at least 2 trainings of one recipe that differ only in the seed.
 
     Args:
-        data: Hash of data/MNIST in dvc.lock.
+        data: Its hash in dvc.lock.
         params: The recipe, with or without its seed.
-        machine: Description of the machine that they ran on.
+        machine: What they ran on, in words.
         images: Size of the test set.
-        runs: At least 2 trainings, each with its `seed`, `wrong` (indices of the test images that it gets wrong) and
-            `metrics` by file and name.
+        runs: Each with its `seed`, `wrong` (indices of the test images that it gets wrong) and `metrics` by file and
+            name.
     """
     seeds_wrong = [0] * images
     for run in runs:

@@ -23,20 +23,14 @@ ENVIRONMENT = {
     "LC_ALL": "C",
 }
 SETTINGS = ("-c", "core.warnAmbiguousRefs=true", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
-COMMIT = re.compile(r"[0-9a-f]{40}")
-MAX_COMMIT_BYTES = 1_000_000  # of a commit or tag with its message
+HASH = re.compile(r"[0-9a-f]{40}")
+MAX_COMMIT_BYTES = 1_000_000  # of a commit with its message
 MAX_LISTING_BYTES = 20_000_000  # of the names of all files and folders
-MAX_TAGS = 5  # a tag may point to a tag
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> bytes:
-    """Output of a git command.
-
-    Args:
-        root: Where to run it.
-        words: The command.
-        extra: More environment variables.
+    """Output of a git command, with more environment variables if need be.
 
     Raises:
         UserError: If it fails.
@@ -78,16 +72,12 @@ def find_commit(root: Path, name: str) -> str:
                 f"give the whole name, such as refs/heads/{name}, or the whole hash"
             )
         found = _find_experiment(root, name) if done.returncode else done.stdout.decode().strip()
-    # The name may be that of a tag, a file or a folder.
-    with open_objects(root) as objects:
-        for _ in range(MAX_TAGS):
-            kind, _size = objects.info(found)
-            if kind == "commit":
-                return found
-            if kind != "tag":
-                break
-            tagged = objects.read(found, "tag", MAX_COMMIT_BYTES, name).split(b"\n", 1)[0]
-            found = tagged.decode().removeprefix("object ")
+    # It may be that of a tag, a file or a folder. Its type alone, unlike its content, takes no memory.
+    kind = _git(root, "cat-file", "-t", found).stdout if HASH.fullmatch(found) else b""
+    if kind == b"tag\n":
+        found = _git(root, "rev-list", "--max-count=1", found, "--").stdout.decode().strip()
+    if kind in (b"commit\n", b"tag\n") and HASH.fullmatch(found):
+        return found
     advice = _incomplete(root) or f"try `git fetch`, or origin/{name} for a branch that only the remote has"
     raise UserError(f"{name}: is not a revision in this clone; {advice}")
 
@@ -109,14 +99,8 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
 def list_files(root: Path, tree: str, paths: Sequence[str], where: str, extra: Mapping[str, str] = NOTHING) -> bytes:
     """What `git ls-tree` tells about everything at some paths, with a null character after each file and folder.
 
-    It names folders, too, so that it never works for long without an output that can be limited.
-
-    Args:
-        root: Where the paths begin.
-        tree: Hash of the tree of git's top folder.
-        paths: Files and folders, relative to the root.
-        where: How to name the tree in an error.
-        extra: More environment variables for git.
+    It names folders, too, so that it never works for long without an output that can be limited. `tree` is that of
+    git's top folder, and called `where` in an error; the paths are relative to the root.
 
     Raises:
         UserError: If there is too much, or the clone lacks a part of it.
@@ -139,34 +123,22 @@ class Objects:
         self._root = root
         self._process = process
 
-    def info(self, oid: str) -> tuple[str, int]:
-        """(`commit`, `tree`, `blob` or `tag`, bytes); an empty string and 0 if the clone lacks the object."""
-        if COMMIT.fullmatch(oid):
-            match self._ask(f"info {oid}").split(" "):
-                case [_, kind, size] if size.isdigit():
-                    return kind, int(size)
-        return "", 0
-
     def read(self, oid: str, kind: str, largest: int, where: str) -> bytes:
-        """Content of an object.
-
-        Args:
-            oid: Its hash.
-            kind: What it should be.
-            largest: At most so many bytes.
-            where: How to name it in an error.
+        """Content of a `commit` or `blob` of at most so many bytes; `where` names it in an error.
 
         Raises:
             UserError: If it is larger, or the clone lacks it.
         """
-        found, size = self.info(oid)
-        if size > largest:
-            raise UserError(f"{where}: expected at most {largest:,} bytes, got {size:,}")
-        if found == kind and self._ask(f"contents {oid}") == f"{oid} {kind} {size}":
-            assert self._process.stdout
-            content = self._process.stdout.read(size + 1)
-            if len(content) == size + 1:
-                return content[:-1]
+        match self._ask(f"info {oid}").split(" ") if HASH.fullmatch(oid) else []:
+            case [_, found, digits] if found == kind:
+                size = int(digits)
+                if size > largest:
+                    raise UserError(f"{where}: expected at most {largest:,} bytes, got {size:,}")
+                if self._ask(f"contents {oid}") == f"{oid} {kind} {size}":
+                    assert self._process.stdout
+                    content = self._process.stdout.read(size + 1)
+                    if len(content) == size + 1:
+                        return content[:-1]
         raise _unreadable(self._root, where)
 
     def _ask(self, request: str) -> str:
@@ -182,12 +154,7 @@ class Objects:
 
 @contextmanager
 def open_objects(root: Path, extra: Mapping[str, str] = NOTHING) -> Iterator[Objects]:
-    """The objects of a repository.
-
-    Args:
-        root: A folder of it.
-        extra: More environment variables for git.
-    """
+    """The objects of the repository that a folder lies in."""
     with _running(root, "cat-file", "--batch-command", extra=extra) as process:
         yield Objects(root, process)
 

@@ -285,12 +285,7 @@ class Pipeline:
 
 
 def output_md5(outs: Mapping[str, str | None], path: str) -> str | None:
-    """Hash of an output, or of a folder that several outputs lie in; None if there is none.
-
-    Args:
-        outs: MD5 of every output, by path.
-        path: Of a file or folder.
-    """
+    """Hash of an output, or of a folder that several outputs lie in, by the MD5 of each; None if there is none."""
     if path in outs:
         return outs[path]
     files = {name.removeprefix(f"{path}/"): md5 for name, md5 in outs.items() if name.startswith(f"{path}/")}

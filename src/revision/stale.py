@@ -32,12 +32,7 @@ def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> l
     """Where dvc.lock does not match commands, code, params and data.
 
     A stage that reads the output of a stale stage is stale, too. Data outside git is judged only by its hashes in
-    dvc.lock and in .dvc files.
-
-    Args:
-        pipeline: What is declared and recorded.
-        tree: The files of that revision.
-        params: Content of each params file that exists.
+    dvc.lock and in .dvc files. `params` has the content of each params file that exists.
 
     Raises:
         UserError: If a dependency cannot be hashed.

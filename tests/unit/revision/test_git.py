@@ -105,24 +105,15 @@ def test_a_git_that_answers_nonsense_gives_no_commit(
 
 def test_a_huge_message_is_refused_by_its_size(history: History) -> None:
     commit = history.git_with("x" * 2_000_000, "commit-tree", "-F", "-", "main^{tree}")
-    with (
-        pytest.raises(UserError, match="expected at most 1,000,000 bytes, got 2,000,"),
-        open_tree(history.path, "it", commit),
-    ):
+    refused = pytest.raises(UserError, match="expected at most 1,000,000 bytes, got 2,000,")
+    with refused, open_tree(history.path, "it", commit):
         pass
-    tag = history.git("rev-parse", "main")
-    content = f"object {tag}\ntype commit\ntag t\ntagger t <t@example.org> 0 +0000\n\n{'x' * 2_000_000}\n"
-    history.git("update-ref", "refs/tags/huge", history.git_with(content, "hash-object", "-t", "tag", "-w", "--stdin"))
-    with pytest.raises(UserError, match="huge: expected at most 1,000,000 bytes, got 2,000,"):
-        find_commit(history.path, "huge")
 
 
-def test_tags_of_tags_end(history: History) -> None:
-    for number in range(1, 9):
-        history.git("tag", "-a", "-m", "x", f"t{number}", f"t{number - 1}" if number > 1 else "main")
+def test_a_tag_of_a_tag_is_its_commit(history: History) -> None:
+    history.git("tag", "-a", "-m", "1", "t1")
+    history.git("tag", "-a", "-m", "2", "t2", "t1")
     assert find_commit(history.path, "t2") == history.git("rev-parse", "main")
-    with pytest.raises(UserError, match="t8: is not a revision"):
-        find_commit(history.path, "t8")
 
 
 def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -> None:
