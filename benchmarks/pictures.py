@@ -89,7 +89,7 @@ CHANGES: dict[str, Change] = {
 
 def scenes() -> Iterator[tuple[str, np.ndarray, Change]]:
     """Names, how the light falls, and what is changed on the page."""
-    for kind, fall in itertools.product(SHADES, (0.3, 0.5)):
+    for kind, fall in [("even", 0.0), *itertools.product(list(SHADES)[1:], (0.3, 0.5))]:
         yield f"light {kind}, falling by {fall:.0%}", light(kind, fall), lambda ink: ink
     for name, change in CHANGES.items():
         yield name, light("even", 0), change
