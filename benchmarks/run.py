@@ -36,8 +36,7 @@ def main() -> None:
         *(f"| floor, {name} | {epoch:.2f} | {reference / epoch:.1f} | | |" for name, epoch in floors.items()),
         "",
         "The floor of an epoch is its arithmetic at the rate of the fastest product of matrices among the installed "
-        "libraries. By term, forward and backward, the shortest of many runs; the floor of pooling and Adam is memory "
-        "traffic at the rate of a copy:",
+        "libraries. By term, forward and backward; that of pooling and Adam is memory traffic at the rate of a copy:",
         "",
         *terms,
     ]
