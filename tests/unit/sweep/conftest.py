@@ -22,9 +22,9 @@ LONG = 300.0
 PRINTED = "logs/printed"
 
 
-def make_lab(reproduced: Project, folder: Path) -> Project:
-    """A committed project whose stages train and evaluate take no time; see toy_stage.py."""
-    project = reproduced.copy(folder)
+def make_lab(toy_made: Project, folder: Path) -> Project:
+    """A committed project whose stages take no time; see toy_stage.py."""
+    project = toy_made.copy(folder)
     for stage in ("train", "evaluate"):
         shutil.copy(Path(__file__).parent / "toy_stage.py", project.path / f"stages/{stage}.py")
     project.commit()
@@ -32,21 +32,22 @@ def make_lab(reproduced: Project, folder: Path) -> Project:
 
 
 @pytest.fixture
-def lab(reproduced: Project, tmp_path: Path) -> Iterator[Project]:
-    project = make_lab(reproduced, tmp_path / "lab")
+def lab(toy_made: Project, tmp_path: Path) -> Iterator[Project]:
+    project = make_lab(toy_made, tmp_path / "lab")
     yield project
     project.clean_up()
 
 
 @pytest.fixture(scope="session")
-def swept(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after its first sweep, of three trials, the first of which fails; changed by no test."""
 
     def build(path: Path) -> None:
-        project = make_lab(reproduced, path)
+        project = make_lab(toy_made, path)
         # One of them is what params.yaml says.
+        project.set(lr=0.005)
+        project.commit()
         write_spec(project, {"lr": "13.0,0.005,0.006"})
-        assert project.read_yaml("params.yaml")["lr"] == 0.005
         (path / "docs.txt").write_text("not committed, and none of the code")
         before = working_tree(project)
         assert "docs.txt" in before
