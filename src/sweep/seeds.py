@@ -8,7 +8,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from src.sweep.command import add_options, guarded
 from src.sweep.crew import run_missing
-from src.sweep.experiments import EVAL, TEST_SCORE, Base, Result, read_base, read_result, references
+from src.sweep.experiments import EVAL, TEST_SCORE, Result, read_base, read_result, references
 from src.sweep.progress import say
 from src.sweep.spec import Spec, read_space
 
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         results = [found for name in names if name in known and (found := read_result(base, known[name]))]
         if len(results) < arguments.seeds:
             raise UserError(f"{len(results)} of {arguments.seeds} seeds are here, nothing is written")
-        measurement = measure(base, results)
+        measurement = measure(base.root, space.common, results)
         record(base.root / NOISE, measurement)
         show(measurement, arguments.set_param, Console())
         return code
@@ -85,8 +85,8 @@ def read_changes(changes: Sequence[str], seeds: int) -> Spec:
     return spec
 
 
-def measure(base: Base, results: Sequence[Result]) -> Measurement:
-    """Summarise runs that differ in their seeds alone.
+def measure(root: Path, params: Mapping[str, Any], results: Sequence[Result]) -> Measurement:
+    """Summarise runs that differ in their seeds alone, and otherwise have these params in the schema's order.
 
     Raises:
         UserError: If they were not scored on the same data, or a table is malformed.
@@ -96,10 +96,10 @@ def measure(base: Base, results: Sequence[Result]) -> Measurement:
         raise UserError(f"{DATA}: expected the same in all runs, got {len(data)} versions")
     runs: list[dict[str, Any]] = []
     for result in results:
-        images, wrong = read_errors(base.root, result)
+        images, wrong = read_errors(root, result)
         metrics = {EVAL: {name: value for name, value in result.test.items() if name not in LEFT_OUT}}
         runs.append({"seed": result.params["seed"], "wrong": wrong, "metrics": metrics})
-    return measure_noise(str(data.pop()), results[0].params, machines(results), images, runs)
+    return measure_noise(str(data.pop()), params, machines(results), images, runs)
 
 
 def machines(results: Sequence[Result]) -> str:
@@ -152,7 +152,7 @@ def show(measurement: Measurement, changes: Sequence[str], console: Console) -> 
         console: Where to print.
     """
     n = len(measurement.seeds)
-    say(console, f"{n} seeds of params.yaml {' '.join(changes)}")
+    say(console, " ".join([f"{n} seeds of params.yaml", *(["with"] if changes else []), *changes]))
     table = Table("metric", "mean", "std", "95% interval of the mean", box=SIMPLE_HEAD)
     for name, spread in measurement.metrics[EVAL].items():
         half = t_limit(n - 1) * spread.std / math.sqrt(n)

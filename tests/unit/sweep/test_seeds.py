@@ -12,45 +12,39 @@ from src.mnist.model.params import Params
 from src.noise.measurement import NOISE, find_measurement, parse_noise
 from src.revision.pipeline import output_md5
 from src.sweep import seeds
-from src.sweep.experiments import Base
 from tests.faults.project import Project
-from tests.unit.sweep.conftest import made_up
+from tests.unit.sweep.conftest import made_up, working_tree
 
 WRONG = [[0, 1], [1, 2], [1]]
 
 
-@pytest.fixture
-def base(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Base:
+def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seeds, "read_errors", lambda _, result: (10, WRONG[result.params["seed"]]))
-    return Base(tmp_path, "0" * 40, {}, params.model_dump())
-
-
-def test_a_measurement_is_that_of_its_runs(base: Base, params: Params) -> None:
     results = [
         made_up(params, 0.9, test_acc=1 - len(wrong) / 10, seed=seed, device="cuda" if seed else "cpu")
         for seed, wrong in enumerate(WRONG)
     ]
-    found = seeds.measure(base, results)
+    found = seeds.measure(tmp_path, params.model_dump(), results)
     assert (found.data, found.seeds, found.wrong_in) == ("abc.dir", [0, 1, 2], [7, 2, 0, 1])
     assert found.metrics["metrics/eval.json"]["test_acc"].mean == pytest.approx(0.8333333)
     assert found.machine.count("torch 2.15.0") == 2  # two kinds
     for _ in range(2):
-        seeds.record(base.root / NOISE, found)
-    (known,) = parse_noise((base.root / NOISE).read_text(), NOISE)
+        seeds.record(tmp_path / NOISE, found)
+    (known,) = parse_noise((tmp_path / NOISE).read_text(), NOISE)
     assert find_measurement([known], "abc.dir", params.model_dump()) == known
     output = io.StringIO()
     seeds.show(found, ["lr=0.1"], Console(file=output, width=200))
-    assert "3 seeds of params.yaml lr=0.1" in output.getvalue()
+    assert "3 seeds of params.yaml with lr=0.1" in output.getvalue()
     low, high = t.interval(0.95, 2, 0.8333333, 0.05773503 / 3**0.5)
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
 
-def test_runs_on_other_data_are_refused(base: Base, params: Params) -> None:
+def test_runs_on_other_data_are_refused(tmp_path: Path, params: Params) -> None:
     one, other = (made_up(params, 0.9, seed=seed) for seed in (0, 1))
     changed = other.receipts["fetch"].model_copy(update={"outs": {"data/MNIST": "other.dir"}})
     other = replace(other, receipts={**other.receipts, "fetch": changed})
     with pytest.raises(UserError, match="expected the same in all runs, got 2 versions"):
-        seeds.measure(base, [one, other])
+        seeds.measure(tmp_path, params.model_dump(), [one, other])
 
 
 @pytest.mark.parametrize(
@@ -71,10 +65,20 @@ def test_what_is_wrong_is_one_line(
     assert capsys.readouterr().err.startswith(f"seeds: {said}")
 
 
-def test_missing_seeds_are_run_and_the_file_is_written(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault(77)
+def test_missing_seeds_are_run_and_the_file_is_written(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = working_tree(in_copy)
+    # As git sets them for a hook in a second working tree, and for `git rebase --exec`.
+    for name, file in (("GIT_DIR", ".git"), ("GIT_INDEX_FILE", ".git/index")):
+        monkeypatch.setenv(name, str(in_copy.path / file))
     assert seeds.main(["2"]) == 0
-    assert "known already" in capsys.readouterr().out  # seed 0
-    (measured,) = parse_noise((in_copy.path / NOISE).read_text(), NOISE)
+    assert capsys.readouterr().out.count("known already") == 1  # seed 0
+    noise = (in_copy.path / NOISE).read_text()
+    (measured,) = parse_noise(noise, NOISE)
     assert measured.seeds == [0, 1]
     assert measured.data == output_md5(in_copy.outs(), "data/MNIST")
-    assert json.loads((in_copy.path / NOISE).read_text())[0]["wrong_in"] == [9, 0, 1]
+    assert json.loads(noise)[0]["wrong_in"] == [9, 0, 1]
+    (in_copy.path / NOISE).unlink()
+    assert working_tree(in_copy) == before

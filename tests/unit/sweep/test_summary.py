@@ -9,13 +9,10 @@ from rich.console import Console
 from scipy.stats import ttest_ind
 
 from src.mnist.model.params import Params
-from src.sweep import summary
 from src.sweep.experiments import Result
 from src.sweep.page import as_study, figures, render
 from src.sweep.spec import Spec
-from src.sweep.study import DATABASE
 from src.sweep.summary import group, show
-from tests.faults.project import Project
 from tests.unit.sweep.conftest import made_up
 
 SPEC = Spec(
@@ -92,11 +89,3 @@ def test_the_terminal_shows_the_best_and_what_is_as_good(drawn: list[Result]) ->
     assert "12 experiments, 6 settings." in text
     assert "Best by validation: lr=0.02, schedule=cosine: final.val_acc 0.9205, mean of 2 seeds" in text
     assert "as far as the seeds can tell, 0 of the other 5 settings are as good as the best" in text
-
-
-def test_a_sweep_is_summed_up(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    # Without the study, as where others ran it.
-    (in_copy.path / DATABASE).unlink()
-    assert summary.main([]) == 0
-    assert "Best by validation: lr=0.005: final.val_acc 0.9000" in capsys.readouterr().out
-    assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4

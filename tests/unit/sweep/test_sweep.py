@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.sweep import crew
+from src.sweep import crew, summary
 from src.sweep import git as git_module
 from src.sweep.__main__ import main
 from src.sweep.crew import clone_name
@@ -48,18 +48,21 @@ def test_a_sweep_leaves_experiments_and_nothing_else(swept: Project) -> None:
     assert b"test_acc" not in (swept.path / DATABASE).read_bytes()
 
 
-@pytest.mark.fault(67)
+@pytest.mark.fault(67, 79)
 def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(
     in_copy: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = (in_copy.path / PRINTED).read_text()
     assert "1 failed, 0 are left; run this again to go on" in printed
-    (log,) = re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", printed)
-    assert "train: 13 is unlucky" in (in_copy.path / log).read_text()
-    made = in_copy.git("for-each-ref", "refs/exps")
+    (log,) = map(Path, re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", printed))
+    assert "train: 13 is unlucky" in log.read_text()
+    # This time its log cannot be written, as on a full disk.
+    log.unlink()
+    log.mkdir()
     assert main([]) == 1
-    assert "2 complete, 1 to run" in capsys.readouterr().out
-    assert in_copy.git("for-each-ref", "refs/exps") == made
+    printed = capsys.readouterr().out
+    assert "2 complete, 1 to run" in printed
+    assert "lr=13.0: failed: [Errno 21] Is a directory" in printed
 
 
 def test_what_exists_is_not_run_again_for_another_commit_with_the_same_code(
@@ -76,6 +79,21 @@ def test_what_exists_is_not_run_again_for_another_commit_with_the_same_code(
     assert capsys.readouterr().out.count("known already") == 2
     assert not count(tmp_path / "counted")
     assert in_copy.git("for-each-ref", "refs/exps") == made
+
+
+def test_other_code_is_another_experiment(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    in_copy.append("src/mnist/evaluate/scores.py", "# edited\n")
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith("sweep: src/mnist/evaluate/scores.py: not committed")
+    in_copy.commit()
+    # Nor are the others found.
+    assert summary.main([]) == 1
+    assert "none of its experiments is in this clone for the code of HEAD" in capsys.readouterr().err
+    # Without the study, as where others ran it.
+    (in_copy.path / DATABASE).unlink()
+    assert summary.main(["--rev", "HEAD~1"]) == 0
+    assert "Best by validation: lr=0.005: final.val_acc 0.9000" in capsys.readouterr().out
+    assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,51 +167,6 @@ def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "b", tmp_path / "a")
     names = [clone_name(tmp_path / name) for name in ("a", "b", "a")]
     assert names[0] == names[2] != names[1]
-
-
-@pytest.mark.slow
-def test_other_code_is_another_experiment(lab: Project) -> None:
-    write_spec(lab, {"lr": 0.004})
-    sweep_ok(lab)
-    lab.append("src/mnist/evaluate/scores.py", "# edited\n")
-    done = sweep(lab)
-    assert done.returncode == 1
-    assert done.stderr.startswith("sweep: src/mnist/evaluate/scores.py: not committed")
-    lab.commit()
-    assert "1 to run" in sweep_ok(lab)
-    assert learning_rates(lab) == [0.004, 0.004]
-    done = lab.run(sys.executable, "-m", "src.sweep.summary", "--rev", "HEAD~1")
-    assert "1 experiments" in done.stdout
-
-
-@pytest.mark.fault(79)
-@pytest.mark.slow
-def test_a_trial_that_cannot_be_begun_leaves_the_others_alone(lab: Project) -> None:
-    write_spec(lab, TWO)
-    sweep_ok(lab)
-    first, second = references(lab.path)
-    # As a full disk would: its log cannot be written.
-    (lab.path / DATABASE).unlink()
-    lab.dvc_ok("exp", "remove", first, second)
-    (lab.path / f"logs/sweep/{first}.log").unlink()
-    (lab.path / f"logs/sweep/{first}.log").mkdir()
-    done = sweep(lab)
-    assert done.returncode == 1
-    assert not done.stderr
-    assert re.search(rf"{first} lr=\S+: failed: \[Errno 21\] Is a directory", done.stdout)
-    assert list(references(lab.path)) == [second]
-
-
-@pytest.mark.fault(77)
-@pytest.mark.slow
-def test_a_sweep_that_a_git_hook_runs_leaves_the_repository_alone(lab: Project) -> None:
-    write_spec(lab, {"lr": 0.004})
-    before = working_tree(lab)
-    # As git sets them for a hook in a second working tree, and for `git rebase --exec`.
-    done = sweep(lab, GIT_DIR=str(lab.path / ".git"), GIT_INDEX_FILE=str(lab.path / ".git/index"))
-    assert working_tree(lab) == before
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(references(lab.path)) == 1
 
 
 @pytest.mark.slow
