@@ -15,6 +15,7 @@ COLOURS = {"base": "#8c8c8c", "head": "#d95f02"}
 FEWER, MORE = "#2f9e57", COLOURS["head"]
 MAX_VALUE = 1e9  # beyond it, a value is not drawn
 MIN_MARGIN = 1e-4  # above and below the lines; Mermaid cannot read exponents, so numbers have five decimals
+FEW_EPOCHS = 6
 MAX_EPOCHS = 20  # more would not fit under Mermaid's axis
 MAX_POINTS = 200  # of one curve in an SVG: more cannot be told apart
 MAX_CLASSES = 30
@@ -87,13 +88,15 @@ def _over(curve: Curve, epochs: list[float]) -> list[float]:
 
 
 def lines(title: str, curves: Sequence[Curve]) -> str:
-    """Curves as SVG: validation in front, training faint behind it and perhaps partly outside."""
+    """Curves as SVG: validation in front, training faint behind it; what is outside the chart is cut off."""
     # From validation alone: augmented training examples are often far harder.
-    points = [point for curve in curves if curve.is_validation for point in curve.points]
-    if not points:
+    shown = [curve.points for curve in curves if curve.is_validation and curve.points]
+    if not shown:
         return ""
-    xs, ys = ([point[axis] for point in points] for axis in (0, 1))
-    (x0, x1), (y0, y1) = (min(xs), max(xs)), (min(ys), max(ys))
+    xs = sorted({x for points in shown for x, _ in points})
+    # Of many epochs, the first half, which is far worse, would flatten the rest.
+    ys = [y for points in shown for _, y in points[len(points) // 2 if len(points) > FEW_EPOCHS else 0 :]]
+    (x0, x1), (y0, y1) = (xs[0], xs[-1]), (min(ys), max(ys))
 
     def across(x: float) -> float:
         return LEFT + (x - x0) / ((x1 - x0) or 1) * (RIGHT - LEFT)
@@ -105,14 +108,14 @@ def lines(title: str, curves: Sequence[Curve]) -> str:
     for y in dict.fromkeys((y0, (y0 + y1) / 2, y1)):
         drawn.append(f'<path d="M{LEFT} {down(y):.1f}H{RIGHT}" stroke="currentColor" opacity=".12"/>')
         drawn.append(_text(LEFT - 5, down(y) + 4, f"{y:.4g}", "end"))
-    drawn += [_text(across(x), BOTTOM + 15, f"{x:g}") for x in spread(sorted(set(xs)), 5)]
+    drawn += [_text(across(x), BOTTOM + 15, f"{x:g}") for x in spread(xs, 5)]
     # A picture within the picture cuts off what is outside.
     area = (LEFT, TOP - 4, RIGHT - LEFT + 4, BOTTOM - TOP + 8)
     drawn.append('<svg x="{}" y="{}" width="{}" height="{}" viewBox="{} {} {} {}">'.format(*area, *area))
     for curve in sorted(curves, key=lambda curve: curve.is_validation):
-        shown = spread([point for point in curve.points if x0 <= point[0] <= x1], MAX_POINTS)
+        points = spread([point for point in curve.points if x0 <= point[0] <= x1], MAX_POINTS)
         # The last point twice: a curve of one epoch is a dot.
-        path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in [*shown, *shown[-1:]])
+        path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in [*points, *points[-1:]])
         style = 'stroke-width="2" stroke-linecap="round"' if curve.is_validation else 'stroke-width="1" opacity=".4"'
         drawn.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[curve.revision]}" {style}/>')
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'

@@ -8,13 +8,12 @@ from dataclasses import replace
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.noise.measurement import NOISE
-from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.consistency import disagreements
 from src.report.definitions import stages
 from src.report.edits import files, installed, scorer, tools
-from src.report.finding import Finding, Text, fail, note, unsure
-from src.report.metrics import judge_metrics, metric_findings, read_metric
+from src.report.finding import Finding, Level, Text, fail, note, unsure
+from src.report.metrics import judge_metrics, metric_findings, read_metric, weigh
 from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
 from src.report.tables import read_curves
@@ -272,9 +271,7 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
         if old is None or new is None or not same_data:
             yield unsure("{}: cannot be compared with the policy's reference {}", metric, shown)
         elif rule.exceeds(old, new, most):
-            lost = Text("{}: lost {} since {}, may lose {}", metric, rule.loss(old, new), shown, most)
-            seeds = change.noise(reference, file, metric)
-            if seeds and seeds.p_value(new - old) >= SIGNIFICANCE:
-                yield note("{}, but another seed changes as much", lost)
-            else:
-                yield fail("{}", lost)
+            level, _ = weigh(new - old, None, change.noise(reference, file, metric))
+            seeds = Text(", but another seed changes as much" if level is Level.NOTE else "")
+            text = "{}: lost {} since {}, may lose {}{}"
+            yield Finding(level, Text(text, metric, rule.loss(old, new), shown, most, seeds))

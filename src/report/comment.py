@@ -33,7 +33,7 @@ def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Ro
         rows: All metrics; none if they could not be judged, which a check reports.
         page_url: Address of the page with pictures, if there is one.
     """
-    differs = any(row.differs for row in rows)
+    differs = any(row.old != row.new for row in rows)
     first = [
         f"## {title(change, findings, rows).markdown}",
         compared(change, page_url).markdown,
@@ -120,6 +120,10 @@ def _percent(value: float) -> str:
     return f"{value:.2%}"
 
 
+def _shortened(items: Sequence[str], most: int, more: str = "and {:,} more") -> list[str]:
+    return [*items[:most], *([more.format(len(items) - most)] if len(items) > most else [])]
+
+
 def _signed(value: float) -> str:
     return ("+" if value > 0 else "") + number(value)
 
@@ -132,18 +136,16 @@ def _metrics_table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
     lines = ["| metric | base | head | change | may lose | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
-    lines += [f"| {' | '.join(cell.markdown for cell in cells(row))} |" for row in rows[:MAX_ROWS]]
-    more = f"\n\nand {len(rows) - MAX_ROWS:,} more" if len(rows) > MAX_ROWS else ""
-    return "\n".join(lines) + more
+    body = [f"| {' | '.join(cell.markdown for cell in cells(row))} |" for row in rows]
+    return "\n".join([*lines, *_shortened(body, MAX_ROWS, "\nand {:,} more")])
 
 
 def _reasons(findings: Sequence[Finding]) -> str:
     reasons = [finding for finding in findings if finding.level > Level.NOTE]
     if len(reasons) == 1:
         return f"**Why:** {reasons[0].text.markdown}"
-    lines = [f"- {finding.level.icon} {finding.text.markdown}" for finding in reasons[:MAX_REASONS]]
-    more = [f"- and {len(reasons) - MAX_REASONS} more"] if len(reasons) > MAX_REASONS else []
-    return "\n".join(["**Why:**", "", *lines, *more]) if reasons else ""
+    lines = [f"{finding.level.icon} {finding.text.markdown}" for finding in reasons]
+    return "**Why:**\n\n" + "\n".join(f"- {line}" for line in _shortened(lines, MAX_REASONS)) if reasons else ""
 
 
 def _notes(findings: Sequence[Finding]) -> str:
@@ -190,14 +192,14 @@ def _changed(change: Change, findings: Sequence[Finding]) -> str:
     except UserError:
         return ""  # a check reports it
     wrong = {finding.check for finding in findings if finding.level > Level.NOTE}
-    edits = [finding.text for finding in findings if finding.check == "stages" and finding.level is Level.NOTE]
-    parts += edits or [Text("stages, see above" if "stages" in wrong else "no stage")]
+    edits = [finding.text.markdown for finding in findings if finding.check == "stages" and finding.level is Level.NOTE]
+    parts += edits or ["stages, see above" if "stages" in wrong else "no stage"]
     if change.head.pipeline.code and not wrong & {"lock", "outputs", "receipts"}:
-        parts.append(Text("dvc.lock and receipts hold" if change.head.receipts else "dvc.lock holds"))
-    return f"**Changed:** {joined(parts, ' · ').markdown}"
+        parts.append("dvc.lock and receipts hold" if change.head.receipts else "dvc.lock holds")
+    return f"**Changed:** {' · '.join(parts)}"
 
 
-def _params_changed(change: Change) -> Text:
+def _params_changed(change: Change) -> str:
     old, new = (
         {(file, name): value for file, content in one.params.items() for name, value in flatten(content).items()}
         for one in (change.base, change.head)
@@ -206,15 +208,15 @@ def _params_changed(change: Change) -> Text:
     for file, name in {**old, **new}:
         values = [params.get((file, name), "(none)") for params in (old, new)]
         if repr(values[0]) != repr(values[1]):  # 1, True and 1.0 are different texts
-            shown.append(Text("{} {} → {}", name if file == "params.yaml" else f"{file}:{name}", *map(str, values)))
-    more = [Text(f"{len(shown) - MAX_PAIRS} more params")] if len(shown) > MAX_PAIRS else []
-    return joined([*shown[:MAX_PAIRS], *more], ", ") if shown else Text("no param")
+            label = name if file == "params.yaml" else f"{file}:{name}"
+            shown.append(Text("{} {} → {}", label, *map(str, values)).markdown)
+    return ", ".join(_shortened(shown, MAX_PAIRS, "{:,} more params")) or "no param"
 
 
-def _code_changed(change: Change) -> Text:
+def _code_changed(change: Change) -> str:
     old, new = (_code_hashes(revision) for revision in (change.base, change.head))
     paths = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
-    return Text("code in {}", paths) if paths else Text("no code")
+    return Text("code in {}", paths).markdown if paths else "no code"
 
 
 def _code_hashes(revision: Revision) -> dict[str, str]:
@@ -227,11 +229,14 @@ def _confusions(change: Change) -> str:
         return ""
     pairs = list(found.confusions.items())
     names = [f"{plain_html(actual)}→{plain_html(predicted)} ({n:+d})" for (actual, predicted), n in pairs[:3]]
-    lines = ["| actual | predicted | change |", "| --- | --- | ---: |"]
-    lines += [f"| {code(actual)} | {code(predicted)} | {n:+d} |" for (actual, predicted), n in pairs[:MAX_PAIRS]]
+    lines = [f"| {code(actual)} | {code(predicted)} | {n:+d} |" for (actual, predicted), n in pairs]
+    table = [
+        "| actual | predicted | change |",
+        "| --- | --- | ---: |",
+        *_shortened(lines, MAX_PAIRS, "\nand {:,} more"),
+    ]
     body = [
-        "\n".join(lines) if pairs else "",
-        f"and {len(pairs) - MAX_PAIRS} more" if len(pairs) > MAX_PAIRS else "",
+        "\n".join(table) if pairs else "",
         "<!-- picture: confusions -->",
         _mistakes("lost", found.lost),
         _mistakes("won", found.won),
@@ -242,9 +247,8 @@ def _confusions(change: Change) -> str:
 def _mistakes(what: str, mistakes: Sequence[Mistake]) -> str:
     if not mistakes:
         return ""
-    shown = [f"{m.index} ({code(m.actual)}→{code(m.predicted)})" for m in mistakes[:MAX_INDICES]]
-    more = f" and {len(mistakes) - MAX_INDICES} more" if len(mistakes) > MAX_INDICES else ""
-    words = f"**{len(mistakes)} {what}** (index in the test set, actual→predicted): {', '.join(shown)}{more}"
+    shown = _shortened([f"{m.index} ({code(m.actual)}→{code(m.predicted)})" for m in mistakes], MAX_INDICES)
+    words = f"**{len(mistakes)} {what}** (index in the test set, actual→predicted): {', '.join(shown)}"
     return f"{words}\n\n<!-- picture: {what} -->"
 
 
@@ -261,7 +265,7 @@ def _curves(change: Change) -> str:
 
 
 def _other_metrics(rows: Sequence[Row]) -> str:
-    rest = sorted((row for row in rows if not is_news(row)), key=lambda row: not row.differs)
+    rest = sorted((row for row in rows if not is_news(row)), key=lambda row: row.old == row.new)
     return _details(f"{len(rest)} other metrics", [_metrics_table(rest)]) if rest else ""
 
 

@@ -1,9 +1,9 @@
 """Metrics of two revisions, judged by the policy; the decision table is in docs/review.md."""
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from src.core.errors import UserError
@@ -56,8 +56,8 @@ class Row:
     old: Reading
     new: Reading
     rule: Rule | None
-    level: Level = Level.NOTE
-    why: Text | None = None
+    level: Level
+    why: Text | None
 
     @property
     def required(self) -> bool:
@@ -71,11 +71,6 @@ class Row:
             return None
         return self.new.number - self.old.number
 
-    @property
-    def differs(self) -> bool:
-        """Whether the two readings are not the same."""
-        return self.old != self.new
-
 
 def judge_metrics(change: Change) -> list[Row]:
     """Every metric that either revision or the policy names; the required come first, then those with a rule."""
@@ -85,7 +80,9 @@ def judge_metrics(change: Change) -> list[Row]:
     for file, name in names:
         label = name if name and files[name] == 1 else f"{file}:{name}".removesuffix(":")
         old, new = read_metric(change.base, file, name), read_metric(change.head, file, name)
-        rows.append(_judged(Row(file, name, label, old, new, rules.get((file, name))), change))
+        rule = rules.get((file, name))
+        level, why = _judge(change, file, name, old, new, rule) if rule else (Level.NOTE, None)
+        rows.append(Row(file, name, label, old, new, rule, level, why))
     return sorted(rows, key=lambda row: (not row.required, row.rule is None))
 
 
@@ -100,14 +97,10 @@ def read_metric(revision: Revision, file: str, name: str) -> Reading:
         return Reading(None, MISSING)
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return Reading(None, Text("not a number: {}", value if isinstance(value, bool) else str(value)))
-    try:
-        number = float(value)
-    except OverflowError:  # a whole number of more than 308 digits
-        number = math.inf
-    if math.isfinite(number):
-        return Reading(number)
-    return Reading(None, Text("NaN" if math.isnan(number) else "infinite"))
+        return Reading(None, Text("not a number: {}", str(value)))
+    if abs(value) <= sys.float_info.max:  # a whole number may be too large for a float
+        return Reading(float(value))
+    return Reading(None, Text("infinite" if abs(value) > 0 else "NaN"))
 
 
 def _names(change: Change) -> list[tuple[str, str]]:
@@ -122,28 +115,24 @@ def _names(change: Change) -> list[tuple[str, str]]:
     return list(found)
 
 
-def _judged(row: Row, change: Change) -> Row:
-    rule, old, new = row.rule, row.old, row.new
-    if rule is None:
-        return row
+def _judge(change: Change, file: str, name: str, old: Reading, new: Reading, rule: Rule) -> tuple[Level, Text | None]:
+    """How a metric stands against its rule, and why."""
     if new.problem == NOT_IN_GIT:
-        return replace(row, level=Level.UNSURE, why=new.problem)
+        return Level.UNSURE, new.problem
     if new.number is None:
         neither = new.problem == old.problem == MISSING and change.base.has_results
-        why = Text("the policy names it, but neither revision has it") if neither else new.problem
-        return replace(row, level=Level.FAIL, why=why)
+        return Level.FAIL, Text("the policy names it, but neither revision has it") if neither else new.problem
     if not change.comparable:
-        return replace(row, level=Level.UNSURE) if row.required and change.base.has_results else row
+        return Level.UNSURE if rule.required and change.base.has_results else Level.NOTE, None
     if old.problem == MISSING:
-        return replace(row, level=Level.UNSURE, why=Text("the base lacks it, so any value would pass"))
+        return Level.UNSURE, Text("the base lacks it, so any value would pass")
     if old.number is None:
-        return replace(row, level=Level.UNSURE, why=Text("the old value is not a number: {}", old.problem))
+        return Level.UNSURE, Text("the old value is not a number: {}", old.problem)
     if not rule.exceeds(old.number, new.number, rule.allowed_loss(old.number)):
-        return row
+        return Level.NOTE, None
     predictions = change.predictions
     p_chance = predictions.p_value if isinstance(predictions, Predictions) and rule.mcnemar else None
-    level, why = weigh(new.number - old.number, p_chance, change.noise(change.base, row.file, row.name))
-    return replace(row, level=level, why=why)
+    return weigh(new.number - old.number, p_chance, change.noise(change.base, file, name))
 
 
 def weigh(difference: float, p_chance: float | None, noise: SeedNoise | None) -> tuple[Level, Text]:
@@ -164,7 +153,9 @@ def weigh(difference: float, p_chance: float | None, noise: SeedNoise | None) ->
 
 def metric_findings(rows: list[Row]) -> Iterator[Finding]:
     """One finding for all required metrics with the same reason."""
-    judged = [row for row in rows if row.required and row.why is not None]
-    for level, why in dict.fromkeys((row.level, row.why) for row in judged):
-        labels = [row.label for row in judged if (row.level, row.why) == (level, why)]
+    reasons: dict[tuple[Level, Text], list[str]] = {}
+    for row in rows:
+        if row.required and row.why is not None:
+            reasons.setdefault((row.level, row.why), []).append(row.label)
+    for (level, why), labels in reasons.items():
         yield Finding(level, Text("{}: {}", labels, why))

@@ -1,7 +1,6 @@
 """The comment as one HTML file without scripts: the same Markdown, with pictures where GitHub has charts."""
 
 import re
-from html import escape
 
 from markdown_it import MarkdownIt
 
@@ -12,10 +11,11 @@ from src.report.comment import curves_of
 from src.report.predictions import Predictions
 from src.revision.revision import Revision
 
-FEW_EPOCHS = 6
 MAX_PICTURE_BYTES = 10_000_000
 PICTURE = re.compile(r"<!-- picture: (\w+) -->")
-LEGEND = "<p>Grey: base. Orange: head. Thick: validation. Thin: training, which may leave the chart.</p>"
+LEGEND = (
+    "<p>Grey: base. Orange: head. Thick: validation. Thin: training. First epochs and training may leave the chart.</p>"
+)
 # No request of any kind leaves the page, and no script runs, whatever the page says.
 HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -37,7 +37,8 @@ h2 { font-size: 1.4em; line-height: 1.3; margin: .5em 0; }
 table { border-collapse: collapse; margin: .5em 0; }
 th, td { padding: .25em .8em; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { font-variant-numeric: tabular-nums; }
-th { color: var(--faint); font-weight: normal; }
+th { color: var(--faint); font-weight: normal; text-align: left; }
+.map td, .map th { text-align: center; }
 th, td { overflow-wrap: normal; }
 td code { white-space: nowrap; }
 code { background: var(--code); padding: .1em .3em; border-radius: 3px; font-size: .92em; }
@@ -95,14 +96,5 @@ def _picture(revision: Revision, path: str) -> bytes | None:
 
 
 def _charts(curves: dict[str, list[Curve]]) -> str:
-    drawn = [lines(escape(name), found) for name, found in curves.items()]
-    drawn += [lines(f"{escape(name)}, last epochs", _last(found)) for name, found in curves.items()]
-    return f'<div class="charts">{"".join(drawn)}</div>{LEGEND}' if any(drawn) else ""
-
-
-def _last(curves: list[Curve]) -> list[Curve]:
-    """The last half of the epochs, drawn again because the first ones flatten them; nothing if there are few."""
-    end = max((curve.points[-1][0] for curve in curves if curve.points), default=0.0)
-    if end < FEW_EPOCHS:
-        return []
-    return [Curve(c.revision, c.part, [point for point in c.points if point[0] > end / 2]) for c in curves]
+    drawn = "".join(lines(name, found) for name, found in curves.items())
+    return f'<div class="charts">{drawn}</div>{LEGEND}' if drawn else ""
