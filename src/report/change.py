@@ -89,15 +89,23 @@ class Change:
         return self.base.has_results and not self.other_data
 
     @cached_property
-    def predictions(self) -> Predictions | UserError | None:
-        """What differs example by example, why it cannot be told, or None if there is nothing to compare."""
+    def predictions(self) -> Predictions | None:
+        """What differs example by example; None if it cannot be told, which a check explains."""
+        try:
+            return self.compare_predictions()
+        except UserError:
+            return None
+
+    def compare_predictions(self) -> Predictions | None:
+        """What differs example by example, or None if there is nothing to compare.
+
+        Raises:
+            UserError: If a table is missing or malformed, or tells of other data.
+        """
         examples = self.policy.examples
         if not (self.comparable and examples.wrong and examples.counts):
             return None
-        try:
-            return compare_predictions(self.base, self.head, examples.wrong, examples.counts)
-        except UserError as error:
-            return error
+        return compare_predictions(self.base, self.head, examples.wrong, examples.counts)
 
     @cached_property
     def measured(self) -> list[Measurement]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.report.change import Change, open_change
+from src.report.change import open_change
 from src.report.checks import REPRODUCED, find
 from src.report.comment import cells, compared, is_news, title, write_comment
 from src.report.finding import Finding, Level, code, highest, visible
@@ -32,15 +32,7 @@ ADDRESS = re.compile(r"https://[\w./:%?=&#~-]+")
 
 @dataclass(frozen=True)
 class Report:
-    """What is written.
-
-    Attributes:
-        level: The highest of all findings.
-        comment: Markdown.
-        page: HTML.
-        verdict: Content of verdict.json.
-        lines: For the terminal.
-    """
+    """What is written: Markdown, HTML, the content of verdict.json, and lines for the terminal."""
 
     level: Level
     comment: str
@@ -72,10 +64,26 @@ def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: 
                 rows = judge_metrics(change)
             except UserError:
                 rows = []  # a check reports it
+            level = highest(findings)
             comment = write_comment(change, findings, rows, page_url)
-            verdict = _verdict(change, findings, rows)
-            lines = _lines(change, findings, rows)
-            return Report(highest(findings), comment, render_page(comment, change), verdict, lines)
+            heading = title(change, level, rows).plain
+            verdict = {
+                "outcome": level.outcome,
+                "title": heading,
+                "base": change.base.commit,
+                "head": change.head.commit,
+                "reproduced": reproduced,
+                "findings": [
+                    {"level": one.level.name.lower(), "check": one.check, "text": one.text.plain} for one in findings
+                ],
+                "metrics": [
+                    {"file": row.file, "name": row.name, "required": row.required}
+                    | {"base": row.old.number, "head": row.new.number}
+                    for row in rows
+                ],
+            }
+            lines = [heading, compared(change).plain, *_table(rows), *_reasons(findings)]
+            return Report(level, comment, render_page(comment, change), verdict, lines)
     except UserError as error:
         return refuse(error)
 
@@ -133,35 +141,13 @@ def _write(report: Report) -> int:
     return report.level.exit_code
 
 
-def _verdict(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> dict[str, Any]:
-    return {
-        "outcome": highest(findings).outcome,
-        "title": title(change, findings, rows).plain,
-        "base": change.base.commit,
-        "head": change.head.commit,
-        "reproduced": change.reproduced,
-        "findings": [
-            {"level": finding.level.name.lower(), "check": finding.check, "text": finding.text.plain}
-            for finding in findings
-        ],
-        "metrics": [
-            {
-                "file": row.file,
-                "name": row.name,
-                "base": row.old.number,
-                "head": row.new.number,
-                "required": row.required,
-            }
-            for row in rows
-        ],
-    }
+def _table(rows: Sequence[Row]) -> list[str]:
+    """The metrics that count, for a terminal."""
+    lines = [[cell.plain for cell in cells(row)] for row in rows if is_news(row)]
+    table = [["metric", "base", "head", "change", "may lose", ""], *lines] if lines else []
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
 
 
-def _lines(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> list[str]:
-    """The verdict, the table and the reasons, for a terminal."""
-    table = [[cell.plain for cell in cells(row)] for row in rows if is_news(row)]
-    table = [["metric", "base", "head", "change", "may lose", ""], *table, []] if table else []
-    widths = [max(map(len, column)) for column in zip(*table[:-1], strict=True)]
-    aligned = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
-    reasons = [f"- {finding.text.plain}" for finding in findings if finding.level > Level.NOTE]
-    return [title(change, findings, rows).plain, compared(change).plain, *aligned, *reasons]
+def _reasons(findings: Sequence[Finding]) -> list[str]:
+    return [f"- {finding.text.plain}" for finding in findings if finding.level > Level.NOTE]

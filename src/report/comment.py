@@ -10,7 +10,6 @@ from src.report.charts import Curve, finite_points, mermaid
 from src.report.checks import REPRODUCED
 from src.report.finding import Finding, Level, Text, code, highest, joined, number, plain_html
 from src.report.metrics import MISSING, Reading, Row
-from src.report.predictions import Predictions
 from src.report.tables import Mistake, read_curves
 from src.revision.parsing import flatten
 from src.revision.revision import Revision
@@ -35,7 +34,7 @@ def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Ro
     """
     differs = any(row.old != row.new for row in rows)
     first = [
-        f"## {title(change, findings, rows).markdown}",
+        f"## {title(change, highest(findings), rows).markdown}",
         compared(change, page_url).markdown,
         _metrics_table([row for row in rows if is_news(row)]) if differs else "",
         _reasons(findings),
@@ -47,9 +46,8 @@ def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Ro
     return _fitted([part for part in first if part], [part for part in details if part])
 
 
-def title(change: Change, findings: Sequence[Finding], rows: Sequence[Row]) -> Text:
+def title(change: Change, level: Level, rows: Sequence[Row]) -> Text:
     """The verdict, and what happened to the first metric of the policy."""
-    level = highest(findings)
     verdict = f"{level.icon} Metrics: {level.outcome}"
     row = next((row for row in rows if row.required), None)
     if row is None or row.new.number is None:
@@ -156,7 +154,7 @@ def _notes(findings: Sequence[Finding]) -> str:
 def _noise_line(change: Change, rows: Sequence[Row]) -> str:
     found = change.predictions
     moved = [row for row in rows if row.required and row.change]
-    if not isinstance(found, Predictions) or not (found.lost or found.won or moved):
+    if found is None or not (found.lost or found.won or moved):
         return ""
     answer = "Perhaps" if found.p_value >= SIGNIFICANCE else "No"
     (low, high), (old_low, old_high) = (
@@ -225,7 +223,7 @@ def _code_hashes(revision: Revision) -> dict[str, str]:
 
 def _confusions(change: Change) -> str:
     found = change.predictions
-    if not isinstance(found, Predictions) or not (found.lost or found.won):
+    if found is None or not (found.lost or found.won):
         return ""
     pairs = list(found.confusions.items())
     names = [f"{plain_html(actual)}→{plain_html(predicted)} ({n:+d})" for (actual, predicted), n in pairs[:3]]

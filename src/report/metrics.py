@@ -12,7 +12,6 @@ from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.finding import Finding, Level, Text
 from src.report.policy import Rule
-from src.report.predictions import Predictions
 from src.revision.revision import Revision
 
 
@@ -131,7 +130,7 @@ def _judge(change: Change, file: str, name: str, old: Reading, new: Reading, rul
     if not rule.exceeds(old.number, new.number, rule.allowed_loss(old.number)):
         return Level.NOTE, None
     predictions = change.predictions
-    p_chance = predictions.p_value if isinstance(predictions, Predictions) and rule.mcnemar else None
+    p_chance = predictions.p_value if predictions and rule.mcnemar else None
     return weigh(new.number - old.number, p_chance, change.noise(change.base, file, name))
 
 

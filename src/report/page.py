@@ -8,7 +8,6 @@ from src.core.errors import UserError
 from src.report.change import Change
 from src.report.charts import Curve, confusion_map, lines, tiles
 from src.report.comment import curves_of
-from src.report.predictions import Predictions
 from src.revision.revision import Revision
 
 MAX_PICTURE_BYTES = 10_000_000
@@ -79,7 +78,7 @@ def render_page(markdown: str, change: Change | None = None) -> str:
 def _pictures(change: Change) -> dict[str, str]:
     found = {"curves": _charts(curves_of(change))}
     predictions, layout = change.predictions, change.policy.examples.pictures
-    if isinstance(predictions, Predictions):
+    if predictions:
         found["confusions"] = confusion_map(predictions.confusions)
         if layout:
             # The base has the pictures of what only the old model got wrong.
