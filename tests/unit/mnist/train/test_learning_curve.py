@@ -27,22 +27,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
     return drawn(ROWS, tmp_path_factory.mktemp("curve"))
 
 
-def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        draw_learning_curve(ROWS, tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
 @pytest.mark.parametrize("column", COLUMNS)
 def test_every_column_shows(tmp_path: Path, column: str, whole: np.ndarray) -> None:
     without = drawn([{name: value for name, value in row.items() if name != column} for row in ROWS], tmp_path)
     assert not np.array_equal(without, whole)
-
-
-def test_there_are_three_panels_and_none_is_blank(whole: np.ndarray) -> None:
-    height, width, _ = whole.shape
-    assert width > 2 * height
-    assert all(panel.min() < 100 for panel in np.array_split(whole, 3, axis=1))
 
 
 BLUE = (0x1F, 0x77, 0xB4)

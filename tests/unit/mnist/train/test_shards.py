@@ -1,4 +1,4 @@
-"""Shards in one process, held against a plain loop; several processes are in tests/pipeline/test_processes.py."""
+"""Shards in one process, held against a plain loop; several processes are in test_distributed.py."""
 
 import copy
 from collections.abc import Callable
@@ -42,12 +42,9 @@ def forward_of(model: nn.Module, size: int) -> Callable[[int, slice], tuple[Tens
 
 
 # Equal shards, unequal ones, and more shards than images.
-SIZES = [(12, 4), (10, 4), (3, 4)]
-
-
-@pytest.mark.parametrize(("size", "shards"), SIZES)
+@pytest.mark.parametrize(("size", "shards"), [(12, 4), (10, 4), (3, 4)])
 def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int) -> None:
-    model = build_model("cnn", seed=0)
+    model = build_model("cnn", seed=0).to(memory_format=torch.channels_last)
     whole = copy.deepcopy(model)
     logits = ShardedBackward(model, size, shards).backward(forward_of(model, size))
     expected, loss = forward_of(whole, size)(0, slice(None))
@@ -55,9 +52,12 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int)
     torch.testing.assert_close(logits, expected.detach())
     for own, other in zip(model.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-7)
+        # In the memory format of the weights, as the optimizer wants it.
+        assert own.grad is not None
+        assert own.grad.stride() == own.stride()
 
 
-@pytest.mark.parametrize(("size", "shards"), SIZES)
+@pytest.mark.parametrize(("size", "shards"), [(10, 4), (3, 4)])
 def test_running_statistics_move_by_the_mean_of_what_the_shards_move_them_by(size: int, shards: int) -> None:
     model = build_model("resnet", seed=0)
     alone = [copy.deepcopy(model) for _ in range(shards)]
@@ -98,11 +98,3 @@ def test_what_no_shard_changes_stays_as_it_is() -> None:
     assert model.frozen.grad is None
     assert model.unused.weight.grad is not None
     assert not model.unused.weight.grad.any()
-
-
-def test_gradients_have_the_memory_format_of_the_weights() -> None:
-    model = build_model("resnet", seed=0).to(memory_format=torch.channels_last)
-    ShardedBackward(model, 4, 2).backward(forward_of(model, 4))
-    for weight in model.parameters():
-        assert weight.grad is not None
-        assert weight.grad.stride() == weight.stride()
