@@ -90,9 +90,7 @@ def cells(row: Row) -> list[Text]:
             old, new = (Text(f"{reading.number:.8g}") for reading in (row.old, row.new))
     tolerated = row.rule.tolerated if row.rule else ""
     may_lose = tolerated if isinstance(tolerated, str) else f"{tolerated:g}"
-    informs = row.rule and (not row.required or row.level is Level.NOTE)
-    mark = "" if not row.rule else "⚠️" if row.why and informs else row.level.icon if row.required else ""
-    return [Text("**{}**" if row.required else "{}", row.label), old, new, *map(Text, (delta, may_lose, mark))]
+    return [Text("**{}**" if row.required else "{}", row.label), old, new, *map(Text, (delta, may_lose, _mark(row)))]
 
 
 def curves_of(change: Change) -> dict[str, list[Curve]]:
@@ -112,6 +110,13 @@ def curves_of(change: Change) -> dict[str, list[Curve]]:
                 for part, column in (("train", name), ("validation", f"val_{name}"))
             )
     return found
+
+
+def _mark(row: Row) -> str:
+    if row.rule is None or not (row.required or row.why):
+        return ""
+    # What only informs, or is explained, is no verdict.
+    return "⚠️" if row.why and (row.level is Level.NOTE or not row.required) else row.level.icon
 
 
 def _percent(value: float) -> str:

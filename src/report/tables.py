@@ -4,10 +4,11 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import FailFast, Field, FiniteFloat, StringConstraints
 
 from src.core.errors import UserError
 from src.revision.parsing import validated
@@ -23,20 +24,25 @@ Count = Annotated[int, Field(ge=0, lt=10**9)]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One test example that the model gets wrong; its place in the table is its place in the picture of all.
 
-
-class Mistake(_Row):
-    """One test example that the model gets wrong; its place in the table is its place in the picture of all."""
+    Attributes:
+        position: Its place in the table, from 0.
+        index: Its place in the test set, from 0.
+        actual: Its class.
+        predicted: The class that the model predicted.
+    """
 
     position: int
-    index: Count = Field(description="place in the test set, from 0")
+    index: Count
     actual: Label
     predicted: Label
 
 
-class Cell(_Row):
+@dataclass(frozen=True, slots=True)
+class Cell:
     """Number of test examples of a class that the model takes for another or the same."""
 
     actual: Label
@@ -44,14 +50,15 @@ class Cell(_Row):
     count: Count
 
 
-class ClassScores(_Row):
+@dataclass(frozen=True, slots=True)
+class ClassScores:
     """Scores of one class, and the number of its test examples."""
 
-    label: Label = Field(alias="class")
+    label: Annotated[Label, Field(alias="class")]
     images: Count
-    precision: float
-    recall: float
-    f1: float
+    precision: FiniteFloat
+    recall: FiniteFloat
+    f1: FiniteFloat
 
 
 def read_mistakes(revision: Revision, path: str) -> dict[int, Mistake]:
@@ -113,8 +120,10 @@ def _read(revision: Revision, path: str, schema: type[Value], columns: Sequence[
         raise UserError(f"{where}: is not CSV: {error}") from error
     if len(rows) > MAX_ROWS:
         raise UserError(f"{where}: expected at most {MAX_ROWS:,} rows")
-    chosen: list[dict[str, Any]] = [
-        {name: row.get(name) for name in columns} if columns else {**row, "position": position}
-        for position, row in enumerate(rows)
-    ]
-    return validated(list[schema], chosen, where)  # type: ignore[valid-type]
+    for position, row in enumerate(rows):
+        row["position"] = position
+    chosen = [{name: row.get(name) for name in columns} for row in rows] if columns else rows
+    # The first row that is wrong is enough: all of them could be.
+    many: Any = Annotated[list[schema], FailFast()]  # type: ignore[valid-type]
+    found: list[Value] = validated(many, chosen, where)
+    return found
