@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,22 +24,14 @@ from src.revision.tree import Tree, open_tree
 MODEL = "models/model.safetensors"
 REPOSITORY = Path(__file__).parents[2]
 IMAGES = 10_000
-# Some of the code of each folder on which a stage depends; every test copies and hashes them.
-SOURCES = (
-    "src/__init__.py",
-    "src/mnist/__init__.py",
-    "src/mnist/data/dataset.py",
-    "src/core/files.py",
-    "src/mnist/data/idx.py",
-    "src/mnist/evaluate/scores.py",
-    "src/mnist/fetch/download.py",
-    "src/guard/inputs.py",
-    "src/mnist/model/network.py",
-    "src/mnist/train/classifier.py",
-    "stages/__main__.py",
-    "stages/evaluate.py",
-    "stages/fetch.py",
-    "stages/train.py",
+COPIED = (
+    "dvc.yaml",
+    "requirements.txt",
+    "requirements.lock",
+    ".gitignore",
+    ".dvcignore",
+    ".dvc/.gitignore",
+    ".dvc/config",
 )
 # Differs between results, as if it made the model.
 TRAINS = "src/mnist/train/forged.py"
@@ -65,27 +56,13 @@ class History:
 
     @classmethod
     def begin(cls, path: Path) -> "History":
-        """Copy the pipeline, with neither data nor model, and forge the results of a base with 120 errors."""
-        for name in (
-            "dvc.yaml",
-            "requirements.txt",
-            "requirements.lock",
-            ".gitignore",
-            ".dvcignore",
-            ".dvc/config",
-            ".dvc/.gitignore",
-            *SOURCES,
-        ):
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, path / name)
-        for stage in YAML(typ="safe", pure=True).load(path / "dvc.yaml")["stages"].values():
-            for dep in (REPOSITORY / dep for dep in stage["deps"] if dep.startswith(("src", "stages"))):
-                # Of a folder that none of those lies in, any file will do.
-                if dep.is_dir() and not (path / dep.relative_to(REPOSITORY)).exists():
-                    some = min(dep.glob("*.py"))
-                    (path / some.relative_to(REPOSITORY)).parent.mkdir(parents=True)
-                    shutil.copy(some, path / some.relative_to(REPOSITORY))
+        """Copy the pipeline, with neither code nor data nor model, and forge the results of a base with 120 errors."""
         history = cls(path)
+        for name in COPIED:
+            history.write(name, (REPOSITORY / name).read_text())
+        stages = YAML(typ="safe", pure=True).load(path / "dvc.yaml")["stages"].values()
+        for dep in {dep for stage in stages for dep in stage["deps"] if dep.startswith(("src", "stages"))}:
+            history.write(dep if dep.endswith(".py") else f"{dep}/code.py", "# code\n")
         history.freeze_params()
         history.git("init", "-q", "--template=", "-b", "main")
         history.write("metrics_policy.yaml", POLICY)
@@ -103,20 +80,11 @@ class History:
         YAML().dump({name: FROZEN.get(name, value) for name, value in names.items()}, text)
         self.write("params.yaml", text.getvalue())
 
-    def git(self, *words: str) -> str:
-        return self.git_with("", *words)
-
-    def git_with(self, standard_input: str, *words: str) -> str:
+    def git(self, *words: str, standard_input: str = "") -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-        done = subprocess.run(
-            ["git", *identity, *words],
-            cwd=self.path,
-            check=True,
-            capture_output=True,
-            text=True,
-            input=standard_input,
-        )
-        return done.stdout.strip()
+        command = ["git", *identity, *words]
+        options: dict[str, Any] = {"cwd": self.path, "capture_output": True, "text": True, "check": True}
+        return str(subprocess.run(command, input=standard_input, **options).stdout).strip()
 
     def commit(self, message: str) -> str:
         self.git("add", "-A")

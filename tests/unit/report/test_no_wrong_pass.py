@@ -95,7 +95,7 @@ def pins(requirements: str) -> Attack:
 CASES: dict[tuple[str, str], dict[str, Attack]] = {
     # dvc.lock is void, or the results are not what it records
     (FAIL, "lock"): {
-        "code edited": append("src/mnist/train/classifier.py"),
+        "code edited": put("src/mnist/train/new.py", "# edited\n"),
         "stage kept in dvc.lock only": edit_yaml(lambda stages: stages.pop("evaluate")),
         "param of another type": swap("params.yaml", "shards: 1", "shards: true"),
         "number of another type": swap("params.yaml", "epochs: 10", "epochs: 10.0"),
@@ -122,7 +122,9 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         ),
     },
     (FAIL, "receipts"): {
-        "locked by hand": both(append("src/mnist/train/classifier.py"), lambda history: history.relock(receipts=False)),
+        "locked by hand": both(
+            put("src/mnist/train/new.py", "# edited\n"), lambda history: history.relock(receipts=False)
+        ),
         "trained with another param": receipt(lambda content: content["params"].update(lr=0.5)),
         "param of another type in a receipt": receipt(lambda content: content["params"].update(shards=True)),
         "another model": receipt(lambda content: content["outs"].update({MODEL: "0" * 32})),
@@ -203,8 +205,8 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             )
         },
         "better by it": locked(GUARD, better),
-        "better by shared code": locked(append("src/mnist/data/dataset.py"), better),
-        "code of training and evaluation": locked(other_hash(MODEL), append(NETWORK)),
+        "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
+        "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),
     },
     (FAIL, "scorer"): {"worse by it": both(GUARD, worse)},
     # what judges
@@ -243,14 +245,14 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (FAIL, "stages"): {
         "evaluate deleted, its metrics kept": both(edit_yaml(lambda stages: stages.pop("evaluate")), wishful),
         "table dropped and cut": both(without("evaluate", "plots", "plots/errors.csv"), cut("plots/errors.csv")),
-        "dependency dropped and edited": both(without("train", "deps", "src/mnist/model"), append(NETWORK)),
+        "dependency dropped and edited": both(without("train", "deps", "src/mnist/model"), put(NETWORK, "# edited\n")),
         "param dropped and changed": both(
             without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")
         ),
     },
     (UNKNOWN, "stages"): {
         "table dropped": locked(without("evaluate", "plots", "plots/errors.png")),
-        "dependency dropped": locked(without("train", "deps", "src/mnist/model"), append(NETWORK)),
+        "dependency dropped": locked(without("train", "deps", "src/mnist/model"), put(NETWORK, "# edited\n")),
         "param dropped": locked(without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")),
         "receipt no longer declared": locked(without("train", "metrics", TRAIN)),
         "command changed": locked(swap("dvc.yaml", "__main__.py evaluate", "__main__.py evaluate --kindly")),

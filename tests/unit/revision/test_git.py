@@ -104,7 +104,7 @@ def test_a_git_that_answers_nonsense_gives_no_commit(
 
 
 def test_a_huge_message_is_refused_by_its_size(history: History) -> None:
-    commit = history.git_with("x" * 2_000_000, "commit-tree", "-F", "-", "main^{tree}")
+    commit = history.git("commit-tree", "-F", "-", "main^{tree}", standard_input="x" * 2_000_000)
     refused = pytest.raises(UserError, match="expected at most 1,000,000 bytes, got 2,000,")
     with refused, open_tree(history.path, "it", commit):
         pass

@@ -39,9 +39,9 @@ def commit_of(history: History, *entries: tuple[str, str, str]) -> str:
 
 def nested(history: History, leaf: str, folders: int, levels: int) -> str:
     """A commit of folders in folders, all of them the same objects."""
-    tree = history.git_with(leaf, "mktree")
+    tree = history.git("mktree", standard_input=leaf)
     for _ in range(levels):
-        tree = history.git_with("".join(f"040000 tree {tree}\tf{number}\n" for number in range(folders)), "mktree")
+        tree = history.git("mktree", standard_input="".join(f"040000 tree {tree}\tf{n}\n" for n in range(folders)))
     return history.git("commit-tree", "-m", "many folders", tree)
 
 
