@@ -55,7 +55,8 @@ def fit_table(fits: Mapping[str, Sequence[Run]], epochs: int = 1) -> list[str]:
         accuracy, same = "", ""
         if "model" in runs[0]:
             accuracy = f"{statistics.mean(run['test_acc'] for run in runs):.2%}"
-            same = "yes" if len({run["model"] for run in runs}) == 1 else "**no**"
+            if len(runs) > 1:
+                same = "yes" if len({run["model"] for run in runs}) == 1 else "**no**"
         spread = f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
         rows.append((name, spread, f"{median(fits[CONVENTIONAL]) / median(runs):.1f}", accuracy, same))
     return table(*rows)

@@ -18,13 +18,15 @@ def test_the_table_compares_with_the_conventional_program_and_tells_other_bytes(
     def run(seconds: float, model: str) -> Run:
         return {"seconds": seconds, "model": model, "test_acc": 0.9912}
 
-    *_, conventional, fast, accurate = fit_table(
+    *_, conventional, fast, accurate, once = fit_table(
         {
             CONVENTIONAL: [{"seconds": 90.0}, {"seconds": 100.0}, {"seconds": 110.0}],
             "fast": [run(0.9, "a"), run(1.1, "a")],
             "accurate": [run(20.0, "a"), run(30.0, "b")],
+            "once": [run(5.0, "a")],
         }
     )
     assert conventional == f"| {CONVENTIONAL} | 100.00 (90.00 to 110.00) | 1.0 |  |  |"
     assert fast == "| fast | 1.00 (0.90 to 1.10) | 100.0 | 99.12% | yes |"
     assert accurate == "| accurate | 25.00 (20.00 to 30.00) | 4.0 | 99.12% | **no** |"
+    assert once == "| once | 5.00 (5.00 to 5.00) | 20.0 | 99.12% |  |"
