@@ -12,23 +12,20 @@ from src.core.files import write_bytes
 from src.mnist.model.network import ARCHITECTURES, MEAN, STD, CalibratedModel
 
 METADATA_KEY = "mnist"
-# How networks order the features of a picture's pixels where they flatten it. Until there was this entry, it was NCHW.
-LAYOUT = "NHWC"
+# What the weights take for granted: how images are normalised, and in which order pixels are flattened.
+PREPARATION = {"layout": "NHWC", "mean": MEAN, "std": STD}
 
 
 def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
     """Write the weights as safetensors, atomically, with what `load_model` needs in the metadata."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
     # A single key: safetensors does not keep the order of several, so the bytes would differ from run to run.
-    description = {"architecture": architecture, "layout": LAYOUT, "mean": MEAN, "std": STD}
-    description["temperature"] = model.temperature
+    description = {"architecture": architecture, **PREPARATION, "temperature": model.temperature}
     write_bytes(path, save(weights, {METADATA_KEY: json.dumps(description)}))
 
 
 def load_model(path: Path) -> CalibratedModel:
     """Read a model that `save_model` wrote; safetensors holds numbers only, so nothing in the file can run.
-
-    The model divides its logits by the temperature.
 
     Raises:
         UserError: If the file is missing, truncated, or not such a model.
@@ -40,10 +37,8 @@ def load_model(path: Path) -> CalibratedModel:
         content = path.read_bytes()
         weights = load(content)
         description = json.loads(_metadata(content)[METADATA_KEY])
-        if (description["mean"], description["std"]) != (MEAN, STD):
-            raise UserError(f"{path}: was trained on images normalised differently; {repair}")
-        if "temperature" not in description or description.get("layout") != LAYOUT:
-            raise UserError(f"{path}: an older version wrote it, and its weights mean something else; run `dvc repro`")
+        if {name: description[name] for name in PREPARATION} != PREPARATION:
+            raise UserError(f"{path}: another version wrote it, and its weights mean something else; run `dvc repro`")
         temperature = description["temperature"]
         if not (isinstance(temperature, float) and 0 < temperature < math.inf):
             raise ValueError(f"temperature is {temperature!r}")

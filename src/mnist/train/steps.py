@@ -48,10 +48,10 @@ class StepRunner:
 
         Args:
             model: Normalised images (N, 1, 28, 28) to logits (N, 10).
-            average: Network that holds the moving average of the weights; None: no average.
-            optimizer: Optimizer of the model's weights; its learning rate must be a tensor.
-            batches: Batches of the shape that all calls will have.
-            params: Of these, `ema`, `label_smoothing`, `precision`, `seed` and `shards` say what a step does.
+            average: Holds the moving average of the weights; None: no average.
+            optimizer: Its learning rate must be a tensor.
+            batches: Of the shape that all calls will have.
+            params: Hyperparameters.
         """
         self.model, self.optimizer, self.params = model, optimizer, params
         self.weights = float_tensors(model)

@@ -119,6 +119,7 @@ print(usual, faults())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_freed_memory_is_used_again_without_page_faults() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True, text=True)

@@ -19,7 +19,7 @@ def drawn(seed: int, temperature: float, size: int = 400) -> tuple[Tensor, Tenso
 
 
 @given(st.integers(0, 1000), st.floats(0.2, 5))
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_the_loss_is_lowest_at_the_temperature(seed: int, temperature: float) -> None:
     logits, labels = drawn(seed, temperature)
     # One more image for each class and image, of weight 1 / (10 · N): the uniformly labelled image.
@@ -39,7 +39,7 @@ def test_the_loss_is_lowest_at_the_temperature(seed: int, temperature: float) ->
 
 
 def test_the_temperature_of_the_labels_is_found() -> None:
-    assert fit_temperature(*drawn(0, 2.5, size=100_000)) == pytest.approx(2.5, rel=0.02)
+    assert fit_temperature(*drawn(0, 2.5, size=20_000)) == pytest.approx(2.5, rel=0.04)
 
 
 def test_a_perfect_network_keeps_a_doubt_of_one_in_as_many_images_as_it_was_tried_on() -> None:
