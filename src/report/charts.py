@@ -32,13 +32,8 @@ class Curve:
     """One column of the history of one revision: (epoch, value) pairs, finite, sorted by epoch."""
 
     revision: str
-    part: str
+    is_validation: bool
     points: Points
-
-    @property
-    def is_validation(self) -> bool:
-        """Whether it is of examples that the model was not trained on."""
-        return self.part == "validation"
 
 
 def finite_points(rows: Sequence[dict[str, float]], column: str) -> list[tuple[float, float]]:

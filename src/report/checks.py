@@ -59,8 +59,6 @@ def lineage(change: Change) -> Iterator[Finding]:
 def lock(change: Change) -> Iterator[Finding]:
     """Where dvc.lock does not match code, params and data."""
     head = change.head
-    if not head.pipeline.code:
-        return
     first = [mismatch for mismatch in head.stale if not mismatch.follows]
     if first:
         own = list(dict.fromkeys(mismatch.stage for mismatch in first))
@@ -74,7 +72,7 @@ def lock(change: Change) -> Iterator[Finding]:
 
 def outputs(change: Change) -> Iterator[Finding]:
     """Results in git that do not match dvc.lock."""
-    for mismatch in change.head.edited if change.head.pipeline.code else ():
+    for mismatch in change.head.edited:
         yield fail(f"{{}} {mismatch.problem}", mismatch.subject)
 
 
@@ -114,8 +112,7 @@ def repeats(change: Change) -> Iterator[Finding]:
 
 def tables(change: Change) -> Iterator[Finding]:
     """Where metrics and tables of the test set disagree."""
-    if change.head.pipeline.code:
-        yield from disagreements(change.head, change.policy.examples)
+    yield from disagreements(change.head, change.policy.examples)
 
 
 def predictions(change: Change) -> Iterator[Finding]:
@@ -127,7 +124,7 @@ def predictions(change: Change) -> Iterator[Finding]:
 def curves(change: Change) -> Iterator[Finding]:
     """A training history that is missing or malformed."""
     drawn = change.policy.curves
-    if drawn and change.head.pipeline.code:
+    if drawn:
         read_curves(change.head, drawn.file, drawn.columns)
     yield from ()
 
@@ -135,7 +132,7 @@ def curves(change: Change) -> Iterator[Finding]:
 def recorded(change: Change) -> Iterator[Finding]:
     """Required metrics that no recorded run made: they may have been written by hand."""
     pipeline = change.head.pipeline
-    for file, stage in change.scoring.items() if pipeline.code else ():
+    for file, stage in change.scoring.items():
         locked = pipeline.locked.get(stage or "")
         hashed = locked and any(oid for path, oid in locked.outs.items() if f"{file}/".startswith(f"{path}/"))
         if stage is None or pipeline.producer(file) != stage or not hashed:
@@ -145,14 +142,13 @@ def recorded(change: Change) -> Iterator[Finding]:
 
 def metrics(change: Change) -> Iterator[Finding]:
     """Required metrics that do not keep the policy."""
-    if change.head.pipeline.code:
-        yield from metric_findings(judge_metrics(change))
+    yield from metric_findings(judge_metrics(change))
 
 
 def since_reference(change: Change) -> Iterator[Finding]:
     """Many small losses that add up."""
     name = change.policy.reference
-    if name is None or not change.head.pipeline.code:
+    if name is None:
         return
     try:
         with open_revision(change.root, name) as reference:
@@ -205,10 +201,8 @@ def noise(change: Change) -> Iterator[Finding]:
         yield note("this change edits {}; it is judged by the base's", NOISE)
 
 
-CHECKS: tuple[Check, ...] = (
-    results,
-    reproduced,
-    policy,
+# Where the head has no results, there is nothing to say about them.
+OF_RESULTS: tuple[Check, ...] = (
     metrics,
     since_reference,
     recorded,
@@ -218,16 +212,11 @@ CHECKS: tuple[Check, ...] = (
     tables,
     predictions,
     curves,
-    data,
-    scorer,
-    repeats,
-    versions,
-    installed,
-    stages,
-    files,
-    noise,
-    tools,
-    lineage,
+)
+CHECKS: tuple[Check, ...] = (
+    *(results, reproduced, policy),
+    *OF_RESULTS,
+    *(data, scorer, repeats, versions, installed, stages, files, noise, tools, lineage),
 )
 
 
@@ -242,7 +231,8 @@ def find(change: Change) -> list[Finding]:
 
 def _run(check: Check, change: Change) -> Iterator[Finding]:
     try:
-        yield from check(change)
+        if check not in OF_RESULTS or change.head.pipeline.code:
+            yield from check(change)
     except UserError as error:
         yield unsure("{}", error)
     except Exception as error:

@@ -106,8 +106,7 @@ def curves_of(change: Change) -> dict[str, list[Curve]]:
             continue  # of the head, the check of curves reports it
         for name in (name for name in drawn.columns if f"val_{name}" in drawn.columns):
             found.setdefault(name, []).extend(
-                Curve(label, part, finite_points(rows, column))
-                for part, column in (("train", name), ("validation", f"val_{name}"))
+                Curve(label, column != name, finite_points(rows, column)) for column in (name, f"val_{name}")
             )
     return found
 

@@ -27,8 +27,8 @@ def numbers(chart: str, word: str) -> list[list[float]]:
 
 
 def test_both_revisions_over_common_epochs() -> None:
-    base = Curve("base", "validation", [(1, 0.5), (2, 0.25)])
-    head = Curve("head", "validation", [(1, 0.4), (2, 0.2), (3, 0.1)])
+    base = Curve("base", True, [(1, 0.5), (2, 0.25)])
+    head = Curve("head", True, [(1, 0.4), (2, 0.2), (3, 0.1)])
     chart = mermaid("Loss", [base, head])
     assert numbers(chart, "x-axis") == [[1, 2, 3]]
     assert numbers(chart, "line") == [[0.5, 0.25], [0.4, 0.2, 0.1]]
@@ -37,12 +37,12 @@ def test_both_revisions_over_common_epochs() -> None:
 
 
 def test_a_lone_head_keeps_its_colour() -> None:
-    chart = mermaid("Loss", [Curve("base", "validation", []), Curve("head", "validation", [(1, 1.0)])])
+    chart = mermaid("Loss", [Curve("base", True, []), Curve("head", True, [(1, 1.0)])])
     assert '"plotColorPalette": "#d95f02"' in chart
 
 
 def test_long_trainings_are_thinned_from_the_first_epoch_to_the_last() -> None:
-    chart = mermaid("Loss", [Curve("head", "validation", [(epoch, 1 / epoch) for epoch in range(1, 1001)])])
+    chart = mermaid("Loss", [Curve("head", True, [(epoch, 1 / epoch) for epoch in range(1, 1001)])])
     (epochs,) = numbers(chart, "x-axis")
     assert (epochs[0], epochs[-1], len(epochs)) == (1, 1000, MAX_EPOCHS)
 
@@ -50,9 +50,9 @@ def test_long_trainings_are_thinned_from_the_first_epoch_to_the_last() -> None:
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(-1e9, 1e9)), min_size=1, max_size=30))
 def test_any_finite_values_make_charts(values: list[tuple[int, float]]) -> None:
     points = sorted(dict(values).items())
-    curve = Curve("head", "validation", [(float(epoch), value) for epoch, value in points])
+    curve = Curve("head", True, [(float(epoch), value) for epoch, value in points])
     assert len(numbers(mermaid("x", [curve]), "line")[0]) == min(len(points), MAX_EPOCHS)
-    svg = lines("x", [curve, Curve("base", "train", [])])
+    svg = lines("x", [curve, Curve("base", False, [])])
     assert svg.count("<polyline") == 2
     assert "nan" not in svg
 
@@ -60,7 +60,7 @@ def test_any_finite_values_make_charts(values: list[tuple[int, float]]) -> None:
 def test_a_long_curve_is_thinned_evenly_with_both_ends() -> None:
     assert spread(range(1000), 4) == [0, 333, 666, 999]
     assert spread([1, 2], 4) == [1, 2]
-    curve = Curve("head", "validation", [(float(epoch), 1.0) for epoch in range(10_000)])
+    curve = Curve("head", True, [(float(epoch), 1.0) for epoch in range(10_000)])
     assert len(lines("x", [curve])) < 20 * MAX_POINTS
 
 

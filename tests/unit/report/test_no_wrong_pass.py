@@ -289,7 +289,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "package from an address": pins("torch @ https://example.org/torch.whl"),
         "another file of pins": locked(append("requirements.txt", "-r more.txt\n")),
         "marker of a pin": pins("torch==2.15.0; sys_platform == 'linux'"),
-        "any version": locked(append("requirements.txt", "evil==1.*\n")),
+        "any version": locked(resub("requirements.txt", r"pooch==[\d.]+", "pooch==1.*")),
         "package behind a comment": locked(append("requirements.txt", "# nothing \\\nevil==1.0\n")),
         "package behind a comment within a line": locked(
             append("requirements.txt", "pip-x==1.0 \\\n  # nothing \\\nevil==1.0\n")
