@@ -5,7 +5,6 @@ shard is always computed as a whole, and every process adds the results of all s
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,24 +12,15 @@ from torch import Tensor, nn
 from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.train.distributed import rank_and_count
 
-# From the number of a shard and its images of the batch to their logits, float32 of shape (images, 10), and mean loss.
-Forward = Callable[[int, slice], tuple[Tensor, Tensor]]
-
-
-def shard_slices(size: int, shards: int) -> list[slice]:
-    """Cut a batch of `size` images into consecutive shards that are as equal as possible.
-
-    If their number does not divide the size, as in an epoch's last batch, the first ones get one image more; if there
-    are fewer images than shards, the last ones are empty.
-    """
-    smaller, larger = divmod(size, shards)
-    ends = [number * smaller + min(number, larger) for number in range(shards + 1)]
-    return [slice(start, end) for start, end in pairwise(ends)]
+# From the number of a shard to the logits of its images, float32 of shape (images, 10), and their mean loss.
+Forward = Callable[[int], tuple[Tensor, Tensor]]
 
 
 class ShardedBackward:
     """Replaces `loss.backward()`.
 
+    A batch is cut by `Tensor.tensor_split`: where the number of shards does not divide it, as in an epoch's last batch,
+    the first ones get one image more; if there are fewer images than shards, the last ones are empty.
     The gradient is that of the mean loss over the whole batch: the mean over the shards, weighted by their sizes.
     Batch normalisation uses the statistics of a shard. Its running statistics, and all other floating-point buffers,
     move by the weighted mean of what each shard moves them by; counters move by what the first shard moves them by.
@@ -42,8 +32,7 @@ class ShardedBackward:
         self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
         rank, self.count = rank_and_count()
-        self.slices = shard_slices(batch_size, shards)
-        self.sizes = [part.stop - part.start for part in self.slices]
+        self.sizes = [len(part) for part in torch.empty(batch_size).tensor_split(shards)]
         own = shards // self.count
         self.own = range(rank * own, (rank + 1) * own)
         # One row per shard, with its results one after another: gradient, movements of the buffers, movements of the
@@ -76,15 +65,14 @@ class ShardedBackward:
     def _compute(self, row: Tensor, number: int, before: list[Tensor], forward: Forward) -> None:
         """Write what one shard yields into its row."""
         row.zero_()
-        part = self.slices[number]
-        if part.start == part.stop:
+        if self.sizes[number] == 0:
             return
         state = [*self.buffers, *self.counters]
         for buffer, value in zip(state, before, strict=True):
             buffer.copy_(value)
         for weight in self.weights:
             weight.grad = None
-        logits, loss = forward(number, part)
+        logits, loss = forward(number)
         loss.backward()
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
         moved = [buffer - value for buffer, value in zip(state, before, strict=True)]

@@ -100,15 +100,16 @@ class StepRunner:
     def _step(self, step: int, x: Tensor, target: Tensor, rate: Tensor) -> Tensor:
         """Train on one batch: images (N, 1, 28, 28), target probabilities (N, 10) and the learning rate, a scalar."""
 
-        def forward(shard: int, part: slice) -> tuple[Tensor, Tensor]:
+        def forward(shard: int) -> tuple[Tensor, Tensor]:
+            images, targets = (tensor.tensor_split(self.params.shards)[shard] for tensor in (x, target))
             self.seeds.start_pass(step, shard)
-            logits = compute_logits(self.model, x[part], self.params.precision)
-            return logits, F.cross_entropy(logits, target[part])
+            logits = compute_logits(self.model, images, self.params.precision)
+            return logits, F.cross_entropy(logits, targets)
 
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.zero_grad()
         if self.sharded is None:
-            logits, loss = forward(0, slice(None))
+            logits, loss = forward(0)
             loss.backward()
         else:
             logits = self.sharded.backward(forward)

@@ -5,25 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.mnist.model.network import build_model, normalize
-from src.mnist.train.shards import ShardedBackward, shard_slices
+from src.mnist.train.shards import ShardedBackward
 from tests.conftest import random_examples
-
-
-@given(st.integers(1, 300), st.integers(1, 64))
-def test_shards_hold_each_image_once_and_are_as_equal_as_possible(size: int, shards: int) -> None:
-    images = list(range(size))
-    parts = [images[part] for part in shard_slices(size, shards)]
-    assert len(parts) == shards
-    assert [image for part in parts for image in part] == images
-    sizes = [len(part) for part in parts]
-    assert max(sizes) - min(sizes) <= 1
-    assert sizes == sorted(sizes, reverse=True)
 
 
 def batch_of(size: int) -> tuple[Tensor, Tensor]:
@@ -31,12 +18,13 @@ def batch_of(size: int) -> tuple[Tensor, Tensor]:
     return normalize(torch.from_numpy(examples.images)), torch.from_numpy(examples.labels).long()
 
 
-def forward_of(model: nn.Module, size: int) -> Callable[[int, slice], tuple[Tensor, Tensor]]:
-    x, labels = batch_of(size)
+def forward_of(model: nn.Module, size: int, shards: int = 1) -> Callable[[int], tuple[Tensor, Tensor]]:
+    parts = [tensor.tensor_split(shards) for tensor in batch_of(size)]
 
-    def forward(_: int, part: slice) -> tuple[Tensor, Tensor]:
-        logits = model(x[part])
-        return logits, F.cross_entropy(logits, labels[part])
+    def forward(shard: int) -> tuple[Tensor, Tensor]:
+        x, labels = (part[shard] for part in parts)
+        logits = model(x)
+        return logits, F.cross_entropy(logits, labels)
 
     return forward
 
@@ -46,8 +34,8 @@ def forward_of(model: nn.Module, size: int) -> Callable[[int, slice], tuple[Tens
 def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int) -> None:
     model = build_model("cnn", seed=0).to(memory_format=torch.channels_last)
     whole = copy.deepcopy(model)
-    logits = ShardedBackward(model, size, shards).backward(forward_of(model, size))
-    expected, loss = forward_of(whole, size)(0, slice(None))
+    logits = ShardedBackward(model, size, shards).backward(forward_of(model, size, shards))
+    expected, loss = forward_of(whole, size)(0)
     loss.backward()
     torch.testing.assert_close(logits, expected.detach())
     for own, other in zip(model.parameters(), whole.parameters(), strict=True):
@@ -61,15 +49,15 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int)
 def test_running_statistics_move_by_the_mean_of_what_the_shards_move_them_by(size: int, shards: int) -> None:
     model = build_model("resnet", seed=0)
     alone = [copy.deepcopy(model) for _ in range(shards)]
-    ShardedBackward(model, size, shards).backward(forward_of(model, size))
-    slices = shard_slices(size, shards)
-    for other, part in zip(alone, slices, strict=True):
-        if part.stop > part.start:
-            forward_of(other, size)(0, part)
+    ShardedBackward(model, size, shards).backward(forward_of(model, size, shards))
+    sizes = [len(part) for part in torch.empty(size).tensor_split(shards)]
+    for number, other in enumerate(alone):
+        if sizes[number]:
+            forward_of(other, size, shards)(number)
     for name, buffer in model.named_buffers():
         others = [dict(other.named_buffers())[name] for other in alone]
         if buffer.is_floating_point():
-            expected = sum((part.stop - part.start) / size * other for other, part in zip(others, slices, strict=True))
+            expected = sum(number / size * other for other, number in zip(others, sizes, strict=True))
             torch.testing.assert_close(buffer, expected)
         else:
             assert buffer == others[0] == 1
@@ -93,7 +81,7 @@ def test_what_no_shard_changes_stays_as_it_is() -> None:
     model = Odd()
     sharded = ShardedBackward(model, 6, 3)
     for _ in range(3):
-        sharded.backward(forward_of(model, 6))
+        sharded.backward(forward_of(model, 6, 3))
     assert model.constant.tolist() == torch.tensor([0.1, 1 / 3]).tolist()
     assert model.frozen.grad is None
     assert model.unused.weight.grad is not None
