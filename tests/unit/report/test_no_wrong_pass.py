@@ -260,6 +260,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "always run": locked(in_stage("train", always_changed=True)),
         "source made": locked(in_stage("make", cmd="python make.py", outs=["src/mnist/train"])),
         "source made within a folder": locked(in_stage("make", cmd="python", outs=["src/mnist/train/made.py"])),
+        "policy made": locked(in_stage("make", cmd="python make.py", outs=[POLICY_FILE])),
         "pins made by a stage of old": locked(
             edit_yaml(lambda stages: stages["fetch"]["outs"].append("requirements.txt"))
         ),

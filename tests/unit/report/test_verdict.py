@@ -96,6 +96,13 @@ def test_hand_edited_and_forgotten_outputs_are_named(history: History, head: str
     }
 
 
+def test_an_older_policy_is_refused_by_name(history: History) -> None:
+    swap("metrics_policy.yaml", "version: 2\n", "")(history)
+    history.commit("older")
+    (found,) = reasons("main", check="policy")
+    assert found.startswith("metrics_policy.yaml of main: version: expected 2, got none")
+
+
 def test_data_that_git_ignores_is_left_to_verify(history: History) -> None:
     history.write("models/model.safetensors", "edited")
     assert judge()[0] == PASS
