@@ -69,10 +69,9 @@ def main(run: Run) -> ReceiptFields:
 
 
 def check_additions() -> None:
-    """Check that what has to stand in two places stands in both: params, of which DVC passes no others, and choices.
+    """Check that what has to stand in two places stands in both; name the file to edit if not.
 
-    Raises:
-        UserError: If not; the message names the file to edit.
+    It is params, since DVC passes only those that it knows, and the choices of some.
     """
     stages = read_stages()
     for stage, schema in SCHEMAS.items():
@@ -101,11 +100,7 @@ def _keys(file: str, registry: str) -> list[str]:
 
 
 def check_gpus(accelerator: str, processes: int) -> None:
-    """Try the GPU that training would take, if there is one or one is asked for; each process needs one of its own.
-
-    Raises:
-        UserError: If it is missing, cannot be used, or there are too few.
-    """
+    """Try the GPU that training would take, if there is one or one is asked for; each process needs one of its own."""
     if accelerator == "cpu" or (accelerator == "auto" and not visible_gpus(os.environ)):
         return
     # It is free again when this stage ends.

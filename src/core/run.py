@@ -19,7 +19,7 @@ class Run:
         processes: How many processes the environment asks for, to train together.
         check_unchanged: Raises UserError if an input was touched or an undeclared file was read, so that a doomed run
             ends early; takes milliseconds.
-        is_locked: Whether dvc.lock already holds a result for the same inputs, which means that this run was forced.
+        is_locked: Whether dvc.lock already holds a result for the same inputs, so that this run was forced.
     """
 
     params: Mapping[str, Any]
@@ -27,7 +27,7 @@ class Run:
     accelerator: str = "auto"
     processes: int = 1
     check_unchanged: Callable[[], None] = lambda: None
-    is_locked: Callable[[], bool] = lambda: False
+    is_locked: bool = False
 
 
 @dataclass(frozen=True)

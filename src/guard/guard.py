@@ -95,12 +95,7 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
 
 
 def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> None:
-    """Run the stage between its stamps; process 0 writes the receipt.
-
-    Raises:
-        UserError: If an input is missing or was touched, if something undeclared was opened, or if dvc.yaml, dvc.lock
-            or a receipt is wrong.
-    """
+    """Run the stage between its stamps; process 0 writes the receipt."""
     with opened.paused():
         stages, lock, machine_facts = read_stages(), read_lock(), machine()
     if name not in stages:
@@ -120,7 +115,7 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
         devices.accelerator,
         devices.processes,
         check_unchanged=inputs.check,
-        is_locked=lambda: is_locked(inputs, lock),
+        is_locked=is_locked(inputs, lock),
     )
     fields = main(run)
     inputs.check()

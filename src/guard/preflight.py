@@ -1,4 +1,7 @@
-"""What would make a run fail, found before it starts, without torch: DVC deletes the last results before each stage."""
+"""What would make a run fail, found before it starts, without torch: DVC deletes the last results before each stage.
+
+Every check raises UserError, and PackageNotFoundError for a package.
+"""
 
 import os
 import re
@@ -24,11 +27,7 @@ CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Check that a folder, created if missing, is writable and that its disk has as many free bytes as are needed.
-
-    Raises:
-        UserError: If it is read-only or too full.
-    """
+    """Check that a folder, created if missing, is writable and that its disk has as many free bytes as are needed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -41,11 +40,7 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 def check_not_linked(folders: Iterable[Path]) -> None:
-    """Check that output folders are not links: through one, DVC would delete and write files that git does not see.
-
-    Raises:
-        UserError: If one is a symbolic link.
-    """
+    """Check that output folders are not links: through one, DVC would delete and write files that git does not see."""
     for folder in folders:
         if folder.is_symlink():
             raise UserError(
@@ -55,11 +50,7 @@ def check_not_linked(folders: Iterable[Path]) -> None:
 
 
 def check_packages(requirements: Path) -> None:
-    """Check that every pinned package is installed, in any version; receipts record the versions.
-
-    Raises:
-        PackageNotFoundError: If one is not.
-    """
+    """Check that every pinned package is installed, in any version; receipts record the versions."""
     for name in re.findall(r"^([\w.-]+)==", requirements.read_text(encoding="utf-8"), re.MULTILINE):
         version(name)
 
@@ -69,9 +60,6 @@ def check_limits(needs: Mapping[str, int]) -> None:
 
     Args:
         needs: Bytes that a process needs, by the limit's name, such as `ulimit -v`, and the `memory` of all together.
-
-    Raises:
-        UserError: If a limit or the free memory is below what is needed.
     """
     limits = {name: (resource.getrlimit(number)[0], needs[name]) for name, number in RLIMITS.items()}
     for path in CGROUP_LIMITS:

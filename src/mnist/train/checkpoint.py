@@ -10,7 +10,7 @@ import json
 import pickle
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class Checkpoints(Checkpoint):
     includes the epoch.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, str], is_stored: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, folder: Path, identity: dict[str, str], is_stored: bool = False) -> None:
         """Use a folder, which is created if missing.
 
         Args:
@@ -120,7 +120,7 @@ class Checkpoints(Checkpoint):
         except DamagedError as error:
             print(f"train: {error}; training starts over", file=sys.stderr)  # noqa: T201
             return None
-        if done > epochs or (done == epochs and self.is_stored()):
+        if done > epochs or (done == epochs and self.is_stored):
             return None
         print(f"Resuming after epoch {done} of {epochs}, from {self.path}")  # noqa: T201
         return self.path
