@@ -103,7 +103,7 @@ def _compare(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[tu
     for subject in {**now, **recorded}:
         if subject not in now:
             yield subject, "is in dvc.lock but no longer declared"
-        elif subject not in recorded or (recorded[subject] is None and now[subject] is not None):
+        elif subject not in recorded:
             yield subject, "is not in dvc.lock"
         elif now[subject] is MISSING:
             yield subject, "is missing"

@@ -21,7 +21,7 @@ VALUES: list[Any] = [None, True, 0, 7, -1, 1.5, "", "x", "a" * 32, [], ["x"], {}
 HASH = {"hash": "md5", "md5": "a" * 32}
 LOCK = {"schema": "2.0", "stages": {"train": {"cmd": "echo", "params": {}, "outs": [{"path": "model", **HASH}]}}}
 DECLARED = {"stages": {"train": {"cmd": "echo", "deps": ["src"], "params": ["lr"], "outs": ["model"]}}}
-OPTIONS = "cache persist push remote desc type labels meta template x header new"
+OPTIONS = "cache persist checkpoint push remote desc type labels meta template x header new"
 # A file, the way to a mapping within it, and keys to try there.
 PLACES = {
     "lock": (LOCK, (), "schema stages datasets new"),
