@@ -112,3 +112,8 @@ def test_what_is_no_receipt_of_the_stage_is_refused(history: History, text: str 
     history.write("receipts/train.json", text or (history.path / "receipts/fetch.json").read_text())
     with open_revision(history.path, None) as revision, pytest.raises(UserError, match=problem):
         read_receipt(revision.tree, "train")
+
+
+def test_a_receipt_is_no_metric(history: History) -> None:
+    with open_revision(history.path, None) as revision:
+        assert set(revision.metrics) == {"metrics/train.json", "metrics/eval.json"}
