@@ -1,6 +1,7 @@
 """The report as Markdown: a comment that fits a screen, with details to open. Empty sections do not exist."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from src.core.errors import UserError
 from src.core.interval import wilson_interval
@@ -10,10 +11,11 @@ from src.report.charts import Curve, finite_points, mermaid
 from src.report.checks import REPRODUCED
 from src.report.finding import Finding, Level, Text, code, highest, joined, number, plain_html
 from src.report.metrics import MISSING, Reading, Row
-from src.report.tables import Mistake, read_curves
+from src.report.tables import Mistake, Pair, read_curves
 from src.revision.parsing import flatten
 from src.revision.revision import Revision
 
+Item = TypeVar("Item")
 MAX_LENGTH = 60_000  # characters; GitHub accepts 65,536, and the workflow that posts the report adds a line
 MAX_REASONS = 12
 MAX_ROWS = 40
@@ -122,8 +124,9 @@ def _percent(value: float) -> str:
     return f"{value:.2%}"
 
 
-def _shortened(items: Sequence[str], most: int, more: str = "and {:,} more") -> list[str]:
-    return [*items[:most], *([more.format(len(items) - most)] if len(items) > most else [])]
+def _first(most: int, items: Sequence[Item], written: Callable[[Item], str], more: str = "and {:,} more") -> list[str]:
+    """The first of many things, and how many more there are."""
+    return [*map(written, items[:most]), *([more.format(len(items) - most)] if len(items) > most else [])]
 
 
 def _signed(value: float) -> str:
@@ -137,17 +140,20 @@ def _reading(reading: Reading) -> Text:
 def _metrics_table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
+
+    def written(row: Row) -> str:
+        return f"| {' | '.join(cell.markdown for cell in cells(row))} |"
+
     lines = ["| metric | base | head | change | may lose | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
-    body = [f"| {' | '.join(cell.markdown for cell in cells(row))} |" for row in rows]
-    return "\n".join([*lines, *_shortened(body, MAX_ROWS, "\nand {:,} more")])
+    return "\n".join([*lines, *_first(MAX_ROWS, rows, written, "\nand {:,} more")])
 
 
 def _reasons(findings: Sequence[Finding]) -> str:
     reasons = [finding for finding in findings if finding.level > Level.NOTE]
     if len(reasons) == 1:
         return f"**Why:** {reasons[0].text.markdown}"
-    lines = [f"{finding.level.icon} {finding.text.markdown}" for finding in reasons]
-    return "**Why:**\n\n" + "\n".join(f"- {line}" for line in _shortened(lines, MAX_REASONS)) if reasons else ""
+    lines = _first(MAX_REASONS, reasons, lambda one: f"- {one.level.icon} {one.text.markdown}", "- and {:,} more")
+    return "\n".join(["**Why:**", "", *lines]) if reasons else ""
 
 
 def _notes(findings: Sequence[Finding]) -> str:
@@ -211,8 +217,8 @@ def _params_changed(change: Change) -> str:
         values = [params.get((file, name), "(none)") for params in (old, new)]
         if repr(values[0]) != repr(values[1]):  # 1, True and 1.0 are different texts
             label = name if file == "params.yaml" else f"{file}:{name}"
-            shown.append(Text("{} {} → {}", label, *map(str, values)).markdown)
-    return ", ".join(_shortened(shown, MAX_PAIRS, "{:,} more params")) or "no param"
+            shown.append(Text("{} {} → {}", label, *map(str, values)))
+    return ", ".join(_first(MAX_PAIRS, shown, lambda text: text.markdown, "{:,} more params")) or "no param"
 
 
 def _code_changed(change: Change) -> str:
@@ -230,13 +236,14 @@ def _confusions(change: Change) -> str:
     if found is None or not (found.lost or found.won):
         return ""
     pairs = list(found.confusions.items())
+
+    def written(pair: tuple[Pair, int]) -> str:
+        (actual, predicted), change = pair
+        return f"| {code(actual)} | {code(predicted)} | {change:+d} |"
+
+    table = ["| actual | predicted | change |", "| --- | --- | ---: |"]
+    table += _first(MAX_PAIRS, pairs, written, "\nand {:,} more")
     names = [f"{plain_html(actual)}→{plain_html(predicted)} ({n:+d})" for (actual, predicted), n in pairs[:3]]
-    lines = [f"| {code(actual)} | {code(predicted)} | {n:+d} |" for (actual, predicted), n in pairs]
-    table = [
-        "| actual | predicted | change |",
-        "| --- | --- | ---: |",
-        *_shortened(lines, MAX_PAIRS, "\nand {:,} more"),
-    ]
     body = [
         "\n".join(table) if pairs else "",
         "<!-- picture: confusions -->",
@@ -249,7 +256,7 @@ def _confusions(change: Change) -> str:
 def _mistakes(what: str, mistakes: Sequence[Mistake]) -> str:
     if not mistakes:
         return ""
-    shown = _shortened([f"{m.index} ({code(m.actual)}→{code(m.predicted)})" for m in mistakes], MAX_INDICES)
+    shown = _first(MAX_INDICES, mistakes, lambda m: f"{m.index} ({code(m.actual)}→{code(m.predicted)})")
     words = f"**{len(mistakes)} {what}** (index in the test set, actual→predicted): {', '.join(shown)}"
     return f"{words}\n\n<!-- picture: {what} -->"
 
@@ -278,7 +285,7 @@ def _details(summary: str, parts: Sequence[str]) -> str:
 
 def _fitted(first: list[str], details: list[str]) -> str:
     """The parts as one text; the longest details give way first, the verdict never."""
-    too_long = _details("Details that are too long for a comment", ["The page has them."])
+    too_long = _details("Details that are too long for a comment", ["They are left out."])
     while sum(map(len, [*first, *details])) + 100 > MAX_LENGTH and any(len(part) > len(too_long) for part in details):
         details[details.index(max(details, key=len))] = too_long
     return ("\n\n".join([*first, *details]) + "\n")[:MAX_LENGTH]

@@ -8,7 +8,7 @@ from src.report.metrics import weigh
 from src.revision.revision import open_revision
 from tests.unit.history import IMAGES, POLICY, History
 from tests.unit.report.attacks import BASE_ERRORS, put, swap, worse
-from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons
+from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, verdict_of
 
 FILE = "metrics/eval.json"
 
@@ -125,6 +125,17 @@ def test_a_branch_cannot_begin_where_the_rules_were_lax(history: History) -> Non
     assert judge("main", "theirs")[0] == FAIL
 
 
+def test_a_branch_cannot_begin_before_there_were_results(history: History) -> None:
+    history.git("rm", "-q", "dvc.lock")
+    history.git("commit", "-qm", "before")
+    history.git("branch", "theirs")
+    history.git("revert", "--no-edit", "HEAD")
+    history.git("switch", "-q", "theirs")
+    worse(history)
+    history.commit("worse")
+    assert reasons("main", "theirs", "metrics") == ["test_acc, test_f1: lost more than allowed"]
+
+
 def test_a_branch_cannot_choose_where_it_began(history: History) -> None:
     """After main has merged a bad commit, a branch that merges it and an older main has two merge bases."""
     start = history.git("rev-parse", "main")
@@ -144,6 +155,7 @@ def test_a_branch_cannot_choose_where_it_began(history: History) -> None:
     outcome, markdown = judge("main", "theirs")
     assert outcome == FAIL
     assert "the branch began more than once from `main`: compared with that revision itself" in markdown
+    assert verdict_of("main", "theirs")["base"] == history.git("rev-parse", "main")
     history.git("switch", "-q", "--orphan", "unrelated")
     history.git("checkout", "-q", start, "--", ".")
     history.commit("no history")

@@ -160,7 +160,11 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             "plots/history.csv", "epoch,loss,acc,f1,val_loss,val_acc,val_f1\n" + "1,1,1,1\n" * 200_001
         )
     },
-    (UNKNOWN, "predictions"): {"fewer images": locked(fewer_images), "other labels": locked(other_labels)},
+    (UNKNOWN, "predictions"): {
+        "fewer images": locked(fewer_images),
+        "more images": locked(lambda history: history.write_results(BASE_ERRORS, copies=2)),
+        "other labels": locked(other_labels),
+    },
     (UNKNOWN, "repeats"): {
         "other results from the same inputs": locked(better),
         "another model from the same inputs": locked(better, other_hash(MODEL)),
