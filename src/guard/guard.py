@@ -87,10 +87,10 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
             code = _fail(stopped, stop.code)
         except Exception as error:
             # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
-            line = stopped if received else explain(error)
+            line = "" if received else explain(error)
             if line is None:
                 raise
-            code = _fail(f"{name}: {line}")
+            code = _fail(f"{name}: {line}" if line else stopped)
         return 128 + received[0] if received else code
 
 

@@ -4,10 +4,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+import stages.__main__
+from src.core.run import ReceiptFields, Run
 from tests.faults.project import Project, is_gone, run_stage, wait_for
 
 # What stands for a training: a toy that is held, or a real one that does not end before the test has done its worst.
@@ -54,6 +58,24 @@ def test_a_signal_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, k
     assert number == signal.SIGINT or "exited with 143" in project.output()
     assert project.lock()["train"] == lock["train"]
     assert kind == "held" or not (project.path / "metrics/train.json").exists()
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("error", [None, KeyError("x")])
+def test_a_signal_that_a_library_swallows_is_no_success(
+    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception | None
+) -> None:
+    def main(_: Run) -> ReceiptFields:
+        with suppress(SystemExit):
+            os.kill(os.getpid(), signal.SIGTERM)
+        if error:
+            raise error
+        return ReceiptFields()
+
+    monkeypatch.setattr(stages.__main__, "import_module", lambda _: SimpleNamespace(main=main))
+    monkeypatch.chdir(toy.path)
+    assert run_stage("check") == 143
+    assert error is None or capsys.readouterr().err == "check: stopped before it was done\n"
 
 
 # Some shells replace themselves by the command that DVC gives them, some wait for it.
