@@ -223,7 +223,7 @@ def test_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy: Proje
     toy.edit("stages/train.py", "json.dumps(dict(run.params))", "json.dumps(sorted(__import__('os').environ))")
     done = toy.stage("train", **FIGHTING)
     assert done.returncode == 0, done.stderr
-    seen = set(json.loads((toy.path / "metrics/train.json").read_text()))
+    seen = set(json.loads((toy.path / "models/model.safetensors").read_text()))
     assert "PATH" in seen
     assert seen.isdisjoint(FIGHTING)
 

@@ -1,11 +1,10 @@
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -22,28 +21,12 @@ LONG = 300.0
 PRINTED = "logs/printed"
 
 
-def make_lab(toy_made: Project, folder: Path) -> Project:
-    """A committed project whose stages take no time; see toy_stage.py."""
-    project = toy_made.copy(folder)
-    for stage in ("train", "evaluate"):
-        shutil.copy(Path(__file__).parent / "toy_stage.py", project.path / f"stages/{stage}.py")
-    project.commit()
-    return project
-
-
-@pytest.fixture
-def lab(toy_made: Project, tmp_path: Path) -> Iterator[Project]:
-    project = make_lab(toy_made, tmp_path / "lab")
-    yield project
-    project.clean_up()
-
-
 @pytest.fixture(scope="session")
 def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after its first sweep, of three trials, the first of which fails; changed by no test."""
 
     def build(path: Path) -> None:
-        project = make_lab(toy_made, path)
+        project = toy_made.copy(path)
         # One of them is what params.yaml says.
         project.set(lr=0.005)
         project.commit()

@@ -18,22 +18,22 @@ JOB = YAML(typ="safe").load(REPOSITORY / "cluster/kubernetes.yaml")
 
 
 @pytest.fixture
-def remote(lab: Project, tmp_path: Path) -> Path:
+def remote(toy: Project, tmp_path: Path) -> Path:
     """A bare repository with the lab's commit and the scripts, and a sweep of two runs."""
-    write_spec(lab, {"seed": "0,1"})
-    (lab.path / "cluster").mkdir()
+    write_spec(toy, {"seed": "1,2"})
+    (toy.path / "cluster").mkdir()
     for script in (SLURM, WORKER):
-        (lab.path / "cluster" / script.name).write_bytes(script.read_bytes())
-        (lab.path / "cluster" / script.name).chmod(0o755)
+        (toy.path / "cluster" / script.name).write_bytes(script.read_bytes())
+        (toy.path / "cluster" / script.name).chmod(0o755)
     (tmp_path / "shared").mkdir()
-    (tmp_path / "shared/cache").symlink_to(lab.path / ".dvc/cache")
-    return make_remote(lab, tmp_path)
+    (tmp_path / "shared/cache").symlink_to(toy.path / ".dvc/cache")
+    return make_remote(toy, tmp_path)
 
 
 @pytest.mark.fault(70)
 @pytest.mark.slow
 @pytest.mark.usefixtures("remote")
-def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(lab: Project, tmp_path: Path) -> None:
+def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(toy: Project, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     scontrol = tmp_path / "bin/scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
@@ -41,32 +41,32 @@ def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(lab: Proje
     hold = tmp_path / "hold"
     hold.touch()
     env = {
-        "SLURM_SUBMIT_DIR": str(lab.path),
+        "SLURM_SUBMIT_DIR": str(toy.path),
         "SLURM_ARRAY_JOB_ID": "7",
         "SLURM_ARRAY_TASK_ID": "3",
         "SHARED": str(tmp_path / "shared"),
         "STORAGE": f"sqlite:///{tmp_path}/team.db",
         "TOY_HOLD": str(hold),
-        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{lab.env['PATH']}",
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{toy.env['PATH']}",
     }
     task = Project(tmp_path / "shared/clones/3")
     # Cancelled, then at its time limit. When the script ends, SLURM kills what is left.
     for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGUSR1, 0)):
-        first = lab.start("bash", str(SLURM), **env)
+        first = toy.start("bash", str(SLURM), **env)
         wait_for(lambda: processes(task, "train"), "a training", LONG)
         os.kill(first.pid, number)
-        assert first.wait(LONG) == code, lab.output()
+        assert first.wait(LONG) == code, toy.output()
         assert not processes(task, "train")
     assert (tmp_path / "requeued").read_text() == "requeue 7_3\n"
-    assert not pushed(lab)
+    assert not pushed(toy)
     hold.unlink()
-    again = lab.run("bash", str(SLURM), **env)
+    again = toy.run("bash", str(SLURM), **env)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert pushed(lab) == 2
+    assert pushed(toy) == 2
 
 
 @pytest.mark.slow
-def test_the_kubernetes_job_runs_its_worker(lab: Project, remote: Path, tmp_path: Path) -> None:
+def test_the_kubernetes_job_runs_its_worker(toy: Project, remote: Path, tmp_path: Path) -> None:
     spec: dict[str, Any] = JOB["spec"]
     assert (JOB["apiVersion"], JOB["kind"], spec["completionMode"]) == ("batch/v1", "Job", "Indexed")
     pod = spec["template"]["spec"]
@@ -78,9 +78,9 @@ def test_the_kubernetes_job_runs_its_worker(lab: Project, remote: Path, tmp_path
     # Run its command, in this machine's environment instead of the image's.
     env |= {"REPOSITORY": str(remote), "SHARED": str(tmp_path / "shared"), "TMPDIR": str(tmp_path)}
     env["STORAGE"] = f"sqlite:///{tmp_path}/team.db"
-    done = lab.run(*container["command"], *container["args"], JOB_COMPLETION_INDEX="0", **env)
+    done = toy.run(*container["command"], *container["args"], JOB_COMPLETION_INDEX="0", **env)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert pushed(lab) == 2
+    assert pushed(toy) == 2
 
 
 @pytest.mark.parametrize(

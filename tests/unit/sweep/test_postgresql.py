@@ -57,12 +57,12 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_two_clones_share_a_study_in_postgresql_though_one_is_killed(lab: Project, tmp_path: Path, url: str) -> None:
-    write_spec(lab, {"lr": "tag(log, interval(0.001, 0.1))"}, sampler="tpe", trials=5)
-    remote, hold, counted = make_remote(lab, tmp_path), tmp_path / "hold", tmp_path / "counted"
+def test_two_clones_share_a_study_in_postgresql_though_one_is_killed(toy: Project, tmp_path: Path, url: str) -> None:
+    write_spec(toy, {"lr": "tag(log, interval(0.001, 0.1))"}, sampler="tpe", trials=5)
+    remote, hold, counted = make_remote(toy, tmp_path), tmp_path / "hold", tmp_path / "counted"
     hold.touch()
     env = {"STORAGE": url, "TOY_HOLD": str(hold), "TOY_COUNT": str(counted)}
-    clones = [clone(lab, remote, tmp_path / name) for name in ("a", "b")]
+    clones = [clone(toy, remote, tmp_path / name) for name in ("a", "b")]
     # Both create and fill it at once.
     first, second = (
         start_sweep(one, "--remote", "origin", "--workers", "1", "--heartbeat", "1", **env) for one in clones
@@ -73,9 +73,9 @@ def test_two_clones_share_a_study_in_postgresql_though_one_is_killed(lab: Projec
     wait_for(lambda: is_gone(stage), "the end of all it started")
     hold.unlink()
     assert second.wait(2 * LONG) == 0, clones[1].output()
-    assert (count(counted), pushed(lab)) == (6, 5)
+    assert (count(counted), pushed(toy)) == (6, 5)
     # A third has nothing to train, and learns all values from the study alone.
-    third = clone(lab, remote, tmp_path / "c")
+    third = clone(toy, remote, tmp_path / "c")
     assert "5 complete" in sweep_ok(third, STORAGE=url, TOY_COUNT=str(counted))
     assert not references(third.path)
     assert count(counted) == 6
