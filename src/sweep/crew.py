@@ -52,14 +52,7 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     env = {**identity(base.root), "PATH": path}
     with locked(base.root / LOGS / "lock", LOCKED):
-        study = Study(
-            storage_url(base.root),
-            study_name(base, space),
-            space.drawn,
-            space.spec.sampler,
-            space.spec.pruner,
-            arguments.heartbeat,
-        )
+        study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
         clone = clone_name(base.root)
         worker = Worker(base, space.common, study, clone, arguments.remote, env, threading.Event())
         # This clone's lock is ours, so whoever worked here before is dead.

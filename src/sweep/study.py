@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError
 from src.guard.lock import locked
+from src.sweep.spec import Space
 
 # The variable's own name, so that `make sweep STORAGE=...` sets it; on a command line, others would see its password.
 STORAGE = "STORAGE"
@@ -53,17 +54,9 @@ UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 class Study:
     """A study in a database; several threads may use it."""
 
-    def __init__(
-        self,
-        url: sqlalchemy.URL,
-        name: str,
-        drawn: Mapping[str, BaseDistribution],
-        sampler: str = "grid",
-        pruner: str = "none",
-        heartbeat_seconds: int = HEARTBEAT_SECONDS,
-    ) -> None:
+    def __init__(self, url: sqlalchemy.URL, name: str, space: Space, heartbeat_seconds: int) -> None:
         """Open it; created if missing."""
-        self.name, self._drawn, self._url = name, dict(drawn), url
+        self.name, self._drawn, self._url = name, dict(space.drawn), url
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # `beating` does what this asks for.
@@ -81,9 +74,9 @@ class Study:
                 study_name=name,
                 storage=self._storage,
                 # No seed: workers that draw alike would draw the same.
-                sampler=_Tpe() if sampler == "tpe" else _Random(),
+                sampler=_Tpe() if space.spec.sampler == "tpe" else _Random(),
                 pruner=optuna.pruners.MedianPruner(n_warmup_steps=WARMUP_EPOCHS + 1)
-                if pruner == "median"
+                if space.spec.pruner == "median"
                 else optuna.pruners.NopPruner(),
                 direction="maximize",
                 load_if_exists=True,

@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from src.core.errors import UserError
+from src.sweep.spec import Space, Spec
 from src.sweep.study import DEATHS, MAX_DEATHS, SLOT, Study, storage_url
 from tests.conftest import REPOSITORY
 
@@ -31,7 +32,8 @@ def slots(count: int) -> dict[str, Mapping[str, Any]]:
 
 def open_study(folder: Path, count: int = 2, **options: Any) -> Study:
     """A study with so many slots."""
-    study = Study(sqlalchemy.make_url(f"sqlite:///{folder}/study.db"), "s-1", DRAWN, **options)
+    spec = Spec(params={"lr": 0.1}, **options, trials=count if "sampler" in options else None)
+    study = Study(sqlalchemy.make_url(f"sqlite:///{folder}/study.db"), "s-1", Space("s", spec, {}, DRAWN, ()), 20)
     study.fill(slots(count))
     return study
 
