@@ -60,22 +60,38 @@ def test_a_signal_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, k
     assert kind == "held" or not (project.path / "metrics/train.json").exists()
 
 
+def leave() -> None:
+    """As Lightning does after a signal that it has handled itself."""
+    sys.exit(0)
+
+
+def swallow() -> None:
+    with suppress(SystemExit):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def swallow_and_fail() -> None:
+    swallow()
+    raise KeyError("x")
+
+
 @pytest.mark.fault(2)
-@pytest.mark.parametrize("error", [None, KeyError("x")])
-def test_a_signal_that_a_library_swallows_is_no_success(
-    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception | None
+@pytest.mark.parametrize(("end", "code"), [(leave, 1), (swallow, 143), (swallow_and_fail, 143)])
+def test_a_stage_that_was_to_end_is_no_success_whatever_a_library_makes_of_it(
+    toy: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    end: Callable[[], None],
+    code: int,
 ) -> None:
     def main(_: Run) -> ReceiptFields:
-        with suppress(SystemExit):
-            os.kill(os.getpid(), signal.SIGTERM)
-        if error:
-            raise error
+        end()
         return ReceiptFields()
 
     monkeypatch.setattr(stages.__main__, "import_module", lambda _: SimpleNamespace(main=main))
     monkeypatch.chdir(toy.path)
-    assert run_stage("check") == 143
-    assert error is None or capsys.readouterr().err == "check: stopped before it was done\n"
+    assert run_stage("check") == code
+    assert end is swallow or capsys.readouterr().err == "check: stopped before it was done\n"
 
 
 # Some shells replace themselves by the command that DVC gives them, some wait for it.
