@@ -1,4 +1,4 @@
-"""Rows 26 to 28 and 36 to 38: what stages refuse, and what they leave behind when they do."""
+"""What stages refuse, and what they leave behind when they do."""
 
 import http.server
 import multiprocessing

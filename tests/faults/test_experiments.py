@@ -1,4 +1,4 @@
-"""Row 52: an experiment that DVC runs in a copy and that is killed goes on, though DVC deletes the copy."""
+"""An experiment that DVC runs in a copy and that is killed goes on, though DVC deletes the copy."""
 
 import os
 import random

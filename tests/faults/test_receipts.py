@@ -1,4 +1,4 @@
-"""Rows 46 to 50, 59 and 60: what dvc.lock records is what ran, or a receipt says that it is not."""
+"""What dvc.lock records is what ran, or a receipt says that it is not."""
 
 import os
 import py_compile

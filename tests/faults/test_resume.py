@@ -1,4 +1,4 @@
-"""Rows 1 to 3 and 7 to 14: a training that broke off goes on, and nobody can tell from its results."""
+"""A training that broke off goes on, and nobody can tell from its results."""
 
 import multiprocessing
 import multiprocessing.process

@@ -1,4 +1,4 @@
-"""Rows 61 to 63, 65 and 66: where, by which Python and with which streams a stage is run."""
+"""Where, by which Python and with which streams a stage is run."""
 
 import os
 import signal

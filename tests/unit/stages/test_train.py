@@ -14,6 +14,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_module
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
+import stages.train
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import load_examples
@@ -141,13 +142,17 @@ def test_the_model_is_calibrated_on_the_validation_part(trained: Outputs, params
     assert calibrated < log_loss(split.labels[val], predict(model.network, split.images[val]))
 
 
-def run(params: Params) -> Run:
-    return Run(params.model_dump(exclude={"dataset", "tta_shift"}))
-
-
 @pytest.mark.usefixtures("workspace")
-def test_main_writes_the_outs_and_tells_what_made_them(params: Params, trained: Outputs) -> None:
-    facts = main(run(params))
+def test_main_writes_the_outs_and_tells_what_made_them(
+    params: Params, trained: Outputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[dict[str, str]] = []
+    monkeypatch.setattr(stages.train, "check_same", compared.append)
+    values = params.model_dump(exclude={"dataset", "tta_shift"})
+    facts = main(Run(values, {"src/mnist/model/network.py": "its hash"}))
+    # What all processes of a training must have in common.
+    assert [one["src/mnist/model/network.py"] for one in compared] == ["its hash"]
+    assert compared[0].items() >= {**facts.versions, "device": "cpu"}.items()
     assert read_all(Outputs()) == read_all(trained)
     assert facts.machine == {"device": "cpu", "threads": THREADS}
     assert facts.versions["torch"] == torch.__version__.split("+")[0]
