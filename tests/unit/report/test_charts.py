@@ -101,6 +101,7 @@ def test_what_evaluate_draws_is_usable(count: int, tmp_path: Path) -> None:
         png(560, 28, header=b"\x08\x06\0\0\0"),
         png(560, 28, header=b"\x08\0\0\0\x01"),
         png(560, 28, more=b"\0\0\0\x08acTL" + b"\0" * 12),
+        png(560, 28)[:-12] + b"\0\0\0\x08zTXt" + b"\0" * 12 + png(560, 28)[-12:],
         png(560, 28) + b"more",
         png(560, 28)[:-12],
         png(560, 28)[:40],
