@@ -56,11 +56,7 @@ class Inputs:
         return params | {path: digest for path, digest in self.md5.items() if path != PARAMS_FILE}
 
     def check(self) -> None:
-        """Check that nobody has touched an input, and that the process has read inputs and outputs only.
-
-        Raises:
-            UserError: If not.
-        """
+        """Raise UserError if somebody has touched an input, or the process has read more than inputs and outputs."""
         with self.opened.paused():
             read = {path: set(self.opened.read[path]) for path in self._stamps}
             now = stamps_of(self._places)
@@ -75,11 +71,7 @@ class Inputs:
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 
     def check_written(self) -> None:
-        """Check that the process has written outputs only; what it removed again does not count.
-
-        Raises:
-            UserError: If not.
-        """
+        """Raise UserError if the process has written more than outputs; what it removed again does not count."""
         there = [name for name in self.opened.written if os.path.lexists(name) and not is_own(name, is_written=True)]
         if others := [name for name in there if not is_within(name, self.stage.outs)]:
             raise UserError(

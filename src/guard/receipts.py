@@ -15,15 +15,12 @@ from src.guard.stage import Stage
 
 
 def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapping[str, Any]) -> None:
-    """Check the results that a stage builds on: dvc.lock and the files must be what their receipts say.
+    """Raise UserError if dvc.lock or a result that a stage builds on is not what the receipt of its stage says.
 
     Args:
         inputs: The stage's.
         stages: All stages.
         lock: What dvc.lock records, by stage.
-
-    Raises:
-        UserError: If one is not, or its receipt is missing.
     """
     for name, stage in stages.items():
         used = set(stage.outs) & set(inputs.stage.deps)
@@ -39,13 +36,10 @@ def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapp
 
 
 def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
-    """Check that the receipt of a stage that writes one confirms its entry in dvc.lock.
-
-    Returns:
-        MD5 of every other output, by path.
+    """MD5 of every other output by path, from the receipt of a stage.
 
     Raises:
-        UserError: If not, which proves nothing about its results.
+        UserError: If it does not confirm the stage's entry in dvc.lock.
     """
     path = receipt_path(stage)
     repair = f"run `dvc repro --single-item --force {stage}`"
@@ -71,11 +65,7 @@ def _by_path(locked: Mapping[str, Any], kind: str) -> dict[str, str | None]:
 
 
 def check_recordable(inputs: Inputs) -> None:
-    """Check that the receipt of a stage, if dvc.yaml declares one, can hold its params, before the stage runs.
-
-    Raises:
-        UserError: If not: JSON has no such value.
-    """
+    """Raise UserError before the stage runs if it writes a receipt and JSON cannot hold one of its params."""
     for name, value in inputs.params.items() if receipt_path(inputs.stage.name) in inputs.stage.outs else ():
         try:
             json.dumps(value, allow_nan=False)
@@ -92,7 +82,7 @@ def is_locked(inputs: Inputs, lock: Mapping[str, Any]) -> bool:
 
 
 def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, Any]) -> None:
-    """Write the receipt of a stage whose outputs are in place, if dvc.yaml declares one.
+    """Write the receipt of a stage, if dvc.yaml declares one.
 
     Args:
         inputs: What it read.

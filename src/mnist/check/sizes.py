@@ -15,12 +15,7 @@ MAX_STEPS = 10_000_000
 
 
 def check_sizes(params: Params) -> None:
-    """Check val_fraction, batch_size, shards and epochs against the number of images.
-
-    Raises:
-        UserError: If a class would be missing from a part, a batch would be larger than the training part, shards would
-            not be equal, or training would have too many steps.
-    """
+    """Raise UserError if val_fraction, batch_size, shards or epochs do not fit the number of images."""
     if params.batch_size % params.shards:
         raise UserError(
             f"params.yaml: batch_size must be a multiple of shards, which is {params.shards}, got {params.batch_size}"
@@ -42,11 +37,7 @@ def check_sizes(params: Params) -> None:
 
 
 def check_processes(processes: int, shards: int) -> None:
-    """Check that each process would compute as many shards as any other.
-
-    Raises:
-        UserError: If the number of processes does not divide that of the shards.
-    """
+    """Raise UserError if some process would compute more shards than others."""
     if shards % processes:
         fitting = ", ".join(str(count) for count in range(1, shards + 1) if shards % count == 0)
         raise UserError(
