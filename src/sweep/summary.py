@@ -68,7 +68,7 @@ def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
         best: its lag is within what the seeds explain (Student's t, 95%, each on its own). `attrs` has `noise`, the
         standard deviation over the seeds pooled over all settings, and `df`, its degrees of freedom.
     """
-    # Equal numbers may have different types. `all` makes one group if settings differ in nothing.
+    # Params as text: pandas would make 1 and 0.5 alike. `all` makes one group if settings differ in nothing.
     rows = [
         {name: str(result.params[name]) for name in compared}
         | {"all": "", "score": result.score, "test": result.test[TEST_SCORE], "experiment": result.name}
