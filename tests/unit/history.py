@@ -4,18 +4,19 @@ import csv
 import hashlib
 import io
 import json
+import math
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from ruamel.yaml import YAML
 from sklearn.metrics import precision_recall_fscore_support
 
 from src.core.files import md5
 from src.core.receipt import format_receipt, receipt_path
-from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows
 from src.revision.parsing import flatten
 from src.revision.pipeline import read_pipeline
@@ -130,9 +131,9 @@ class History:
                 for e in range(1, epochs + 1)
             ],
         )
-        pictures = np.zeros((len(wrong), 28, 28), np.uint8)
-        pictures[:, 8:20, 8:20] = 255
-        draw_errors(pictures, [str(index) for index in wrong], self.path / "plots/errors.png")
+        # As large as evaluate's, and much faster to draw.
+        size = (10 * 112, max(1, math.ceil(min(200, len(wrong)) / 10)) * 112)
+        Image.new("L", size, "white").save(self.path / "plots/errors.png")
 
     def train_anew(self, code: str) -> None:
         """Edit the code of the training, which gives another model."""
