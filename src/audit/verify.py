@@ -56,7 +56,29 @@ def verify(root: Path) -> tuple[int, list[str]]:
         problems = list(contradictions(revision))
     with Repo(str(root)) as repo:
         checked = [problem for out in repo.index.outs if out.hash_info for problem in _check_out(out)]
-    return len(checked), [*problems, *(problem for problem in checked if problem)]
+        problems += _changed_inputs(repo)
+    return len(checked), list(dict.fromkeys([*problems, *filter(None, checked)]))
+
+
+def _changed_inputs(repo: Repo) -> Iterator[str]:
+    """Inputs that changed on the disk, also where git ignores or converts them, or was told to trust them."""
+    made = set(map(str, repo.index.outs))
+    words = {"deleted": "is missing", "new": "is not in dvc.lock"}
+    for stage in repo.index.stages:
+        if not all(out.hash_info for out in stage.outs):
+            continue  # it is not in dvc.lock, which is told already
+        name = getattr(stage, "name", None) or stage.addressing
+        if stage.changed_stage():
+            yield f"{name}: its command changed; run `dvc repro`"
+        for dep in (dep for dep in stage.deps if str(dep) not in made):
+            for path, change in dep.status().items():
+                changes = (
+                    {f"{path}:{key}": one for key, one in change.items()}
+                    if isinstance(change, dict)
+                    else {path: change}
+                )
+                for subject, one in changes.items():
+                    yield f"{name}: {subject} {words.get(one, 'changed')}; run `dvc repro`"
 
 
 def _check_out(out: Output) -> Iterator[str]:

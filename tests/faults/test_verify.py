@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -203,6 +204,38 @@ def test_results_of_other_code_params_or_commands_are_named(
     file = project.path / path
     file.write_text(file.read_text().replace(old, new, 1) if old else new)
     assert verify(project.path)[1] == [f"{subject} changed; run `dvc repro`" for subject in subjects]
+
+
+def hide_from_git(folder: Project) -> None:
+    (folder.path / ".git/info").mkdir(exist_ok=True)
+    (folder.path / ".git/info/exclude").write_text("*.tmp\n")
+    (folder.path / "given/hidden.tmp").write_text("edited\n")
+
+
+def trust_in_git(folder: Project) -> None:
+    folder.git("update-index", "--assume-unchanged", "given/file")
+    (folder.path / "given/file").write_text("edited\n")
+
+
+def convert_in_git(folder: Project) -> None:
+    (folder.path / ".gitattributes").write_text("given/file text eol=lf\n")
+    (folder.path / "given/file").write_bytes(b"given\r\n")
+
+
+@pytest.mark.parametrize("edit", [hide_from_git, trust_in_git, convert_in_git])
+def test_an_input_that_changed_unseen_by_git_is_named(folder: Project, edit: Callable[[Project], None]) -> None:
+    (folder.path / "given").unlink()
+    (folder.path / "given").mkdir()
+    (folder.path / "given/file").write_text("given\n")
+    pipeline = folder.path / "dvc.yaml"
+    pipeline.write_text(
+        pipeline.read_text().replace("cp given ", "cp given/file ").replace("cat given given", "cat given/file")
+    )
+    folder.repro()
+    folder.commit()
+    assert verify(folder.path)[1] == []
+    edit(folder)
+    assert verify(folder.path)[1] == ["make: given changed; run `dvc repro`"]
 
 
 @pytest.mark.fault(39)
