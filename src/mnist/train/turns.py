@@ -58,7 +58,8 @@ class Turns(Callback):
 
     # Lightning's names. A training batch is here a call of several batches.
     on_train_batch_start = on_validation_batch_start = take  # type: ignore[assignment]
-    on_train_batch_end = on_validation_batch_end = give  # type: ignore[assignment]
+    # A training that fails within a call may be one of several in its process, as in a notebook.
+    on_train_batch_end = on_validation_batch_end = on_exception = give  # type: ignore[assignment]
 
     def _take_cores(self) -> bool:
         """Take as many cores as are needed, or none."""

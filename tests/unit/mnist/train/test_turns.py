@@ -5,9 +5,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+import torch
+from pytorch_lightning import LightningModule
+from torch.utils.data import DataLoader
 
 from src.core.lease import Lease
 from src.mnist.train import turns
+from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
 
 CORES = (0, 1)
@@ -97,6 +101,21 @@ def test_a_suspended_training_stops_others_only_once(tmp_path: Path, monkeypatch
     own.give()
     own.take()
     assert not waits_in_line(tmp_path)
+
+
+class Failing(LightningModule):
+    def training_step(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+
+
+def test_a_training_that_fails_within_its_turn_gives_it_back(tmp_path: Path) -> None:
+    trainer = build_trainer(1, "cpu", [Turns(2, CORES, tmp_path)])
+    with pytest.raises(SystemExit):
+        trainer.fit(Failing(), DataLoader([torch.zeros(1)]))  # type: ignore[arg-type]
+    assert Turns(2, CORES, tmp_path)._take_cores()
 
 
 def test_without_a_folder_nobody_waits(tmp_path: Path) -> None:
