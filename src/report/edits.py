@@ -15,7 +15,7 @@ from src.revision.revision import Revision
 
 # Patterns as in .gitignore. What decides which content DVC or git finds at a path:
 HIDING = GitIgnoreSpec.from_lines(
-    [".dvcignore", ".gitattributes", "*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock", "/.dvc/**", "!/.dvc/plots/**"]
+    ["/.dvc/**", "!/.dvc/plots/**", ".dvcignore", ".gitattributes", "?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"]
 )
 # What installs packages, or runs the installation and the checks:
 INSTALLING = GitIgnoreSpec.from_lines(
@@ -44,7 +44,8 @@ LINTERS = {"ruff", "mypy", "black", "isort", "vulture", "coverage"}
 def files(change: Change) -> Iterator[Finding]:
     """Edits that may hide another change. None if the base has no stages."""
     for path in change.edited if change.base.pipeline.stages else ():
-        if HIDING.match_file(path):
+        # Patterns do not match across line breaks.
+        if "\n" in path or HIDING.match_file(path):
             yield unsure("{} changed, which may hide another change: read it", path)
 
 

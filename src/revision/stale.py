@@ -89,10 +89,10 @@ def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, An
         yield from _compare({path: _hash(path, locked, pipeline, tree) for path in stage.deps}, locked.deps)
         yield from _compare({path: locked.outs.get(path) or MISSING for path in stage.outs}, locked.outs)
         for file in {**stage.params, **locked.params}:
-            if file in stage.params and file not in params:
-                yield file, "is missing"
+            if file not in stage.params or file not in params:
+                yield file, "is missing" if file in stage.params else "is in dvc.lock but no longer declared"
                 continue
-            content, names = params.get(file), stage.params.get(file, [])
+            content, names = params[file], stage.params[file]
             keys = list(map(str, content if isinstance(content, dict) else ())) if names is None else names
             now = {f"{file}:{key}": _look_up(content, key) for key in keys}
             yield from _compare(now, {f"{file}:{key}": value for key, value in locked.params.get(file, {}).items()})

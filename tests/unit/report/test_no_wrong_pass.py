@@ -284,6 +284,8 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "object for the cache": force(".dvc/cache/files/md5/00/11", "model"),
         "folder of code that DVC tracks": put("src/mnist/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
         "another pipeline below": put("more/dvc.yaml", "stages: {}\n"),
+        "converted by git, in a folder with a line break": put("a/b\nc/.gitattributes", "*.py eol=crlf\n"),
+        "converted by git, among plots": put(".dvc/plots/.gitattributes", "*.json eol=crlf\n"),
     },
     # what is installed
     (UNKNOWN, "installed"): {

@@ -45,13 +45,15 @@ def test_staleness_reaches_every_stage_that_follows(chain: History) -> None:
     ]
 
 
-def test_params_whose_file_is_missing(history: History) -> None:
+def test_params_whose_file_is_missing_or_no_longer_declared(history: History) -> None:
     history.write("dvc.yaml", "stages:\n  a: {cmd: echo, params: [{more.yaml: }], outs: [a.txt]}\n")
     history.write("more.yaml", "{}")
     history.relock()
     assert stale(history) == []
     (history.path / "more.yaml").unlink()
     assert stale(history) == [Mismatch("a", "more.yaml", "is missing")]
+    history.write("dvc.yaml", "stages:\n  a: {cmd: echo, outs: [a.txt]}\n")
+    assert stale(history) == [Mismatch("a", "more.yaml", "is in dvc.lock but no longer declared")]
 
 
 def test_a_link_at_an_output_that_git_should_hold_is_refused(chain: History) -> None:
