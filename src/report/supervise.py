@@ -28,7 +28,7 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        _become_child(run)
+        _become_child(run, seconds)
     code = None
     before = signal.signal(signal.SIGALRM, _time_is_up)
     signal.alarm(seconds)
@@ -51,10 +51,12 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
     return UNKNOWN
 
 
-def _become_child(run: Callable[[], int]) -> None:
+def _become_child(run: Callable[[], int], seconds: int) -> None:
     code = UNKNOWN
     try:
         os.setpgid(0, 0)
+        # Whoever would end this process may have been killed.
+        signal.alarm(2 * seconds)
         _limit_memory()
         code = run()
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -115,6 +116,34 @@ def test_a_branch_that_takes_too_long_is_given_up(
     assert "## ❓ Metrics: could not tell" in Path("report/report.md").read_text()
     state = Path("/proc", Path("started").read_text(), "stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+@pytest.mark.usefixtures("history")
+def test_a_report_ends_though_what_started_it_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends, started = os.pipe()
+
+    def last(*_: object) -> None:
+        os.write(started, str(os.getpid()).encode())
+        while True:
+            signal.pause()
+
+    monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
+    monkeypatch.setattr("src.report.command.find", last)
+    starter = os.fork()
+    if starter == 0:
+        try:
+            main(["main"])
+        finally:
+            os._exit(0)
+    os.close(started)
+    report = int(os.read(ends, 20))
+    os.kill(starter, signal.SIGKILL)
+    os.waitpid(starter, 0)
+    if not select.select([ends], [], [], 60)[0]:
+        os.kill(report, signal.SIGKILL)
+        pytest.fail("it still runs")
+    assert os.read(ends, 10) == b""
+    os.close(ends)
 
 
 @pytest.mark.usefixtures("history")
