@@ -1,6 +1,6 @@
 """The results of a revision, each confirmed by dvc.lock and by the receipt of its stage."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -75,10 +75,15 @@ class Results:
         return find_measurement(known, output_md5(self.outputs, data or ""), self.params.get(PARAMS_FILE, {}))
 
 
-def contradictions(revision: Revision) -> Iterator[str]:
-    """Where code, params and data are not what dvc.lock records, or receipts do not confirm it; with the repair."""
+def contradictions(revision: Revision, ignored: Callable[[str], bool] = lambda _: False) -> Iterator[str]:
+    """Where code, params and data are not what dvc.lock records, or receipts do not confirm it; with the repair.
+
+    Args:
+        revision: What is examined.
+        ignored: Whether an input that is missing in git is there nevertheless.
+    """
     for mismatch in revision.stale:
-        if not mismatch.follows:
+        if not mismatch.follows and not (mismatch.problem == "is missing" and ignored(mismatch.subject)):
             yield f"{mismatch.stage}: {mismatch.subject} {mismatch.problem}; run `dvc repro`"
     for stage, receipt in revision.receipts.items():
         repair = f"run `dvc repro --single-item --force {stage}`"

@@ -53,7 +53,8 @@ def verify(root: Path) -> tuple[int, list[str]]:
         UserError: If dvc.lock cannot be read.
     """
     with open_revision(root, None, "the working tree") as revision:
-        problems = list(contradictions(revision))
+        # Git does not know the inputs that it ignores; DVC hashes them below.
+        problems = list(contradictions(revision, ignored=lambda path: (root / path).exists()))
     with Repo(str(root)) as repo:
         checked = [problem for out in repo.index.outs if out.hash_info for problem in _check_out(out)]
         problems += _changed_inputs(repo)

@@ -222,6 +222,15 @@ def convert_in_git(folder: Project) -> None:
     (folder.path / "given/file").write_bytes(b"given\r\n")
 
 
+def test_an_input_that_git_ignores_is_hashed_all_the_same(folder: Project) -> None:
+    (folder.path / ".gitignore").write_text("/given\n/made\n")
+    folder.git("rm", "--quiet", "--cached", "given")
+    folder.commit()
+    assert verify(folder.path)[1] == []
+    (folder.path / "given").write_text("edited\n")
+    assert verify(folder.path)[1] == ["make: given changed; run `dvc repro`"]
+
+
 @pytest.mark.parametrize("edit", [hide_from_git, trust_in_git, convert_in_git])
 def test_an_input_that_changed_unseen_by_git_is_named(folder: Project, edit: Callable[[Project], None]) -> None:
     (folder.path / "given").unlink()
