@@ -9,7 +9,7 @@ from pathspec import GitIgnoreSpec
 
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
-from src.report.pins import FILES_OF_PINS, MAX_BYTES, changed_pins
+from src.report.pins import MAX_BYTES, changed_pins, is_of_pins
 from src.revision.pipeline import Pipeline, enclosing
 from src.revision.revision import Revision
 
@@ -53,7 +53,7 @@ def installed(change: Change) -> Iterator[Finding]:
     """Edits of what is installed: versions by name; more than a version cannot be judged by hashes."""
     bumps: dict[Text, None] = {}
     for path in change.edited:
-        if FILES_OF_PINS.match_file(path):
+        if is_of_pins(path):
             more, bumped = changed_pins(change.base, change.head, path)
             bumps |= dict.fromkeys(bumped)
             if more:
@@ -79,11 +79,7 @@ def scorer(change: Change) -> Iterator[Finding]:
     else:
         wanted = _implied_scorer(change.base.pipeline, {stage for stage in change.scoring.values() if stage})
     # What is installed has a check of its own.
-    changed = [
-        path
-        for path in change.edited
-        if wanted.get(enclosing(path, wanted) or "") and not FILES_OF_PINS.match_file(path)
-    ]
+    changed = [path for path in change.edited if wanted.get(enclosing(path, wanted) or "") and not is_of_pins(path)]
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
@@ -51,6 +52,11 @@ def versions(change: Change) -> Iterator[Finding]:
                 wrong.setdefault(text, []).append(stage)
     for text, stages in wrong.items():
         yield unsure("{}: {}", stages, text)
+
+
+def is_of_pins(path: str) -> bool:
+    """Whether a file has the name of one that pins packages. A folder of that name makes nothing in it one."""
+    return FILES_OF_PINS.match_file(PurePosixPath(path).name)
 
 
 def changed_pins(base: Revision, head: Revision, path: str) -> tuple[list[str], list[Text]]:

@@ -179,7 +179,6 @@ def test_a_clone_with_converted_line_endings_has_the_same_files(project: Project
 
 @pytest.mark.fault(98)
 def test_a_stage_that_read_another_output_than_there_is_now_is_named(toy: Project) -> None:
-    toy.repro()
     toy.set(lr=0.1)
     toy.repro("train")
     assert verify(toy.path)[1] == ["evaluate: models/model.safetensors changed; run `dvc repro`"]

@@ -204,6 +204,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
                 "src/mnist/__init__.py",
                 "src/mnist/data/idx.py",
                 "src/mnist/evaluate/new.py",
+                "src/mnist/evaluate/requirements.txt/new.py",
                 "stages/__main__.py",
                 "stages/evaluate.py",
             )
