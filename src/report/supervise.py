@@ -27,6 +27,9 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
+    # By both, so that the group exists before either goes on; too late here if the child has ended.
+    with suppress(OSError):
+        os.setpgid(child, child)
     if child == 0:
         _become_child(run, seconds)
     code = None
@@ -54,7 +57,6 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
 def _become_child(run: Callable[[], int], seconds: int) -> None:
     code = UNKNOWN
     try:
-        os.setpgid(0, 0)
         # Whoever would end this process may have been killed.
         signal.alarm(2 * seconds)
         _limit_memory()
