@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import seed_everything
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
 from torch.nn import functional as F
@@ -128,7 +127,6 @@ def _write_results(
 
     # With the precision, the device and the weights that the evaluate stage will use.
     configure_determinism(params.threads)
-    seed_everything(params.seed, verbose=False)
     images, labels = data.val
     logits, labels = predict_logits(network, images), labels.cpu()
     model = CalibratedModel(network, fit_temperature(logits, labels))

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 
 from src.core.errors import UserError, one_line
 from src.core.files import write_bytes
-from src.mnist.model.network import ARCHITECTURES, MEAN, STD, CalibratedModel
+from src.mnist.model.network import MEAN, STD, CalibratedModel, build_model
 
 METADATA_KEY = "mnist"
 # What the weights take for granted: how images are normalised, and in which order pixels are flattened.
@@ -42,7 +42,7 @@ def load_model(path: Path) -> CalibratedModel:
         temperature = description["temperature"]
         if not (isinstance(temperature, float) and 0 < temperature < math.inf):
             raise ValueError(f"temperature is {temperature!r}")
-        network = ARCHITECTURES[description["architecture"]]()
+        network = build_model(description["architecture"], seed=0)
         network.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: is not a model of this pipeline ({one_line(error)}); {repair}") from error

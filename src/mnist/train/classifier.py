@@ -4,7 +4,7 @@ import copy
 from typing import cast
 
 import torch
-from pytorch_lightning import LightningModule, seed_everything
+from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
@@ -14,6 +14,7 @@ from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.model.network import build_model, normalize
 from src.mnist.model.params import TrainParams
 from src.mnist.model.scores import scores_from_confusion
+from src.mnist.model.seeds import seed_generators
 from src.mnist.train.batches import Batches
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.steps import StepRunner, compute_logits
@@ -74,7 +75,7 @@ class Classifier(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Seed what a network draws even in evaluation, which no training step before may influence."""
-        seed_everything(self.params.seed, verbose=False)
+        seed_generators(self.params.seed)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Score images, uint8 of shape (N, 28, 28), with their labels."""

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.mnist.model.seeds import seed_generators
+
 
 class ForwardSeeds:
     """Seeds what a network draws, such as dropout's masks, before every forward pass: by (seed, step, shard).
 
     So neither the epochs before a resume nor the process that computes a shard nor how many steps a call has makes a
     difference. While CUDA records a graph, a generator cannot be seeded: there, each pass has a generator state of its
-    own, which is seeded before every replay. Numbers drawn by NumPy or Python are then those of the recording.
+    own, which is seeded before every replay.
     """
 
     def __init__(self, seed: int, steps: int, shards: int, device: torch.device) -> None:
@@ -35,14 +37,20 @@ class ForwardSeeds:
 
     def start_pass(self, step: int, shard: int) -> None:
         """Seed the forward pass of one shard; steps are counted within the call."""
-        seed = self._seed_of(step, shard)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+        seed_generators(self._seed_of(step, shard), () if self.states else self.generators)
         if self.states:
-            self.generators[-1].graphsafe_set_state(self.states[step * self.shards + shard])
-            return
-        for generator in self.generators:
-            generator.manual_seed(seed)
+            self.enter_state(step, shard)
+
+    def enter_state(self, step: int, shard: int) -> None:
+        """Let the forward pass of one shard draw from its own state."""
+        self.generators[-1].graphsafe_set_state(self.states[step * self.shards + shard])
+
+    def check_repeatable(self) -> None:
+        """Raise RuntimeError if the call's last pass has drawn what a graph would repeat without drawing again."""
+        drawn = random.random(), np.random.random()
+        seed_generators(self._seed_of(self.steps - 1, self.shards - 1), ())
+        if drawn != (random.random(), np.random.random()):
+            raise RuntimeError("the network draws from the generators of Python or NumPy")
 
     def record(self) -> None:
         """Give every pass a generator state of its own, which a CUDA graph can replay."""
@@ -86,9 +94,6 @@ def capture_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> t
         gc.collect()
         with torch.cuda.graph(graph):
             output = function()
-    except RuntimeError:
-        seeds.states = []
-        raise
     finally:
         # Also after an error: the caller may use what the function was working on.
         torch.cuda.current_stream().wait_stream(stream)

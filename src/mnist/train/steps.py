@@ -129,7 +129,9 @@ class StepRunner:
         before = [tensor.clone() for tensor in self._state()]
         try:
             self.replay, self.logits = capture(self._steps, self.seeds)
+            self.seeds.check_repeatable()
         except RuntimeError as error:
+            self.replay, self.seeds.states = None, []
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:
             for number, tensor in enumerate(self._state()):

@@ -1,4 +1,5 @@
 import json
+import random
 import shutil
 from dataclasses import astuple, fields, replace
 from pathlib import Path
@@ -12,12 +13,13 @@ from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 from src.core.run import Run
 from src.mnist.data.dataset import Examples, load_examples
-from src.mnist.model.network import build_model, normalize
+from src.mnist.model.network import CalibratedModel, build_model, normalize
 from src.mnist.model.params import EvaluateParams
-from src.mnist.model.weights import load_model
+from src.mnist.model.weights import load_model, save_model
 from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
 from tests.conftest import THREADS, random_examples, write_dataset
+from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 
 PARAMS = EvaluateParams(threads=THREADS, tta_shift=0)
 
@@ -89,6 +91,23 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
     expected = np.mean([predict(model, moved) for moved in shifted], axis=0)
     np.testing.assert_allclose(predict(model, images, shift=2), expected, atol=1e-6)
     assert np.abs(expected - predict(model, images)).max() > 1e-4
+
+
+@pytest.mark.parametrize("architecture", [DROPOUT, DRAWS])
+def test_whatever_a_network_draws_it_scores_the_same_and_leaves_the_generators_alone(
+    digits_dir: Path, tmp_path: Path, architecture: str
+) -> None:
+    model, written = tmp_path / "model", []
+    save_model(model, CalibratedModel(build_model(architecture, 0), 1.0), architecture)
+    for name in ("a", "b"):
+        before = random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # type: ignore[index]
+        evaluate(PARAMS, digits_dir, model, outputs_in(tmp_path / name), "cpu")
+        after = random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # type: ignore[index]
+        assert after == before
+        for draw in (random.random, np.random.random, lambda: torch.rand(1)):
+            draw()
+        written.append([path.read_bytes() for path in astuple(outputs_in(tmp_path / name))])
+    assert written[0] == written[1]
 
 
 def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) -> None:

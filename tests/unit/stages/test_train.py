@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import random
 import shutil
 from dataclasses import astuple
 from pathlib import Path
@@ -30,7 +31,7 @@ from src.mnist.train.turns import Turns
 from stages.evaluate import predict
 from stages.train import Outputs, main, train
 from tests.conftest import THREADS
-from tests.unit.mnist.train.dropout import DROPOUT
+from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in
 
 
@@ -77,7 +78,7 @@ def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params:
 
 
 # Two threads may not add in the order in which they end.
-@pytest.mark.parametrize(("architecture", "threads"), [("cnn", 2), (DROPOUT, 1)])
+@pytest.mark.parametrize(("architecture", "threads"), [("cnn", 2), (DROPOUT, 1), (DRAWS, 1)])
 def test_the_same_bytes_come_again_whatever_the_global_random_state(
     params: Params, few_digits: Path, tmp_path: Path, architecture: str, threads: int
 ) -> None:
@@ -85,6 +86,7 @@ def test_the_same_bytes_come_again_whatever_the_global_random_state(
     changed = params.model_copy(update={"threads": threads, "architecture": architecture, **few})
     for name in ("a", "b"):
         train(changed, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
+        random.seed(123)
         np.random.seed(123)
         torch.manual_seed(123)
     assert torch.get_num_threads() == threads
@@ -202,11 +204,12 @@ def test_a_gpu_learns_the_same(
     assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
 
 
+@pytest.mark.parametrize("architecture", [DROPOUT, DRAWS])
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def test_a_resumed_training_gives_the_same_bytes(
-    params: Params, few_digits: Path, tmp_path: Path, accelerator: str
+    params: Params, few_digits: Path, tmp_path: Path, accelerator: str, architecture: str
 ) -> None:
-    constant = params.model_copy(update={"schedule": "constant", "architecture": DROPOUT})
+    constant = params.model_copy(update={"schedule": "constant", "architecture": architecture})
     first, resumed, whole = (outputs_in(tmp_path / name) for name in ("first", "resumed", "whole"))
     for epochs, outputs in (1, first), (2, resumed):
         checkpoints = Checkpoints(tmp_path / "checkpoints", {})

@@ -89,10 +89,10 @@ def emulated_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> 
     def note(step: int, shard: int) -> None:
         recorder.calls.append((states.enter, (step, shard), {}, None))
 
-    seeds.start_pass = states.enter  # type: ignore[method-assign]
+    seeds.enter_state = states.enter  # type: ignore[method-assign]
     function()
     states.leave()
-    seeds.start_pass = note  # type: ignore[method-assign]
+    seeds.enter_state = note  # type: ignore[method-assign]
     with _NoMethodReads(), recorder:
         output = function()
 

@@ -18,7 +18,7 @@ from src.mnist.train.steps import StepRunner
 from stages.train import train
 from tests.conftest import PARAMS, random_examples, write_dataset
 from tests.unit.mnist.train.cuda_graph import HostReadError, emulated_cuda_graph
-from tests.unit.mnist.train.dropout import DROPOUT
+from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in
 
 # An epoch has 30 images: two calls of three batches, one of one batch, and a last batch of two images.
@@ -98,6 +98,11 @@ def test_steps_that_cannot_be_captured_run_one_by_one_and_train_the_same(
         assert train_captured(failing, **CASES[name]) == expected(name)
 
 
+def test_steps_that_draw_from_numpy_or_python_are_not_replayed(train_captured: Train, train_plainly: Train) -> None:
+    with pytest.warns(UserWarning, match="the network draws from the generators of Python or NumPy"):
+        assert train_captured(architecture=DRAWS) == train_plainly(architecture=DRAWS)
+
+
 run_steps = StepRunner.run
 
 
@@ -111,9 +116,9 @@ def replace_a_buffer(runner: StepRunner, *arguments: Any) -> Tensor:
     [
         (StepRunner, "_state", lambda _: []),
         (StepRunner, "run", replace_a_buffer),
-        (ForwardSeeds, "start_pass", lambda *_: None),
+        (ForwardSeeds, "start_call", lambda *_: None),
     ],
-    ids=["a state that is not restored", "a buffer that is replaced", "passes that are not seeded"],
+    ids=["a state that is not restored", "a buffer that is replaced", "calls that are not seeded"],
 )
 def test_the_emulator_notices(
     train_captured: Train,
