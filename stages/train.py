@@ -24,7 +24,7 @@ from src.mnist.train.batches import TrainingData
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints, run_identity, shared_folder
 from src.mnist.train.classifier import Classifier, EpochScores
-from src.mnist.train.distributed import check_same, connect, rank_and_count
+from src.mnist.train.distributed import check_same, connect, from_first, rank_and_count
 from src.mnist.train.history import History, summary
 from src.mnist.train.progress import ProgressTable
 from src.mnist.train.trainer import build_trainer
@@ -98,13 +98,12 @@ def train(
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
         # Processes that train together wait for each other within a call.
         *([Turns(params.threads, os.sched_getaffinity(0))] if count == 1 else []),
-        *([history, progress] if is_first else []),
-        *([checkpoints] if checkpoints else []),
+        *([history, progress, *([checkpoints] if checkpoints else [])] if is_first else []),
     ]
     trainer = build_trainer(params.epochs, accelerator, callbacks)
     started = time.perf_counter()
     found = checkpoints.find(params.epochs) if checkpoints and is_first else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=trainer.strategy.broadcast(found), weights_only=True)
+    trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
     seconds = time.perf_counter() - started
     device = trainer.strategy.root_device
     if is_first:

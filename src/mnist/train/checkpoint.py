@@ -21,6 +21,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from src.core.files import write_bytes
+from src.mnist.train.distributed import from_first, rank_and_count
 
 CHECKPOINTS = Path("logs/checkpoints")
 NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
@@ -44,19 +45,25 @@ class CheckpointFiles(TorchCheckpointIO):
         write_bytes(Path(path), _digest(Path(path), payload) + payload)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint to the CPU; nothing in it runs.
+        """Let process 0 read a checkpoint, for all."""
+        rank, _ = rank_and_count()
+        return from_first(None if rank else read_checkpoint(Path(path)))
 
-        Raises:
-            FileNotFoundError: If there is none.
-            DamagedError: If its hash is wrong, or it holds more than numbers and names.
-        """
-        content = Path(path).read_bytes()
-        if content[:HASH_BYTES] != _digest(Path(path), content[HASH_BYTES:]):
-            raise DamagedError(f"{path}: is damaged (its hash is wrong)")
-        try:
-            return torch.load(io.BytesIO(content[HASH_BYTES:]), map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise DamagedError(f"{path}: is damaged (it is not a checkpoint of this pipeline)") from error
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU; nothing in it runs.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        DamagedError: If its hash is wrong, or it holds more than numbers and names.
+    """
+    content = path.read_bytes()
+    if content[:HASH_BYTES] != _digest(path, content[HASH_BYTES:]):
+        raise DamagedError(f"{path}: is damaged (its hash is wrong)")
+    try:
+        return torch.load(io.BytesIO(content[HASH_BYTES:]), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise DamagedError(f"{path}: is damaged (it is not a checkpoint of this pipeline)") from error
 
 
 def _digest(path: Path, payload: bytes) -> bytes:
@@ -114,7 +121,7 @@ class Checkpoints(Checkpoint):
         If all epochs are done, only the results remain to be written.
         """
         try:
-            done = CheckpointFiles().load_checkpoint(self.path)["epoch"] + 1
+            done = read_checkpoint(self.path)["epoch"] + 1
         except FileNotFoundError:
             return None
         except DamagedError as error:
@@ -128,8 +135,7 @@ class Checkpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the file."""
         trainer.save_checkpoint(self.path, weights_only=False)
-        if trainer.is_global_zero:
-            delete_oldest(self.path)
+        delete_oldest(self.path)
 
 
 def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:

@@ -1,4 +1,4 @@
-"""Several processes that train together: how they connect, agree, and appear to Lightning."""
+"""Several processes that train together: how they connect and agree. Lightning takes each for the only one."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed
 
 from src.core.errors import UserError
@@ -28,6 +27,14 @@ def rank_and_count() -> tuple[int, int]:
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
 
+def from_first(value: Any) -> Any:
+    """What process 0 has, in every process: other nodes need not have its files, and none may find another one."""
+    values = [value]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(values, device=torch.device("cpu"))
+    return values[0]
+
+
 def check_same(inputs: Mapping[str, str]) -> None:
     """Check that all processes have the same inputs: on other nodes, code, data or processor may be others.
 
@@ -47,23 +54,3 @@ def check_same(inputs: Mapping[str, str]) -> None:
                 f"{', '.join(names)}: process {rank} of {count} has another value than process 0, so the "
                 "result would depend on which one computes what; run all processes on equal inputs and machines"
             )
-
-
-class ShardedStrategy(DDPStrategy):
-    """Lightning's strategy for several processes, without its way to combine gradients.
-
-    PyTorch's wrapper adds gradients in an order that depends on the number of processes. `ShardedBackward` replaces it.
-    """
-
-    def setup_environment(self) -> None:
-        """Undo Lightning's choice of the number of threads, which depends on the number of processes."""
-        threads = torch.get_num_threads()
-        super().setup_environment()
-        torch.set_num_threads(threads)
-
-    def configure_ddp(self) -> None:
-        """Leave the module as it is."""
-
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Let process 0 read the file: other nodes need not have it, and no process may find another one."""
-        return self.broadcast(super().load_checkpoint(checkpoint_path, weights_only) if self.is_global_zero else {})

@@ -5,12 +5,13 @@ import os
 import warnings
 from collections.abc import Sequence
 
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from src.mnist.model.device import torch_device
 from src.mnist.train.checkpoint import CheckpointFiles
-from src.mnist.train.distributed import ShardedStrategy, rank_and_count
 
 
 def build_trainer(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
@@ -22,18 +23,16 @@ def build_trainer(epochs: int, accelerator: str, callbacks: Sequence[Callback]) 
     # Importing Lightning sets this, so that asking for GPUs does not start CUDA before a fork. Nothing forks here, and
     # each optimizer step asks: on a machine without a driver, looking for its library takes 5 to 10% of a step.
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    _, count = rank_and_count()
-    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if count > 1 else 1
+    device = torch_device(accelerator).type
     return Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=count // devices,
-        strategy=ShardedStrategy() if count > 1 else "auto",
+        accelerator=device,
+        # That of this process, where several train together; what they exchange, `ShardedBackward` does.
+        devices=[torch.cuda.current_device()] if device == "cuda" else 1,
         max_epochs=epochs,
         callbacks=list(callbacks),
         # Not left to Lightning: in a batch system, it would requeue the job and resume from any `hpc_ckpt_*` in its
         # root folder.
-        plugins=[CheckpointFiles(), TorchElasticEnvironment() if count > 1 else LightningEnvironment()],
+        plugins=[CheckpointFiles(), LightningEnvironment()],
         default_root_dir=os.devnull,
         reload_dataloaders_every_n_epochs=1,
         logger=False,

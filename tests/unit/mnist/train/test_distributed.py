@@ -17,7 +17,7 @@ from src.mnist.model.params import Params
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.distributed import check_same, connect, rank_and_count
 from stages.train import Outputs, train
-from tests.unit.mnist.train.dropout import DROPOUT
+from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in
 
 pytestmark = pytest.mark.fault(71)
@@ -70,6 +70,7 @@ def read_all(outputs: Outputs) -> list[bytes]:
 # There are 275 training images, so the last batch of an epoch has 19, which 4 does not divide.
 EVERYTHING = {"ema": 0.9, "weight_decay": 0.1, "rotation": 10.0, "scale": 0.1, "precision": "bf16"}
 CASES: dict[str, dict[str, Any]] = {
+    "draws": {"shards": 2, "architecture": DRAWS, "epochs": 1},
     "dropout": {"shards": 4, "architecture": DROPOUT},
     "resnet, everything": {"shards": 4, "architecture": "resnet", "epochs": 1, **EVERYTHING},
     # 3 and 6 are no powers of two, and the last batch has five images for six shards.
@@ -80,7 +81,7 @@ SLOW = [("dropout", 4), ("resnet, everything", 4), ("cnn, six shards", 3), ("cnn
 
 @pytest.mark.parametrize(
     ("case", "count"),
-    [("dropout", 2), ("resnet, everything", 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+    [("draws", 2), ("resnet, everything", 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
 )
 def test_any_number_of_processes_gives_the_same_bytes(
     params: Params, few_digits: Path, tmp_path: Path, case: str, count: int
