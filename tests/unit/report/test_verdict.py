@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.history import History
-from tests.unit.report.attacks import BASE_ERRORS, delete, swap, worse
+from tests.unit.report.attacks import BASE_ERRORS, delete, other_hash, receipt, swap, worse
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row
 
 
@@ -225,6 +225,18 @@ class TestMetrics:
         assert "| missing | 0.1000 |" in row(markdown, "metrics/train.json:test_acc")
         assert "`a.b.c`" in markdown
         assert row(markdown, "a.d") == "| `a.d` | missing | not a number: `{}` |  |  |  |"
+
+
+def test_another_machine_explains_another_model_and_its_receipt_alone_is_none(history: History) -> None:
+    on_a_gpu = receipt(lambda content: content["machine"].update(device="a GPU"))
+    on_a_gpu(history)
+    assert reasons(check="repeats") == []
+    other_hash("models/model.safetensors")(history)
+    history.relock()
+    on_a_gpu(history)
+    assert reasons(check="repeats") == [
+        "train: the same inputs gave another models/model.safetensors with another device"
+    ]
 
 
 def test_nothing_in_the_users_repository_is_touched(history: History) -> None:
