@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -59,7 +58,7 @@ def main(stage: str) -> int:
         from src.core.run import ReceiptFields, Run
         from src.core.signals import restore_signals
         from src.guard.guard import run_stage
-        from src.guard.unused import UNUSED, hiding
+        from src.guard.unused import UNUSED, import_lightly
 
         restore_signals()
 
@@ -67,8 +66,7 @@ def main(stage: str) -> int:
             # Imports leave no garbage, and what they leave stays. Looking for garbage there takes more than a second.
             gc.disable()
             try:
-                with hiding(UNUSED.get(stage, ())):
-                    return import_module(f"stages.{stage}").main
+                return import_lightly(f"stages.{stage}", UNUSED.get(stage, ())).main
             finally:
                 gc.freeze()
                 gc.enable()

@@ -18,7 +18,7 @@ from rich.console import Console
 from src.audit.results import contradictions
 from src.core.errors import UserError, one_line
 from src.core.files import md5
-from src.core.receipt import folder_md5
+from src.core.folder import folder_md5
 from src.core.signals import restore_signals
 from src.core.user import name_user
 from src.revision.revision import open_revision

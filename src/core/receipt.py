@@ -19,7 +19,6 @@ dvc.yaml lists receipts under `metrics`, because the run cache restores no other
 JSON list, because DVC does not look for metrics in lists.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -58,16 +57,6 @@ def parse_receipt(text: str) -> dict[str, Any]:
         ]:
             return receipt
     raise ValueError("expected a list of one receipt")
-
-
-def folder_md5(files: Mapping[str, str]) -> str:
-    """Hash of a folder as in dvc.lock.
-
-    Args:
-        files: MD5 of every file, by its path relative to the folder.
-    """
-    listing = [{"md5": files[path], "relpath": path} for path in sorted(files)]
-    return hashlib.md5(json.dumps(listing, sort_keys=True).encode()).hexdigest() + ".dir"
 
 
 def receipt_differences(

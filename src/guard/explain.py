@@ -36,8 +36,7 @@ def explain(error: Exception) -> str | None:
         for advice, numbers in ADVICE.items():
             if error.errno in numbers:
                 return f"{error.filename or 'its output'}: {error.strerror}; {advice} and try again"
-    # Not a package that is there and that src.guard.unused hides. Of a version, Python says "No package metadata".
-    if isinstance(error, ModuleNotFoundError) and str(error).startswith(("No module named", "No package")):
+    if isinstance(error, ModuleNotFoundError):
         is_own = (error.name or "").startswith(("src", "stages"))
         return None if is_own else f"{sys.executable} has no package {error.name}; {ACTIVATE}"
     if isinstance(error, MemoryError):

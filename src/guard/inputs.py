@@ -4,17 +4,18 @@ import os
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
 from src.core.files import is_within, md5
-from src.core.receipt import PARAMS_FILE, folder_md5
+from src.core.folder import IGNORE, folder_md5, ignored_files
+from src.core.receipt import PARAMS_FILE
 from src.guard.opened import LOGS, Opened, Stamp, is_own, stamp
 from src.guard.stage import DVC_FILE, Stage, read_params
 
-IGNORE = ".dvcignore"
 VOID = "so the result is void; run `dvc repro` again"
 # How many files a message names.
 NAMED = 5
@@ -84,11 +85,11 @@ class Inputs:
         if now == then:
             return True
         # DVC links data to its cache, if it is configured so. Every run that checks the same data out then changes the
-        # time of change of that one file. That is harmless if nothing was read since the last check, and if the content
-        # is the same: an edit that was put back has then been seen by nobody.
+        # time of change of that one file. That is harmless if nothing was read since the last check, nor can be without
+        # opening it, and if the content is the same: an edit that was put back has then been seen by nobody.
         if then is None or now is None or now[:2] + now[3:] != then[:2] + then[3:] or not _has_other_names(path):
             return False
-        if self.opened.read[path]:
+        if self.opened.read[path] or _is_open(now):
             return False
         wait_for_tick([now])
         if md5(Path(path)) != self.md5[path] or stamp(path) != now:
@@ -98,11 +99,16 @@ class Inputs:
 
     def _check_others(self, names: Set[str]) -> None:
         """Check files that were read and are no inputs."""
-        read = [name for name in names if not is_within(name, self.stage.outs) and not is_own(name, is_written=False)]
-        if undeclared := [name for name in read if not is_within(name, self.stage.deps)]:
+        read = [name for name in names if not is_own(name, is_written=False)]
+        if undeclared := [name for name in read if not is_within(name, (*self.stage.deps, *self.stage.outs))]:
             raise UserError(
                 f"{_few(undeclared)}: stage {self.stage.name} read it, but {DVC_FILE} does not list it among the "
                 "stage's deps; add it there"
+            )
+        if outs := [name for name in read if is_within(name, self.stage.outs)]:
+            raise UserError(
+                f"{_few(outs)}: stage {self.stage.name} read what an earlier run has left there; a result must depend "
+                "on the stage's deps alone"
             )
         if read:
             raise UserError(
@@ -117,8 +123,7 @@ def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
     Raises:
         UserError: If one is missing, or hidden from DVC.
     """
-    patterns = Path(IGNORE).read_text(encoding="utf-8") if Path(IGNORE).exists() else ""
-    ignored = GitIgnoreSpec.from_lines(patterns.splitlines())
+    ignored = ignored_files(Path(IGNORE).read_text(encoding="utf-8") if Path(IGNORE).exists() else "")
     stamps: dict[str, Stamp] = {}
     for place in places:
         try:
@@ -172,6 +177,20 @@ def _few(names: Collection[str]) -> str:
     """The first names, and how many more there are."""
     shown = ", ".join(sorted(names)[:NAMED])
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+
+
+def _is_open(found: Stamp) -> bool:
+    """Whether this process has a file open, or mapped into its memory; only Linux tells."""
+    descriptors, maps = Path("/proc/self/fd"), Path("/proc/self/maps")
+    if not maps.exists():
+        return True
+    inodes = set()
+    for descriptor in descriptors.iterdir():
+        # The one of the list itself is closed by now.
+        with suppress(OSError):
+            inodes.add(descriptor.stat().st_ino)
+    inodes |= {int(line.split()[4]) for line in maps.read_text(encoding="utf-8").splitlines()}
+    return found[3] in inodes
 
 
 def _has_other_names(path: str) -> bool:

@@ -135,8 +135,8 @@ class Opened:
 
 
 def is_own(name: str, is_written: bool) -> bool:
-    """Whether a file is a note of the guard or a checkpoint, or DVC's own: no input and no output."""
-    return name.startswith(LOGS if is_written else CHECKPOINTS) or name in (*DVC_FILES, DRAWING)
+    """Whether a file is a note of the guard or a checkpoint, or DVC's own that is read: no input and no output."""
+    return name.startswith(LOGS) if is_written else name.startswith(CHECKPOINTS) or name in (*DVC_FILES, DRAWING)
 
 
 def _python_folders(root: Path) -> tuple[str, ...]:

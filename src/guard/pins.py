@@ -61,7 +61,7 @@ def check_installed(pins: Mapping[str, str], environ: Mapping[str, str]) -> dict
     """
     installed = {name: version(name) for name in pins}
     others = {name: found for name, found in installed.items() if found != pins[name]}
-    allowed = {canonicalize_name(name) for name in environ.get(UNPINNED, "").split(",")}
+    allowed = {canonicalize_name(name.strip()) for name in environ.get(UNPINNED, "").split(",")}
     if wrong := [name for name in others if canonicalize_name(name) not in allowed]:
         differences = ", ".join(
             f"{name} {others[name]} is installed, requirements.lock pins {pins[name]}" for name in wrong

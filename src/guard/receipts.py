@@ -60,8 +60,8 @@ def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _by_path(locked: Mapping[str, Any], kind: str) -> dict[str, str | None]:
-    """MD5 of every dependency or output in an entry of dvc.lock."""
-    return {one["path"]: one.get("md5") for one in locked.get(kind, [])}
+    """MD5 of every dependency or output in an entry of dvc.lock, which has paths as dvc.yaml gives them."""
+    return {os.path.normpath(one["path"]): one.get("md5") for one in locked.get(kind, [])}
 
 
 def check_recordable(inputs: Inputs) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ class Stage:
 
     Attributes:
         name: Its name.
-        deps: Paths of its dependencies.
+        deps: Paths of its dependencies, in their shortest form.
         params: Names of its params, dots for nested ones; None: params.yaml as a whole.
         outs: Paths of its outputs, metrics and plots.
     """
@@ -66,7 +67,9 @@ def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     paths = [*deps, *chain(*outs)]
     if resolved := [key for key in RESOLVED if key in entry] + [path for path in paths if "${" in path]:
         raise UserError(f"{DVC_FILE}: stage {name} uses {resolved[0]}, which only DVC can resolve; write it out")
-    return Stage(name, tuple(deps), _param_names(name, entry.get("params") or []), tuple(paths[len(deps) :]))
+    paths = list(map(normpath, paths))
+    params = _param_names(name, entry.get("params") or [])
+    return Stage(name, tuple(paths[: len(deps)]), params, tuple(paths[len(deps) :]))
 
 
 def _param_names(stage: str, entries: Iterable[Any]) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
@@ -12,6 +13,18 @@ from types import ModuleType
 # and of text, and scikit-learn imports pandas. Hiding them saves a fifth of the trainer's start;
 # benchmarks/history.md has the figures.
 UNUSED = {"train": ("scipy", "torchvision", "transformers"), "evaluate": ("pandas",)}
+
+
+def import_lightly(module: str, packages: Sequence[str]) -> ModuleType:
+    """Import a module while these packages are hidden from its libraries, apart from those that it imports itself."""
+    try:
+        with hiding(packages):
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        used = (error.name or "").partition(".")[0]
+        if used not in packages:
+            raise
+        return import_lightly(module, [name for name in packages if name != used])
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from src.core.errors import UserError
-from src.core.receipt import PARAMS_FILE, folder_md5
+from src.core.folder import folder_md5
+from src.core.receipt import PARAMS_FILE
 from src.revision.parsing import MAX_YAML_BYTES, T, validated
 from src.revision.tree import Tree
 

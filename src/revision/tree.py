@@ -18,13 +18,10 @@ from typing import Any
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
-from src.core.receipt import folder_md5
+from src.core.folder import IGNORE, folder_md5, ignored_files
 from src.revision.git import MAX_COMMIT_BYTES, Objects, list_files, open_objects, run_git
 from src.revision.parsing import MAX_JSON_BYTES, parse
 
-IGNORE = ".dvcignore"
-# What DVC ignores in every repository.
-ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 # A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
 MAX_STARS = 3
 MAX_IGNORE_BYTES = 20_000
@@ -128,7 +125,7 @@ class Tree:
         if any(len(re.findall(r"\*+", line)) > MAX_STARS for line in text.splitlines()):
             raise UserError(f"{IGNORE} of {self.name}: expected at most {MAX_STARS} stars in a line")
         try:
-            return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *text.splitlines()])
+            return ignored_files(text)
         except ValueError as error:
             raise UserError(f"{IGNORE} of {self.name}: has a line that is not a pattern: {error}") from error
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-import stages.__main__
 from src.core.errors import UserError
 from src.core.files import md5
 from src.core.run import ReceiptFields
+from src.guard import unused
 from src.mnist.data.dataset import FILES, load_examples
 from src.mnist.fetch import digits
 from src.mnist.model.network import CalibratedModel, build_model
@@ -201,7 +201,7 @@ def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
         load_examples(Path("data/MNIST"), part)  # type: ignore[arg-type]
         return ReceiptFields()
 
-    monkeypatch.setattr(stages.__main__, "import_module", lambda _: SimpleNamespace(main=main))
+    monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
     before = here.results()
     assert run_stage(stage) == 1
     names = ", ".join(f"data/MNIST/raw/{name}" for name in sorted(FILES[part]))

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-import stages.__main__
 from src.core.run import ReceiptFields, Run
+from src.guard import unused
 from tests.faults.project import Project, is_gone, run_stage, wait_for
 
 # What stands for a training: a toy that is held, or a real one that does not end before the test has done its worst.
@@ -88,7 +88,7 @@ def test_a_stage_that_was_to_end_is_no_success_whatever_a_library_makes_of_it(
         end()
         return ReceiptFields()
 
-    monkeypatch.setattr(stages.__main__, "import_module", lambda _: SimpleNamespace(main=main))
+    monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
     monkeypatch.chdir(toy.path)
     assert run_stage("check") == code
     assert end is swallow or capsys.readouterr().err == "check: stopped before it was done\n"

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-import stages.__main__
 import stages.evaluate
 from src.audit.verify import verify
 from src.core.run import ReceiptFields, Run
+from src.guard import unused
 from tests.faults.project import Project, run_stage
 
 
@@ -150,7 +150,7 @@ def test_nothing_shadows_what_a_stage_imports(toy: Project, command: str) -> Non
 
 def evaluate_with(project: Project, monkeypatch: pytest.MonkeyPatch, main: Callable[[Run], ReceiptFields]) -> None:
     """Stage evaluate with another main function in this process; it has to fail and to leave its receipt alone."""
-    monkeypatch.setattr(stages.__main__, "import_module", lambda _: SimpleNamespace(main=main))
+    monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
     monkeypatch.chdir(project.path)
     receipt = (project.path / "receipts/evaluate.json").read_bytes()
     assert run_stage("evaluate") == 1

@@ -20,7 +20,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from ruamel.yaml import YAML
 
-import stages.__main__
+from src.guard import unused
 from src.mnist.train.checkpoint import (
     CheckpointFiles,
     Checkpoints,
@@ -259,7 +259,7 @@ def test_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
         project.set(epochs=4)
         return import_module(name)
 
-    monkeypatch.setattr(stages.__main__, "import_module", edit_and_import)
+    monkeypatch.setattr(unused, "import_module", edit_and_import)
     checkpoints = sorted(project.path.glob("logs/checkpoints/*"))
     assert train_here(project, monkeypatch) == 1
     assert "src/mnist/model/network.py, params.yaml: epochs: touched during the run" in capsys.readouterr().err

@@ -90,6 +90,16 @@ def test_another_pipeline_runs_and_runs_again_when_its_inputs_change(words: Proj
     assert (words.path / "top.txt").read_text() == "of"
 
 
+def test_paths_may_be_given_in_any_form_and_a_folder_may_hold_a_repository(words: Project) -> None:
+    words.edit("dvc.yaml", "[stages/count.py, src/core, texts]", "[./stages/count.py, src/core/, texts/]")
+    words.edit("dvc.yaml", "outs: [counts.json]", "outs: [./counts.json]")
+    words.git("init", "--quiet", "texts")
+    words.edit("stages/count.py", ".iterdir()", '.glob("o*")')
+    words.repro()
+    assert (words.path / "top.txt").read_text() == "two"
+    assert "didn't change" in words.repro()
+
+
 @pytest.mark.parametrize(
     ("does", "said"),
     [

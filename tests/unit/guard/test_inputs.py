@@ -1,3 +1,4 @@
+import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -106,6 +107,14 @@ def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start)
     inputs.check_written()
 
 
+def test_what_an_earlier_run_has_left_is_no_input(start: Start) -> None:
+    Path("out").write_text("of the run before")
+    inputs = start()
+    Path("out").read_text()
+    with pytest.raises(UserError, match=r"^out: stage stage read what an earlier run has left there"):
+        inputs.check()
+
+
 def append(path: str) -> None:
     """Write to the end of a file, which takes no reading."""
     with Path(path).open("a") as file:
@@ -197,6 +206,14 @@ def test_another_file_that_is_written_is_named(start: Start) -> None:
         inputs.check_written()
 
 
+@pytest.mark.fault(59, 88)
+def test_what_dvc_reads_is_not_written_to(start: Start) -> None:
+    inputs = start()
+    Path("dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(UserError, match=r"^dvc.yaml: stage stage wrote it"):
+        inputs.check_written()
+
+
 def test_an_input_is_not_written_to(start: Start) -> None:
     inputs = start()
     Path("data/in.txt").write_text("data/in.txt")
@@ -256,6 +273,21 @@ def test_a_linked_object_that_may_have_been_edited_while_it_was_read_is_named(
         act()
     with pytest.raises(UserError, match=r"^data/in.txt: touched during the run"):
         inputs.check()
+
+
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_a_linked_object_that_may_be_read_without_being_opened_is_named(start: Start, is_mapped: bool) -> None:
+    cached = link_to_a_cache("data/in.txt", "hardlink")
+    inputs = start()
+    with Path("data/in.txt").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        if is_mapped:
+            file.close()
+        else:
+            memory.close()
+        inputs.check()
+        check_out_elsewhere(cached)
+        with pytest.raises(UserError, match=r"^data/in.txt: touched during the run"):
+            inputs.check()
 
 
 def test_a_linked_object_that_was_edited_is_named(start: Start) -> None:

@@ -63,7 +63,7 @@ def test_what_is_installed_in_another_version_is_named_with_both_ways_out() -> N
         f"pytorch-lightning {version('pytorch-lightning')} is installed, requirements.lock pins 1; run `make repro`, "
         "or set UNPINNED=pytorch-lightning to use it on purpose"
     )
-    assert check_installed(pins, {"UNPINNED": "Torch,pytorch_lightning"}) == {
+    assert check_installed(pins, {"UNPINNED": "Torch, pytorch_lightning"}) == {
         "pytorch-lightning": f"{version('pytorch-lightning')} instead of 1",
         "torch": f"{version('torch')} instead of 1",
     }

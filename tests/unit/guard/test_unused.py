@@ -2,10 +2,11 @@ import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from src.guard.unused import hiding
+from src.guard.unused import hiding, import_lightly
 
 
 def test_a_hidden_package_looks_as_if_it_were_not_installed_until_the_end() -> None:
@@ -24,3 +25,17 @@ def test_a_hidden_package_looks_as_if_it_were_not_installed_until_the_end() -> N
         assert find_spec("json") is not None
     assert version(package)
     assert find_spec(package) is not None
+
+
+def test_what_the_project_imports_itself_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("wanted", "unwanted"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part.py").touch()
+    (tmp_path / "library.py").write_text("try: import unwanted\nexcept ImportError: unwanted = None\n")
+    (tmp_path / "own.py").write_text("import library\nimport wanted.part\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = import_lightly("own", ["wanted", "unwanted"])
+    assert own.library.unwanted is None
+    assert own.wanted.part
+    with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_package'"):
+        import_lightly("no_such_package", ["wanted"])
