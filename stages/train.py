@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
 from torch.nn import functional as F
 
+from src.core.copies import original
 from src.core.files import write_json
 from src.core.run import ReceiptFields, Run, versions
 from src.mnist.data.dataset import load_examples
@@ -22,7 +23,7 @@ from src.mnist.model.params import TrainParams
 from src.mnist.model.weights import save_model
 from src.mnist.train.batches import TrainingData
 from src.mnist.train.calibration import fit_temperature
-from src.mnist.train.checkpoint import Checkpoints, run_identity, shared_folder
+from src.mnist.train.checkpoint import CHECKPOINTS, Checkpoints, run_identity
 from src.mnist.train.classifier import Classifier, EpochScores
 from src.mnist.train.distributed import check_same, connect, from_first, rank_and_count
 from src.mnist.train.history import History, summary
@@ -58,7 +59,7 @@ def main(run: Run) -> ReceiptFields:
     params = TrainParams.model_validate(run.params)
     device, installed = torch_device(run.accelerator), versions(*PACKAGES)
     identity = run_identity(run.identity, params.schedule, {**installed, **device_facts(device)})
-    checkpoints = Checkpoints(shared_folder(Path.cwd()), identity, run.is_locked)
+    checkpoints = Checkpoints(original(Path.cwd()) / CHECKPOINTS, identity, run.is_locked)
     connect(device)
     check_same(identity)
     result = train(params, DATA_DIR, Outputs(), run.accelerator, checkpoints, run.check_unchanged)

@@ -16,6 +16,8 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
+from src.core.copies import original
+
 # Which argument of an audit event names the file.
 READS = {"import": 1, "ctypes.dlopen": 0, "sqlite3.connect": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
@@ -47,7 +49,7 @@ def _stamp(found: os.stat_result) -> Stamp:
 
 
 class Opened:
-    """What this process has opened below a folder, apart from the Python that runs it.
+    """What this process has opened below a folder, and in the repository that it is a copy of, apart from its Python.
 
     Attributes:
         read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
@@ -56,7 +58,7 @@ class Opened:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.python = f"{root}/", _python_folders(root)
+        self.root, self.original, self.python = f"{root}/", f"{original(root)}/", _python_folders(root)
         self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
         self._made: set[str] = set()
@@ -129,9 +131,14 @@ class Opened:
             # A name outside may be a link to the inside. The other way round it counts by its name: DVC may link what
             # a stage depends on to its cache, anywhere.
             path = os.path.realpath(path)
-        if not path.startswith(self.root) or path.startswith(self.python):
+        if path.startswith(self.python):
             return None
-        return path[len(self.root) :]
+        if path.startswith(self.root):
+            return path[len(self.root) :]
+        # A copy has its own files. Only checkpoints are shared.
+        if path.startswith(self.original) and not path.startswith(f"{self.original}{CHECKPOINTS}"):
+            return os.path.relpath(path, self.root)
+        return None
 
 
 def is_own(name: str, is_written: bool) -> bool:

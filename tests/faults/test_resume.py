@@ -20,13 +20,13 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from ruamel.yaml import YAML
 
+from src.core.copies import original
 from src.guard import unused
 from src.mnist.train.checkpoint import (
     CheckpointFiles,
     Checkpoints,
     DamagedError,
     delete_oldest,
-    shared_folder,
 )
 from src.mnist.train.classifier import Classifier
 from tests.faults.project import Project, run_stage, wait_for
@@ -383,27 +383,27 @@ def test_drift_ends_a_training_before_its_next_epoch(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = project.path / "src/mnist/model/network.py"
-    original = source.read_text()
+    before = source.read_text()
 
     def edit(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
         write(self, trainer, pl_module)
-        source.write_text(original + "# edited\n")
+        source.write_text(before + "# edited\n")
 
     write = Checkpoints.on_train_epoch_end
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "on_train_epoch_end", edit)
         assert train_here(project, patch, epochs=500, lr=0.002) == 1
     assert "src/mnist/model/network.py: touched during the run" in capsys.readouterr().err
-    source.write_text(original)
+    source.write_text(before)
     assert train_here(project, monkeypatch, epochs=3) == 0
     assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
 
 
 @pytest.mark.fault(52)
-def test_all_copies_of_a_repository_share_a_folder(tmp_path: Path) -> None:
-    assert shared_folder(tmp_path) == tmp_path / "logs/checkpoints"
+def test_a_copy_knows_the_repository_with_whose_copies_it_shares_checkpoints(tmp_path: Path) -> None:
+    assert original(tmp_path) == tmp_path
     for copy in ("standalone/tmpabc", "tmp12/nested"):
-        assert shared_folder(tmp_path / ".dvc/tmp/exps" / copy) == tmp_path / "logs/checkpoints"
+        assert original(tmp_path / ".dvc/tmp/exps" / copy) == tmp_path
 
 
 def checkpoint_of(folder: Path, number: int) -> Path:

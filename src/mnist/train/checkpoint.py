@@ -23,6 +23,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from src.core.files import write_bytes
 from src.mnist.train.distributed import from_first, rank_and_count
 
+# Of a repository; its copies share them.
 CHECKPOINTS = Path("logs/checkpoints")
 NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
 # A file of the default recipe takes 12 MB.
@@ -69,18 +70,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _digest(path: Path, payload: bytes) -> bytes:
     """With the name, which says whose state it is: a renamed file belongs to another training run."""
     return hashlib.sha256(path.name.encode() + payload).digest()
-
-
-def shared_folder(copy: Path) -> Path:
-    """The folder of checkpoints that all copies of a repository share: `logs/checkpoints` of the repository itself.
-
-    DVC runs queued and `--temp` experiments in copies below `.dvc/tmp/exps`, and deletes the copy if the experiment
-    fails.
-    """
-    for folder in copy.resolve().parents:
-        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
-            return folder.parents[2] / CHECKPOINTS
-    return copy / CHECKPOINTS
 
 
 def run_identity(origin: Mapping[str, str], schedule: str, facts: Mapping[str, object]) -> dict[str, str]:

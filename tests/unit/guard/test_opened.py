@@ -44,6 +44,25 @@ def test_a_project_in_an_environment_counts_all_the_same(project: Path, monkeypa
         assert "data/file" in opened_by(read_both, project)[0]
 
 
+def test_a_copy_does_not_use_the_files_of_its_repository_but_for_checkpoints(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = project / ".dvc/tmp/exps/tmpabc"
+    for name in ("logs/checkpoints/a", ".dvc/tmp/exps/tmpabc/data/file"):
+        (project / name).parent.mkdir(parents=True)
+        (project / name).write_text(name)
+    monkeypatch.setattr(sys, "prefix", f"{project}/.venv")
+    monkeypatch.chdir(copy)
+
+    def act() -> None:
+        for name in ("data/file", ".venv/lib/package.py", "logs/checkpoints/a"):
+            (project / name).read_text()
+        (project / "made").write_text("")
+        Path("data/file").read_text()
+
+    assert opened_by(act, copy) == ({"../../../../data/file", "data/file"}, {"../../../../made"})
+
+
 def test_every_kind_of_opening_is_recorded(project: Path) -> None:
     (project / "code.py").touch()
 
