@@ -15,7 +15,7 @@ from dvc.output import Output
 from dvc.repo import Repo
 from rich.console import Console
 
-from src.audit.results import contradictions
+from src.audit.results import contradictions, with_repair
 from src.core.errors import UserError, one_line
 from src.core.files import md5
 from src.core.folder import folder_md5
@@ -79,7 +79,7 @@ def _changed_inputs(repo: Repo) -> Iterator[str]:
                     else {path: change}
                 )
                 for subject, one in changes.items():
-                    yield f"{name}: {subject} {words.get(one, 'changed')}; run `dvc repro`"
+                    yield f"{name}: {subject} {with_repair(words.get(one, 'changed'))}"
 
 
 def _check_out(out: Output) -> Iterator[str]:

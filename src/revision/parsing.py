@@ -4,6 +4,7 @@ YAML is read as DVC reads it (YAML 1.2), so 1e-05, yes and 010 mean the same her
 """
 
 import json
+import re
 import tomllib
 from copy import deepcopy
 from functools import lru_cache
@@ -25,6 +26,8 @@ MAX_VALUES = 10_000  # with aliases expanded
 MAX_PLAIN_LENGTH = 1_000  # characters of a value without quotes, such as a number
 MAX_PROBLEMS = 5  # of one file that are named
 T = TypeVar("T")
+# Of pydantic's messages, what speaks of our code.
+SCHEMA_WORDS = re.compile(r"^Value error, | or instance of \w+$")
 # What the readers raise; ruamel.yaml does not wrap that of int(), date() and recursion on values such as 2026-02-30.
 BAD_CONTENT = (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
@@ -67,7 +70,7 @@ def validated(schema: type[T], content: Any, where: str) -> T:
         return TypeAdapter(schema).validate_python(content)
     except ValidationError as error:
         found = [
-            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            f"{'.'.join(map(str, one['loc']))}: {SCHEMA_WORDS.sub('', one['msg'])}".removeprefix(": ")
             for one in error.errors()
         ]
         more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
@@ -100,7 +103,7 @@ def _parse_yaml(content: bytes) -> Any:
     if (brackets := text.count("[") + text.count("{")) > MAX_BRACKETS:
         raise UserError(f"expected at most {MAX_BRACKETS} opening brackets, got {brackets:,}")
     _check_events(text)
-    return YAML(typ="safe", pure=True).load(text)
+    return YAML(typ="safe").load(text)
 
 
 def _check_events(text: str) -> None:
@@ -108,14 +111,14 @@ def _check_events(text: str) -> None:
     values = 0
     opened: list[tuple[str | None, int]] = []  # anchor of each open value, and the number of values before it
     sizes: dict[str | None, int] = {}
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for event in YAML(typ="safe").parse(text):
         if tag := getattr(event, "tag", None):
             raise UserError(f"expected no tags, got {tag}")
         if isinstance(event, AliasEvent):
             if event.anchor not in sizes:
                 raise UserError(f"expected no alias within its own anchor: {event.anchor}")
             values += sizes[event.anchor]
-        if isinstance(event, ScalarEvent) and event.style is None and len(event.value) > MAX_PLAIN_LENGTH:
+        if isinstance(event, ScalarEvent) and not event.style and len(event.value) > MAX_PLAIN_LENGTH:
             length = len(event.value)
             raise UserError(f"expected at most {MAX_PLAIN_LENGTH:,} characters without quotes, got {length:,}")
         if isinstance(event, ScalarEvent | CollectionStartEvent):

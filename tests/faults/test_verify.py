@@ -205,6 +205,14 @@ def test_results_of_other_code_params_or_commands_are_named(
     assert verify(project.path)[1] == [f"{subject} changed; run `dvc repro`" for subject in subjects]
 
 
+def test_the_repair_of_a_missing_input_works(folder: Project) -> None:
+    (folder.path / "given").unlink()
+    assert verify(folder.path)[1] == ["make: given is missing; restore it, then run `dvc repro`"]
+    folder.git("checkout", "given")
+    folder.repro()
+    assert verify(folder.path)[1] == []
+
+
 def hide_from_git(folder: Project) -> None:
     (folder.path / ".git/info").mkdir(exist_ok=True)
     (folder.path / ".git/info/exclude").write_text("*.tmp\n")

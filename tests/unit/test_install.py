@@ -58,8 +58,7 @@ print(*{name for module in sys.modules.keys() - at_start for name in found.get(m
     printed = subprocess.check_output([sys.executable, "-c", code], cwd=REPOSITORY, text=True)
     imported = {re.sub(r"[-_.]+", "-", name).lower() for name in printed.split()}
     assert {"pathspec", "markdown-it-py"} <= imported
-    # ruamel.yaml imports its faster parser where that is installed; the report needs only the other.
-    assert imported - {"ruamel-yaml-clib"} <= locked("requirements-report").keys()
+    assert imported <= locked("requirements-report").keys()
 
 
 @pytest.fixture

@@ -68,6 +68,11 @@ def test_our_own_files_are_read_as_dvc_reads_them(path: str) -> None:
     assert parse(content, path, path) == YAML(typ="safe").load(content)
 
 
+@pytest.mark.parametrize("text", ["lr:\t1e-05", "\ufefflr: yes", "lr: 010\r\n", "lr: 'a\tb' \t# note"])
+def test_what_dvc_takes_is_taken(text: str) -> None:
+    assert parse(text.encode(), "params.yaml", "it") == YAML(typ="safe").load(text)
+
+
 def test_aliases_are_fine_in_moderation() -> None:
     assert parse(b"a: &a [1]\nb: *a\nc: {<<: &d {x: 1}}\n", "x.yaml", "it") == {"a": [1], "b": [1], "c": {"x": 1}}
 
