@@ -23,7 +23,7 @@ from src.core.signals import restore_signals
 from src.core.user import name_user
 from src.noise.measurement import read_noise
 from src.report.policy import POLICY, Policy, read_policy
-from src.revision.git import find_commit, find_root, run_git
+from src.revision.git import find_commit, find_root, own_environment, run_git
 from src.revision.revision import open_revision
 
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
@@ -82,8 +82,7 @@ def _run_again(root: Path, commit: str) -> Results:
 
 
 def _run(*command: str, folder: Path) -> None:
-    # Whoever runs this from a git hook has variables that name another repository.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment = own_environment()
     # The clone uses this process's interpreter; DVC runs `python` from PATH.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:

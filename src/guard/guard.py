@@ -27,6 +27,7 @@ from pathlib import Path
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.core.run import ReceiptFields, Run
+from src.core.streams import open_streams
 from src.guard.environment import Devices, chosen_devices, sanitize
 from src.guard.explain import explain
 from src.guard.gpus import take_gpus
@@ -40,7 +41,6 @@ from src.guard.receipts import check_recordable, check_results_before, is_locked
 from src.guard.signals import ending_on_signals
 from src.guard.stage import DVC_FILE, read_lock, read_stages
 from src.guard.starter import end_with_starter, is_launched
-from src.guard.streams import open_streams
 
 LOCKS = Path("logs")
 # The stages that compute on a GPU, and the one that several processes may run together.

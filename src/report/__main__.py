@@ -2,22 +2,28 @@
 
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from src.core.signals import restore_signals
+from src.core.streams import open_streams
 
 if __name__ == "__main__":
     restore_signals()
+    open_streams()
+    code = 2
     try:
         from src.report.command import main
-    except ImportError as error:
+
+        code = main()
+    except Exception as error:
         # Exit code 1 would mean that the change is known to be worse, and an old verdict must not stay.
+        for name in ("report.md", "report.html", "verdict.json"):
+            with suppress(OSError):
+                Path("report", name).unlink()
         if isinstance(error, ModuleNotFoundError):
             repair = "run `make report` once, or `pip install -r requirements-report.lock`"
             sys.stderr.write(f"report: could not tell: the package {error.name} is missing; {repair}\n")
         else:
             traceback.print_exc()
-        for name in ("report.md", "report.html", "verdict.json"):
-            Path("report", name).unlink(missing_ok=True)
-        sys.exit(2)
-    sys.exit(main())
+    sys.exit(code)

@@ -69,10 +69,12 @@ class Change:
         """
         if self.policy.data is not None:
             return [self.policy.data]
-        pipeline = self.base.pipeline if self.base.pipeline.stages else self.head.pipeline
+        revision = self.base if self.base.pipeline.stages else self.head
+        pipeline = revision.pipeline
         scoring = [pipeline.stages[stage] for stage in self.scoring.values() if stage in pipeline.stages]
-        read = {path for stage in scoring for path in stage.deps if not self.head.tree.files(path)}
-        made_by = {path: pipeline.producer(path) for path in read}
+        made_by = {path: pipeline.producer(path) for stage in scoring for path in stage.deps}
+        # What no stage makes is code if it is in git.
+        read = {path for path, maker in made_by.items() if maker or not revision.tree.files(path)}
         makers = {maker for maker in made_by.values() if maker}
         last = {maker for maker in makers if makers - {maker} <= pipeline.before({maker})}
         return sorted(path for path in read if made_by[path] not in last)

@@ -157,7 +157,13 @@ def since_reference(change: Change) -> Iterator[Finding]:
 
 def data(change: Change) -> Iterator[Finding]:
     """Test data that is not the same in both revisions."""
-    if change.base.has_results and change.other_data:
+    if not change.base.has_results:
+        return
+    if unknown := [path for path, oid in change.base.data_hashes(change.data).items() if oid is None]:
+        yield unsure(
+            "{} is in no dvc.lock or .dvc file of {}: nobody knows if it is the same data", unknown, change.base.name
+        )
+    if change.other_data:
         advice = "apply only this part of the change to the base, run `dvc repro`, and compare with that"
         yield unsure("{} changed, not comparable: " + advice, change.other_data)
 

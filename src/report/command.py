@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,11 @@ def main(argv: list[str] | None = None) -> int:
         0 for pass, 1 for fail, 2 for could not tell; also 2 if the report itself breaks.
     """
     arguments = _parse(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal need not know every character
-    _forget()
+    try:
+        _forget()
+    except OSError as error:
+        print(f"report: could not tell: {error.filename}: {error.strerror}; move {FOLDER} away", file=sys.stderr)
+        return Level.UNSURE.exit_code
     return supervise(lambda: _run(arguments), lambda reason: _write(refuse(UserError(reason))), MAX_SECONDS)
 
 
@@ -124,7 +126,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _forget() -> None:
-    """An old verdict must not outlive a report that breaks."""
+    """An old verdict must not outlive a report that breaks.
+
+    Raises:
+        OSError: If there can be no new one either.
+    """
+    FOLDER.mkdir(exist_ok=True)
     for name in (COMMENT, PAGE, VERDICT):
         (FOLDER / name).unlink(missing_ok=True)
 
@@ -136,8 +143,10 @@ def _write(report: Report) -> int:
     write_text(FOLDER / PAGE, report.page)
     write_text(FOLDER / VERDICT, json.dumps(report.verdict, indent=2) + "\n")
     refused = "metrics" not in report.verdict
-    print("\n".join(report.lines), file=sys.stderr if refused else sys.stdout)
-    print(FOLDER / PAGE)
+    # Whoever reads only the first lines, as `head` does, gets the exit code all the same.
+    with suppress(BrokenPipeError):
+        print("\n".join(report.lines), file=sys.stderr if refused else sys.stdout)
+        print(FOLDER / PAGE, flush=True)
     return report.level.exit_code
 
 

@@ -10,12 +10,16 @@ from pathspec import GitIgnoreSpec
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
 from src.report.pins import MAX_BYTES, changed_pins, is_of_pins
+from src.report.policy import POLICY
 from src.revision.pipeline import Pipeline, enclosing
 from src.revision.revision import Revision
 
 # Patterns as in .gitignore. What decides which content DVC or git finds at a path:
 HIDING = GitIgnoreSpec.from_lines(
-    ["/.dvc/**", "!/.dvc/plots/**", ".dvcignore", ".gitattributes", "?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"]
+    [
+        *("/.dvc/**", "!/.dvc/plots/**", ".dvcignore", "?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"),
+        *(".gitattributes", ".gitmodules", ".lfsconfig"),
+    ]
 )
 # What installs packages, or runs the installation and the checks:
 INSTALLING = GitIgnoreSpec.from_lines(
@@ -30,10 +34,13 @@ INSTALLING = GitIgnoreSpec.from_lines(
             "poetry.lock",
             "uv.lock",
         ),
-        *("uv.toml", "pip.conf", ".python-version", "environment.y*ml", "Dockerfile*", "/requirements/"),
-        *("[Mm]akefile", "GNUmakefile", "*.mk", "tox.ini", "noxfile.py", ".pre-commit-config.y*ml"),
+        *("uv.toml", "pip.conf", "pip.ini", "requirements*", "constraints*", "environment*.y*ml", "conda*.y*ml"),
+        *("pixi.*", "pdm.*", "hatch.toml", ".python-version", ".tool-versions", "mise.toml", ".envrc"),
+        *("*Dockerfile*", "Containerfile*", "*compose*.y*ml", ".devcontainer"),
+        *("[Mm]akefile", "GNUmakefile", "*.mk", "[Jj]ustfile", "Taskfile.y*ml"),
+        *("tox.ini", "noxfile.py", ".pre-commit-config.y*ml"),
         *("sitecustomize.py", "usercustomize.py", "*.pth"),
-        *(".github/", "/.ci/", ".gitlab-ci.yml", "/.circleci/"),
+        *(".github", "/.ci", ".gitlab-ci.yml", ".circleci", ".travis.yml", "azure-pipelines.y*ml", "Jenkinsfile"),
     ]
 )
 TOOLS = GitIgnoreSpec.from_lines(["/src/audit/", "/src/report/", "/src/revision/", "/src/noise/"])
@@ -76,6 +83,8 @@ def scorer(change: Change) -> Iterator[Finding]:
         return
     if change.policy.scorer is not None:
         wanted = dict.fromkeys(change.policy.scorer, True)
+        if absent := [path for path in wanted if not change.base.tree.files(path)]:
+            yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
     else:
         wanted = _implied_scorer(change.base.pipeline, {stage for stage in change.scoring.values() if stage})
     # What is installed has a check of its own.
@@ -96,7 +105,7 @@ def _implied_scorer(pipeline: Pipeline, scoring: set[str]) -> dict[str, bool]:
         for name, stage in pipeline.stages.items()
     }
     own = {path for stage in scoring & code.keys() for path in code[stage]}
-    before = pipeline.before(scoring)
+    before = pipeline.before(scoring) - scoring
     checking = {stage for stage in before if own and all(enclosing(path, code[stage]) for path in own)}
     others = {path for stage in before - checking for path in code[stage]} - own
     return dict.fromkeys([*own, *(path for stage in checking for path in code[stage])], True) | dict.fromkeys(

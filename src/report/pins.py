@@ -23,6 +23,7 @@ FILES_OF_PINS = GitIgnoreSpec.from_lines(
 USED = ("requirements.txt", "requirements.lock")
 PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(;.*)?", re.ASCII | re.IGNORECASE)
 HASH = re.compile(r"\s--hash[= ]\S+")
+CODING = re.compile(r"#.*coding[:=]")  # in the first two lines, it tells pip how to decode the file
 
 
 class Pin(NamedTuple):
@@ -97,8 +98,8 @@ def _versions(revision: Revision, path: str) -> dict[str, set[str]]:
 
 def _pins(revision: Revision, path: str) -> Iterator[Pin]:
     text = revision.text(path, MAX_BYTES) or ""
-    # As pip does: lines are joined at a backslash before comments are dropped, but no comment goes on in the next line.
-    for line in re.sub(r"(?m)^((?!\s*#).*)\\\r?\n", r"\1 ", text).splitlines():
+    yield from (Pin(line, "", None, ()) for line in text.splitlines()[:2] if CODING.match(line))
+    for line in _joined_lines(text):
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         hashes = tuple(sorted(HASH.findall(line)))
         line = " ".join(HASH.sub("", line).split())
@@ -107,6 +108,19 @@ def _pins(revision: Revision, path: str) -> Iterator[Pin]:
             yield Pin(_canonical(name), extras + marker, version, hashes)
         elif line or hashes:
             yield Pin(line, "", None, hashes)
+
+
+def _joined_lines(text: str) -> Iterator[str]:
+    """As pip joins them: at a backslash, before comments are dropped; but no comment goes on in the next line."""
+    begun = ""
+    for line in text.splitlines():
+        is_comment = line.lstrip().startswith("#")
+        if line.endswith("\\") and not is_comment:
+            begun += line.strip("\\")
+        else:
+            yield f"{begun} {line}" if is_comment else begun + line
+            begun = ""
+    yield begun
 
 
 def _canonical(name: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from src.core.errors import UserError
 from src.revision.parsing import validated
+from src.revision.pipeline import ProjectPath
 from src.revision.revision import Revision
 
 POLICY = "metrics_policy.yaml"
@@ -55,7 +56,7 @@ class Rule(_Strict):
 class Pictures(_Strict):
     """A PNG of square grey pictures in rows: the examples of `wrong`, in that order."""
 
-    file: str
+    file: ProjectPath
     side: int = Field(ge=1, le=512, description="width and height of one picture in pixels")
     columns: int = Field(ge=1, le=100)
     most: int = Field(default=1000, ge=1, le=10_000, description="pictures that the file holds at most")
@@ -67,11 +68,15 @@ Kind = Literal["accuracy", "accuracy_low", "accuracy_high", "precision", "recall
 class Examples(_Strict):
     """CSV files about the test examples; the columns have the names given here."""
 
-    wrong: str | None = Field(default=None, description="index, actual, predicted: examples that the model gets wrong")
-    counts: str | None = Field(default=None, description="actual, predicted, count: number of examples, for every pair")
-    classes: str | None = Field(default=None, description="class, images, precision, recall, f1")
+    wrong: ProjectPath | None = Field(
+        default=None, description="index, actual, predicted: examples that the model gets wrong"
+    )
+    counts: ProjectPath | None = Field(
+        default=None, description="actual, predicted, count: number of examples, for every pair"
+    )
+    classes: ProjectPath | None = Field(default=None, description="class, images, precision, recall, f1")
     pictures: Pictures | None = None
-    metrics: dict[str, dict[str, Kind]] = Field(
+    metrics: dict[ProjectPath, dict[str, Kind]] = Field(
         default={}, description="what a metric is, by file and name, so that it follows from `counts`"
     )
     decimals: int = Field(default=6, ge=1, le=15, description="to which those metrics are rounded")
@@ -81,7 +86,7 @@ class Examples(_Strict):
 class Curves(_Strict):
     """A CSV file with a row for each epoch; the column `epoch` numbers them."""
 
-    file: str
+    file: ProjectPath
     columns: list[str] = Field(description="that must be there; each NAME with a val_NAME is drawn")
 
 
@@ -93,12 +98,12 @@ class Policy(_Strict):
     """
 
     version: Literal[2] = 2
-    metrics: dict[str, dict[str, Rule]]
+    metrics: dict[ProjectPath, dict[str, Rule]]
     reference: Annotated[str, Field(min_length=1), AfterValidator(_no_short_hash)] | None = None
-    data: str | None = Field(
+    data: ProjectPath | None = Field(
         default=None, description="output, folder of outputs or tracked data that models are compared on"
     )
-    scorer: list[str] | None = Field(
+    scorer: list[ProjectPath] | None = Field(
         default=None, description="files and folders that decide what is measured; by default what dvc.yaml implies"
     )
     examples: Examples = Examples()

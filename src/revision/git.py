@@ -22,11 +22,26 @@ ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
-SETTINGS = ("-c", "core.warnAmbiguousRefs=true", "-c", "core.fsmonitor=false", "-c", "core.untrackedCache=false")
+SETTINGS = [
+    word
+    for setting in (
+        "core.warnAmbiguousRefs=true",
+        *("core.fsmonitor=false", "core.untrackedCache=false", "core.splitIndex=false"),
+        *("core.autocrlf=false", "core.safecrlf=false", "core.compression=0"),
+    )
+    for word in ("-c", setting)
+]
 HASH = re.compile(r"[0-9a-f]{40}")
 MAX_COMMIT_BYTES = 1_000_000  # of a commit with its message
 MAX_LISTING_BYTES = 20_000_000  # of the names of all files and folders
+# Variables of this kind would point git at another repository, index or reading of paths, as in a hook.
+POINTING = re.compile(r"GIT_(?!CONFIG)")
 NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+def own_environment() -> dict[str, str]:
+    """The environment of this process for a git that shall find its repository by the current directory."""
+    return {name: value for name, value in os.environ.items() if not POINTING.match(name)}
 
 
 def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> bytes:
@@ -184,7 +199,7 @@ def _find_experiment(root: Path, name: str) -> str:
 
 
 def _git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> "subprocess.CompletedProcess[bytes]":
-    environment = {**os.environ, **ENVIRONMENT, **extra}
+    environment = {**own_environment(), **ENVIRONMENT, **extra}
     return subprocess.run(["git", *SETTINGS, *words], cwd=root, env=environment, capture_output=True, check=False)
 
 
@@ -194,7 +209,7 @@ def _running(root: Path, *words: str, extra: Mapping[str, str]) -> "Iterator[sub
     process = subprocess.Popen(
         ["git", *SETTINGS, *words],
         cwd=root,
-        env={**os.environ, **ENVIRONMENT, **extra},
+        env={**own_environment(), **ENVIRONMENT, **extra},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -6,13 +6,14 @@ What DVC refuses is refused.
 
 import posixpath
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from src.core.errors import UserError
 from src.core.folder import folder_md5
@@ -20,15 +21,18 @@ from src.core.receipt import PARAMS_FILE
 from src.revision.parsing import MAX_YAML_BYTES, T, validated
 from src.revision.tree import Tree
 
-LOCK = "dvc.lock"
+DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
+# With these, DVC computes what is declared.
+RESOLVED = ("foreach", "matrix", "wdir", "vars")
+TEMPLATE = re.compile(r"\$\{[^}]*\}?")
 CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
 def _path(text: str) -> str:
     """A path within the project, in its shortest form."""
     path = posixpath.normpath(text)
-    if "${" in text or "://" in text or path.startswith(("/", "../")) or path in (".", ".."):
-        raise ValueError("expected a path within the project, without templates")
+    if "://" in text or path.startswith(("/", "../")) or path in (".", ".."):
+        raise ValueError("expected a path within the project")
     return path
 
 
@@ -36,7 +40,17 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-_Path = Annotated[str, AfterValidator(_path)]
+class _WrittenOut(_Strict):
+    @model_validator(mode="before")
+    @classmethod
+    def _needs_no_dvc(cls, content: Any) -> Any:
+        used = [key for key in RESOLVED if isinstance(content, dict) and key in content]
+        if used or (used := TEMPLATE.findall(str(content))):
+            raise ValueError(f"uses {used[0]}, which only DVC can resolve; write it out")
+        return content
+
+
+ProjectPath = Annotated[str, AfterValidator(_path)]
 _Digits = Annotated[str, Field(min_length=3)]  # DVC's own check of a hash
 
 
@@ -86,15 +100,15 @@ class Out:
         return bool(self.options.get("cache", True))
 
 
-class Stage(_Strict):
+class Stage(_WrittenOut):
     """A stage as dvc.yaml declares it."""
 
     command: str | list[str] = Field(alias="cmd")
-    deps: list[_Path] = []
-    param_entries: list[str | dict[_Path, list[str] | None]] = Field(default=[], alias="params")
-    plain_outs: list[_Path | dict[_Path, _OutOptions]] = Field(default=[], alias="outs")
-    metrics: list[_Path | dict[_Path, _OutOptions]] = []
-    plots: list[_Path | dict[_Path, _PlotOptions | list[_PlotOptions]]] = []
+    deps: list[ProjectPath] = []
+    param_entries: list[str | dict[ProjectPath, list[str] | None]] = Field(default=[], alias="params")
+    plain_outs: list[ProjectPath | dict[ProjectPath, _OutOptions]] = Field(default=[], alias="outs")
+    metrics: list[ProjectPath | dict[ProjectPath, _OutOptions]] = []
+    plots: list[ProjectPath | dict[ProjectPath, _PlotOptions | list[_PlotOptions]]] = []
     frozen: bool = False
     always_changed: bool = False
     desc: str = ""
@@ -143,10 +157,10 @@ class _Artifact(_Annotated):
     path: str
 
 
-class _DvcYaml(_Strict):
-    stages: dict[str, Stage] = {}
-    metrics: list[_Path] = []
-    params: list[_Path] = []
+class _DvcYaml(_WrittenOut):
+    stages: dict[Annotated[str, Field(pattern="^[^@]+$")], Stage] = {}
+    metrics: list[ProjectPath] = []
+    params: list[ProjectPath] = []
     plots: list[str | Annotated[dict[str, _Plot | None], Field(min_length=1)]] = []
     artifacts: dict[str, _Artifact] = {}
     datasets: Any = None
@@ -173,7 +187,7 @@ class _File(_Placed):
 class _Item(_Placed):
     """A dependency or output in dvc.lock or in a .dvc file."""
 
-    path: _Path
+    path: ProjectPath
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")] | None = None
     hash: str = ""
     files: list[_File] = []
@@ -190,7 +204,7 @@ class Locked(_Strict):
 
     command: str | list[Any] = Field(alias="cmd")
     dep_items: list[_Item] = Field(default=[], alias="deps")
-    params: dict[_Path, dict[str, Any]] = {}
+    params: dict[ProjectPath, dict[str, Any]] = {}
     out_items: list[_Item] = Field(default=[], alias="outs")
 
     @cached_property
@@ -259,13 +273,29 @@ class Pipeline:
         made = self.producers
         return made.get(enclosing(path, made) or "")
 
+    @cached_property
+    def directly_before(self) -> dict[str, set[str]]:
+        """By stage, the names of those that make what it reads, a folder that holds it, or a part of it."""
+        within = defaultdict(set)
+        for path, stage in self.producers.items():
+            for folder in upwards(path):
+                within[folder].add(stage)
+        return {
+            name: {
+                maker
+                for path in (*stage.deps, *stage.params)
+                for maker in (self.producer(path), *within.get(path, ()))
+                if maker
+            }
+            for name, stage in self.stages.items()
+        }
+
     def before(self, stages: Collection[str]) -> set[str]:
         """Names of the stages on whose outputs these stages depend, at any distance."""
         found: set[str] = set()
         left = [stage for stage in stages if stage in self.stages]
         while left:
-            makers = {self.producer(path) for path in self.stages[left.pop()].deps}
-            new = {maker for maker in makers if maker and maker not in found and maker not in stages}
+            new = self.directly_before[left.pop()] - found
             found |= new
             left += new
         return found
@@ -280,9 +310,14 @@ class Pipeline:
             if name in self.stages
         }
 
+    @cached_property
+    def locked_outs(self) -> dict[str, str | None]:
+        """Hash of each output of all stages by path, as dvc.lock records it."""
+        return {out: oid for locked in self.locked.values() for out, oid in locked.outs.items()}
+
     def output_hash(self, path: str) -> str | None:
         """Hash of an output, or of a folder that several lie in, as dvc.lock records them; or None."""
-        return output_md5({out: oid for locked in self.locked.values() for out, oid in locked.outs.items()}, path)
+        return output_md5(self.locked_outs, path)
 
 
 def output_md5(outs: Mapping[str, str | None], path: str) -> str | None:
@@ -311,13 +346,18 @@ def read_pipeline(tree: Tree) -> Pipeline:
     Raises:
         UserError: If one of them is malformed, or uses what is not supported.
     """
-    declared = _read(_DvcYaml, tree, "dvc.yaml") or _DvcYaml()
+    where = f"{DVC_FILE} of {tree.name}"
+    declared = _read(_DvcYaml, tree, DVC_FILE) or _DvcYaml()
     outs = Counter(path for stage in declared.stages.values() for path, _ in stage.each_out())
     for path, count in outs.items():
         if count > 1 or any(part in outs for part in upwards(path)[1:]):
-            where = f"dvc.yaml of {tree.name}"
             raise UserError(f"{where}: {path} is listed twice as an output, or is in a folder that is an output")
-    return Pipeline(declared.stages, read_lock(tree), declared.metrics, declared.params)
+    pipeline = Pipeline(declared.stages, read_lock(tree), declared.metrics, declared.params)
+    try:
+        TopologicalSorter(pipeline.directly_before).prepare()
+    except CycleError as error:
+        raise UserError(f"{where}: depend on their own outputs: {', '.join(error.args[1][1:])}") from error
+    return pipeline
 
 
 def read_lock(tree: Tree) -> dict[str, Locked]:
@@ -351,6 +391,15 @@ def tracked_md5(tree: Tree, path: str) -> str | None:
     found = _read(_DvcFile, tree, f"{path}.dvc")
     name = posixpath.basename(path)
     return next((out.oid for out in (found.outs if found else []) if out.path == name), None)
+
+
+def is_in_tracked(tree: Tree, path: str) -> bool:
+    """Whether a .dvc file tracks a folder that holds this path.
+
+    Raises:
+        UserError: If the .dvc file is malformed.
+    """
+    return any(tracked_md5(tree, folder) for folder in upwards(path)[1:])
 
 
 def _read(schema: type[T], tree: Tree, path: str) -> T | None:

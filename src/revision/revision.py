@@ -10,7 +10,7 @@ from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_commit
 from src.revision.parsing import MAX_JSON_BYTES, flatten, parse
-from src.revision.pipeline import Pipeline, read_pipeline
+from src.revision.pipeline import Pipeline, read_pipeline, tracked_md5
 from src.revision.receipts import Receipt, read_receipt
 from src.revision.stale import Mismatch, edited_outputs, stale_stages
 from src.revision.tree import Tree, open_tree
@@ -71,9 +71,16 @@ class Revision:
         return found
 
     def data_hashes(self, paths: Iterable[str]) -> dict[str, str | None]:
-        """Hash of each path as dvc.lock records it: as an output, or else as a dependency."""
+        """Hash of each path as an output or a dependency in dvc.lock, or in a .dvc file; None if it is in neither.
+
+        Raises:
+            UserError: If a .dvc file is malformed.
+        """
         recorded = {path: oid for locked in self.pipeline.locked.values() for path, oid in locked.deps.items()}
-        return {path: self.pipeline.output_hash(path) or recorded.get(path) for path in paths}
+        return {
+            path: self.pipeline.output_hash(path) or recorded.get(path) or tracked_md5(self.tree, path)
+            for path in paths
+        }
 
     @property
     def has_results(self) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import Locked, Pipeline, tracked_md5
+from src.revision.pipeline import Locked, Pipeline, is_in_tracked, tracked_md5
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -93,8 +93,11 @@ def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, An
                 yield file, "is missing" if file in stage.params else "is in dvc.lock but no longer declared"
                 continue
             content, names = params[file], stage.params[file]
-            keys = list(map(str, content if isinstance(content, dict) else ())) if names is None else names
-            now = {f"{file}:{key}": _look_up(content, key) for key in keys}
+            if names is None:
+                found = content if isinstance(content, dict) else {}
+            else:
+                found = {name: _look_up(content, name) for name in names}
+            now = {f"{file}:{name}": value for name, value in found.items()}
             yield from _compare(now, {f"{file}:{key}": value for key, value in locked.params.get(file, {}).items()})
 
 
@@ -115,18 +118,20 @@ def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
     """Hash of a dependency now, as far as git and dvc.lock tell it, or MISSING."""
     if path in pipeline.producers:
         return pipeline.output_hash(path) or MISSING
-    found = tree.md5(path) or tracked_md5(tree, path)
-    if found is None and pipeline.is_cached(path):
-        found = locked.deps.get(path)  # of a part of an output, only the hash of the whole output is known
+    within = {out: oid for out, oid in pipeline.locked_outs.items() if out.startswith(f"{path}/")}
+    found = tree.md5(path, within) or tracked_md5(tree, path)
+    if found is None and (pipeline.is_cached(path) or is_in_tracked(tree, path)):
+        found = locked.deps.get(path)  # of a part of a folder, only the hash of the whole folder is known
     return found or MISSING
 
 
-def _look_up(content: Any, key: str) -> Any:
-    """The value of a param; its name has dots between the levels."""
-    if isinstance(content, dict) and key in content:
-        return content[key]
-    for part in key.split("."):
-        if not isinstance(content, dict) or part not in content:
+def _look_up(content: Any, name: str) -> Any:
+    """The value of a param as DVC finds it, with dots between the levels of mappings and lists."""
+    for part in name.split("."):
+        if isinstance(content, list) and part.isdecimal() and int(part) < len(content):
+            content = content[int(part)]
+        elif isinstance(content, dict) and part in content:
+            content = content[part]
+        else:
             return MISSING
-        content = content[part]
     return content

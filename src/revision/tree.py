@@ -19,7 +19,7 @@ from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
 from src.core.folder import IGNORE, folder_md5, ignored_files
-from src.revision.git import MAX_COMMIT_BYTES, Objects, list_files, open_objects, run_git
+from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, open_objects, run_git
 from src.revision.parsing import MAX_JSON_BYTES, parse
 
 # A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
@@ -99,11 +99,15 @@ class Tree:
             raise UserError(f"{path} of {self.name}: is missing")
         return parse(content, path, f"{path} of {self.name}")
 
-    def md5(self, path: str) -> str | None:
+    def md5(self, path: str, outside: Mapping[str, str | None] = NOTHING) -> str | None:
         """Hash of a file or folder as DVC computes it, or None if there is neither.
 
+        Args:
+            path: The file or folder.
+            outside: Hashes of files in the folder that git need not have, by path.
+
         Raises:
-            UserError: If it is or contains a symbolic link.
+            UserError: If it is or contains a symbolic link, or a file outside git has no hash.
         """
         if self.has(path):
             oid = self.entries[path].oid
@@ -111,12 +115,18 @@ class Tree:
                 content = self.read(path, MAX_TOTAL_BYTES) or b""
                 self._md5[oid] = hashlib.md5(content, usedforsecurity=False).hexdigest()
             return self._md5[oid]
-        files = self.files(path)
-        if not files:
+        inside = self.files(path)
+        if not inside and not outside:
             return None
         hidden = self._ignored()
-        shown = [file for file in files if not hidden.match_file(file)]
-        return folder_md5({file.removeprefix(f"{path}/"): self.md5(file) or "" for file in shown})
+        shown = {file: self.md5(file) for file in inside if not hidden.match_file(file)}
+        files = {file.removeprefix(f"{path}/"): oid for file, oid in {**outside, **shown}.items()}
+        known = {file: oid for file, oid in files.items() if oid and not oid.endswith(".dir")}
+        if unknown := sorted(files.keys() - known.keys()):
+            raise UserError(
+                f"{path} of {self.name}: only DVC knows the files in {unknown[0]}; depend on it by its name"
+            )
+        return folder_md5(known)
 
     def _ignored(self) -> GitIgnoreSpec:
         if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
@@ -174,7 +184,7 @@ def _write_tree(root: Path, extra: Mapping[str, str]) -> str:
         raise UserError(
             f"{largest}: has {sizes[largest]:,} bytes, and git neither has nor ignores it; name it in .gitignore"
         )
-    run_git(root, "-c", "core.autocrlf=false", "-c", "core.compression=0", "add", "--all", "--", ":/", extra=extra)
+    run_git(root, "add", "--all", "--sparse", "--", ":/", extra=extra)
     return run_git(root, "write-tree", "--missing-ok", extra=extra).decode().strip()
 
 

@@ -152,7 +152,7 @@ class History:
             pipeline = read_pipeline(files)
             stages = {}
             for name, stage in pipeline.stages.items():
-                deps = {path: self._hash(files, path) for path in stage.deps}
+                deps = {path: self._hash(files, path, pipeline.outs) for path in stage.deps}
                 params = {file: self._params(file, names) for file, names in stage.params.items()}
                 outs = {path: self._hash(files, path) for path in stage.outs if path != receipt_path(name)}
                 if receipt_path(name) in stage.outs:
@@ -187,10 +187,11 @@ class History:
         flat = {**content, **flatten(content)}
         return content if names is None else {name: flat[name] for name in names if name in flat}
 
-    def _hash(self, files: Tree, path: str) -> str:
+    def _hash(self, files: Tree, path: str, outs: Iterable[str] = ()) -> str:
         seed = (self.path / TRAINS).read_text() if path == MODEL and (self.path / TRAINS).exists() else path
         made_up = hashlib.md5(seed.encode()).hexdigest()
-        return files.md5(path) or self.hashes.get(path, made_up)
+        within = {out: self._hash(files, out) for out in outs if out.startswith(f"{path}/")}
+        return files.md5(path, within) or self.hashes.get(path, made_up)
 
     def _table(self, name: str, header: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
         (self.path / "plots").mkdir(exist_ok=True)

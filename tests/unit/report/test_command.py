@@ -192,6 +192,35 @@ def test_a_terminal_that_knows_few_characters_and_no_training_package_suffice(hi
     assert "Metrics: pass" in done.stdout
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "| true; exit ${PIPESTATUS[0]}"])
+def test_streams_that_nobody_reads_change_no_exit_code(history: History, closed: str) -> None:
+    code = (
+        f"import runpy, sys; sys.path[:1] = [{str(REPOSITORY)!r}]; runpy.run_module('src.report', run_name='__main__')"
+    )
+    command = ["bash", "-c", f'"$0" -u -c "$1" main {closed}', sys.executable, code]
+    assert subprocess.run(command, cwd=history.path, capture_output=True).returncode == 0
+    assert json.loads(Path("report/verdict.json").read_text())["outcome"] == "pass"
+
+
+@pytest.mark.parametrize("path", ["report", "report/verdict.json"])
+def test_a_report_that_cannot_be_written_is_no_fail(
+    history: History, path: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if path == "report":
+        history.write(path, "a file")
+    else:
+        (history.path / path).mkdir(parents=True)
+    assert main(["main"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"report: could not tell: {path}: ")
+    assert line.endswith("; move report away")
+
+
+def test_a_broken_installation_is_no_fail(history: History) -> None:
+    done = run_module(history, "main", missing=["src.report.command"])
+    assert done.returncode == 2
+
+
 @pytest.mark.usefixtures("history")
 def test_the_page_is_linked_by_an_address_alone(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["main", "--page", "https://example.org/1?x=2"]) == 0

@@ -42,6 +42,9 @@ TRAIN = receipt_path("train")
 MODEL, NETWORK = "models/model.safetensors", "src/mnist/model/network.py"
 POLICY_FILE, GUARD = "metrics_policy.yaml", put("src/guard/guard.py", "SCORE = 1\n")
 NOTHING = put("README.md", "no change of results\n")
+OTHER_TEST_DATA = locked(
+    other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"), lambda history: history.train_anew("other")
+)
 CONFIG = "['remote \"x\"']\n    url = http://127.0.0.1:9\n"
 
 
@@ -191,7 +194,9 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "another dataset": locked(
             other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"),
             swap("params.yaml", "dataset: mnist", "dataset: digits"),
-        )
+        ),
+        "named with a slash": based_on(swap(POLICY_FILE, "data/MNIST", "./data/MNIST/"), OTHER_TEST_DATA),
+        "named wrongly": based_on(swap(POLICY_FILE, "data/MNIST", "data/MNSIT"), OTHER_TEST_DATA),
     },
     (UNKNOWN, "scorer"): {
         **{
@@ -212,6 +217,8 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "better by it": locked(GUARD, better),
         "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
         "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),
+        "named with a slash": based_on(append(POLICY_FILE, "scorer: [./src/guard/]\n"), locked(GUARD)),
+        "named wrongly": based_on(append(POLICY_FILE, "scorer: [src/gaurd]\n"), locked(GUARD)),
     },
     (FAIL, "scorer"): {"worse by it": both(GUARD, worse)},
     # what judges
@@ -266,9 +273,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "source made": locked(in_stage("make", cmd="python make.py", outs=["src/mnist/train"])),
         "source made within a folder": locked(in_stage("make", cmd="python", outs=["src/mnist/train/made.py"])),
         "policy made": locked(in_stage("make", cmd="python make.py", outs=[POLICY_FILE])),
-        "pins made by a stage of old": locked(
-            edit_yaml(lambda stages: stages["fetch"]["outs"].append("requirements.txt"))
-        ),
+        "policy made by a stage of old": locked(edit_yaml(lambda stages: stages["fetch"]["outs"].append(POLICY_FILE))),
         "output kept from run to run": locked(
             swap("dvc.yaml", f"{METRIC}: {{cache: false}}", f"{METRIC}: {{cache: false, persist: true}}")
         ),
@@ -279,6 +284,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     },
     (UNKNOWN, "files"): {
         "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
+        "another repository within": put(".gitmodules", "[submodule]\n"),
         "converted by git": put(".gitattributes", "*.py eol=crlf\n"),
         "another remote": put(".dvc/config", CONFIG),
         "another remote for this clone": force(".dvc/config.local", CONFIG),
@@ -302,6 +308,12 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "package behind a comment within a line": locked(
             append("requirements.txt", "pip-x==1.0 \\\n  # nothing \\\nevil==1.0\n")
         ),
+        "package behind comments and another kind of line break": locked(
+            append("requirements.txt", "# one\x0b# two \\\nevil==1.0\n")
+        ),
+        "package in a comment of another encoding": locked(
+            resub("requirements.txt", "^", "# coding: utf-7\n# +AAo-evil==1.0\n")
+        ),
         "name with a comment sign": locked(append("requirements.txt", "evil#==1.0\n")),
         **{
             f"edited: {path}": put(path, text)
@@ -314,6 +326,9 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
                 "requirements-report.lock": "evil==1.0\n",
                 "constraints.txt": "evil==1.0\n",
                 "requirements/base.txt": "evil==1.0\n",
+                "requirements.yml": "- evil\n",
+                "environment-gpu.yml": "- evil\n",
+                "gpu.Dockerfile": "RUN pip install evil\n",
                 "uv.toml": "index-url = 'https://example.org'\n",
                 "setup.py": "print()\n",
                 "pyproject.toml": "[tool.uv]\nindex-url = 'https://example.org'\n",
@@ -349,6 +364,13 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "path outside": in_stage("train", deps=["../secret"]),
         "foreach": in_stage("many", foreach=["a"], do={"cmd": "echo"}),
         "variables": append("dvc.yaml", "vars: [{lr: 1}]\n"),
+        "template in a command": swap("dvc.yaml", "__main__.py train", "__main__.py train ${epochs}"),
+        "stage that reads its own output": in_stage("extra", cmd="echo", deps=["made/file"], outs=["made"]),
+        "stages that read each other's output": both(
+            in_stage("one", cmd="echo", deps=["two"], outs=["made/one"]),
+            in_stage("two", cmd="echo", params=[{"made/one": None}], outs=["two"]),
+        ),
+        "name as of foreach": in_stage("many@a", cmd="echo", outs=["a"]),
         "another folder to run in": in_stage("evaluate", wdir="src"),
         "option that is a text": swap("dvc.yaml", "train.json: {cache: false}", "train.json: {cache: 'x'}"),
         "output twice": in_stage("extra", cmd="echo", outs=["models"]),
@@ -423,7 +445,8 @@ def test_what_does_not_score_is_not_the_scorer(history: History, path: str) -> N
 
 
 def test_a_policy_can_name_the_scorer(history: History) -> None:
-    based_on(append(POLICY_FILE, "scorer: [src/mnist/evaluate, README.md]\n"), locked(GUARD))(history)
+    named = both(append(POLICY_FILE, "scorer: [src/mnist/evaluate, README.md]\n"), NOTHING)
+    based_on(named, locked(GUARD))(history)
     assert verdict_of("main")["outcome"] == PASS
     history.write("README.md", "how to score\n")
     assert reasons(check="scorer")

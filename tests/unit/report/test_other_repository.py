@@ -82,6 +82,15 @@ def train_anew(history: History) -> None:
     history.hashes["model.pkl"] = "b" * 32
 
 
+def keep_in_git(history: History) -> None:
+    """The test data, with another content."""
+    history.write("src/featurization.py", "another data")
+    history.write("data/features/part", "other")
+    history.git("add", "--force", "data/features")
+    history.hashes |= {"model.pkl": "c" * 32}
+    write_results(history, 0.95)
+
+
 def evaluate_anew(history: History) -> None:
     history.write("src/evaluate.py", "another evaluation")
 
@@ -115,6 +124,7 @@ def into_the_cache(history: History) -> None:
         (better, PASS, "receipts"),
         (worse, FAIL, "metrics"),
         (another_data, UNKNOWN, "data"),
+        (keep_in_git, UNKNOWN, "data"),
         (evaluate_anew, UNKNOWN, "scorer"),
     ],
 )

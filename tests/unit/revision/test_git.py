@@ -10,7 +10,7 @@ from src.core.errors import UserError
 from src.report.command import judge
 from src.revision.git import find_commit, find_root, merge_bases, open_objects
 from src.revision.tree import open_tree
-from tests.unit.history import History
+from tests.unit.history import TRAINS, History
 
 
 def clone(history: History, folder: Path, *options: str) -> Path:
@@ -126,6 +126,36 @@ def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -
         with pytest.raises(UserError, match=f"^{name}: is the name of more than one tag, branch or commit; give the"):
             find_commit(history.path, name)
     assert find_commit(history.path, "refs/heads/main") == find_commit(history.path, main) == main
+
+
+def test_variables_of_another_git_change_nothing(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a hook of another repository has them, or of this one, which runs in the top folder."""
+    verdict = judge("main", None).verdict
+    other = tmp_path / "other"
+    history.git("init", "-q", str(other))
+    for name, value in {
+        "GIT_DIR": str(other / ".git"),
+        "GIT_WORK_TREE": str(other),
+        "GIT_INDEX_FILE": "nothing",
+        "GIT_OBJECT_DIRECTORY": str(other),
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_ICASE_PATHSPECS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+        assert judge("main", None).verdict == verdict, name
+        monkeypatch.delenv(name)
+
+
+def test_a_new_file_outside_a_sparse_checkout_is_seen(history: History) -> None:
+    history.git("sparse-checkout", "set", "--no-cone", "/*", "!/src/mnist/train/")
+    with open_tree(history.path, "it", None) as tree:
+        assert tree.has(TRAINS)
+    history.write("src/mnist/train/new.py", "new")
+    with open_tree(history.path, "it", None) as tree:
+        assert tree.has(TRAINS)
+        assert tree.has("src/mnist/train/new.py")
 
 
 def test_experiments_of_dvc_are_revisions(history: History) -> None:

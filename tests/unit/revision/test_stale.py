@@ -3,6 +3,8 @@
 import pytest
 
 from src.core.errors import UserError
+from src.core.files import md5
+from src.core.folder import folder_md5
 from src.revision.receipts import lock_differences, read_receipt
 from src.revision.revision import open_revision
 from src.revision.stale import Mismatch
@@ -56,6 +58,46 @@ def test_params_whose_file_is_missing_or_no_longer_declared(history: History) ->
     assert stale(history) == [Mismatch("a", "more.yaml", "is in dvc.lock but no longer declared")]
 
 
+@pytest.mark.parametrize(("name", "value"), [("a.b", 2), ("list.1", 6)])
+def test_a_param_is_what_dvc_finds_by_its_name(history: History, name: str, value: int) -> None:
+    """Between the levels of mappings and lists; a key that has the dot in its own name is another."""
+    history.write("dvc.yaml", f"stages:\n  a: {{cmd: echo, params: [{name}], outs: [a.txt]}}\n")
+    history.write("params.yaml", "a.b: 1\na: {b: 2}\nlist: [5, 6]\n")
+    for recorded, found in ((value, []), (1, [Mismatch("a", f"params.yaml:{name}", "changed")])):
+        out = {"path": "a.txt", "hash": "md5", "md5": "1" * 32}
+        locked = {"cmd": "echo", "params": {"params.yaml": {name: recorded}}, "outs": [out]}
+        history.write_lock({"schema": "2.0", "stages": {"a": locked}})
+        assert stale(history) == found
+
+
+def test_a_folder_that_holds_outputs_is_hashed_with_them(history: History) -> None:
+    """DVC writes a .gitignore beside them, which git has."""
+    history.write(
+        "dvc.yaml",
+        "stages:\n  a: {cmd: echo, deps: [a.py], outs: [made/x, made/y/z]}\n"
+        "  b: {cmd: echo, deps: [made], outs: [b]}\n",
+    )
+    history.write("a.py", "a")
+    history.write("made/.gitignore", "/x\n")
+    history.hashes |= {"made/x": "1" * 32, "made/y/z": "2" * 32}
+    history.relock()
+    lock = (history.path / "dvc.lock").read_text()
+    parts = {".gitignore": md5(history.path / "made/.gitignore"), "x": "1" * 32, "y/z": "2" * 32}
+    assert folder_md5(parts) in lock
+    assert stale(history) == []
+    history.write("made/.gitignore", "/x\n/y\n")
+    assert stale(history) == [Mismatch("b", "made", "changed")]
+    history.write("made/.gitignore", "/x\n")
+    history.write("a.py", "edited")
+    assert stale(history) == [
+        Mismatch("a", "a.py", "changed"),
+        Mismatch("b", "a", "comes before it and is stale", follows=True),
+    ]
+    history.write("dvc.lock", lock.replace("2" * 32, f"{'2' * 32}.dir"))
+    with pytest.raises(UserError, match="made of working tree: only DVC knows the files in y/z; depend on it by its"):
+        stale(history)
+
+
 def test_a_link_at_an_output_that_git_should_hold_is_refused(chain: History) -> None:
     (chain.path / "four.txt").unlink()
     (chain.path / "four.txt").symlink_to("a.txt")
@@ -78,6 +120,11 @@ def test_data_that_a_dvc_file_tracks(history: History) -> None:
     assert stale(history) == []
     history.write("raw/x.xml.dvc", entry.format("b" * 32))
     assert stale(history) == [Mismatch("a", "raw/x.xml", "changed")]
+    # Of a part of a folder that DVC tracks, no file in git has the hash.
+    (history.path / "raw/x.xml.dvc").unlink()
+    assert stale(history) == [Mismatch("a", "raw/x.xml", "is missing")]
+    history.write("raw.dvc", entry.format(f"{'b' * 32}.dir").replace("x.xml", "raw"))
+    assert stale(history) == []
 
 
 @pytest.mark.parametrize(

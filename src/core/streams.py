@@ -1,4 +1,4 @@
-"""Standard streams that a stage can always write to."""
+"""Standard streams that a program can always write to."""
 
 import io
 import os
