@@ -1,11 +1,10 @@
 """Why two runs of one commit differ, and whether their metrics are as good."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
 
 from src.audit.results import Results
+from src.core.values import finite
 from src.noise.measurement import NOISE, Measurement, seed_noise
 from src.report.policy import Policy
 
@@ -38,6 +37,8 @@ def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, lis
         for name, before in committed.made_with.items()
         if before != again.made_with.get(name)
     ]
+    if not committed.made_with:
+        return False, ["No receipt tells what made these outputs, so nothing explains why they differ."]
     if not reasons:
         return False, ["Versions, device, threads and processor are the same, so these outputs should be, too."]
     if committed.passed_on and committed.passed_on <= same:
@@ -45,7 +46,7 @@ def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, lis
         return False, [*reasons, f"{names}: the same bytes, so no machine or version explains what else differs."]
     compared = list(_compare_metrics(committed, again, rules))
     if not compared:
-        return False, [*reasons, "No metric counts: the base's rules name none."]
+        return False, [*reasons, "No metric counts: the base requires none, or is no revision of this clone."]
     return all(within for _, within in compared), [*reasons, *(line for line, _ in compared)]
 
 
@@ -56,16 +57,13 @@ def _compare_metrics(committed: Results, again: Results, rules: Rules) -> Iterat
         before, now = (results.metrics.get(path, {}).get(name) for results in (committed, again))
         noise = seed_noise(measured, measured, path, name)
         within = False
-        if not (_is_number(before) and _is_number(now)):
+        one, other = finite(before), finite(now)
+        if one is None or other is None:
             words = "not a number in both"
         elif noise is None:
             words = f"the base's {NOISE} does not have this data and recipe, so nobody knows if it is noise"
         else:
-            within = abs(now - before) <= noise.limit
+            within = abs(other - one) <= noise.limit
             limit = f"(95% by less than {noise.limit:.2g}, over {noise.seeds} seeds)"
             words = f"{'within' if within else 'more than'} what another seed changes {limit}"
         yield f"{name}: {before} before, {now} now; {words}", within
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)

@@ -7,10 +7,11 @@ another seed changes, and which metrics count, is taken from BASE, main by defau
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = read_rules(root, base)
         with open_revision(root, commit, "the last commit") as revision:
             committed = Results.of(revision)
-        again = _run_again(root, commit)
+        again = _run_again(root, commit, committed.outputs)
     except UserError as error:
         print(f"reproduce: {error}", file=sys.stderr)  # noqa: T201
         return UNKNOWN
@@ -63,10 +64,10 @@ def read_rules(root: Path, base: str) -> Rules:
         return Rules(Policy(metrics={}), [])
     with open_revision(root, commit, base) as revision:
         policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
-        return Rules(policy, read_noise(revision, policy.accuracy))
+        return Rules(policy, read_noise(revision, policy.counted_accuracy))
 
 
-def _run_again(root: Path, commit: str) -> Results:
+def _run_again(root: Path, commit: str, outputs: Iterable[str]) -> Results:
     """Results of the whole pipeline in a clone, where the project may lie below git's top folder, too."""
     top, prefix = (
         os.fsdecode(run_git(root, "rev-parse", option)).rstrip("\n") for option in ("--show-toplevel", "--show-prefix")
@@ -75,7 +76,11 @@ def _run_again(root: Path, commit: str) -> Results:
         clone = Path(folder) / "clone"
         _run("git", "clone", "--quiet", "--no-checkout", top, str(clone), folder=root)
         _run("git", "checkout", "--quiet", "--detach", commit, folder=clone)
-        # Forced, because metrics and plots came with the clone and DVC would trust them.
+        # Metrics and plots came with the clone: DVC keeps those of a frozen stage, a command those that persist.
+        for path in outputs:
+            place = clone / prefix / path
+            shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink(missing_ok=True)
+        # Forced, because the branch may name a cache that is not empty.
         _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone / prefix)
         with open_revision(clone / prefix, None, "the new run") as revision:
             return Results.of(revision)

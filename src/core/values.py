@@ -1,6 +1,14 @@
 """Values of YAML and JSON."""
 
+import sys
 from typing import Any
+
+
+def finite(value: Any) -> float | None:
+    """A finite number as a float, or None: neither True nor a whole number too large for a float is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        return None
+    return float(value)
 
 
 def same(one: Any, other: Any) -> bool:

@@ -124,7 +124,7 @@ class Change:
         Raises:
             UserError: If it is malformed.
         """
-        return read_noise(revision, self.policy.accuracy if self.policy.examples.wrong else None)
+        return read_noise(revision, self.policy.counted_accuracy)
 
     def noise(self, old: Revision, file: str, name: str) -> SeedNoise | None:
         """How much seeds alone change a metric between an older revision and the head, or None if not known."""

@@ -1,12 +1,12 @@
 """Metrics of two revisions, judged by the policy; the decision table is in docs/review.md."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from src.core.errors import UserError
+from src.core.values import finite
 from src.noise.measurement import SeedNoise
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
@@ -95,10 +95,10 @@ def read_metric(revision: Revision, file: str, name: str) -> Reading:
     if name not in values:
         return Reading(None, MISSING)
     value = values[name]
+    if (number := finite(value)) is not None:
+        return Reading(number)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Reading(None, Text("not a number: {}", str(value)))
-    if abs(value) <= sys.float_info.max:  # a whole number may be too large for a float
-        return Reading(float(value))
     return Reading(None, Text("infinite" if abs(value) > 0 else "NaN"))
 
 

@@ -1,5 +1,6 @@
 """`make reproduce` tells the same from another result, and says what may be the reason."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import chdir
@@ -55,11 +56,11 @@ POLICY = Policy.model_validate(
 )
 
 
-def measured(data: str, params: Mapping[str, object]) -> Measurement:
-    """Three seeds with a standard deviation of 0.001."""
+def measured(data: str, params: Mapping[str, object], step: int = 1) -> Measurement:
+    """Three seeds with a standard deviation of 0.001, or some steps more."""
     runs = [
         {"seed": seed, "metrics": {METRICS: dict.fromkeys(SCORES, 1 - wrong / 1000)}, "wrong": list(range(wrong))}
-        for seed, wrong in enumerate((11, 10, 9))
+        for seed, wrong in enumerate((10 + step, 10, 10 - step))
     ]
     return measure_noise(data, params, "a machine", 1000, runs)
 
@@ -73,6 +74,8 @@ def results(project: Project) -> Results:
 
 
 RULE = POLICY.metrics[METRICS]["test_acc"]
+# By these, 1 would be as good.
+LAX_RULES = Rules(POLICY, [measured("d", {"lr": 0.1}, step=5)])
 UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}), RULES.noise)
 
 
@@ -89,6 +92,8 @@ UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}),
         (made("d", "n", "1", 0.9838, device="gpu"), RULES, False, "more than what another seed changes"),
         (made("d", "n", "1", float("nan"), device="gpu"), RULES, False, "not a number in both"),
         (made("d", "n", "1", "0.99", device="gpu"), RULES, False, "not a number in both"),
+        (made("d", "n", "1", True, device="gpu"), LAX_RULES, False, "not a number in both"),
+        (made("d", "n", "1", 10**400, device="gpu"), RULES, False, "not a number in both"),
         (made("d", "n", "1", 0.9901), RULES, False, "the same, so these outputs should be, too"),
         (made("e", "n", "1", 0.9901, device="gpu"), RULES, False, "data: differs, though it does not depend on the"),
         # A machine that computes the same model computes the same scores: whoever claims another one made them up.
@@ -106,6 +111,14 @@ def test_other_bytes_are_as_good_only_with_a_reason_and_within_the_noise(
     found, lines = explain(COMMITTED, again, rules)
     assert found is as_good
     assert reason in "\n".join(lines)
+
+
+def test_without_receipts_nothing_explains_a_difference() -> None:
+    committed, again = (dataclasses.replace(results, receipts={}) for results in (COMMITTED, ELSEWHERE))
+    assert explain(committed, again, RULES) == (
+        False,
+        ["No receipt tells what made these outputs, so nothing explains why they differ."],
+    )
 
 
 def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:
@@ -184,6 +197,29 @@ def test_a_project_below_the_top_folder_of_git_is_run_there(tmp_path: Path, caps
     with chdir(folder.path):
         assert main([]) == SAME, capsys.readouterr()
     assert "Identical: all 1 outputs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "code"), [("frozen: true", UNKNOWN), ("always_changed: true", DIFFERENT)])
+def test_an_output_that_git_has_is_made_again(
+    tmp_path: Path, option: str, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """DVC does not run a frozen stage, and a command may keep what is there."""
+    folder = make_folder_project(tmp_path / "folder")
+    shutil.rmtree(folder.path / "made")
+    (folder.path / ".gitignore").unlink()
+    (folder.path / "made").write_text("forged\n")
+    (folder.path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  make:\n"
+        "    cmd: test -e made || cp given made\n"
+        "    deps: [given]\n"
+        "    outs: [{made: {cache: false, persist: true}}]\n"
+        f"    {option}\n"
+    )
+    folder.dvc_ok("commit", "--force")
+    folder.commit()
+    with chdir(folder.path):
+        assert main([]) == code, capfd.readouterr()
 
 
 @pytest.mark.slow
