@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 import json
 import math
 import subprocess
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
-from ruamel.yaml import YAML
 from sklearn.metrics import precision_recall_fscore_support
 
 from src.core.files import md5
 from src.core.receipt import format_receipt, receipt_path
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows
-from src.revision.parsing import flatten
+from src.revision.parsing import flatten, parse
 from src.revision.pipeline import read_pipeline
 from src.revision.tree import Tree, open_tree
 
@@ -61,7 +60,7 @@ class History:
         history = cls(path)
         for name in COPIED:
             history.write(name, (REPOSITORY / name).read_text())
-        stages = YAML(typ="safe", pure=True).load(path / "dvc.yaml")["stages"].values()
+        stages = history.read_yaml("dvc.yaml")["stages"].values()
         for dep in {dep for stage in stages for dep in stage["deps"] if dep.startswith(("src", "stages"))}:
             history.write(dep if dep.endswith(".py") else f"{dep}/code.py", "# code\n")
         history.freeze_params()
@@ -76,10 +75,8 @@ class History:
 
     def freeze_params(self) -> None:
         """The params of the repository with values that tests rely on, whatever is committed at the time."""
-        names = YAML(typ="safe", pure=True).load(REPOSITORY / "params.yaml")
-        text = io.StringIO()
-        YAML().dump({name: FROZEN.get(name, value) for name, value in names.items()}, text)
-        self.write("params.yaml", text.getvalue())
+        names = parse((REPOSITORY / "params.yaml").read_bytes(), "params.yaml", "params.yaml")
+        self.write_yaml("params.yaml", {name: FROZEN.get(name, value) for name, value in names.items()})
 
     def git(self, *words: str, standard_input: str = "") -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
@@ -168,22 +165,25 @@ class History:
                     "params": params,
                     "outs": [{"path": path, "hash": "md5", "md5": oid} for path, oid in outs.items()],
                 }
-        self.write_lock({"schema": "2.0", "stages": stages})
+        self.write_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
 
     def write_receipt(self, stage: str, **parts: Any) -> None:
         receipt = {"stage": stage, "versions": {"torch": "2.15.0"}, "machine": {"device": "cpu"}, **parts}
         self.write(receipt_path(stage), format_receipt(receipt))
 
-    def write_lock(self, content: dict[str, Any]) -> None:
-        text = io.StringIO()
-        YAML().dump(content, text)
-        self.write("dvc.lock", text.getvalue())
+    def write_yaml(self, name: str, content: dict[str, Any]) -> None:
+        # libyaml's writer: most tests write a whole dvc.lock.
+        self.write(name, yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False))
+
+    def read_yaml(self, name: str) -> dict[str, Any]:
+        # The report's own reader remembers what it has read.
+        return parse((self.path / name).read_bytes(), name, name)
 
     def params(self) -> dict[str, Any]:
         return self._params("params.yaml", None)
 
     def _params(self, file: str, names: list[str] | None) -> dict[str, Any]:
-        content = YAML(typ="safe", pure=True).load(self.path / file)
+        content = self.read_yaml(file)
         flat = {**content, **flatten(content)}
         return content if names is None else {name: flat[name] for name in names if name in flat}
 

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from src.core.files import md5
 from src.core.receipt import parse_receipt, receipt_path
 from tests.unit.history import POLICY, History
@@ -74,13 +72,11 @@ def edit_yaml(change: Callable[[dict[str, Any]], Any], name: str = "dvc.yaml") -
     """Edit the stages; a metric that no stage has then stands at the top level."""
 
     def run(history: History) -> None:
-        yaml = YAML()
-        content = yaml.load(history.path / name)
+        content = history.read_yaml(name)
         change(content["stages"])
         if METRIC not in str(content["stages"]):
             content["metrics"] = [METRIC]
-        with (history.path / name).open("w") as file:
-            yaml.dump(content, file)
+        history.write_yaml(name, content)
 
     return run
 

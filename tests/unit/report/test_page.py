@@ -95,7 +95,9 @@ def test_a_large_branch_does_not_make_the_comment_too_long(history: History) -> 
     history.write_results(range(5000), epochs=2000)
     history.write_metrics(test_acc=0.5, test_f1=0.5, **names)
     with (history.path / "params.yaml").open("a") as file:
-        file.write("".join(f"{json.dumps(name)}: {json.dumps('@' * 50)}\n" for name in list(names)[:50]))
+        file.write(
+            "".join(f"{json.dumps(name, ensure_ascii=False)}: {json.dumps('@' * 50)}\n" for name in list(names)[:50])
+        )
     history.relock()
     report = judge("main", None)
     assert len(report.comment) <= MAX_LENGTH

@@ -23,6 +23,7 @@ from src.mnist.model.network import predict_logits
 from src.mnist.model.params import Params, TrainParams
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
+from src.mnist.train import learning_curve
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.schedule import learning_rates
@@ -120,7 +121,11 @@ CHANGES: dict[str, Any] = {
 }
 
 
-def test_every_hyperparameter_changes_the_model(params: Params, few_digits: Path, tmp_path: Path) -> None:
+def test_every_hyperparameter_changes_the_model(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It takes as long as such a training.
+    monkeypatch.setattr(learning_curve, "draw_learning_curve", lambda *_: None)
     assert CHANGES.keys() == TrainParams.model_fields.keys() - {"threads"}
     short = params.model_copy(update={"val_fraction": 0.5, "epochs": 1})
     models = []
