@@ -66,7 +66,7 @@ def test_a_param_is_what_dvc_finds_by_its_name(history: History, name: str, valu
     for recorded, found in ((value, []), (1, [Mismatch("a", f"params.yaml:{name}", "changed")])):
         out = {"path": "a.txt", "hash": "md5", "md5": "1" * 32}
         locked = {"cmd": "echo", "params": {"params.yaml": {name: recorded}}, "outs": [out]}
-        history.write_lock({"schema": "2.0", "stages": {"a": locked}})
+        history.write_yaml("dvc.lock", {"schema": "2.0", "stages": {"a": locked}})
         assert stale(history) == found
 
 
