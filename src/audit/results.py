@@ -75,11 +75,6 @@ class Results:
         return find_measurement(known, output_md5(self.outputs, data or ""), self.params.get(PARAMS_FILE, {}))
 
 
-def with_repair(problem: str) -> str:
-    """What is wrong with an input, and the repair; DVC does not run while one is missing."""
-    return f"{problem}; {'restore it, then ' if problem == 'is missing' else ''}run `dvc repro`"
-
-
 def contradictions(revision: Revision, ignored: Callable[[str], bool] = lambda _: False) -> Iterator[str]:
     """Where code, params and data are not what dvc.lock records, or receipts do not confirm it; with the repair.
 
@@ -89,7 +84,7 @@ def contradictions(revision: Revision, ignored: Callable[[str], bool] = lambda _
     """
     for mismatch in revision.stale:
         if not mismatch.follows and not (mismatch.problem == "is missing" and ignored(mismatch.subject)):
-            yield f"{mismatch.stage}: {mismatch.subject} {with_repair(mismatch.problem)}"
+            yield f"{mismatch.stage}: {mismatch.subject} {mismatch.problem}; {mismatch.repair}"
     for stage, receipt in revision.receipts.items():
         repair = f"run `dvc repro --single-item --force {stage}`"
         if isinstance(receipt, UserError):

@@ -13,15 +13,17 @@ from pathlib import Path
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
+from dvc.stage import PipelineStage
 from rich.console import Console
 
-from src.audit.results import contradictions, with_repair
+from src.audit.results import contradictions
 from src.core.errors import UserError, one_line
 from src.core.files import md5
 from src.core.folder import folder_md5
 from src.core.signals import restore_signals
 from src.core.user import name_user
 from src.revision.revision import open_revision
+from src.revision.stale import repair
 
 
 def main() -> int:
@@ -66,9 +68,10 @@ def _changed_inputs(repo: Repo) -> Iterator[str]:
     made = set(map(str, repo.index.outs))
     words = {"deleted": "is missing", "new": "is not in dvc.lock"}
     for stage in repo.index.stages:
-        if not all(out.hash_info for out in stage.outs):
-            continue  # it is not in dvc.lock, which is told already
-        name = getattr(stage, "name", None) or stage.addressing
+        # Of a .dvc file, DVC would ask the source that it was imported from. What is not in dvc.lock is told already.
+        if not isinstance(stage, PipelineStage) or not all(out.hash_info for out in stage.outs):
+            continue
+        name = stage.name
         if stage.changed_stage():
             yield f"{name}: its command changed; run `dvc repro`"
         for dep in (dep for dep in stage.deps if str(dep) not in made):
@@ -79,7 +82,8 @@ def _changed_inputs(repo: Repo) -> Iterator[str]:
                     else {path: change}
                 )
                 for subject, one in changes.items():
-                    yield f"{name}: {subject} {with_repair(words.get(one, 'changed'))}"
+                    problem = words.get(one, "changed")
+                    yield f"{name}: {subject} {problem}; {repair(name, problem, stage.frozen)}"
 
 
 def _check_out(out: Output) -> Iterator[str]:

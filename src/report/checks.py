@@ -59,11 +59,16 @@ def lineage(change: Change) -> Iterator[Finding]:
 def lock(change: Change) -> Iterator[Finding]:
     """Where dvc.lock does not match code, params and data."""
     head = change.head
-    first = [mismatch for mismatch in head.stale if not mismatch.follows]
+    stages = head.pipeline.stages
+    if left := [stage for stage in head.pipeline.locked if stage not in stages]:
+        yield fail("dvc.lock has what dvc.yaml no longer declares, delete its entry: {}", left)
+    first = [mismatch for mismatch in head.stale if not mismatch.follows and mismatch.stage in stages]
     if first:
         own = list(dict.fromkeys(mismatch.stage for mismatch in first))
         after = list(dict.fromkeys(mismatch.stage for mismatch in head.stale if mismatch.follows))
         then = Text(", then perhaps {}", after) if after else Text("")
+        if frozen := [stage for stage in own if stages[stage].frozen]:
+            then = Text("{}, once `dvc unfreeze` frees {}", then, frozen)
         wrong = list(dict.fromkeys(Text(f"{{}} {mismatch.problem}", mismatch.subject) for mismatch in first))
         yield fail("dvc.lock is stale: `dvc repro` would run {}{} ({})", own, then, wrong)
     if change.base.stale or change.base.edited:

@@ -6,6 +6,7 @@ YAML is read as DVC reads it (YAML 1.2), so 1e-05, yes and 010 mean the same her
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -78,16 +79,19 @@ def validated(schema: type[T], content: Any, where: str) -> T:
 
 
 def flatten(content: Any) -> dict[str, Any]:
-    """Values by path, with dots between the levels; not recursive, since the branch chooses the depth."""
-    flat: dict[str, Any] = {}
+    """Values by path, with dots between the levels; of two with the same path, the last."""
+    return dict(leaves(content))
+
+
+def leaves(content: Any) -> Iterator[tuple[str, Any]]:
+    """Paths with dots between the levels, and values; not recursive, since the branch chooses the depth."""
     left = [("", content)]
     while left:
         name, value = left.pop()
         if isinstance(value, dict) and (value or not name):
             left += [(f"{name}.{key}" if name else str(key), inner) for key, inner in reversed(value.items())]
         else:
-            flat[name] = value
-    return flat
+            yield name, value
 
 
 def _decoded(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """One commit, or the working tree, as its files tell it. Each file is parsed once, when it is first asked for."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_commit
-from src.revision.parsing import MAX_JSON_BYTES, flatten, parse
+from src.revision.parsing import MAX_JSON_BYTES, flatten, leaves, parse
 from src.revision.pipeline import Pipeline, read_pipeline, tracked_md5
 from src.revision.receipts import Receipt, read_receipt
 from src.revision.stale import Mismatch, edited_outputs, stale_stages
@@ -63,7 +64,7 @@ class Revision:
             content = self.tree.read(path, MAX_JSON_BYTES)
             if content is not None:
                 try:
-                    found[path] = flatten(parse(content, path, f"{path} of {self.name}"))
+                    found[path] = _named(parse(content, path, f"{path} of {self.name}"), path)
                 except UserError as error:
                     found[path] = error
             elif self.pipeline.is_cached(path) or self.tree.has(f"{path}.dvc"):
@@ -119,6 +120,18 @@ class Revision:
         """
         content = self.tree.read(path, largest)
         return None if content is None else content.decode(errors="replace")
+
+
+def _named(content: Any, path: str) -> dict[str, Any]:
+    """Metrics by name, with dots between the levels.
+
+    Raises:
+        UserError: If two have the same name.
+    """
+    names = Counter(name for name, _ in leaves(content))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(f"{path}: {twice[0]} is given twice, nested and with dots in its name")
+    return flatten(content)
 
 
 @contextmanager

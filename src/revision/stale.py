@@ -1,11 +1,11 @@
 """Does dvc.lock match dvc.yaml and the files? Decided by hashes: nothing is run, fetched or checked out."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import Locked, Pipeline, is_in_tracked, tracked_md5
+from src.revision.pipeline import LOCK, Locked, Pipeline, is_in_tracked, tracked_md5
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -20,12 +20,14 @@ class Mismatch:
         subject: A path, a param or another stage.
         problem: What is wrong with the subject, in our own words.
         follows: Whether the only problem is a stale stage before it, which may or may not change this stage's inputs.
+        repair: What to do.
     """
 
     stage: str
     subject: str
     problem: str
     follows: bool = False
+    repair: str = field(default="", compare=False)
 
 
 def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> list[Mismatch]:
@@ -38,7 +40,7 @@ def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> l
         UserError: If a dependency cannot be hashed.
     """
     found = [
-        Mismatch(name, subject, problem)
+        Mismatch(name, subject, problem, repair=_repair_in(pipeline, name, problem))
         for name in dict.fromkeys([*pipeline.stages, *pipeline.locked])
         for subject, problem in _problems(name, pipeline, tree, params)
     ]
@@ -75,6 +77,18 @@ def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
             elif content not in (None, expected):
                 found.append(Mismatch(name, path, "differs from what dvc.lock records"))
     return found
+
+
+def repair(stage: str, problem: str, frozen: bool) -> str:
+    """What to do about a stage's input. DVC runs neither a stage whose input is missing nor one that is frozen."""
+    first = ["restore it"] if problem == "is missing" else []
+    return ", then ".join([*first, *([f"run `dvc unfreeze {stage}`"] if frozen else []), "run `dvc repro`"])
+
+
+def _repair_in(pipeline: Pipeline, name: str, problem: str) -> str:
+    if name not in pipeline.stages:
+        return f"delete its entry in {LOCK}"  # DVC keeps it
+    return repair(name, problem, pipeline.stages[name].frozen)
 
 
 def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -213,6 +213,28 @@ def test_the_repair_of_a_missing_input_works(folder: Project) -> None:
     assert verify(folder.path)[1] == []
 
 
+def test_what_dvc_does_not_repair_by_itself_has_another_repair(folder: Project) -> None:
+    """DVC keeps the entry of a stage that dvc.yaml no longer has, and runs no frozen stage."""
+    pipeline, lock = folder.path / "dvc.yaml", folder.path / "dvc.lock"
+    declared, recorded = pipeline.read_text(), lock.read_text()
+    lock.write_text(f"{recorded}  gone:\n    cmd: echo\n")
+    assert verify(folder.path)[1] == [
+        "gone: the stage is in dvc.lock but no longer in dvc.yaml; delete its entry in dvc.lock"
+    ]
+    folder.repro()
+    assert "gone" in lock.read_text()
+    lock.write_text(recorded)
+    pipeline.write_text(f"{declared}    frozen: true\n")
+    (folder.path / "given").write_text("edited\n")
+    line = "make: given changed; run `dvc unfreeze make`, then run `dvc repro`"
+    assert verify(folder.path)[1] == [line]
+    folder.repro()
+    assert verify(folder.path)[1] == [line]
+    folder.dvc_ok("unfreeze", "make")
+    folder.repro()
+    assert verify(folder.path)[1] == []
+
+
 def hide_from_git(folder: Project) -> None:
     (folder.path / ".git/info").mkdir(exist_ok=True)
     (folder.path / ".git/info/exclude").write_text("*.tmp\n")

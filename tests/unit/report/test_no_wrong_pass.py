@@ -175,6 +175,10 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (FAIL, "metrics"): {
         "beyond the largest number": locked(swap(METRIC, '"test_acc": 0.98', '"test_acc": 1e999, "x": 0.98')),
         "metric twice": locked(swap(METRIC, '"test_acc"', '"test_acc": 0.9999, "test_acc"')),
+        "metric twice, nested and with a dot": based_on(
+            both(swap(POLICY_FILE, "test_acc: {b", "test.acc: {b"), locked(swap(METRIC, "test_acc", "test.acc"))),
+            locked(swap(METRIC, '"test.acc"', '"test": {"acc": 0.9}, "test.acc"')),
+        ),
         "metric renamed": locked(swap(METRIC, "test_acc", "test_acc\u200b")),
         "worse, by rules that it loosens": both(lax, worse),
         "worse, by the first rules": based_on(delete(POLICY_FILE), both(put(POLICY_FILE, POLICY), worse)),

@@ -47,6 +47,19 @@ def test_staleness_reaches_every_stage_that_follows(chain: History) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("edit", "repair"),
+    [
+        (("deps: [a.txt]", "deps: [b.txt]"), "run `dvc repro`"),
+        (("deps: [a.txt]", "frozen: true, deps: [b.txt]"), "run `dvc unfreeze one`, then run `dvc repro`"),
+        (("one: {cmd", "another: {cmd"), "delete its entry in dvc.lock"),
+    ],
+)
+def test_the_repair_is_one_that_dvc_carries_out(chain: History, edit: tuple[str, str], repair: str) -> None:
+    chain.write("dvc.yaml", CHAIN.replace(*edit))
+    assert repair in {mismatch.repair for mismatch in stale(chain)}
+
+
 def test_params_whose_file_is_missing_or_no_longer_declared(history: History) -> None:
     history.write("dvc.yaml", "stages:\n  a: {cmd: echo, params: [{more.yaml: }], outs: [a.txt]}\n")
     history.write("more.yaml", "{}")
