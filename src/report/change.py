@@ -65,7 +65,8 @@ class Change:
     def data(self) -> list[str]:
         """Paths of the data: what the policy names, or else what the scoring stages read besides code and model.
 
-        The model is what a stage makes that comes after the makers of all the rest.
+        The model is what a stage makes that comes after the makers of all the rest. If it makes several of them, nobody
+        knows which is the model, and all count as data.
         """
         if self.policy.data is not None:
             return [self.policy.data]
@@ -77,7 +78,8 @@ class Change:
         read = {path for path, maker in made_by.items() if maker or not revision.tree.files(path)}
         makers = {maker for maker in made_by.values() if maker}
         last = {maker for maker in makers if makers - {maker} <= pipeline.before({maker})}
-        return sorted(path for path in read if made_by[path] not in last)
+        models = {path for path in read if made_by[path] in last}
+        return sorted(read if len(models) > 1 else read - models)
 
     @cached_property
     def other_data(self) -> list[str]:
@@ -92,22 +94,22 @@ class Change:
 
     @cached_property
     def predictions(self) -> Predictions | None:
-        """What differs example by example; None if it cannot be told, which a check explains."""
+        """What differs from the base example by example; None if it cannot be told, which a check explains."""
         try:
-            return self.compare_predictions()
+            return self.compare_predictions(self.base) if self.comparable else None
         except UserError:
             return None
 
-    def compare_predictions(self) -> Predictions | None:
-        """What differs example by example, or None if there is nothing to compare.
+    def compare_predictions(self, old: Revision) -> Predictions | None:
+        """What differs example by example from a revision scored on the same data; None if no tables are known.
 
         Raises:
             UserError: If a table is missing or malformed, or tells of other data.
         """
         examples = self.policy.examples
-        if not (self.comparable and examples.wrong and examples.counts):
+        if not (examples.wrong and examples.counts):
             return None
-        return compare_predictions(self.base, self.head, examples.wrong, examples.counts)
+        return compare_predictions(old, self.head, examples.wrong, examples.counts)
 
     @cached_property
     def measured(self) -> list[Measurement]:

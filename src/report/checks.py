@@ -27,6 +27,12 @@ REPRODUCED = {
     "no": fail("not reproduced: it ran again and gave other results, or failed"),
     "not-tried": note("not reproduced: nobody ran it again"),
 }
+# What a loss since the reference may have come from.
+BUT = {
+    Level.NOTE: ", but another seed changes as much",
+    Level.UNSURE: ", but chance on this test set gives as much",
+    Level.FAIL: "",
+}
 Check = Callable[[Change], Iterator[Finding]]
 
 
@@ -122,7 +128,8 @@ def tables(change: Change) -> Iterator[Finding]:
 
 def predictions(change: Change) -> Iterator[Finding]:
     """Whether the models can be compared example by example."""
-    change.compare_predictions()
+    if change.comparable:
+        change.compare_predictions(change.base)
     yield from ()
 
 
@@ -150,7 +157,7 @@ def metrics(change: Change) -> Iterator[Finding]:
 def since_reference(change: Change) -> Iterator[Finding]:
     """Many small losses that add up."""
     name = change.policy.reference
-    if name is None:
+    if name is None or all(rule.since_reference is None for rule in change.policy.rules.values()):
         return
     try:
         with open_revision(change.root, name) as reference:
@@ -170,7 +177,8 @@ def data(change: Change) -> Iterator[Finding]:
         )
     if change.other_data:
         advice = "apply only this part of the change to the base, run `dvc repro`, and compare with that"
-        yield unsure("{} changed, not comparable: " + advice, change.other_data)
+        named = Text("" if change.policy.data else "; if a model is among them, name the data as `data` in {}", POLICY)
+        yield unsure("{} changed, not comparable: " + advice + "{}", change.other_data, named)
 
 
 def policy(change: Change) -> Iterator[Finding]:
@@ -260,16 +268,20 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
     """What was lost since the policy's reference."""
     name = change.policy.reference or ""
     shown = name[:7] if reference.commit == name else name
-    same_data = reference.data_hashes(change.data) == change.head.data_hashes(change.data)
+    if reference.data_hashes(change.data) != change.head.data_hashes(change.data):
+        advice = "; name a commit with results of this data as `reference` in {}"
+        yield unsure("the policy's reference {} was scored on other data" + advice, shown, POLICY)
+        return
     for (file, metric), rule in change.policy.rules.items():
         most = rule.since_reference
         old, new = (read_metric(revision, file, metric).number for revision in (reference, change.head))
         if most is None:
             continue
-        if old is None or new is None or not same_data:
+        if old is None or new is None:
             yield unsure("{}: cannot be compared with the policy's reference {}", metric, shown)
         elif rule.exceeds(old, new, most):
-            level, _ = weigh(new - old, None, change.noise(reference, file, metric))
-            seeds = Text(", but another seed changes as much" if level is Level.NOTE else "")
+            predictions = change.compare_predictions(reference) if rule.mcnemar else None
+            p_chance = predictions.p_value if predictions else None
+            level, _ = weigh(new - old, p_chance, change.noise(reference, file, metric))
             text = "{}: lost {} since {}, may lose {}{}"
-            yield Finding(level, Text(text, metric, rule.loss(old, new), shown, most, seeds))
+            yield Finding(level, Text(text, metric, rule.loss(old, new), shown, most, Text(BUT[level])))

@@ -7,7 +7,7 @@ from src.report.finding import Level
 from src.report.metrics import weigh
 from src.revision.revision import open_revision
 from tests.unit.history import IMAGES, POLICY, History
-from tests.unit.report.attacks import BASE_ERRORS, put, swap, worse
+from tests.unit.report.attacks import BASE_ERRORS, locked, other_hash, put, swap, worse
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, verdict_of
 
 FILE = "metrics/eval.json"
@@ -177,6 +177,29 @@ def test_small_losses_add_up(history: History) -> None:
     outcome, markdown = judge("main")
     assert outcome == FAIL
     assert "`test_acc`: lost 0.0027 since `reference`, may lose 0.0020" in markdown
+
+
+def test_chance_may_explain_a_loss_since_the_reference(history: History) -> None:
+    history.git("tag", "reference")
+    history.write("metrics_policy.yaml", BAR + "reference: reference\n")
+    history.commit("a bar")
+    history.write_results(set(range(1, 1310, 10)) | set(range(0, 110, 10)))
+    history.relock()
+    assert judge("main")[0] == UNKNOWN
+    (found,) = reasons("main", check="since_reference")
+    assert found == "test_acc: lost 0.0022 since reference, may lose 0.0020, but chance on this test set gives as much"
+
+
+def test_a_reference_of_other_data_is_no_bar(history: History) -> None:
+    history.git("tag", "reference")
+    history.write("metrics_policy.yaml", BAR + "reference: reference\n")
+    locked(other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"))(history)
+    history.commit("own data")
+    (found,) = reasons("HEAD", check="since_reference")
+    assert found == (
+        "the policy's reference reference was scored on other data; name a commit with results of this data as "
+        "reference in metrics_policy.yaml"
+    )
 
 
 def test_a_reference_that_is_not_there_cannot_be_judged(history: History) -> None:

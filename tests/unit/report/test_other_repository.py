@@ -143,6 +143,29 @@ def test_edits_without_a_run_are_stale(other: History) -> None:
     assert reasons("main", check="outputs") == ["eval differs from what dvc.lock records"]
 
 
+def test_what_the_stage_of_the_model_makes_may_be_the_data(other: History) -> None:
+    """Until the policy says which of its outputs is."""
+    pipeline = PIPELINE.replace("outs: [model.pkl]", "outs: [model.pkl, test.pkl]")
+    other.write("dvc.yaml", pipeline.replace("deps: [data/features, model.pkl,", "deps: [test.pkl, model.pkl,"))
+    other.hashes["test.pkl"] = "a" * 32
+    other.relock()
+    other.commit("another base")
+    better(other)
+    other.hashes["test.pkl"] = "b" * 32
+    other.relock()
+    assert judge("main")[0] == UNKNOWN
+    (found,) = reasons("main", check="data")
+    assert found.endswith("if a model is among them, name the data as data in metrics_policy.yaml")
+    other.git("stash", "-q")
+    other.write("metrics_policy.yaml", POLICY + "data: test.pkl\n")
+    other.commit("a policy that says so")
+    other.git("stash", "pop", "-q")
+    assert reasons("main", check="data") == [found.partition("; if")[0].replace("model.pkl, ", "")]
+    other.hashes["test.pkl"] = "a" * 32
+    other.relock()
+    assert judge("main")[0] == PASS
+
+
 def test_metrics_in_the_cache_are_not_read(other: History) -> None:
     other.git("rm", "-rq", "--cached", "eval")
     into_the_cache(other)
