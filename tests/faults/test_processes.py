@@ -201,11 +201,27 @@ def code_of_failing(project: Project, failure: str) -> int:
     return project.start_stage("train", PL_TRAINER_DEVICES="2").wait(20)
 
 
-@pytest.mark.fault(72)
-def test_a_process_whose_launcher_is_gone_before_it_looks_ends(toy: Project) -> None:
-    done = toy.stage("train", MASTER_ADDR="localhost", TORCHELASTIC_RUN_ID="stage-1", **RANKS)
-    assert done.returncode == 1
-    assert done.stderr == "train: the process that started this one has ended; run `dvc repro` again\n"
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        pytest.param(
+            {"TORCHELASTIC_RUN_ID": "stage-1"},
+            "the process that started this one has ended; run `dvc repro` again",
+            id="launcher is gone",
+            marks=pytest.mark.fault(72),
+        ),
+        pytest.param(
+            {"TORCHELASTIC_RUN_ID": "a", "DVC_STAGE": "train"},
+            "torchrun started dvc once for each process; let it start `python -m stages train`, then run `dvc commit "
+            "train`",
+            id="dvc under torchrun",
+            marks=pytest.mark.fault(73),
+        ),
+    ],
+)
+def test_a_process_that_others_would_wait_for_in_vain_ends(toy: Project, variables: dict[str, str], said: str) -> None:
+    done = toy.stage("train", MASTER_ADDR="localhost", **RANKS, **variables)
+    assert (done.returncode, done.stderr) == (1, f"train: {said}\n")
 
 
 @pytest.mark.fault(73)
@@ -222,18 +238,6 @@ def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
         monkeypatch.setenv(name, value)
     assert run_stage("train") == 1
     assert f"process {holder.pid} is running this stage here" in capfd.readouterr().err
-
-
-@pytest.mark.fault(73)
-def test_dvc_is_started_once_for_all_processes(
-    toy: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(toy.path)
-    for name, value in {**RANKS, "MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "a", "DVC_STAGE": "train"}.items():
-        monkeypatch.setenv(name, value)
-    assert run_stage("train") == 1
-    said = capfd.readouterr().err
-    assert "torchrun started dvc once for each process; let it start `python -m stages train`" in said
 
 
 @pytest.mark.fault(73)
