@@ -1,16 +1,29 @@
 """The scores of a classifier: one definition for training, validation and the test set."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
 from torch import Tensor
 
-# Every score by its name, with its heading in the progress table, at most six characters. Validation's has the prefix
-# `val_`, the test set's `test_`. To add one, compute it in `scores_from_confusion` and name it here.
-SCORES = {"loss": "loss", "acc": "acc", "precision": "prec", "recall": "recall", "f1": "f1"}
-# Those with a column in the history and a panel of this title in the learning curve.
-CHARTED = {"loss": "Loss before calibration", "acc": "Accuracy", "f1": "F1 (macro)"}
+
+class Score(NamedTuple):
+    """How a score is computed and shown.
+
+    Attributes:
+        of_counts: From the number of images by (actual, predicted) class, floating point, shape (10, 10), to a finite
+            scalar on the same device.
+        heading: In the progress table, at most six characters.
+        title: Of its panel in the learning curve; without one, it has neither a panel nor a column in the history.
+    """
+
+    of_counts: Callable[[Tensor], Tensor]
+    heading: str
+    title: str = ""
 
 
 def class_scores(counts: Tensor) -> dict[str, Tensor]:
-    """`precision`, `recall` and `f1` of each class, shape (10,), from the same counts as `scores_from_confusion`.
+    """`precision`, `recall` and `f1` of each class, shape (10,).
 
     A class that never occurs or was never predicted has 0, as in scikit-learn with `zero_division=0`.
     """
@@ -22,13 +35,27 @@ def class_scores(counts: Tensor) -> dict[str, Tensor]:
     }
 
 
+def accuracy(counts: Tensor) -> Tensor:
+    """Share of the images that are right."""
+    return counts.diagonal().sum() / counts.sum().clamp(min=1)
+
+
+def macro(name: str, counts: Tensor) -> Tensor:
+    """Mean of a class score over all ten classes; torchmetrics' own macro average leaves absent classes out."""
+    return class_scores(counts)[name].mean()
+
+
+# Every score but the loss, by its name; validation's has the prefix `val_`, the test set's `test_`. Add one here.
+SCORES = {
+    "acc": Score(accuracy, "acc", "Accuracy"),
+    "precision": Score(partial(macro, "precision"), "prec"),
+    "recall": Score(partial(macro, "recall"), "recall"),
+    "f1": Score(partial(macro, "f1"), "f1", "F1 (macro)"),
+}
+HEADINGS = {"loss": "loss", **{name: score.heading for name, score in SCORES.items()}}
+CHARTED = {"loss": "Loss before calibration", **{name: score.title for name, score in SCORES.items() if score.title}}
+
+
 def scores_from_confusion(counts: Tensor) -> dict[str, Tensor]:
-    """Every score but the loss: scalars in [0, 1] on the device of the counts.
-
-    Macro means over all ten classes. (torchmetrics' own macro average leaves absent classes out.)
-
-    Args:
-        counts: Number of images by (actual, predicted) class, floating point, shape (10, 10).
-    """
-    acc = counts.diagonal().sum() / counts.sum().clamp(min=1)
-    return {"acc": acc, **{name: values.mean() for name, values in class_scores(counts).items()}}
+    """Each of `SCORES`, a scalar on the device of the counts."""
+    return {name: score.of_counts(counts) for name, score in SCORES.items()}

@@ -21,7 +21,7 @@ from src.mnist.train.steps import StepRunner, compute_logits
 
 
 class Classifier(LightningModule):
-    """Trains a network; logs each of `scores.SCORES`, `val_` of each, and `lr`.
+    """Trains a network; logs the loss, each of `scores.SCORES`, `val_` of each, and `lr`.
 
     Optimization is manual because Lightning passes several batches per call: its overhead is paid once per call, and
     nothing in a step waits for the device.
@@ -127,5 +127,5 @@ class EpochScores(Metric):
         self.summed_loss += F.cross_entropy(logits, target, reduction="sum")
 
     def compute(self) -> dict[str, Tensor]:
-        """Each of `SCORES`, a scalar on the device."""
+        """The loss and each of `SCORES`, scalars on the device."""
         return {"loss": self.summed_loss / self.confusion.sum(), **scores_from_confusion(self.confusion.float())}

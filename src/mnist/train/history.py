@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from src.core.files import write_table
-from src.mnist.model.scores import CHARTED, SCORES
+from src.mnist.model.scores import CHARTED
 
 COLUMNS = ("epoch", *(prefix + name for prefix in ("", "val_") for name in CHARTED), "lr")
 
@@ -64,8 +64,8 @@ def summary(
         `best`: the highest value that each charted validation score had after an epoch, and the epoch of the best
         accuracy (the first in a tie). `temperature`. Rounded to six decimals.
     """
-    final = {name: rows[-1][name] for name in SCORES}
-    final |= {f"val_{name}": float(val_scores[name]) for name in SCORES}
+    final = {name: rows[-1][name] for name in val_scores}
+    final |= {f"val_{name}": float(value) for name, value in val_scores.items()}
     final["val_loss_calibrated"] = float(calibrated_loss)
     columns = [f"val_{name}" for name in CHARTED if name != "loss"]
     best = {column: max(row[column] for row in rows) for column in columns}

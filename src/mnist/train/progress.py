@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from torch import Tensor
 
-from src.mnist.model.scores import SCORES
+from src.mnist.model.scores import HEADINGS
 from src.mnist.train.history import History
 
 # The running loss is read this seldom, because reading it waits for the device.
@@ -50,7 +50,7 @@ class ProgressTable(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the header and, after a resume, the rows of finished epochs."""
-        names = "".join(f"{heading:>7}" for heading in SCORES.values())
+        names = "".join(f"{heading:>7}" for heading in HEADINGS.values())
         self.console.print(f"{'':10}{'train':>7}{'':{len(names) - 7}}{'validation':>12}", style="bold")
         self.console.print(f"epoch time{names}{names}", style="bold")
         for row in self.history.rows:
@@ -99,7 +99,7 @@ def format_row(row: dict[str, float], seconds: float | None = None) -> str:
         row: `epoch` and the logged values; a score that was not logged shows as a dash.
         seconds: What the epoch took; unknown for an epoch before a resume.
     """
-    values = [row.get(prefix + name) for prefix in ("", "val_") for name in SCORES]
+    values = [row.get(prefix + name) for prefix in ("", "val_") for name in HEADINGS]
     cells = "".join(f"{'-':>7}" if value is None else f"{value:7.4f}" for value in values)
     # From 100 seconds on, a decimal would fill the column and touch the epoch.
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"

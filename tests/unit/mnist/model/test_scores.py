@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+import torch
+
+from src.mnist.evaluate.scores import score_predictions
+from src.mnist.model.scores import HEADINGS, SCORES, Score, accuracy
+from src.mnist.train.classifier import EpochScores
+from src.mnist.train.history import summary
+from tests.conftest import random_probs
+
+
+def test_a_score_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORES, "error", Score(lambda counts: 1 - accuracy(counts), "error"))
+    probs, labels = random_probs(50, np.random.default_rng(0)), np.arange(50) % 10
+    epoch = EpochScores()
+    epoch.update(torch.from_numpy(probs).float().log(), torch.from_numpy(labels))
+    scores = epoch.compute()
+    row = {"epoch": 1, **{prefix + name: value.item() for prefix in ("", "val_") for name, value in scores.items()}}
+    final = summary([row], scores, torch.tensor(0.5), temperature=1.0)["final"]
+    error = pytest.approx((probs.argmax(1) != labels).mean(), abs=1e-6)
+    assert (final["error"], final["val_error"], score_predictions(labels, probs)["test_error"]) == (error, error, error)
+
+
+def test_every_score_has_its_column_in_the_progress_table() -> None:
+    assert HEADINGS.keys() == EpochScores().compute().keys()
+    assert max(map(len, HEADINGS.values())) <= 6
