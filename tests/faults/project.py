@@ -51,9 +51,13 @@ ENVIRONMENT = {
     for name, value in os.environ.items()
     if name not in SET_BY_TRAINING and not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
 }
-# dvc imports these when it runs a command; what is there already, no fork imports again.
-for module in ("cli.parser", "repo.experiments.queue.celery", "repo.graph", "repo.plots", "utils.strictyaml"):
-    import_module(f"dvc.{module}")
+# dvc and its libraries import these when they run a command; what is there already, no fork imports again.
+DVC_IMPORTS = (
+    "cachemgr cli.parser data_cloud repo.artifacts repo.datasets repo.experiments.queue.celery repo.graph repo.plots "
+    "repo.stage repo.trie utils.hydra utils.strictyaml"
+)
+for module in (*(f"dvc.{name}" for name in DVC_IMPORTS.split()), "dulwich.porcelain", "networkx", "pygit2"):
+    import_module(module)
 # Seconds after which something that does not happen counts as not happening.
 DEADLINE = 60.0
 

@@ -16,6 +16,8 @@ from tests.faults.project import Project, is_gone, run_stage, wait_for
 
 # What stands for a training: a toy that is held, or a real one that does not end before the test has done its worst.
 TRAININGS = ["held", pytest.param("training", marks=pytest.mark.slow)]
+# The other stages would only take time.
+ALONE = ("--single-item", "train")
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def until_training(project: Project) -> psutil.Process:
 def test_a_signal_to_the_trainer_locks_nothing(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
     lock = project.lock()
-    dvc = project.start_repro()
+    dvc = project.start_repro(*ALONE)
     trainer = until_training(project)
     if number == signal.SIGINT:
         # From the terminal, to all.
@@ -100,7 +102,7 @@ def test_a_stage_that_was_to_end_is_no_success_whatever_a_library_makes_of_it(
 @pytest.mark.parametrize(("number", "shell"), [(signal.SIGKILL, "/bin/sh"), (signal.SIGTERM, "/bin/bash")])
 def test_the_trainer_ends_with_its_dvc(request: pytest.FixtureRequest, kind: str, number: int, shell: str) -> None:
     project: Project = request.getfixturevalue(kind)
-    dvc = project.start_repro(SHELL=shell)
+    dvc = project.start_repro(*ALONE, SHELL=shell)
     trainer = until_training(project)
     dvc.send_signal(number)
     wait_for(lambda: is_gone(trainer), "the end of the trainer", seconds=3)
@@ -203,7 +205,7 @@ def test_drift_voids_the_run(
 ) -> None:
     project: Project = request.getfixturevalue(kind)
     lock = project.lock()
-    dvc = project.start_repro()
+    dvc = project.start_repro(*ALONE)
     trainer = until_training(project)
     # It stands still meanwhile, so that what happens here is sure to happen before it ends.
     trainer.suspend()

@@ -102,14 +102,14 @@ def test_files_of_a_folder_are_hashed_here_and_in_the_cache(folder: Project) -> 
 
 
 @pytest.mark.fault(80, 81)
-@pytest.mark.parametrize("content", [b"", b'[{"md5": "', b"[1, 2]", b"\xff"])
-def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(folder: Project, content: bytes) -> None:
+def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(folder: Project) -> None:
     listing = folder.cached(folder.outs()["made"])
     listing.chmod(0o644)
-    listing.write_bytes(content)
-    (line,) = verify(folder.path)[1]
-    assert line.startswith(f"{listing} (cache of made): md5 is")
-    assert line.endswith("delete it and run `dvc pull` or `dvc repro`")
+    for content in (b"", b'[{"md5": "', b"[1, 2]", b"\xff"):
+        listing.write_bytes(content)
+        (line,) = verify(folder.path)[1]
+        assert line.startswith(f"{listing} (cache of made): md5 is")
+        assert line.endswith("delete it and run `dvc pull` or `dvc repro`")
     (folder.path / "made/one").write_text("edited")
     _, whole = verify(folder.path)[1]
     assert whole.startswith("made: md5 is")
@@ -158,12 +158,13 @@ def test_a_torn_lock_is_one_line_whose_repair_works(
     assert code == 1
     assert first.startswith(problem)
     if first.startswith("verify: "):
+        # Then it is as with no file.
         assert "; delete dvc.lock, then run `dvc repro`" in first
         assert not rest
-        path.unlink()
-    folder.repro()
-    assert folder.lock() == before
-    assert verify(folder.path)[1] == []
+    else:
+        folder.repro()
+        assert folder.lock() == before
+        assert verify(folder.path)[1] == []
 
 
 @pytest.mark.fault(82)

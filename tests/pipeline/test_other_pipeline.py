@@ -60,9 +60,9 @@ stages:
 """
 
 
-@pytest.fixture
-def words(tmp_path: Path) -> Project:
-    folder = tmp_path / "words"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("made") / "words"
     for name in ("src/core", "src/guard"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "stages").mkdir()
@@ -78,6 +78,11 @@ def words(tmp_path: Path) -> Project:
     project.dvc_ok("init", "--quiet")
     project.commit()
     return project
+
+
+@pytest.fixture
+def words(made: Project, tmp_path: Path) -> Project:
+    return made.copy(tmp_path / "words")
 
 
 def test_another_pipeline_runs_and_runs_again_when_its_inputs_change(words: Project) -> None:

@@ -86,8 +86,8 @@ class History:
 
     def commit(self, message: str) -> str:
         self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", message)
-        return self.git("rev-parse", "HEAD")
+        said = self.git("-c", "core.abbrev=40", "commit", "--allow-empty", "-m", message)
+        return said.partition("]")[0][-40:]
 
     def write(self, name: str, content: str) -> None:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Server:
 
     def is_remote_of(self, history: History) -> None:
         """Let git fetch what the clone lacks, and DVC what its cache lacks, from here."""
-        history.git("remote", "add", "origin", f"{self.url}/their.git")
-        history.git("config", "remote.origin.promisor", "true")
-        history.git("config", "extensions.partialClone", "origin")
+        with (history.path / ".git/config").open("a") as config:
+            config.write(f'[remote "origin"]\n\turl = {self.url}/their.git\n\tpromisor = true\n')
+            config.write("\tfetch = +refs/heads/*:refs/remotes/origin/*\n[extensions]\n\tpartialClone = origin\n")
         history.write(".dvc/config.local", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {self.url}\n")

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
@@ -36,6 +36,7 @@ def certain(y_pred: np.ndarray) -> np.ndarray:
 
 
 @given(SEEDS, st.integers(1, 10))
+@settings(max_examples=30)
 def test_scores_and_tables_equal_scikit_learns(seed: int, classes: int) -> None:
     y_true, probs = random_case(seed, classes)
     y_pred, labels, names = probs.argmax(1), range(10), ("precision", "recall", "f1")
@@ -56,6 +57,7 @@ def test_scores_and_tables_equal_scikit_learns(seed: int, classes: int) -> None:
 
 
 @given(SEEDS)
+@settings(max_examples=20)
 def test_the_order_of_images_does_not_matter(seed: int) -> None:
     y_true, probs = random_case(seed)
     order = np.random.default_rng(seed).permutation(len(y_true))
