@@ -69,6 +69,11 @@ class Inputs:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
         for path in read:
             self.opened.read[path] -= read[path]
+        if self.opened.has_forked:
+            raise UserError(
+                f"stage {self.stage.name} has forked a process, and nobody sees which files that reads; compute in "
+                "threads (a DataLoader with num_workers=0)"
+            )
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 
     def check_written(self) -> None:

@@ -21,7 +21,8 @@ from src.core.copies import original
 # Which argument of an audit event names the file.
 READS = {"import": 1, "ctypes.dlopen": 0, "sqlite3.connect": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
-EVENTS = frozenset({"open", "os.truncate", *READS, *MOVES})
+FORKS = ("os.fork", "os.forkpty")
+EVENTS = frozenset({"open", "os.truncate", *READS, *MOVES, *FORKS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
 # Notes of the guard and the stages, checkpoints among them, which prove themselves that they belong to a run.
@@ -55,12 +56,14 @@ class Opened:
         read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
             process has made is none of them, unless it is code.
         written: Files that were opened to be written, or moved to.
+        has_forked: Whether it goes on in another process, too, whose records nobody reads.
     """
 
     def __init__(self, root: Path) -> None:
         self.root, self.original, self.python = f"{root}/", f"{original(root)}/", _python_folders(root)
         self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
+        self.has_forked = False
         self._made: set[str] = set()
         self._paused_in: int | None = None
 
@@ -81,6 +84,8 @@ class Opened:
             self._note_move(event, args[0], args[1])
         elif event == "open":
             self._note_open(args[0], args[2])
+        elif event in FORKS:
+            self.has_forked = True
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
         else:

@@ -19,7 +19,8 @@ print("alive")
 
 
 def ignore_and_block() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
 

@@ -1,4 +1,5 @@
 import mmap
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -195,6 +196,14 @@ def test_a_link_from_the_inside_counts_by_its_name(start: Start, tmp_path: Path)
     inputs.check()
     Path("data/other.txt").read_text()
     with pytest.raises(UserError, match=r"^data/other.txt: stage stage read it"):
+        inputs.check()
+
+
+def test_a_process_that_is_forked_is_refused_since_nobody_sees_what_it_reads(start: Start) -> None:
+    inputs = start()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(Path("data/other.txt").read_text) == "data/other.txt"
+    with pytest.raises(UserError, match=r"^stage stage has forked a process, .* num_workers=0\)$"):
         inputs.check()
 
 
