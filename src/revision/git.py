@@ -101,11 +101,14 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
     """Hashes of all merge bases of two commits; none if their histories have no commit in common.
 
     Raises:
-        UserError: If they have none in a clone without its whole history, which proves nothing.
+        UserError: If the clone lacks commits of which one may be a later merge base.
     """
+    if _is_shallow(root):
+        cut = (root / os.fsdecode(run_git(root, "rev-parse", "--git-path", "shallow")).rstrip("\n")).read_text()
+        apart = run_git(root, "rev-list", f"{base}...{head}", "--").decode()
+        if {*cut.split()} & {*apart.split()}:
+            raise UserError(f"{base[:7]} and {head[:7]}: where they parted is not in this clone; {_incomplete(root)}")
     done = _git(root, "merge-base", "--all", base, head)
-    if done.returncode == 1 and _is_shallow(root):
-        raise UserError(f"{base[:7]} and {head[:7]}: no commit in common in this clone; {_incomplete(root)}")
     if done.returncode not in (0, 1):
         raise UserError(f"git merge-base: {_complaint(done)}")
     return done.stdout.decode().split()

@@ -22,6 +22,7 @@ from src.revision.parsing import MAX_YAML_BYTES, T, validated
 from src.revision.tree import Tree
 
 DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
+MAX_PATH = 4096  # Linux opens no longer one
 # With these, DVC computes what is declared.
 RESOLVED = ("foreach", "matrix", "wdir", "vars")
 TEMPLATE = re.compile(r"\$\{[^}]*\}?")
@@ -30,8 +31,8 @@ CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 def _path(text: str) -> str:
     """A path within the project, in its shortest form."""
-    path = posixpath.normpath(text)
-    if "://" in text or path.startswith(("/", "../")) or path in (".", ".."):
+    path = posixpath.normpath(text[:MAX_PATH])
+    if len(text) >= MAX_PATH or "://" in text or path.startswith(("/", "../")) or path in (".", ".."):
         raise ValueError("expected a path within the project")
     return path
 

@@ -365,6 +365,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (UNKNOWN, "results"): {
         "no dvc.lock": delete("dvc.lock"),
         "template": in_stage("train", deps=["${dep}"]),
+        "path that is too long": in_stage("train", deps=["a/" * 20_000]),
         "path outside": in_stage("train", deps=["../secret"]),
         "foreach": in_stage("many", foreach=["a"], do={"cmd": "echo"}),
         "variables": append("dvc.yaml", "vars: [{lr: 1}]\n"),

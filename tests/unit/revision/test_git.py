@@ -45,10 +45,29 @@ def test_in_a_shallow_clone_no_common_commit_proves_nothing(history: History, tm
     history.git("switch", "-q", "theirs")
     theirs = history.commit("on theirs")
     shallow = clone(history, tmp_path / "shallow", "--depth=1", "--no-single-branch")
-    with pytest.raises(UserError, match="no commit in common in this clone; the clone is shallow"):
+    with pytest.raises(UserError, match="where they parted is not in this clone; the clone is shallow"):
         merge_bases(shallow, main, theirs)
     run(shallow, "git fetch --unshallow")
     assert merge_bases(shallow, main, theirs) == [history.git("rev-parse", "main~1")]
+
+
+def test_in_a_shallow_clone_an_old_merge_base_is_not_taken_for_the_last(history: History, tmp_path: Path) -> None:
+    """A branch that merges an old commit of main, and whose own way from main is longer than the clone is deep."""
+    first, second = history.git("rev-parse", "main"), history.commit("second")
+    history.git("switch", "-q", "-c", "theirs")
+    own = [history.commit(f"theirs {number}") for number in range(3)]
+    theirs = history.git("commit-tree", "-m", "merged", "-p", own[-1], "-p", first, "main^{tree}")
+    history.git("reset", "-q", "--hard", theirs)
+    history.git("switch", "-q", "main")
+    main = history.commit("third")
+    shallow = clone(history, tmp_path / "shallow", "--depth=3", "--no-single-branch")
+    found = subprocess.run(["git", "merge-base", main, theirs], cwd=shallow, capture_output=True, text=True)
+    assert found.stdout.strip() == first
+    with pytest.raises(UserError, match="where they parted is not in this clone; the clone is shallow"):
+        merge_bases(shallow, main, theirs)
+    assert merge_bases(shallow, main, second) == [second]
+    run(shallow, "git fetch --unshallow")
+    assert merge_bases(shallow, main, theirs) == [second]
 
 
 def test_a_partial_clone_is_told_how_to_become_whole(history: History, tmp_path: Path) -> None:
@@ -81,8 +100,9 @@ def read(folder: Path, commit: str) -> bytes | None:
         return tree.read("README.md", 100)
 
 
-@pytest.mark.parametrize("name", ["", "HEAD^{tree}", "main:params.yaml", "-x", "a\0b", "0" * 40, "f" * 40])
+@pytest.mark.parametrize("name", ["", "HEAD^{tree}", "main:params.yaml", "of-a-tree", "-x", "a\0b", "0" * 40, "f" * 40])
 def test_what_is_no_commit_is_refused(history: History, name: str) -> None:
+    history.git("tag", "-a", "-m", "of a tree", "of-a-tree", "main^{tree}")
     with pytest.raises(UserError, match="is not a revision in this clone"):
         find_commit(history.path, name)
 
