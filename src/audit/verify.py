@@ -7,7 +7,8 @@ DVC itself trusts a write-protected cache object, and a file whose size and time
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from dvc.exceptions import DvcException
@@ -57,8 +58,11 @@ def verify(root: Path) -> tuple[int, list[str]]:
     with open_revision(root, None, "the working tree") as revision:
         # Git does not know the inputs that it ignores; DVC hashes them below.
         problems = list(contradictions(revision, ignored=lambda path: (root / path).exists()))
+    in_git: dict[str, str | None] = {}
+    with suppress(UserError), open_revision(root, "HEAD") as last:  # there may be no commit yet
+        in_git = {path: last.tree.md5(path) for path, out in last.pipeline.outs.items() if not out.cached}
     with Repo(str(root)) as repo:
-        checked = [problem for out in repo.index.outs if out.hash_info for problem in _check_out(out)]
+        checked = [problem for out in repo.index.outs if out.hash_info for problem in _check_out(out, in_git)]
         problems += _changed_inputs(repo)
     return len(checked), list(dict.fromkeys([*problems, *filter(None, checked)]))
 
@@ -86,11 +90,17 @@ def _changed_inputs(repo: Repo) -> Iterator[str]:
                     yield f"{name}: {subject} {problem}; {repair(name, problem, stage.frozen)}"
 
 
-def _check_out(out: Output) -> Iterator[str]:
-    """One string for each file of an output and each of its cache objects; empty if it is intact."""
+def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
+    """One string for each file of an output and each of its cache objects; empty if it is intact.
+
+    Args:
+        out: The output.
+        in_git: MD5 that the last commit has of outputs that are not in the cache.
+    """
     path, name, oid = Path(out.fs_path), str(out), out.hash_info.value
     if not out.use_cache:
-        yield _check(path, oid, name, f"delete it and run `git checkout {name}`, or `dvc repro` if it is not in git")
+        command = f"git checkout {name}" if in_git.get(name) == oid else "dvc repro"
+        yield _check(path, oid, name, f"delete it and run `{command}`")
         return
     remake = "delete it and run `dvc pull` or `dvc repro`"
     # Delete it first, because DVC and git trust a file whose size and time have not changed.

@@ -83,8 +83,11 @@ def lock(change: Change) -> Iterator[Finding]:
 
 def outputs(change: Change) -> Iterator[Finding]:
     """Results in git that do not match dvc.lock."""
+    by_problem: dict[str, list[str]] = {}
     for mismatch in change.head.edited:
-        yield fail(f"{{}} {mismatch.problem}", mismatch.subject)
+        by_problem.setdefault(mismatch.problem, []).append(mismatch.subject)
+    for problem, subjects in by_problem.items():
+        yield fail(f"{{}}: {problem}", subjects)
 
 
 def receipts(change: Change) -> Iterator[Finding]:
@@ -219,15 +222,9 @@ def noise(change: Change) -> Iterator[Finding]:
 
 # Where the head has no results, there is nothing to say about them.
 OF_RESULTS: tuple[Check, ...] = (
-    metrics,
-    since_reference,
-    recorded,
-    lock,
-    outputs,
-    receipts,
-    tables,
-    predictions,
-    curves,
+    *(lock, outputs, receipts),  # where these fail, the rest only follows
+    *(recorded, metrics, since_reference),
+    *(tables, predictions, curves),
 )
 CHECKS: tuple[Check, ...] = (
     *(results, reproduced, policy),

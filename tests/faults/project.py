@@ -59,7 +59,7 @@ DVC_IMPORTS = (
 for module in (*(f"dvc.{name}" for name in DVC_IMPORTS.split()), "dulwich.porcelain", "networkx", "pygit2"):
     import_module(module)
 # Seconds after which something that does not happen counts as not happening.
-DEADLINE = 60.0
+DEADLINE = 300.0
 
 
 class Project:

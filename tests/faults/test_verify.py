@@ -73,6 +73,28 @@ def test_every_output_is_hashed(project: Project, name: str) -> None:
     assert [line.split(":")[0] for line in verify(project.path)[1]] == [name]
 
 
+def test_the_repair_of_an_output_in_git_works(folder: Project) -> None:
+    stage = folder.path / "dvc.yaml"
+    stage.write_text(stage.read_text().replace("outs: [made]", "outs: [{made/one: {cache: false}}]"))
+    (folder.path / ".gitignore").unlink()
+    folder.repro()
+    folder.commit()
+    corrupt(folder.path / "made/one")
+    (line,) = verify(folder.path)[1]
+    assert line.endswith("delete it and run `git checkout made/one`")
+    # Committed without its dvc.lock, git has no better one.
+    (folder.path / "given").write_text("other")
+    folder.repro()
+    folder.git("checkout", "HEAD", "dvc.lock")
+    folder.commit()
+    (of_output, of_input) = sorted(verify(folder.path)[1])
+    assert of_input == "make: given changed; run `dvc repro`"
+    assert of_output.endswith("delete it and run `dvc repro`")
+    (folder.path / "made/one").unlink()
+    folder.repro()
+    assert verify(folder.path)[1] == []
+
+
 def test_the_repair_of_a_file_that_only_its_hash_betrays_works(project: Project) -> None:
     model = project.path / "models/model.safetensors"
     # DVC looks at it once, and from then on at its size and time.

@@ -140,7 +140,7 @@ def test_edits_without_a_run_are_stale(other: History) -> None:
     assert judge("main")[0] == FAIL
     other.git("checkout", "-q", "--", ".")
     write_results(other, 0.99)
-    assert reasons("main", check="outputs") == ["eval differs from what dvc.lock records"]
+    assert reasons("main", check="outputs") == ["eval: differs from what dvc.lock records"]
 
 
 def test_what_the_stage_of_the_model_makes_may_be_the_data(other: History) -> None:

@@ -91,8 +91,8 @@ def test_hand_edited_and_forgotten_outputs_are_named(history: History, head: str
     delete("plots/history.csv")(history)
     history.commit("wishful")
     assert set(reasons("main~1", head, "outputs")) == {
-        "metrics/eval.json differs from what dvc.lock records",
-        "plots/history.csv is missing",
+        "metrics/eval.json: differs from what dvc.lock records",
+        "plots/history.csv: is missing",
     }
 
 
