@@ -53,6 +53,7 @@ def main(run: Run) -> ReceiptFields:
     check_packages(REQUIREMENTS)
     pins = pinned_versions(LOCK, PACKAGES)
     check_installed(pins, os.environ)
+    check_syntax()
     check_additions()
     params = check_params(run.params, PARAMS_FILE)
     check_sizes(params)
@@ -68,12 +69,20 @@ def main(run: Run) -> ReceiptFields:
     return ReceiptFields()
 
 
+def check_syntax() -> None:
+    """Raise SyntaxError if a file of the stages is not Python; they are not imported, since torch takes seconds."""
+    for dep in map(Path, read_stages()["check"].deps):
+        for path in sorted(dep.rglob("*.py")) if dep.is_dir() else []:
+            compile(path.read_bytes(), path, "exec", dont_inherit=True)
+
+
 def check_additions() -> None:
     """Check that what has to stand in two places stands in both; name the file to edit if not.
 
     It is params, since DVC passes only those that it knows, and the choices of some.
     """
     stages = read_stages()
+    _check_has(f"{DVC_FILE}: stages", stages, "stages/check.py: SCHEMAS", SCHEMAS)
     for stage, schema in SCHEMAS.items():
         place = f"{SCHEMA}: {schema.__name__}"
         _check_same(f"{DVC_FILE}: stage {stage}", stages[stage].params or (), place, schema.model_fields)
@@ -83,20 +92,26 @@ def check_additions() -> None:
 
 
 def _check_same(place: str, names: Iterable[str], other_place: str, other_names: Iterable[str]) -> None:
-    for where, there, elsewhere, wanted in (
-        (place, names, other_place, other_names),
-        (other_place, other_names, place, names),
-    ):
-        if lacking := sorted(set(wanted) - set(there)):
-            raise UserError(f"{where} lacks {', '.join(lacking)}, which {elsewhere} has; add it there")
+    _check_has(place, names, other_place, other_names)
+    _check_has(other_place, other_names, place, names)
+
+
+def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Iterable[str]) -> None:
+    if lacking := sorted(set(wanted) - set(names)):
+        raise UserError(f"{place} lacks {', '.join(lacking)}, which {other_place} has; add it there")
 
 
 def _keys(file: str, registry: str) -> list[str]:
     """Keys of a dictionary in a file, which is parsed, not imported, since torch takes seconds."""
     for node in ast.parse(Path(file).read_bytes()).body:
-        if ast.unparse(node).startswith((f"{registry} =", f"{registry}:")):
-            return [ast.literal_eval(key) for key in node.value.keys]  # type: ignore[attr-defined]
-    return []
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=value)
+            ):
+                if name == registry and isinstance(value, ast.Dict):
+                    return [key.value for key in value.keys if isinstance(key, ast.Constant)]
+    raise UserError(f"{file}: expected `{registry} = {{...}}` with every choice in it, since check does not import it")
 
 
 def check_gpus(accelerator: str, processes: int) -> None:

@@ -38,6 +38,29 @@ def add_architecture_to_network(project: Project) -> str:
     return f"{PARAMS}: architecture lacks vit, which {NETWORK}: ARCHITECTURES has; add it there"
 
 
+def add_architecture_below(project: Project) -> str:
+    project.append(NETWORK, 'ARCHITECTURES["vit"] = CNN\n')
+    project.edit(PARAMS, 'Literal["cnn", "small", "resnet"]', 'Literal["cnn", "small", "resnet", "vit"]')
+    return f"{NETWORK}: ARCHITECTURES lacks vit, which {PARAMS}: architecture has; add it there"
+
+
+def compute_architectures(project: Project) -> str:
+    project.edit(NETWORK, '= {"cnn": CNN,', '= dict(vit=CNN) | {"cnn": CNN,')
+    return f"{NETWORK}: expected `ARCHITECTURES = {{...}}` with every choice in it"
+
+
+def rename_a_stage(project: Project) -> str:
+    project.edit("dvc.yaml", "\n  evaluate:\n", "\n  test:\n")
+    return "dvc.yaml: stages lacks evaluate, which stages/check.py: SCHEMAS has; add it there"
+
+
+def give_another_type(project: Project) -> str:
+    add_field(project)
+    project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
+    project.edit(PARAMS, "    dropout: float = Field(ge=0)", "    dropout: bool")
+    return "params.yaml: dropout must be a valid boolean, got 0.5"
+
+
 def add_dataset_to_schema(project: Project) -> str:
     project.edit(PARAMS, 'Literal["mnist", "digits"]', 'Literal["mnist", "digits", "own"]')
     return f"{FETCH}: WRITERS lacks own, which {PARAMS}: dataset has; add it there"
@@ -53,6 +76,10 @@ HALVES = [
     add_to_dvc,
     add_architecture_to_schema,
     add_architecture_to_network,
+    add_architecture_below,
+    compute_architectures,
+    rename_a_stage,
+    give_another_type,
     add_dataset_to_schema,
     add_dataset_to_fetch,
 ]
@@ -73,3 +100,11 @@ def test_both_halves_of_an_addition_are_accepted(toy: Project) -> None:
     toy.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
     done = toy.stage("check")
     assert done.returncode == 0, done.stderr
+
+
+def test_code_that_is_no_python_loses_nothing(toy: Project) -> None:
+    toy.append("src/mnist/train/classifier.py", "def forward(\n")
+    done = toy.stage("check")
+    assert done.returncode == 1
+    assert "src/mnist/train/classifier.py" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("SyntaxError: ")
