@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Stages run `python`, so the environment's must come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# They would choose another Python's packages, or end dvc with a traceback.
+unexport PYTHONHOME PYTHONPATH PYTHONWARNINGS
 # DVC asks for the user's name, which a container may not have.
 export USER ?= $(shell id -u)
 
@@ -35,10 +37,8 @@ reproduce: $(VENV)/installed ## run the last commit again in a clone with an emp
 report: $(VENV)/installed-report ## compare the working tree with another revision: make report BASE=main
 	@python -m src.report "$$BASE"
 
-# DVC shows everything that it knows of an experiment. This is what does not fit 80 columns; `dvc queue status` has states.
-UNSHOWN := (Created|State|Executor|final\.(?!val_acc$$)|best\.|temperature|weights|test_(?!acc$$)|[^:]*/|requirements|stages$$).*
-experiments: $(VENV)/installed ## list the experiments, the best validation accuracy first
-	@dvc exp show --no-pager --only-changed --drop '$(UNSHOWN)' --sort-by final.val_acc --sort-order desc
+experiments: $(VENV)/installed ## list the experiments of this commit, the best validation accuracy first
+	@python -m src.sweep.listing
 SPEC ?= sweep.yaml
 SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOTE))
 sweep: $(VENV)/installed ## run the experiments of sweep.yaml that are missing; SPEC=, WORKERS=, REMOTE=, STORAGE=

@@ -33,6 +33,15 @@ def is_whole() -> bool:
     return f" {ENVIRONMENT}/" in answer and not UNFINISHED.exists()
 
 
+def refuse_to_empty_a_link() -> None:
+    """End with one line if .venv is a link to something that is not ours to delete; an empty folder may be filled."""
+    if ENVIRONMENT.is_symlink() and not (ENVIRONMENT.is_dir() and not any(ENVIRONMENT.iterdir())):
+        sys.exit(
+            f"install: .venv is a symbolic link to {ENVIRONMENT.readlink()}, which is not of this folder; remove the link, "
+            "or link to an empty folder"
+        )
+
+
 def is_unchanged() -> bool:
     """Whether nothing was installed or removed since the mark: then a download failed, and .venv is still whole."""
     folders = ENVIRONMENT.glob("lib/python*/site-packages")
@@ -74,6 +83,7 @@ def main(lock: Path) -> int:
     with Path(__file__).open(encoding="utf-8") as itself:
         fcntl.flock(itself, fcntl.LOCK_EX)
         if not is_whole():
+            refuse_to_empty_a_link()
             print(f"install: making .venv with Python {sys.version.split()[0]}", file=sys.stderr, flush=True)
             try:
                 # In this process: its Python may be that of the .venv that is cleared, which cannot start another.

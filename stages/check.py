@@ -110,7 +110,7 @@ def _keys(file: str, registry: str) -> list[str]:
                 | ast.AnnAssign(target=ast.Name(id=name), value=value)
             ):
                 if name == registry and isinstance(value, ast.Dict):
-                    return [key.value for key in value.keys if isinstance(key, ast.Constant)]
+                    return [str(key.value) for key in value.keys if isinstance(key, ast.Constant)]
     raise UserError(f"{file}: expected `{registry} = {{...}}` with every choice in it, since check does not import it")
 
 

@@ -113,6 +113,26 @@ def test_make_installs_again_in_a_project_that_was_renamed(environment: Path) ->
     assert probe(renamed) == "installed requirements.lock\n"
 
 
+@pytest.mark.parametrize("content", ["another project's", "nothing", "missing"])
+def test_nothing_is_deleted_behind_a_link(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, link = tmp_path / "shared", tmp_path / "project/.venv"
+    link.parent.mkdir()
+    link.symlink_to(shared)
+    if content != "missing":
+        shared.mkdir()
+    if content == "another project's":
+        (shared / "bin").mkdir()
+    use(link, monkeypatch)
+    monkeypatch.setattr(install.venv, "create", lambda *_, **__: pytest.fail("it would be emptied"))
+    if content == "nothing":
+        install.refuse_to_empty_a_link()
+    else:
+        with pytest.raises(SystemExit, match=r"^install: \.venv is a symbolic link to [^\n]*; remove the link"):
+            install.main(tmp_path / "requirements.lock")
+    assert link.is_symlink()
+    assert [path.name for path in shared.glob("*")] == ["bin"] * (content == "another project's")
+
+
 def test_a_failed_download_costs_no_environment_but_a_broken_installation_does(environment: Path) -> None:
     packages = next(environment.glob("lib/python*/site-packages"))
     made = packages.stat().st_mtime
