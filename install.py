@@ -37,7 +37,7 @@ def refuse_to_empty_a_link() -> None:
     """End with one line if .venv is a link to something that is not ours to delete; an empty folder may be filled."""
     if ENVIRONMENT.is_symlink() and not (ENVIRONMENT.is_dir() and not any(ENVIRONMENT.iterdir())):
         sys.exit(
-            f"install: .venv is a symbolic link to {ENVIRONMENT.readlink()}, which is not of this folder; remove the link, "
+            f"install: .venv is a symbolic link to {ENVIRONMENT.readlink()}, which is not ours; remove the link, "
             "or link to an empty folder"
         )
 
