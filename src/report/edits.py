@@ -9,7 +9,7 @@ from pathspec import GitIgnoreSpec
 
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
-from src.report.pins import MAX_BYTES, changed_pins, is_of_pins
+from src.report.pins import MAX_BYTES, changed_pins, included, is_of_pins
 from src.report.policy import POLICY
 from src.revision.pipeline import Pipeline, enclosing
 from src.revision.revision import Revision
@@ -59,8 +59,9 @@ def files(change: Change) -> Iterator[Finding]:
 def installed(change: Change) -> Iterator[Finding]:
     """Edits of what is installed: versions by name; more than a version cannot be judged by hashes."""
     bumps: dict[Text, None] = {}
+    pins = included(change.base) | included(change.head)
     for path in change.edited:
-        if is_of_pins(path):
+        if path in pins or is_of_pins(path):
             more, bumped = changed_pins(change.base, change.head, path)
             bumps |= dict.fromkeys(bumped)
             if more:

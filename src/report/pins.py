@@ -1,5 +1,6 @@
 """The versions of packages that files of requirements pin, and those that the results were made with."""
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ FILES_OF_PINS = GitIgnoreSpec.from_lines(
 USED = ("requirements.txt", "requirements.lock")
 PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(;.*)?", re.ASCII | re.IGNORECASE)
 HASH = re.compile(r"\s--hash[= ]\S+")
+INCLUDE = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]*(\S+)", re.MULTILINE)
 CODING = re.compile(r"#.*coding[:=]")  # in the first two lines, it tells pip how to decode the file
 
 
@@ -58,6 +60,23 @@ def versions(change: Change) -> Iterator[Finding]:
 def is_of_pins(path: str) -> bool:
     """Whether a file has the name of one that pins packages. A folder of that name makes nothing in it one."""
     return FILES_OF_PINS.match_file(PurePosixPath(path).name)
+
+
+def included(revision: Revision) -> set[str]:
+    """Files of any name that those with the name of one include.
+
+    Raises:
+        UserError: If one cannot be read.
+    """
+    found: set[str] = set()
+    left = [path for path in revision.tree.entries if is_of_pins(path)]
+    while left:
+        path = left.pop()
+        names = INCLUDE.findall(revision.text(path, MAX_BYTES) or "")
+        new = {posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names} - found
+        found |= new
+        left += new
+    return found
 
 
 def changed_pins(base: Revision, head: Revision, path: str) -> tuple[list[str], list[Text]]:

@@ -53,7 +53,8 @@ def test_a_corrupt_object_is_named_with_its_repair(project: Project) -> None:
     assert "up to date" in project.dvc("status").stdout
     done = project.run("python", "-m", "src.audit.verify")
     assert done.returncode == 1
-    line, _ = done.stdout.splitlines()
+    line, last = done.stdout.splitlines()
+    assert last.endswith("checked against dvc.lock: 1 wrong")
     assert line.startswith(f"{model} (cache of models/model.safetensors): md5 is")
     assert line.endswith("delete it and run `dvc pull` or `dvc repro`")
 

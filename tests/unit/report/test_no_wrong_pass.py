@@ -45,6 +45,7 @@ NOTHING = put("README.md", "no change of results\n")
 OTHER_TEST_DATA = locked(
     other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"), lambda history: history.train_anew("other")
 )
+INCLUDE = "--requirement=deps/more.txt\n"
 CONFIG = "['remote \"x\"']\n    url = http://127.0.0.1:9\n"
 
 
@@ -306,6 +307,10 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "index option": locked(append("requirements.txt", "--extra-index-url https://example.org\n")),
         "package from an address": pins("torch @ https://example.org/torch.whl"),
         "another file of pins": locked(append("requirements.txt", "-r more.txt\n")),
+        "package in a file that another includes": based_on(
+            both(put("deps/more.txt", "-c most\n"), put("deps/most", "a==1.0\n"), append("requirements.txt", INCLUDE)),
+            locked(append("deps/most", "evil==1.0\n")),
+        ),
         "marker of a pin": pins("torch==2.15.0; sys_platform == 'linux'"),
         "any version": locked(resub("requirements.txt", r"pooch==[\d.]+", "pooch==1.*")),
         "package behind a comment": locked(append("requirements.txt", "# nothing \\\nevil==1.0\n")),

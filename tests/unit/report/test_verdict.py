@@ -28,6 +28,7 @@ def test_a_worse_run_fails_and_names_the_metrics(history: History) -> None:
     outcome, markdown = judge()
     assert outcome == FAIL
     assert "**Why:** `test_acc`, `test_f1`: lost more than allowed" in markdown
+    assert "**Changed:** no param · code in `src/mnist/train` · no stage" in markdown
     assert row(markdown, "test_loss").endswith("| 10% | ⚠️ |")
     assert "**50 lost** (index in the test set, actual→predicted): 1 (`1`→`2`), 11 (`1`→`3`)" in markdown
 
