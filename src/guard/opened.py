@@ -5,6 +5,7 @@ read through it, which tests/pipeline/test_unseen_calls.py checks.
 """
 
 import os
+import re
 import stat
 import sys
 import sysconfig
@@ -19,10 +20,10 @@ from typing import Any
 from src.core.copies import original
 
 # Which argument of an audit event names the file.
-READS = {"import": 1, "ctypes.dlopen": 0, "sqlite3.connect": 0}
+READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
 FORKS = ("os.fork", "os.forkpty")
-EVENTS = frozenset({"open", "os.truncate", *READS, *MOVES, *FORKS})
+EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", *READS, *MOVES, *FORKS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
 # Notes of the guard and the stages, checkpoints among them, which prove themselves that they belong to a run.
@@ -88,6 +89,10 @@ class Opened:
             self.has_forked = True
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
+        elif event == "sqlite3.connect":
+            # A path, or a URI such as `file:data.db?mode=ro`. It makes a file that is not there.
+            path = re.sub(r"^file:(//[^/]*)?([^?#]*).*", r"\2", os.fsdecode(args[0]))
+            self._note_open(path, os.O_RDONLY if os.path.exists(path) else os.O_CREAT)  # noqa: PTH110
         else:
             self._note_open(args[READS[event]], os.O_RDONLY)
 
@@ -127,7 +132,7 @@ class Opened:
         # Most of what is opened lies here, so this comes first.
         if path.startswith(self.python):
             return None
-        if ".." in path:
+        if ".." in path and ".." in path.split("/"):
             # After a link, it leads to where the link leads.
             folder, _, name = path.rpartition("/")
             path = f"{os.path.realpath(folder)}/{name}"

@@ -2,8 +2,9 @@ import mmap
 import multiprocessing
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,9 +61,12 @@ def test_a_file_that_hides_others_from_dvc_is_refused(start: Start) -> None:
 
 def test_links_are_followed_as_dvc_does(start: Start, tmp_path: Path) -> None:
     Path("elsewhere").mkdir()
-    Path("elsewhere/c.py").write_text("c")
+    Path("elsewhere/c..py").write_text("c")
     Path("code/linked").symlink_to(tmp_path / "elsewhere")
-    assert "code/linked/c.py" in start().md5
+    inputs = start()
+    assert "code/linked/c..py" in inputs.md5
+    Path("code/linked/c..py").read_text()
+    inputs.check()
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,11 @@ def read_from_outside() -> None:
     (link / "data/other.txt").read_text()
 
 
+def make_database(path: str) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("create table t (x)")
+
+
 def make_code() -> None:
     """Code that it makes is no scratch of the stage."""
     Path("made.py").write_text("")
@@ -161,6 +170,7 @@ def make_code() -> None:
         (lambda: append("data/other.txt"), "data/other.txt"),
         (lambda: os.truncate("data/other.txt", 3), "data/other.txt"),
         (lambda: Path("params.yaml").read_text(), "params.yaml"),
+        (lambda: sqlite3.connect("file:data/other.txt?mode=ro", uri=True).close(), "data/other.txt"),
         (move_and_read, "data/mine.txt, data/other.txt"),
         (link_and_read, "data/mine.txt, data/other.txt"),
         (read_through_a_link, "data/mine.txt"),
@@ -171,8 +181,8 @@ def make_code() -> None:
         (lambda: Path("logs/note.txt").read_text(), "logs/note.txt"),
     ],
     ids=[
-        "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "move", "hard link", "link",
-        "behind a link", "link from outside", "code", "log",
+        "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "database", "move",
+        "hard link", "link", "behind a link", "link from outside", "code", "log",
     ],
 )  # fmt: skip
 def test_another_file_that_is_read_is_named(start: Start, read: Callable[[], object], named: str) -> None:
@@ -208,9 +218,10 @@ def test_a_process_that_is_forked_is_refused_since_nobody_sees_what_it_reads(sta
 
 
 @pytest.mark.fault(59, 88)
-def test_another_file_that_is_written_is_named(start: Start) -> None:
+@pytest.mark.parametrize("write", [lambda path: Path(path).write_text("note"), make_database])
+def test_another_file_that_is_written_is_named(start: Start, write: Callable[[str], object]) -> None:
     inputs = start()
-    Path("data/note.txt").write_text("note")
+    write("data/note.txt")
     with pytest.raises(UserError, match=r"^data/note.txt: stage stage wrote it, but dvc.yaml does not list it among"):
         inputs.check_written()
 
