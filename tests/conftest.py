@@ -15,7 +15,7 @@ from hypothesis import settings
 from src.guard.environment import sanitize
 from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
 from src.mnist.data.idx import write_idx
-from src.mnist.model.params import Params
+from src.mnist.model.params import Params, load_params
 
 if TYPE_CHECKING:
     from tests.faults.project import Project
@@ -24,26 +24,28 @@ REPOSITORY = Path(__file__).parents[1]
 # Tests train with one thread, apart from those about threads. Two threads wait for each other by spinning: with more of
 # them than cores, a training takes several times the processor time.
 THREADS = 1
-# Not the committed ones, so that a change of a default breaks no test.
-PARAMS = Params(
-    dataset="digits",
-    architecture="cnn",
-    seed=0,
-    val_fraction=0.1,
-    epochs=2,
-    batch_size=64,
-    shards=1,
-    lr=0.006,
-    schedule="one-cycle",
-    weight_decay=0.0,
-    label_smoothing=0.1,
-    shift=2,
-    rotation=0.0,
-    scale=0.0,
-    ema=0.0,
-    precision="fp32",
-    threads=THREADS,
-    tta_shift=0,
+# Not the committed values, so that a change of a default breaks no test. A param that is none of these keeps its own.
+PARAMS = load_params(REPOSITORY / "params.yaml").model_copy(
+    update={
+        "dataset": "digits",
+        "architecture": "cnn",
+        "seed": 0,
+        "val_fraction": 0.1,
+        "epochs": 2,
+        "batch_size": 64,
+        "shards": 1,
+        "lr": 0.006,
+        "schedule": "one-cycle",
+        "weight_decay": 0.0,
+        "label_smoothing": 0.1,
+        "shift": 2,
+        "rotation": 0.0,
+        "scale": 0.0,
+        "ema": 0.0,
+        "precision": "fp32",
+        "threads": THREADS,
+        "tta_shift": 0,
+    }
 )
 
 # Tests copy whole projects. A file system in memory takes half the system time of a disk; it must have room (in GB) and

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import chdir, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args
 from unittest.mock import patch
 
 import dvc.cli
@@ -23,6 +23,9 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages.__main__
+from src.core.files import is_within
+from src.guard.stage import read_stages
+from src.mnist.model.params import Params
 from tests.conftest import THREADS
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +86,8 @@ class Project:
     @classmethod
     def create(cls, path: Path, **params: Any) -> "Project":
         """A fresh one with the code of this repository and other params, committed."""
-        for name in CODE:
+        given = _given()
+        for name in (*CODE, *(name for name in given if not given[name])):
             target = path / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_dir():
@@ -93,6 +97,11 @@ class Project:
         project = cls(path)
         project.set(**{"threads": THREADS} | params)
         project.git("init", "--quiet", "--template=", "--initial-branch", "main")
+        for name in (name for name in given if given[name]):
+            stand_in = path / name if (ROOT / name).is_file() else path / name / "stand-in"
+            stand_in.parent.mkdir(parents=True, exist_ok=True)
+            stand_in.touch()
+            project.dvc_ok("add", "--quiet", name)
         project.commit()
         return project
 
@@ -107,6 +116,10 @@ class Project:
         """Replace the stages behind check by one that only writes its outputs."""
         for stage in ("fetch", "train", "evaluate"):
             shutil.copy(TOY_STAGE, self.path / f"stages/{stage}.py")
+        # Stage check looks for them there.
+        self.append(
+            "stages/fetch.py", f"\nWRITERS = {dict.fromkeys(get_args(Params.model_fields['dataset'].annotation))}\n"
+        )
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -278,6 +291,18 @@ class Project:
             except psutil.Error:
                 continue
         return found
+
+
+def _given() -> dict[str, bool]:
+    """What stages read besides `CODE` and none writes, and whether DVC tracks it: one's own data.
+
+    Of what DVC tracks, which may be large or not here, a project has a stand-in: no test reads it.
+    """
+    with chdir(ROOT):
+        declared = read_stages().values()
+    known = (*CODE, *(out for stage in declared for out in stage.outs))
+    given = sorted({dep for stage in declared for dep in stage.deps if not is_within(dep, known)})
+    return {dep: any(Path(f"{ROOT / place}.dvc").exists() for place in (dep, *Path(dep).parents)) for dep in given}
 
 
 def make_folder_project(path: Path) -> Project:

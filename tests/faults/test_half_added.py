@@ -9,33 +9,33 @@ from tests.faults.project import Project
 pytestmark = pytest.mark.fault(93)
 
 PARAMS, NETWORK, FETCH = "src/mnist/model/params.py", "src/mnist/model/network.py", "stages/fetch.py"
-TRAIN_ENDS = "    threads: Threads\n\n\nclass EvaluateParams"
+TRAIN_BEGINS = '    """What the train stage reads."""\n'
 
 
 def add_value(project: Project) -> None:
-    project.append("params.yaml", "dropout: 0.5\n")
+    project.append("params.yaml", "unheard: 0.5\n")
 
 
 def add_field(project: Project) -> str:
     add_value(project)
-    project.edit(PARAMS, TRAIN_ENDS, f"    dropout: float = Field(ge=0)\n{TRAIN_ENDS}")
-    return f"dvc.yaml: stage train lacks dropout, which {PARAMS}: TrainParams has; add it there"
+    project.edit(PARAMS, TRAIN_BEGINS, f"{TRAIN_BEGINS}    unheard: float = Field(ge=0)\n")
+    return f"dvc.yaml: stage train lacks unheard, which {PARAMS}: TrainParams has; add it there"
 
 
 def add_to_dvc(project: Project) -> str:
     add_value(project)
-    project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
-    return f"{PARAMS}: TrainParams lacks dropout, which dvc.yaml: stage train has; add it there"
+    project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - unheard\n")
+    return f"{PARAMS}: TrainParams lacks unheard, which dvc.yaml: stage train has; add it there"
 
 
 def add_architecture_to_schema(project: Project) -> str:
-    project.edit(PARAMS, 'Literal["cnn", "small", "resnet"]', 'Literal["cnn", "small", "resnet", "vit"]')
-    return f"{NETWORK}: ARCHITECTURES lacks vit, which {PARAMS}: architecture has; add it there"
+    project.edit(PARAMS, "architecture: Literal[", 'architecture: Literal["unheard", ')
+    return f"{NETWORK}: ARCHITECTURES lacks unheard, which {PARAMS}: architecture has; add it there"
 
 
 def add_architecture_to_network(project: Project) -> str:
-    project.edit(NETWORK, '{"cnn": CNN,', '{"vit": CNN, "cnn": CNN,')
-    return f"{PARAMS}: architecture lacks vit, which {NETWORK}: ARCHITECTURES has; add it there"
+    project.edit(NETWORK, "type[nn.Module]] = {", 'type[nn.Module]] = {"unheard": CNN, ')
+    return f"{PARAMS}: architecture lacks unheard, which {NETWORK}: ARCHITECTURES has; add it there"
 
 
 def add_architecture_below(project: Project) -> str:
@@ -62,13 +62,13 @@ def give_another_type(project: Project) -> str:
 
 
 def add_dataset_to_schema(project: Project) -> str:
-    project.edit(PARAMS, 'Literal["mnist", "digits"]', 'Literal["mnist", "digits", "own"]')
-    return f"{FETCH}: WRITERS lacks own, which {PARAMS}: dataset has; add it there"
+    project.edit(PARAMS, "dataset: Literal[", 'dataset: Literal["unheard", ')
+    return f"{FETCH}: WRITERS lacks unheard, which {PARAMS}: dataset has; add it there"
 
 
 def add_dataset_to_fetch(project: Project) -> str:
-    project.edit(FETCH, '"digits": None', '"digits": None, "own": None')
-    return f"{PARAMS}: dataset lacks own, which {FETCH}: WRITERS has; add it there"
+    project.edit(FETCH, "WRITERS = {", 'WRITERS = {"unheard": None, ')
+    return f"{PARAMS}: dataset lacks unheard, which {FETCH}: WRITERS has; add it there"
 
 
 HALVES = [
@@ -97,7 +97,7 @@ def test_half_of_an_addition_is_named_with_the_file_of_the_other_half(
 
 def test_both_halves_of_an_addition_are_accepted(toy: Project) -> None:
     add_field(toy)
-    toy.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
+    toy.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - unheard\n")
     done = toy.stage("check")
     assert done.returncode == 0, done.stderr
 

@@ -16,8 +16,6 @@ from src.core.yaml_file import read_mapping
 
 STAGE = Path(__file__).stem
 HOLD = Path(os.environ.get("TOY_HOLD", f"logs/{STAGE}.hold"))
-# Stage check looks for them in stages/fetch.py.
-WRITERS = {"mnist": None, "digits": None}
 
 
 def main(run: Run) -> ReceiptFields:

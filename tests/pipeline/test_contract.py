@@ -7,7 +7,6 @@ from ruamel.yaml import YAML
 import stages.check
 from src.core.receipt import parse_receipt, receipt_path
 from src.guard.receipts import check_receipt
-from src.mnist.model.params import Params
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project
 from tests.pipeline.conftest import paths
@@ -159,10 +158,6 @@ def test_every_module_of_the_library_is_used_by_a_stage_or_a_command() -> None:
     used = {module for entry in entries for module in transitive_modules(entry)}
     modules = {path.relative_to(REPOSITORY) for path in REPOSITORY.glob("src/**/*.py")}
     assert {path for path in modules if path.name != "__init__.py"} <= used
-
-
-def test_the_keys_of_the_params_file_are_the_fields_of_the_schema_in_its_order() -> None:
-    assert list(YAML_READER.load(REPOSITORY / "params.yaml")) == list(Params.model_fields)
 
 
 def test_the_packages_that_the_receipts_name_are_those_whose_pins_are_an_input(reproduced: Project) -> None:

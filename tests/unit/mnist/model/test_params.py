@@ -12,6 +12,7 @@ from src.core.errors import UserError
 from src.mnist.model.params import Params, load_params
 from tests.conftest import REPOSITORY
 
+DATASETS = ", ".join(map(repr, get_args(Params.model_fields["dataset"].annotation)))
 COMMITTED = YAML(typ="safe", pure=True).load((REPOSITORY / "params.yaml").read_text())
 
 
@@ -54,10 +55,8 @@ def values(field: FieldInfo) -> st.SearchStrategy[Any]:
 ANY_PARAMS = st.fixed_dictionaries({key: values(field) for key, field in Params.model_fields.items()})
 
 
-def test_the_committed_file_gives_its_values_and_has_a_comment_for_each() -> None:
+def test_the_committed_file_gives_its_values() -> None:
     assert load_params(REPOSITORY / "params.yaml").model_dump() == COMMITTED
-    for line in (REPOSITORY / "params.yaml").read_text().splitlines():
-        assert " # " in line, line
 
 
 @given(content=ANY_PARAMS)
@@ -82,7 +81,7 @@ def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -
         ("lr", ".nan", "lr must be a finite number from 1e-20 to 1000000.0, got nan"),
         ("lr", "[1, 2]", "lr must be a finite number from 1e-20 to 1000000.0, got [1, 2]"),
         ("val_fraction", "1", "val_fraction must be a finite number above 0 and below 1, got 1"),
-        ("dataset", "MNIST", "dataset must be one of 'mnist', 'digits', got 'MNIST'"),
+        ("dataset", "MNIST", f"dataset must be one of {DATASETS}, got 'MNIST'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_what_was_expected_and_what_was_found(
