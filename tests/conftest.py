@@ -13,8 +13,7 @@ import pytest
 from hypothesis import settings
 
 from src.guard.environment import sanitize
-from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
-from src.mnist.data.idx import write_idx
+from src.mnist.data.dataset import Examples, load_examples, write_examples
 from src.mnist.model.params import Params, load_params
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def few_digits(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The first of the digits, for trainings that need not learn: 275 images to train."""
     data_dir = tmp_path_factory.mktemp("few") / "MNIST"
     train, test = (load_examples(digits_dir, split) for split in ("train", "test"))
-    write_dataset(
+    write_examples(
         data_dir, Examples(train.images[:305], train.labels[:305]), Examples(test.images[:50], test.labels[:50])
     )
     return data_dir
@@ -182,12 +181,6 @@ def random_examples(size: int, seed: int = 0) -> Examples:
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (size, 28, 28), dtype=np.uint8)
     return Examples(images, generator.permutation(np.arange(size) % 10).astype(np.uint8))
-
-
-def write_dataset(data_dir: Path, train: Examples, test: Examples) -> None:
-    for names, split in zip(FILES.values(), (train, test), strict=True):
-        for name, array in zip(names, (split.images, split.labels), strict=True):
-            write_idx(raw_folder(data_dir) / name, array)
 
 
 def random_probs(size: int, generator: np.random.Generator, sharpness: float = 3.0) -> np.ndarray:

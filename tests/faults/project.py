@@ -302,7 +302,7 @@ def _given() -> dict[str, bool]:
         declared = read_stages().values()
     known = (*CODE, *(out for stage in declared for out in stage.outs))
     given = sorted({dep for stage in declared for dep in stage.deps if not is_within(dep, known)})
-    return {dep: any(Path(f"{ROOT / place}.dvc").exists() for place in (dep, *Path(dep).parents)) for dep in given}
+    return {dep: any((ROOT / f"{place}.dvc").exists() for place in (dep, *Path(dep).parents)) for dep in given}
 
 
 def make_folder_project(path: Path) -> Project:

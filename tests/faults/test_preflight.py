@@ -121,7 +121,7 @@ def test_a_cache_without_room_is_refused(toy: Project, refusal: Callable[[], str
 
 
 def test_digits_have_the_counts_that_the_check_knows() -> None:
-    assert tuple(np.bincount(digits_as_mnist()["train"][1])) == CLASS_COUNTS["digits"]
+    assert tuple(np.bincount(digits_as_mnist()["train"].labels)) == CLASS_COUNTS["digits"]
 
 
 def test_checking_does_not_import_torch(toy: Project) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from src.core.errors import UserError
-from src.mnist.data.idx import read_idx
+from src.mnist.data.idx import read_idx, write_idx
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -19,7 +19,12 @@ IMAGE_SHAPE = (28, 28)
 
 @dataclass(frozen=True)
 class Examples:
-    """Images, uint8 of shape (N, 28, 28), values 0 to 255, and their labels, uint8 of shape (N,), values 0 to 9."""
+    """One part of a data set; N is at least 1.
+
+    Attributes:
+        images: uint8 of shape (N, 28, 28), light ink on 0, such as digits of 20 x 20 pixels in the middle.
+        labels: uint8 of shape (N,), values 0 to 9.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -41,6 +46,35 @@ def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
         images, labels = read_idx(images_path), read_idx(labels_path)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: is missing; run `dvc repro fetch`") from error
+    found = Examples(images, labels)
+    _check(found, images_path, labels_path)
+    return found
+
+
+def write_examples(data_dir: Path, train: Examples, test: Examples) -> None:
+    """Write a data set so that `load_examples` and `torchvision.datasets.MNIST(data_dir.parent)` open it.
+
+    Args:
+        data_dir: A folder named MNIST; created if missing.
+        train: For training and validation, which train splits.
+        test: Scored by evaluate alone; whoever splits a data set keeps both parts apart, the same on every run.
+
+    Raises:
+        UserError: If a part is not as `Examples` says; nothing is then written.
+    """
+    paths = [[raw_folder(data_dir) / name for name in pair] for pair in FILES.values()]
+    for part, (images_path, labels_path) in zip((train, test), paths, strict=True):
+        _check(part, images_path, labels_path)
+    for part, (images_path, labels_path) in zip((train, test), paths, strict=True):
+        write_idx(images_path, part.images)
+        write_idx(labels_path, part.labels)
+
+
+def _check(examples: Examples, images_path: Path, labels_path: Path) -> None:
+    images, labels = examples.images, examples.labels
+    for path, array in ((images_path, images), (labels_path, labels)):
+        if array.dtype != np.uint8:
+            raise UserError(f"{path}: expected numbers of type uint8, got {array.dtype}")
     if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
         raise UserError(f"{images_path}: expected images of shape (N, 28, 28), got {images.shape}")
     if labels.shape != (len(images),):
@@ -49,4 +83,3 @@ def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
         raise UserError(f"{labels_path}: expected at least one label, got none")
     if labels.max() >= NUM_CLASSES:
         raise UserError(f"{labels_path}: expected labels from 0 to 9, got {labels.max()}")
-    return Examples(images, labels)

@@ -12,13 +12,13 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
 from src.core.run import Run
-from src.mnist.data.dataset import Examples, load_examples
+from src.mnist.data.dataset import Examples, load_examples, write_examples
 from src.mnist.model.network import CalibratedModel, build_model, normalize
 from src.mnist.model.params import EvaluateParams
 from src.mnist.model.weights import load_model, save_model
 from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
-from tests.conftest import THREADS, random_examples, write_dataset
+from tests.conftest import THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 
 PARAMS = EvaluateParams(threads=THREADS, tta_shift=0)
@@ -118,7 +118,7 @@ def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) ->
 def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
     images = random_examples(30).images
     preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
-    write_dataset(tmp_path / "data", random_examples(10), Examples(images, preds))
+    write_examples(tmp_path / "data", random_examples(10), Examples(images, preds))
     outputs = outputs_in(tmp_path)
     assert evaluate(PARAMS, tmp_path / "data", trained.model, outputs, "cpu")["test_acc"] == 1
     assert outputs.errors.read_text() == "index,actual,predicted,confidence\n"

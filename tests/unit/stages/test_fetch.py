@@ -52,8 +52,8 @@ def assert_equal(read: Examples, expected: Examples) -> None:
 def test_digits_need_no_mirror(tmp_path: Path) -> None:
     fetch("digits", tmp_path / "MNIST", mirrors=[])
     parts = digits_as_mnist()
-    assert_equal(load_examples(tmp_path / "MNIST", "train"), Examples(*parts["train"]))
-    assert_equal(load_examples(tmp_path / "MNIST", "test"), Examples(*parts["test"]))
+    assert_equal(load_examples(tmp_path / "MNIST", "train"), parts["train"])
+    assert_equal(load_examples(tmp_path / "MNIST", "test"), parts["test"])
 
 
 def test_mnist_comes_unpacked_from_a_folder(tmp_path: Path, mirror: Path) -> None:

@@ -7,8 +7,9 @@ from torchvision.datasets import MNIST
 
 from src.core.errors import UserError
 from src.core.files import write_bytes
-from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder
-from tests.conftest import random_examples, write_dataset
+from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder, write_examples
+from src.mnist.data.idx import write_idx
+from tests.conftest import random_examples
 
 PARTS: tuple[Literal["train", "test"], ...] = ("train", "test")
 WRITTEN = {"train": random_examples(50, seed=1), "test": random_examples(20, seed=2)}
@@ -16,7 +17,7 @@ WRITTEN = {"train": random_examples(50, seed=1), "test": random_examples(20, see
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    write_dataset(tmp_path / "MNIST", WRITTEN["train"], WRITTEN["test"])
+    write_examples(tmp_path / "MNIST", **WRITTEN)
     return tmp_path / "MNIST"
 
 
@@ -43,33 +44,38 @@ def test_a_missing_file_is_named_with_the_command_that_fetches_it(
         load_examples(data_dir, part)
 
 
-@pytest.mark.fault(29)
-def test_unequal_numbers_are_refused(tmp_path: Path) -> None:
-    write_dataset(tmp_path, Examples(random_examples(30).images, random_examples(29).labels), random_examples(20))
-    with pytest.raises(
-        UserError, match=r"train-labels-idx1-ubyte: expected 30 labels, one per image, got shape \(29,\)"
-    ):
-        load_examples(tmp_path, "train")
+TEN = random_examples(10)
+WRONG = [
+    ("labels", Examples(TEN.images, random_examples(9).labels), r"expected 10 labels, one per image, got shape \(9,\)"),
+    ("labels", Examples(TEN.images, TEN.labels + np.uint8(1)), "expected labels from 0 to 9, got 10"),
+    ("labels", random_examples(0), "expected at least one label, got none"),
+    *(
+        ("images", Examples(np.zeros(shape, np.uint8), TEN.labels), r"expected images of shape \(N, 28, 28\), got")
+        for shape in [(10, 28), (10, 27, 28), (10, 28, 28, 1)]
+    ),
+]
+OF_OTHER_TYPES = [
+    ("images", Examples(TEN.images / 255, TEN.labels), "expected numbers of type uint8, got float64"),
+    ("labels", Examples(TEN.images, TEN.labels.astype(np.int64)), "expected numbers of type uint8, got int64"),
+]
 
 
 @pytest.mark.fault(29)
-def test_a_label_over_9_is_refused(tmp_path: Path) -> None:
-    write_dataset(tmp_path, Examples(random_examples(3).images, np.array([9, 10, 0], np.uint8)), random_examples(20))
-    with pytest.raises(UserError, match="train-labels-idx1-ubyte: expected labels from 0 to 9, got 10"):
-        load_examples(tmp_path, "train")
-
-
-@pytest.mark.parametrize("shape", [(20, 28), (20, 27, 28), (20, 28, 28, 1)])
-def test_images_of_another_shape_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    write_dataset(tmp_path, random_examples(20), Examples(np.zeros(shape, np.uint8), random_examples(20).labels))
-    with pytest.raises(UserError, match=r"t10k-images-idx3-ubyte: expected images of shape \(N, 28, 28\), got"):
+@pytest.mark.parametrize(("kind", "wrong", "said"), WRONG)
+def test_what_does_not_fit_is_not_read(tmp_path: Path, kind: str, wrong: Examples, said: str) -> None:
+    for name, array in zip(FILES["test"], (wrong.images, wrong.labels), strict=True):
+        write_idx(raw_folder(tmp_path) / name, array)
+    with pytest.raises(UserError, match=rf"t10k-{kind}-idx\d-ubyte: {said}"):
         load_examples(tmp_path, "test")
 
 
-def test_an_empty_part_is_refused(tmp_path: Path) -> None:
-    write_dataset(tmp_path, random_examples(0), random_examples(20))
-    with pytest.raises(UserError, match="train-labels-idx1-ubyte: expected at least one label, got none"):
-        load_examples(tmp_path, "train")
+@pytest.mark.parametrize(("kind", "wrong", "said"), WRONG + OF_OTHER_TYPES)
+def test_what_does_not_fit_is_not_written_nor_is_anything_else(
+    tmp_path: Path, kind: str, wrong: Examples, said: str
+) -> None:
+    with pytest.raises(UserError, match=rf"t10k-{kind}-idx\d-ubyte: {said}"):
+        write_examples(tmp_path / "MNIST", TEN, wrong)
+    assert not (tmp_path / "MNIST").exists()
 
 
 @pytest.mark.fault(29)

@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -6,19 +8,19 @@ from src.mnist.fetch.digits import digits_as_mnist
 
 def test_every_digit_is_in_one_part_in_mnists_format() -> None:
     parts, own = digits_as_mnist(), load_digits()
-    assert {name: len(labels) for name, (_, labels) in parts.items()} == {"train": 1437, "test": 360}
-    images, labels = (np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))
+    assert {name: len(part.labels) for name, part in parts.items()} == {"train": 1437, "test": 360}
+    images, labels = (np.concatenate(arrays) for arrays in zip(*map(astuple, parts.values()), strict=True))
     assert images.shape == (1797, 28, 28)
     assert images.dtype == labels.dtype == np.uint8
     assert images.max() > 200
     np.testing.assert_array_equal(np.bincount(labels), np.bincount(own.target))
     assert len(np.unique(images, axis=0)) == len(images)
     expected = np.bincount(own.target) * 360 / 1797
-    assert np.abs(np.bincount(parts["test"][1]) - expected).max() < 1, "stratified"
+    assert np.abs(np.bincount(parts["test"].labels) - expected).max() < 1, "stratified"
 
 
 def test_images_are_the_small_ones_enlarged_with_an_empty_margin() -> None:
-    (images, labels), small = digits_as_mnist()["test"], load_digits()
+    (images, labels), small = astuple(digits_as_mnist()["test"]), load_digits()
     assert np.array_equal(np.pad(images[:, 4:-4, 4:-4], ((0, 0), (4, 4), (4, 4))), images)
     # The middle of each of 8 x 8 cells of the 20 x 20 box comes nearest to the small image's own pixel.
     middles = np.floor((np.arange(8) + 0.5) * 2.5).astype(int) + 4
@@ -30,5 +32,5 @@ def test_images_are_the_small_ones_enlarged_with_an_empty_margin() -> None:
 def test_the_same_digits_come_each_time() -> None:
     first, second = digits_as_mnist(), digits_as_mnist()
     for name in first:
-        for a, b in zip(first[name], second[name], strict=True):
+        for a, b in zip(astuple(first[name]), astuple(second[name]), strict=True):
             np.testing.assert_array_equal(a, b)

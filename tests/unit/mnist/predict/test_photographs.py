@@ -12,7 +12,7 @@ from src.mnist.fetch.digits import digits_as_mnist
 from src.mnist.predict.images import like_mnist
 from tests.unit.mnist.predict.test_images import form, overlap, seven
 
-DIGITS = digits_as_mnist()["test"][0][:6]
+DIGITS = digits_as_mnist()["test"].images[:6]
 
 
 @pytest.mark.parametrize("kind", ["across", "down", "aslant", "corners", "corner"])

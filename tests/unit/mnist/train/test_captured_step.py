@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from src.mnist.data.dataset import write_examples
 from src.mnist.model.network import CPULinear
 from src.mnist.train import batches, learning_curve, steps
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.graphs import Capture, ForwardSeeds
 from src.mnist.train.steps import StepRunner
 from stages.train import train
-from tests.conftest import PARAMS, random_examples, write_dataset
+from tests.conftest import PARAMS, random_examples
 from tests.unit.mnist.train.cuda_graph import HostReadError, emulated_cuda_graph
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in
@@ -41,7 +42,7 @@ Train = Callable[..., list[bytes]]
 def train_plainly(tmp_path_factory: pytest.TempPathFactory) -> Train:
     """Train for two epochs; returns the bytes of all outputs."""
     folder = tmp_path_factory.mktemp("captured")
-    write_dataset(folder, random_examples(40), random_examples(10))
+    write_examples(folder, random_examples(40), random_examples(10))
 
     def run(epochs: int = 2, checkpoints: Path | None = None, **changes: Any) -> list[bytes]:
         outputs = outputs_in(tmp_path_factory.mktemp("outputs"))
