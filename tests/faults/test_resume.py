@@ -326,7 +326,7 @@ def test_a_malicious_checkpoint_does_not_run(
     assert train_here(project, monkeypatch, epochs=3) == 0
     assert "is not a checkpoint of this pipeline" in capsys.readouterr().err
     assert not (project.path / "pwned").exists()
-    pickle.loads(pickle.dumps(Evil()))
+    pickle.loads(pickle.dumps(Evil())).close()
     assert (project.path / "pwned").exists()
 
 
