@@ -279,18 +279,16 @@ class Project:
         return {str(path.relative_to(self.path)): path.read_bytes() for path in files}
 
     def running(self, stage: str) -> psutil.Process:
-        """The process that runs a stage under a `dvc` started here, as soon as it is there."""
-        return wait_for(lambda: next(iter(self._stage_processes(stage)), None), f"a running stage {stage}")
+        """The process that runs a stage under a `dvc` started here, as soon as it has locked the stage."""
+        return wait_for(lambda: self._holder(stage), f"a running stage {stage}")
 
-    def _stage_processes(self, stage: str) -> list[psutil.Process]:
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.cmdline()[-2:] == ["stages/__main__.py", stage] and Path(process.cwd()) == self.path:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+    def _holder(self, stage: str) -> psutil.Process | None:
+        # An earlier holder leaves its number, and the system may have given that to another process.
+        with suppress(FileNotFoundError, ValueError, psutil.Error):
+            process = psutil.Process(int((self.path / f"logs/{stage}.lock").read_text()))
+            if process.cmdline()[-2:] == ["stages/__main__.py", stage] and Path(process.cwd()) == self.path:
+                return process
+        return None
 
 
 def _given() -> dict[str, bool]:

@@ -156,7 +156,9 @@ def test_all_end_when_one_is_killed(held: Project) -> None:
 
 @pytest.mark.fault(72)
 @pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
     launcher, processes = start_two(project)
@@ -172,9 +174,10 @@ def test_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_all_end_with_their_dvc(held: Project, number: int) -> None:
     dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
-    launcher = held.running("train")
+    # The first of them has the lock.
+    launcher = held.running("train").parent()
+    assert launcher
     processes = processes_of(launcher.pid)
-    launcher = processes[0].parent()
     wait_for(lambda: are_held(held, processes), "both processes")
     dvc.send_signal(number)
     wait_for(lambda: all(map(is_gone, [launcher, *processes])), "the end of all", seconds=10)
