@@ -69,10 +69,10 @@ class Inputs:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
         for path in read:
             self.opened.read[path] -= read[path]
-        if self.opened.has_forked:
+        if self.opened.has_started_another:
             raise UserError(
-                f"stage {self.stage.name} has forked a process, and nobody sees which files that reads; compute in "
-                "threads (a DataLoader with num_workers=0)"
+                f"stage {self.stage.name} has started another process, and nobody sees which files that reads; "
+                "compute in threads (a DataLoader with num_workers=0)"
             )
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 

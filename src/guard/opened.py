@@ -22,8 +22,9 @@ from src.core.copies import original
 # Which argument of an audit event names the file.
 READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
-FORKS = ("os.fork", "os.forkpty")
-EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", *READS, *MOVES, *FORKS})
+# Those that `subprocess` starts are not refused: libraries ask other programs about the system.
+STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system")
+EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", *READS, *MOVES, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
 # Notes of the guard and the stages, checkpoints among them, which prove themselves that they belong to a run.
@@ -57,14 +58,14 @@ class Opened:
         read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
             process has made is none of them, unless it is code.
         written: Files that were opened to be written, or moved to.
-        has_forked: Whether it goes on in another process, too, whose records nobody reads.
+        has_started_another: Whether it has started another process, which nobody records.
     """
 
     def __init__(self, root: Path) -> None:
         self.root, self.original, self.python = f"{root}/", f"{original(root)}/", _python_folders(root)
         self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
-        self.has_forked = False
+        self.has_started_another = False
         self._made: set[str] = set()
         self._paused_in: int | None = None
 
@@ -85,8 +86,8 @@ class Opened:
             self._note_move(event, args[0], args[1])
         elif event == "open":
             self._note_open(args[0], args[2])
-        elif event in FORKS:
-            self.has_forked = True
+        elif event in STARTS:
+            self.has_started_another = True
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
         elif event == "sqlite3.connect":

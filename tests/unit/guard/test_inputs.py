@@ -209,11 +209,16 @@ def test_a_link_from_the_inside_counts_by_its_name(start: Start, tmp_path: Path)
         inputs.check()
 
 
-def test_a_process_that_is_forked_is_refused_since_nobody_sees_what_it_reads(start: Start) -> None:
-    inputs = start()
+def fork() -> None:
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply(Path("data/other.txt").read_text) == "data/other.txt"
-    with pytest.raises(UserError, match=r"^stage stage has forked a process, .* num_workers=0\)$"):
+
+
+@pytest.mark.parametrize("begin", [fork, lambda: os.system("cat data/other.txt")])
+def test_another_process_is_refused_since_nobody_sees_what_it_reads(start: Start, begin: Callable[[], object]) -> None:
+    inputs = start()
+    begin()
+    with pytest.raises(UserError, match=r"^stage stage has started another process, .* num_workers=0\)$"):
         inputs.check()
 
 
