@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torchvision.datasets import MNIST
 
 import stages.fetch
 from src.core.errors import UserError
@@ -68,19 +67,6 @@ def test_the_folder_holds_four_files_and_nothing_else(tmp_path: Path, mirror: Pa
     expected = {name for pair in FILES.values() for name in pair}
     assert {path.name for path in raw_folder(tmp_path / "MNIST").iterdir()} == expected
     assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
-
-
-def test_torchvision_opens_what_was_fetched(tmp_path: Path, mirror: Path) -> None:
-    fetch("mnist", tmp_path / "MNIST", [str(mirror)], originals(mirror))
-    np.testing.assert_array_equal(MNIST(tmp_path, train=False).data.numpy(), TEST.images)
-
-
-def test_the_bytes_are_the_same_twice(tmp_path: Path) -> None:
-    contents = []
-    for name in ("a", "b"):
-        fetch("digits", tmp_path / name / "MNIST")
-        contents.append({p.name: p.read_bytes() for p in raw_folder(tmp_path / name / "MNIST").iterdir()})
-    assert contents[0] == contents[1]
 
 
 def test_files_that_are_not_the_original_are_refused_and_nothing_is_written(tmp_path: Path, mirror: Path) -> None:
