@@ -14,12 +14,14 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 from rich.console import Console
 from rich.table import Table
 
 from src.audit.differences import Rules, explain
 from src.audit.results import Results
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 from src.core.signals import restore_signals
 from src.core.user import name_user
 from src.noise.measurement import read_noise
@@ -43,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with open_revision(root, commit, "the last commit") as revision:
             committed = Results.of(revision)
         again = _run_again(root, commit, committed.outputs)
-    except UserError as error:
-        print(f"reproduce: {error}", file=sys.stderr)  # noqa: T201
+    except (UserError, DvcException) as error:
+        print(f"reproduce: {one_line(error)}", file=sys.stderr)  # noqa: T201
         return UNKNOWN
     console.print(_table(committed.outputs, again.outputs))
     if committed.outputs == again.outputs:
@@ -80,10 +82,27 @@ def _run_again(root: Path, commit: str, outputs: Iterable[str]) -> Results:
         for path in outputs:
             place = clone / prefix / path
             shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink(missing_ok=True)
+        _take_sources(root, clone / prefix)
         # Forced, because the branch may name a cache that is not empty.
         _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone / prefix)
         with open_revision(clone / prefix, None, "the new run") as revision:
             return Results.of(revision)
+
+
+def _take_sources(root: Path, project: Path) -> None:
+    """Get what .dvc files track, which no stage can make, from the cache of the repository that was cloned."""
+    with Repo(str(root)) as repo:
+        # A cache is laid out as a remote is. Its objects are hashed again.
+        original = {"url": repo.cache.local_cache_dir, "verify": True}
+    with Repo(str(project), config={"remote": {"original": original}}) as repo:
+        for source in [stage.path for stage in repo.index.stages if stage.is_data_source]:
+            try:
+                repo.pull(source, remote="original")
+            except DvcException as error:
+                name = os.path.relpath(source, repo.root_dir)
+                raise UserError(
+                    f"{name}: its data is not whole in DVC's cache; run `dvc pull {name}`, or `dvc add` again"
+                ) from error
 
 
 def _run(*command: str, folder: Path) -> None:

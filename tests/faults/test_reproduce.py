@@ -222,6 +222,47 @@ def test_an_output_that_git_has_is_made_again(
         assert main([]) == code, capfd.readouterr()
 
 
+@pytest.fixture
+def tracked(tmp_path: Path) -> Project:
+    """A project whose source is tracked by DVC, and whose output tells how many objects the cache had."""
+    folder = make_folder_project(tmp_path / "folder")
+    folder.git("rm", "--quiet", "--cached", "given")
+    shutil.rmtree(folder.path / ".dvc/cache")
+    folder.dvc_ok("add", "--quiet", "given")
+    folder.edit("dvc.yaml", "mkdir -p made/deep && cp given made/one && cat given given > made/deep/two", COUNT)
+    folder.repro()
+    folder.commit()
+    return folder
+
+
+COUNT = "find .dvc/cache/files -type f | wc -l > made"
+
+
+@pytest.mark.fault(85)
+def test_what_dvc_tracks_comes_from_the_cache_and_nothing_else(
+    tracked: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert (tracked.path / "made").read_text() == "1\n"
+    with chdir(tracked.path):
+        assert main([]) == SAME, capfd.readouterr()
+
+
+@pytest.mark.parametrize("content", [None, "forged\n"], ids=["missing", "forged"])
+def test_what_dvc_tracks_and_is_not_in_the_cache_is_named(
+    tracked: Project, content: str | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cached = tracked.cached(md5(tracked.path / "given"))
+    cached.unlink()
+    if content:
+        cached.write_text(content)
+        # DVC trusts a write-protected object.
+        cached.chmod(0o444)
+    with chdir(tracked.path):
+        assert main([]) == UNKNOWN
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("reproduce: ")]
+    assert line.startswith("reproduce: given.dvc: its data is not whole in DVC's cache; run `dvc pull given.dvc`")
+
+
 @pytest.mark.slow
 def test_a_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> None:
     project.commit()
