@@ -22,6 +22,7 @@ from src.core.errors import UserError, one_line
 from src.core.files import md5
 from src.core.folder import folder_md5
 from src.core.signals import restore_signals
+from src.core.streams import open_streams
 from src.core.user import name_user
 from src.revision.revision import open_revision
 from src.revision.stale import repair
@@ -111,6 +112,9 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
     if not out.is_dir_checksum:
         yield _check(path, oid, name, restore)
         return
+    if path.exists() and not path.is_dir():
+        yield f"{name}: is not a folder; {restore}"
+        return
     files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
     if wrong:
         # Which of its files are wrong, only the listing in the cache could say.
@@ -139,5 +143,6 @@ def _check(path: Path, expected: str, name: str, repair: str) -> str:
 
 if __name__ == "__main__":
     restore_signals()
+    open_streams()
     name_user()
     sys.exit(main())

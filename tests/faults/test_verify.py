@@ -259,6 +259,16 @@ def test_what_dvc_does_not_repair_by_itself_has_another_repair(folder: Project) 
     assert verify(folder.path)[1] == []
 
 
+def test_a_file_in_the_place_of_a_folder_is_named_with_a_repair_that_works(folder: Project) -> None:
+    shutil.rmtree(folder.path / "made")
+    (folder.path / "made").symlink_to("given")
+    (line,) = verify(folder.path)[1]
+    assert line == "made: is not a folder; delete it and run `dvc checkout made`"
+    (folder.path / "made").unlink()
+    folder.dvc_ok("checkout", "made")
+    assert verify(folder.path)[1] == []
+
+
 def hide_from_git(folder: Project) -> None:
     (folder.path / ".git/info").mkdir(exist_ok=True)
     (folder.path / ".git/info/exclude").write_text("*.tmp\n")

@@ -134,6 +134,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "another model": receipt(lambda content: content["outs"].update({MODEL: "0" * 32})),
         "receipt deleted": delete(TRAIN),
         "receipt is no receipt": both(put(TRAIN, "[" * 5000), relock_file(TRAIN)),
+        "receipt deleted, and another result": both(locked(better), delete(receipt_path("evaluate"))),
         "receipt of another stage": both(
             lambda history: history.write(TRAIN, (history.path / receipt_path("fetch")).read_text()), relock_file(TRAIN)
         ),
@@ -410,6 +411,7 @@ def test_case(history: History, outcome: str, check: str, attack: Attack, server
     history.commit("attack")
     verdict = verdict_of("main~1", "HEAD")
     assert verdict["outcome"] == outcome, verdict
+    assert " broke: " not in str(verdict["findings"]), verdict
     assert check in {finding["check"] for finding in verdict["findings"]}, verdict
 
 

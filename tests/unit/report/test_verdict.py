@@ -123,6 +123,25 @@ def test_a_base_without_a_pipeline_is_no_baseline(history: History, removed: lis
         assert row(markdown, "test_acc") == "| **`test_acc`** | missing | 0.9880 |  | 0.001 | ✅ |"
 
 
+def test_a_base_that_is_out_of_date_is_noted(history: History) -> None:
+    history.train_anew("edited and not run")
+    history.commit("stale")
+    history.relock()
+    assert "the base itself is out of date, so its values may not be its code's" in reasons(check="lock")
+
+
+@pytest.mark.parametrize("key", ["wrong", "counts", "classes", "pictures"])
+def test_a_table_that_the_policy_does_not_name_is_not_asked_for(history: History, key: str) -> None:
+    policy = (history.path / "metrics_policy.yaml").read_text()
+    history.write("metrics_policy.yaml", re.sub(rf"(?m)^  {key}: .*\n", "", policy))
+    history.commit("without")
+    worse(history)
+    outcome, markdown = judge()
+    assert outcome == FAIL
+    assert reasons() == ["test_acc, test_f1: lost more than allowed"]
+    assert ("**Noise?** No" in markdown) == (key not in ("wrong", "counts"))
+
+
 def test_no_baseline_does_not_excuse_a_stale_lock(history: History) -> None:
     empty = history.git("commit-tree", "-m", "nothing", history.git("hash-object", "-t", "tree", "-w", "/dev/null"))
     history.write("src/mnist/data/idx.py", "# edited\n")
