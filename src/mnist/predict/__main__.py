@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +16,19 @@ from src.core.errors import UserError
 from src.core.signals import restore_signals
 from src.mnist.model.network import predict_logits
 from src.mnist.model.weights import load_model
-from src.mnist.predict.images import FORMATS, read_digit
+from src.mnist.predict.doubt import doubt
+from src.mnist.predict.images import FORMATS, Digit, read_digit
 from src.mnist.predict.registry import fetch_version
 
 MODEL = Path("models/model.safetensors")
+
+
+class Answer(NamedTuple):
+    """A digit, its calibrated probability, in [0, 1], and why it may be wrong nevertheless."""
+
+    digit: int
+    confidence: float
+    doubt: str | None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     model.add_argument("--version", help="a registered version of the model, such as v1.0.0, instead (docs/sharing.md)")
     parser.add_argument("--json", action="store_true", help="one JSON object per picture, also for unreadable ones")
     arguments = parser.parse_args(argv)
-    digits: dict[Path, np.ndarray] = {}
+    digits: dict[Path, Digit] = {}
     errors: dict[Path, str] = {}
     for path in arguments.images:
         try:
@@ -47,9 +57,11 @@ def main(argv: list[str] | None = None) -> int:
             for path in arguments.images:
                 print(json.dumps({"image": str(path), **_as_json(answers.get(path), errors.get(path))}))  # noqa: T201
         elif answers:
-            table = Table(Column("image", overflow="fold"), "digit", "confidence", box=None)
-            for path, (digit, confidence) in answers.items():
-                table.add_row(str(path), str(digit), f"{confidence:.1%}")
+            table = Table(
+                Column("image", overflow="fold"), "digit", "confidence", Column("doubt", no_wrap=True), box=None
+            )
+            for path, answer in answers.items():
+                table.add_row(str(path), str(answer.digit), f"{answer.confidence:.1%}", answer.doubt)
             Console(highlight=False, soft_wrap=True).print(table, markup=False)
     except UserError as error:
         lines.append(str(error))
@@ -58,11 +70,13 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if lines else 0
 
 
-def _as_json(answer: tuple[int, float] | None, error: str | None) -> dict[str, object]:
-    return {"error": error} if answer is None else {"digit": answer[0], "confidence": round(answer[1], 4)}
+def _as_json(answer: Answer | None, error: str | None) -> dict[str, object]:
+    if answer is None:
+        return {"error": error}
+    return {**answer._asdict(), "confidence": round(answer.confidence, 4)}
 
 
-def _classify(digits: list[np.ndarray], model_path: Path, version: str | None) -> list[tuple[int, float]]:
+def _classify(digits: list[Digit], model_path: Path, version: str | None) -> list[Answer]:
     if version is None:
         return predict(digits, model_path)
     with TemporaryDirectory() as folder:
@@ -71,15 +85,18 @@ def _classify(digits: list[np.ndarray], model_path: Path, version: str | None) -
         return predict(digits, fetched)
 
 
-def predict(digits: list[np.ndarray], model_path: Path) -> list[tuple[int, float]]:
-    """The digit in each of at least one image, uint8 of shape (28, 28), and its calibrated probability, in [0, 1].
+def predict(digits: list[Digit], model_path: Path) -> list[Answer]:
+    """The digit in each of at least one picture.
 
     Raises:
         UserError: If the model is missing or damaged.
     """
-    logits = predict_logits(load_model(model_path), torch.from_numpy(np.stack(digits)))
-    confidence, digit = logits.softmax(1).max(1)
-    return list(zip(digit.tolist(), confidence.tolist(), strict=True))
+    images = torch.from_numpy(np.stack([digit.image for digit in digits]))
+    probs = predict_logits(load_model(model_path), images).softmax(1).numpy()
+    return [
+        Answer(int(one.argmax()), float(one.max()), doubt(one, digit.crossings))
+        for one, digit in zip(probs, digits, strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -10,7 +11,7 @@ from scipy import ndimage
 from src.core.errors import UserError
 from src.mnist.data.dataset import IMAGE_SHAPE
 from src.mnist.predict.ink import find_ink
-from src.mnist.predict.strokes import find_strokes
+from src.mnist.predict.strokes import STRONG, crossings, find_strokes, stroke_width
 
 # MNIST's digits were scaled to fit 20 x 20 pixels, with their centre of mass in the middle of 28 x 28 (LeCun, Cortes
 # and Burges, the MNIST page).
@@ -21,20 +22,28 @@ MIN_CONTRAST = 32
 MAX_SIDE = 1024
 # Parts of the longer side: the grain that is smoothed away before strokes are told from paper, and their soft edges.
 GRAIN, EDGE = 300, 100
+# Strokes of MNIST are at least this wide, as a share of the digit's longer side. A thinner pen's would vanish.
+THINNEST = 0.1
 # No others: Pillow has some rarely used readers, and starts Ghostscript for EPS.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 # What Pillow's readers raise on damaged files.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def read_digit(path: Path) -> np.ndarray:
+class Digit(NamedTuple):
+    """A digit in MNIST's form."""
+
+    # uint8 of shape (28, 28), light ink on 0.
+    image: np.ndarray
+    # Strokes that a row, and that a column, of the digit in the picture crosses on average.
+    crossings: tuple[float, float]
+
+
+def read_digit(path: Path) -> Digit:
     """Read a picture of one digit.
 
     Args:
         path: A file in one of FORMATS, of any size, dark on light or light on dark; of an animation, the first frame.
-
-    Returns:
-        uint8 of shape (28, 28), light ink on 0, like MNIST's images.
 
     Raises:
         UserError: If the file cannot be read, is damaged, or does not show one digit.
@@ -75,15 +84,12 @@ def _grey(image: Image.Image) -> np.ndarray:
     return grey * share + (0 if light else 255) * (1 - share)
 
 
-def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Find the digit, and invert, crop, scale and centre it.
+def like_mnist(pixels: np.ndarray, name: str) -> Digit:
+    """Find the digit, and invert, crop, thicken, scale and centre it.
 
     Args:
         pixels: Grey values, shape (H, W), 0 to 255. The border shows the paper.
         name: Of the picture, for messages.
-
-    Returns:
-        uint8 of shape (28, 28).
 
     Raises:
         UserError: If nothing stands out from the paper, or something else than one digit does.
@@ -98,14 +104,24 @@ def like_mnist(pixels: np.ndarray, name: str) -> np.ndarray:
     # Their soft edges belong to them.
     around = ndimage.binary_dilation(strokes, iterations=-(-max(ink.shape) // EDGE))
     rows, columns = (np.flatnonzero(strokes.any(axis)) for axis in (1, 0))
-    digit = (ink * around)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    crossed = crossings((strokes & (smooth > STRONG * smooth.max()))[box])
+    digit = _thickened((ink * around)[box])
     scale = BOX / max(digit.shape)
     height, width = (max(1, round(side * scale)) for side in digit.shape)
     grey = Image.fromarray((digit * (255 / digit.max())).round().astype(np.uint8))
     small = np.asarray(grey.resize((width, height), Image.Resampling.BOX))
     if not small.any():
         raise UserError(f"{name}: shows no digit: its specks of ink vanish when it is scaled to {BOX} pixels")
-    return _centred(small)
+    return Digit(_centred(small), crossed)
+
+
+def _thickened(digit: np.ndarray) -> np.ndarray:
+    """Widen the strokes of a thin pen to those of MNIST."""
+    missing = round(THINNEST * max(digit.shape) - stroke_width(digit > STRONG * digit.max()))
+    if missing < 1:
+        return digit
+    return ndimage.grey_dilation(np.pad(digit, -(-missing // 2)), size=missing + 1)
 
 
 def _centred(digit: np.ndarray) -> np.ndarray:

@@ -59,8 +59,8 @@ def _surface(pixels: np.ndarray) -> np.ndarray:
     is_paper[1:-1, 1:-1] = False
     for _ in range(ROUNDS):
         chosen = terms[is_paper]
-        # Least squares by the normal equations, which are well conditioned here and faster than `lstsq`.
-        surface: np.ndarray = terms @ np.linalg.solve(chosen.T @ chosen, chosen.T @ pixels[is_paper])
+        # The normal equations are fast and well conditioned here; a picture of one row leaves terms undetermined.
+        surface: np.ndarray = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ pixels[is_paper])[0]
         distance = np.abs(pixels - surface)
         is_paper = distance <= max(NOISE, 2.5 * np.median(distance[is_paper]))
     return surface

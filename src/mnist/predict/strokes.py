@@ -1,4 +1,4 @@
-"""The strokes of one digit, told from specks, shades, frames, ruled lines and a second digit."""
+"""The strokes of one digit, told from specks, shades, an empty frame, ruled lines and a second digit beside it."""
 
 import numpy as np
 from scipy import ndimage
@@ -16,8 +16,6 @@ GAP = 0.25
 BESIDE, BELOW = 0.5, 0.6
 # Part of its bounding box that a stroke with its holes fills: 0.86 for the squarest 0, 1 for a frame.
 FRAME = 0.88
-# A digit is at most this many times as wide as high.
-WIDEST = 1.75
 CONNECTED = np.ones((3, 3))
 
 Box = tuple[slice, slice]
@@ -48,16 +46,29 @@ def find_strokes(ink: np.ndarray, name: str, may_reach_border: bool = False) -> 
         raise UserError(f"{name}: ink, lines or a shadow reach the border; expected one digit with paper on all sides")
     drawn = labels == largest + 1
     filled = ndimage.binary_fill_holes(drawn)
-    if any(
-        filled[labels == other + 1].all() for other in others if _extent(boxes[other]) > GAP * _extent(boxes[largest])
-    ):
-        raise UserError(f"{name}: shows something inside a frame or circle; expected one digit on bare paper")
     if filled.sum() > 1.1 * drawn.sum() and filled[boxes[largest]].mean() > FRAME:
         raise UserError(f"{name}: shows a frame; expected one digit on bare paper")
-    height, width = (np.ptp(np.flatnonzero(strokes.any(axis))) + 1 for axis in (1, 0))
-    if width > WIDEST * height or any(_are_apart(boxes[largest], boxes[other]) for other in others):
+    if any(_are_apart(boxes[largest], boxes[other]) for other in others):
         raise UserError(f"{name}: shows more than one digit; expected one digit in each picture")
     return strokes
+
+
+def crossings(strokes: np.ndarray) -> tuple[float, float]:
+    """Strokes that a row, and that a column, crosses on average.
+
+    Args:
+        strokes: Shape (H, W): true where the strokes are that fill it.
+    """
+    # Each stroke that a line crosses starts once.
+    starts = (np.diff(strokes.astype(np.int8), axis=axis, prepend=0) == 1 for axis in (1, 0))
+    rows, columns = (int(one.sum()) / lines for one, lines in zip(starts, strokes.shape, strict=True))
+    return rows, columns
+
+
+def stroke_width(strokes: np.ndarray) -> float:
+    """Width of strokes, in pixels: a line's area is its length times its width, its rim twice its length."""
+    rim = strokes & ~ndimage.binary_erosion(strokes)
+    return 2 * int(strokes.sum()) / int(rim.sum())
 
 
 def _extent(box: Box) -> int:

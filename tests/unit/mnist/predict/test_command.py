@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def test_each_picture_is_a_line_of_json_and_what_cannot_be_read_is_named(
     assert first == second == third
     assert first["digit"] in range(10)
     assert 0.1 <= first["confidence"] <= 1
+    assert set(first) == {"digit", "confidence", "doubt"}
 
 
 def test_people_get_a_table_without_what_cannot_be_read(
@@ -51,11 +53,25 @@ def test_people_get_a_table_without_what_cannot_be_read(
     monkeypatch.setenv("COLUMNS", "300")
     assert main([str(picture), "--model", model]) == 0
     heading, row = printed = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["image", "digit", "confidence"]
+    assert heading.split() == ["image", "digit", "confidence", "doubt"]
     assert row.split()[0] == str(picture)
     assert row.split()[2].endswith("%")
     assert main([str(tmp_path / "none.png"), str(picture), "--model", model]) == 1
     assert capsys.readouterr() == ("\n".join([*printed, ""]), f"predict: {tmp_path}/none.png: no such file\n")
+
+
+def test_a_doubtful_answer_says_why(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    comb = Image.new("L", (300, 300), 255)
+    for left in range(50, 250, 45):
+        comb.paste(0, (left, 50, left + 20, 250))
+    comb.paste(0, (50, 50, 250, 70))
+    comb.save(tmp_path / "comb.png")
+    command = [str(tmp_path / "comb.png"), "--model", model]
+    assert main(command) == 0
+    reason = r"(has too many strokes for the digit \d|may be \d, \d, \d or no digit)"
+    assert re.search(rf"\d%  +{reason} *\n", capsys.readouterr().out)
+    assert main([*command, "--json"]) == 0
+    assert re.fullmatch(reason, json.loads(capsys.readouterr().out)["doubt"])
 
 
 def test_a_missing_model_is_named(picture: Path, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:

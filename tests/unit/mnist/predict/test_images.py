@@ -16,15 +16,15 @@ from src.core.errors import UserError
 from src.mnist.predict.images import BOX, FORMATS, MAX_SIDE, like_mnist, read_digit
 
 
-def seven(size: int = 200, paper: int = 255, ink: int = 0) -> Image.Image:
+def seven(size: int = 200, paper: int = 255, ink: int = 0, pen: int = 0) -> Image.Image:
     image = Image.new("L", (size, size), paper)
     points = [(0.3, 0.2), (0.7, 0.2), (0.45, 0.8)]
-    ImageDraw.Draw(image).line([(x * size, y * size) for x, y in points], fill=ink, width=size // 12)
+    ImageDraw.Draw(image).line([(x * size, y * size) for x, y in points], fill=ink, width=pen or size // 12)
     return image
 
 
 def form(image: Image.Image) -> np.ndarray:
-    return like_mnist(np.asarray(image, float), "picture")
+    return like_mnist(np.asarray(image, float), "picture").image
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -33,7 +33,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 def saved(image: Image.Image, path: Path, **options: Any) -> np.ndarray:
     image.save(path, **options)
-    return read_digit(path)
+    return read_digit(path).image
 
 
 def test_dark_on_light_and_light_on_dark_are_the_same_digit() -> None:
@@ -43,6 +43,11 @@ def test_dark_on_light_and_light_on_dark_are_the_same_digit() -> None:
 @pytest.mark.parametrize("size", [40, 100, 999])
 def test_the_size_of_the_picture_hardly_matters(size: int) -> None:
     assert overlap(form(seven(size)), form(seven(400))) > 0.7
+
+
+@pytest.mark.parametrize("pen", [1, 3, 9])
+def test_the_pen_hardly_matters(pen: int) -> None:
+    assert overlap(form(seven(400, pen=pen)), form(seven(400, pen=20))) > 0.7
 
 
 def test_the_place_in_the_picture_hardly_matters() -> None:
@@ -65,7 +70,7 @@ def test_a_digit_fills_its_box_and_its_mass_is_in_the_middle(paper: int, ink: in
 
 def test_an_image_of_mnists_form_stays_as_it_is() -> None:
     digit = form(seven())
-    np.testing.assert_array_equal(like_mnist(digit.astype(float), "picture"), digit)
+    np.testing.assert_array_equal(like_mnist(digit.astype(float), "picture").image, digit)
 
 
 def transparent() -> Image.Image:
@@ -104,9 +109,10 @@ def test_the_kind_of_the_picture_does_not_matter(kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("paper", [0, 128, 255])
-def test_an_empty_picture_is_refused(paper: int) -> None:
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (200, 200)])
+def test_an_empty_picture_is_refused(size: tuple[int, int], paper: int) -> None:
     with pytest.raises(UserError, match=r"^picture: shows no digit"):
-        form(seven(paper=paper, ink=paper))
+        form(Image.new("L", size, paper))
 
 
 def test_scattered_specks_are_no_digit() -> None:
@@ -114,6 +120,13 @@ def test_scattered_specks_are_no_digit() -> None:
     paper[100, 100] = paper[400, 400] = 0
     with pytest.raises(UserError, match=r"^picture: shows more than one digit"):
         like_mnist(paper, "picture")
+
+
+@given(data=st.data(), height=st.integers(1, 6), width=st.integers(1, 6))
+def test_tiny_pictures_are_read_or_refused(data: st.DataObject, height: int, width: int) -> None:
+    pixels = data.draw(st.lists(st.sampled_from([0.0, 90.0, 255.0]), min_size=height * width, max_size=height * width))
+    with suppress(UserError):
+        assert like_mnist(np.array(pixels).reshape(height, width), "picture").image.shape == (28, 28)
 
 
 def blank_png(side: int) -> bytes:
@@ -177,4 +190,4 @@ def test_no_damage_gives_another_error(data: st.DataObject, format: str) -> None
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(content)
         with suppress(UserError):
-            assert read_digit(Path(file.name)).shape == (28, 28)
+            assert read_digit(Path(file.name)).image.shape == (28, 28)
