@@ -9,7 +9,6 @@ import jinja2
 
 from src.audit.results import Results
 from src.core.errors import UserError
-from src.mnist.model.params import Params
 from src.noise.measurement import read_noise
 from src.revision.revision import Revision
 
@@ -25,7 +24,7 @@ def render_card(revision: Revision) -> str:
         UserError: If it has no results, or they are not those of its code, or contradict each other.
     """
     results = Results.of(revision)
-    params = {name: value for receipt in results.receipts.values() for name, value in receipt.params.items()}
+    params = {name: value for receipt in results.receipts.values() for name, value in sorted(receipt.params.items())}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -37,7 +36,6 @@ def render_card(revision: Revision) -> str:
     environment.filters["percent"] = lambda share: f"{share:.2%}"
     return environment.get_template("card.md.j2").render(
         params=params,
-        meanings={name: Params.model_fields[name].description for name in Params.model_fields if name in params},
         receipts=results.receipts,
         outputs=results.outputs,
         versions={name: version for one in results.receipts.values() for name, version in one.versions.items()},
