@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.history import History
 from tests.unit.report.attacks import BASE_ERRORS, delete, other_hash, receipt, swap, worse
-from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row
+from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row, verdict_of
 
 
 def test_a_better_run_passes(history: History) -> None:
@@ -221,8 +221,10 @@ class TestMetrics:
         history.write("metrics/eval.json", content)
         history.relock()
         history.commit("broken")
-        assert judge("main~1", "main")[0] == FAIL
-        assert reasons("main~1", "main", "metrics")[0].startswith(f"test_acc, test_f1: {why}")
+        verdict = verdict_of("main~1", "main")
+        assert verdict["outcome"] == FAIL
+        (lost, *_) = [finding["text"] for finding in verdict["findings"] if finding["check"] == "metrics"]
+        assert lost.startswith(f"test_acc, test_f1: {why}")
         history.write_results(BASE_ERRORS)
         history.relock()
         assert judge("main")[0] == UNKNOWN, "the old values cannot be read"

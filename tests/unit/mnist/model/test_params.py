@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from src.core.errors import UserError
-from src.mnist.model.params import Params, load_params
+from src.mnist.model.params import SHOWN, Params, load_params
 from tests.conftest import REPOSITORY
 
 DATASETS = ", ".join(map(repr, get_args(Params.model_fields["dataset"].annotation)))
@@ -72,6 +72,7 @@ def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -
     [
         ("epochs", "abc", "epochs must be a whole number from 1 to 10000, got 'abc'"),
         ("epochs", "2.5", "epochs must be a whole number from 1 to 10000, got 2.5"),
+        ("epochs", f"1{400 * '0'}", f"epochs must be a whole number from 1 to 10000, got 1{(SHOWN - 1) * '0'}..."),
         ("epochs", "10001", "epochs must be a whole number from 1 to 10000, got 10001"),
         ("epochs", "true", "epochs must be a whole number from 1 to 10000, got True"),
         ("epochs", "null", "epochs must be a whole number from 1 to 10000, got None"),
