@@ -1,6 +1,6 @@
 """`make experiments`: the experiments of this commit, the best validation accuracy first.
 
-DVC's own table has a column for every param; in a narrow terminal it leaves out some, which may be those that differ.
+DVC's own table has a column for every param, and leaves out those that do not fit the terminal.
 """
 
 import csv
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from src.core.receipt import PARAMS_FILE
+from src.core.signals import restore_signals
 from src.core.yaml_file import read_mapping
 from src.sweep.command import guarded
 from src.sweep.experiments import SCORE, TEST_SCORE
@@ -52,4 +53,5 @@ def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
 
 
 if __name__ == "__main__":
+    restore_signals()
     sys.exit(main())
