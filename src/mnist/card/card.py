@@ -34,6 +34,7 @@ def render_card(revision: Revision) -> str:
         autoescape=False,  # it writes Markdown, of one's own results
     )
     environment.filters["percent"] = lambda share: f"{share:.2%}"
+    environment.filters["share"] = lambda share: f"{100 * share:.4g}%"
     return environment.get_template("card.md.j2").render(
         params=params,
         receipts=results.receipts,

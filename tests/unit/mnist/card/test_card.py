@@ -74,15 +74,35 @@ def test_the_seeds_of_this_recipe_are_told(project: Project) -> None:
     assert "With 3 seeds, this recipe reached 99.00% ± 0.10%" in card_of(project)
 
 
-def test_what_nobody_described_is_named(project: Project) -> None:
+def test_of_data_and_networks_that_nobody_described_only_the_results_are_told(project: Project) -> None:
     template = "src/mnist/card/card.md.j2"
     project.edit(template, '  "cnn": "two convolutions and two linear layers",\n', "")
     project.edit(template, '  "digits": "scikit-learn', '  "figures": "scikit-learn')
+    project.edit(template, '["mnist", "digits"]', '["mnist", "figures"]')
     done = project.run("python", "-m", "src.mnist.card")
     assert (done.returncode, done.stdout) == (0, "docs/model_card.md\n"), done.stderr
     card = (project.path / "docs/model_card.md").read_text()
     assert "`cnn`, " in card
-    assert "\n`digits`.\n" in card
+    assert f"\n`digits`. Nobody has described it yet: add a sentence to `data_sets` in `{template}`.\n" in card
+    for name in ("`digits`.", "dataset: {name: digits, type: digits", "[digits,"):
+        card = card.replace(name, "")
+    told = "".join(line for line in card.splitlines(True) if not line.startswith("| `"))
+    for untrue in ("digit", "official", "photograph", "writers", "post codes", "MNIST"):
+        assert untrue not in told
+
+
+def test_what_was_measured_on_mnist_is_told_of_mnist_alone(reproduced: Project) -> None:
+    card = card_of(reproduced)
+    assert "photograph" not in card
+    assert "25% of the training images train the weights. 75%, " in card
+
+
+def test_another_metric_is_told(project: Project) -> None:
+    with open_revision(project.path, None) as revision:
+        values = revision.metrics["metrics/eval.json"]
+        assert isinstance(values, dict)
+        values["test_kappa"] = 0.75
+        assert "\n| kappa | 0.75 | |\n" in render_card(revision)
 
 
 def test_without_whole_results_there_is_no_card(project: Project) -> None:
