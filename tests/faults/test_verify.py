@@ -316,7 +316,7 @@ def test_a_forced_run_a_temporary_copy_and_a_clone_lock_the_same(project: Projec
     lock, outs = project.lock(), project.outs()
     project.repro("--force")
     assert project.lock() == lock
-    project.commit()
+    assert project.git("status", "--porcelain") == ""
     project.git("clone", "--quiet", str(project.path), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
     clone.repro()

@@ -48,12 +48,6 @@ def test_running_all_stages_again_leaves_git_clean_in_another_folder(
     assert "up to date" in project.dvc_ok("status")
 
 
-@pytest.mark.slow
-def test_a_forced_repro_leaves_git_clean_in_another_folder(project: Project) -> None:
-    assert stages_run(project.dvc_ok("repro", "--force")) == list(STAGES)
-    assert project.git("status", "--porcelain") == ""
-
-
 def test_a_clone_pulls_nothing_to_be_up_to_date_with_its_cache(project: Project) -> None:
     project.git("clean", "-d", "--force", "-x", "--quiet", "--exclude", ".dvc")
     assert not (project.path / "models").exists()

@@ -51,11 +51,6 @@ def test_another_model_is_found_out_and_its_changed_predictions_are_listed(expor
         assert row["torch"] != row["onnx"] == theirs[row["index"]]
 
 
-def test_the_bytes_are_the_same_again_and_name_no_folder(exported: dict[str, bytes]) -> None:
-    assert to_onnx(untrained("cnn"), {"model_sha256": "abc"}) == exported["cnn"]
-    assert str(Path(src.mnist.export.__file__).parents[3]).encode() not in exported["cnn"]
-
-
 def test_the_file_says_what_it_is(exported: dict[str, bytes]) -> None:
     model = onnx.load_from_string(exported["cnn"])
     assert [entry.version for entry in model.opset_import] == [OPSET]
@@ -63,7 +58,7 @@ def test_the_file_says_what_it_is(exported: dict[str, bytes]) -> None:
     assert "grey values" in model.doc_string
 
 
-def test_the_command_writes_the_model_and_the_comparison(
+def test_the_command_writes_the_model_and_the_comparison_the_same_again(
     reproduced: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(reproduced.path / "models/model.safetensors", tmp_path)
@@ -73,10 +68,13 @@ def test_the_command_writes_the_model_and_the_comparison(
     found = json.loads((tmp_path / "model.onnx.json").read_text())
     assert found["images"] == 360
     assert found["equal"]
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert str(Path(src.mnist.export.__file__).parents[3]).encode() not in content
     # Nothing agrees to the last bit, so no tolerance means that the command fails.
     monkeypatch.setattr(src.mnist.export.onnx_model, "TOLERANCE", 0.0)
     assert main(command) == 1
     assert "do not use" in capsys.readouterr().err
+    assert (tmp_path / "model.onnx").read_bytes() == content
 
 
 def test_a_missing_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def test_a_first_epoch_far_off_is_not_cropped_and_does_not_flatten_the_later_one
     assert np.abs(better - far).max() > 100
 
 
-@pytest.mark.parametrize("count", [1, 2, 10, 50])
+@pytest.mark.parametrize("count", [1, 50])
 def test_any_number_of_epochs_is_a_picture(tmp_path: Path, count: int) -> None:
     rows = [ROWS[0] | {"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, count + 1)]
     assert (np.abs(drawn(rows, tmp_path) - BLUE).sum(2) < 30).any()
