@@ -154,6 +154,9 @@ class Project:
         """Call a function in a process of its own, which need not import again what this one has."""
         pid = os.fork()
         if pid:
+            # Both do it: whoever comes first, the group is there when this goes on.
+            with suppress(OSError):
+                os.setpgid(pid, pid)
             self.started.append(psutil.Process(pid))
             return self.started[-1]
         code = 1
