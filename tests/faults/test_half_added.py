@@ -56,9 +56,9 @@ def rename_a_stage(project: Project) -> str:
 
 def give_another_type(project: Project) -> str:
     add_field(project)
-    project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - dropout\n")
-    project.edit(PARAMS, "    dropout: float = Field(ge=0)", "    dropout: bool")
-    return "params.yaml: dropout must be a valid boolean, got 0.5"
+    project.edit("dvc.yaml", "    - architecture\n", "    - architecture\n    - unheard\n")
+    project.edit(PARAMS, "    unheard: float = Field(ge=0)", "    unheard: bool")
+    return "params.yaml: unheard must be a valid boolean, got 0.5"
 
 
 def add_dataset_to_schema(project: Project) -> str:
