@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from src.core.errors import UserError
 from src.core.folder import folder_md5
 from src.core.receipt import PARAMS_FILE
+from src.revision.git import NOTHING
 from src.revision.parsing import MAX_YAML_BYTES, T, validated
 from src.revision.tree import Tree
 
@@ -394,13 +395,28 @@ def tracked_md5(tree: Tree, path: str) -> str | None:
     return next((out.oid for out in (found.outs if found else []) if out.path == name), None)
 
 
-def is_in_tracked(tree: Tree, path: str) -> bool:
-    """Whether a .dvc file tracks a folder that holds this path.
+def tracked_above(tree: Tree, path: str) -> str | None:
+    """Hash of the folder that a .dvc file tracks and that holds this path, or None.
 
     Raises:
         UserError: If the .dvc file is malformed.
     """
-    return any(tracked_md5(tree, folder) for folder in upwards(path)[1:])
+    return next((md5 for folder in upwards(path)[1:] if (md5 := tracked_md5(tree, folder))), None)
+
+
+def source_md5(tree: Tree, path: str, within: Mapping[str, str | None] = NOTHING) -> str | None:
+    """Hash of a dependency that no stage makes, as DVC computes it, or None if git and .dvc files do not tell it.
+
+    Args:
+        tree: The files.
+        path: The dependency.
+        within: Hashes of what stages make in it, by path.
+
+    Raises:
+        UserError: If it has no hash, or a .dvc file is malformed.
+    """
+    tracked = (file.removesuffix(".dvc") for file in tree.files(path) if file.endswith(".dvc"))
+    return tree.md5(path, {**within, **{out: tracked_md5(tree, out) for out in tracked}}) or tracked_md5(tree, path)
 
 
 def _read(schema: type[T], tree: Tree, path: str) -> T | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import LOCK, Locked, Pipeline, is_in_tracked, tracked_md5
+from src.revision.pipeline import LOCK, Locked, Pipeline, source_md5, tracked_above
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -133,8 +133,8 @@ def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
     if path in pipeline.producers:
         return pipeline.output_hash(path) or MISSING
     within = {out: oid for out, oid in pipeline.locked_outs.items() if out.startswith(f"{path}/")}
-    found = tree.md5(path, within) or tracked_md5(tree, path)
-    if found is None and (pipeline.is_cached(path) or is_in_tracked(tree, path)):
+    found = source_md5(tree, path, within)
+    if found is None and (pipeline.is_cached(path) or tracked_above(tree, path)):
         found = locked.deps.get(path)  # of a part of a folder, only the hash of the whole folder is known
     return found or MISSING
 

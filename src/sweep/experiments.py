@@ -10,15 +10,19 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
+
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_root, run_git
+from src.revision.pipeline import source_md5, tracked_above, upwards
 from src.revision.receipts import Receipt
 from src.revision.revision import Revision, open_revision
 from src.sweep.git import git
@@ -35,7 +39,8 @@ SCORE, TEST_SCORE = "final.val_acc", "test_acc"
 # What a training writes after each epoch, and its columns that a pruner compares.
 HISTORY, STEP, VALUE = "plots/history.csv", "epoch", "val_acc"
 MAX_HISTORY_BYTES = 5_000_000
-# Hash of each dependency that is code, by stage and path.
+# Hash of each dependency that no stage makes, by stage and path: code, and data that a .dvc file tracks. Of a part of a
+# tracked folder, only the hash of the whole is known.
 Code = Mapping[str, Mapping[str, str]]
 
 
@@ -85,19 +90,34 @@ def read_base(revision: str = "HEAD") -> Base:
         for stage, declared in found.pipeline.stages.items():
             if receipt_path(stage) in declared.outs:
                 paths = [path for path in declared.deps if not found.pipeline.producer(path)]
-                code[stage] = {path: found.tree.md5(path) or "" for path in paths}
+                code[stage] = {
+                    path: source_md5(found.tree, path) or tracked_above(found.tree, path) or "" for path in paths
+                }
         if lost := [path for hashes in code.values() for path, md5 in hashes.items() if not md5]:
-            raise UserError(f"{lost[0]} of {revision}: dvc.yaml names it, but it is not committed; run `git add`")
+            raise UserError(
+                f"{lost[0]} of {revision}: dvc.yaml names it, but it is not committed; run `git add`, or `dvc add` for "
+                "data, and commit"
+            )
         return Base(root, found.commit, code, _params(found))
 
 
 def check_committed(base: Base) -> None:
     """UserError if the working tree's code and params are not those of the commit, which is what experiments run."""
-    paths = {path for hashes in base.code.values() for path in hashes} | {PARAMS_FILE, *RULES}
-    changed = git(base.root, "status", "--porcelain", "--untracked-files=all", "--", *sorted(paths)).splitlines()
+    paths = {path for hashes in base.code.values() for path in hashes}
+    tracked = {f"{folder}.dvc" for path in paths for folder in upwards(path)}
+    asked = sorted({*paths, *tracked, PARAMS_FILE, *RULES})
+    changed = git(base.root, "status", "--porcelain", "--untracked-files=all", "--", *asked).splitlines()
     if changed:
         where = changed[0][3:]
         raise UserError(f"{where}: not committed, and a sweep runs what is committed; commit it or `git restore` it")
+    with Repo(os.fspath(base.root)) as repo:
+        files = (path for file in sorted(tracked) if (path := base.root / file).is_file())
+        for out in (out for file in files for stage in repo.stage.load_all(os.fspath(file)) for out in stage.outs):
+            # Data that is not here may be in the cache, and need not be anywhere where all is known already.
+            if "modified" in out.workspace_status().values():
+                raise UserError(
+                    f"{out}: changed, and a sweep runs what is committed; `dvc add {out}` and commit, or `dvc checkout`"
+                )
 
 
 def references(root: Path) -> dict[str, str]:
@@ -159,7 +179,11 @@ def _result(name: str, params: Mapping[str, Any], revision: Revision, code: Code
         receipt = revision.receipts.get(stage, UserError(f"{receipt_path(stage)} of {name}: is missing"))
         if isinstance(receipt, UserError):
             raise receipt
-        wrong = [path for path, md5 in hashes.items() if receipt.deps.get(path) != md5]
+        wrong = [
+            path
+            for path, md5 in hashes.items()
+            if md5 not in (receipt.deps.get(path), tracked_above(revision.tree, path))
+        ]
         wrong += [key for key, value in receipt.params.items() if params.get(key) != value]
         if wrong:
             raise UserError(
