@@ -58,6 +58,8 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
         # This clone's lock is ours, so whoever worked here before is dead.
         study.give_back(clone)
         remove(base.root / COPIES)
+        if (base.root / COPIES).exists():
+            say(Console(), f"{COPIES}: an earlier sweep has left files that cannot be removed; they are not used")
         study.fill(slots(base, space))
         if arguments.remote:
             push_left(worker)
@@ -117,14 +119,16 @@ def run(workers: Sequence[Worker], varied: Sequence[str]) -> int:
     with ThreadPoolExecutor(len(workers)) as pool:
         try:
             ending = [pool.submit(worker.work) for worker in workers]
-            has_problems = follow(first.study, varied, console, lambda: all(future.done() for future in ending))
+            unpushed = follow(first.study, varied, console, lambda: all(future.done() for future in ending))
         finally:
             first.stop.set()
             first.study.give_back(first.clone)
     failed, left = len(first.study.failed()), len(first.study.trials(TrialState.WAITING))
-    code = int(bool(failed or left or has_problems))
+    code = int(bool(failed or left or unpushed))
     if code:
-        say(console, f"{failed} failed, {left} are left; run this again to go on")
+        counted = ((failed, "failed"), (left, "not run"))
+        what = ", ".join(f"{number} {word}" for number, word in counted if number) or "not all are pushed"
+        say(console, f"{what}; run this again to go on")
     for future in ending:
         future.result()
     return code

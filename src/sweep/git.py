@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,12 +24,12 @@ from src.guard.preflight import cache_folder
 TIMEOUT_SECONDS = 120
 PAUSES_SECONDS = (0.5, 1.0, 2.0)
 # A stage whose sweep was killed ends within a second, and may write until then.
-ENDING_SECONDS = 5.0
+ENDING_SECONDS, POLL_SECONDS = 5.0, 0.1
 COPIES = Path(".dvc/tmp/exps/sweep")
 
 
-def git(root: Path, *words: str) -> str:
-    """Output of a git command, without the last newline; UserError if it fails."""
+def git(root: Path, *words: str, seconds: float | None = None) -> str:
+    """Output of a git command, without the last newline; UserError if it fails, or has not ended in `seconds`."""
     try:
         done = subprocess.run(
             ["git", *words],
@@ -37,11 +38,11 @@ def git(root: Path, *words: str) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=TIMEOUT_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"git {words[0]}: no answer in {TIMEOUT_SECONDS} s") from error
+        raise UserError(f"git {words[0]}: no answer in {seconds} s") from error
     if done.returncode:
         raise UserError(f"git {words[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
     return done.stdout.removesuffix("\n")
@@ -51,10 +52,10 @@ def ask_remote(root: Path, *words: str) -> str:
     """Output of a git command that a remote has to answer; UserError if it fails again and again."""
     for pause in PAUSES_SECONDS:
         try:
-            return git(root, *words)
+            return git(root, *words, seconds=TIMEOUT_SECONDS)
         except UserError:
             time.sleep(pause)
-    return git(root, *words)
+    return git(root, *words, seconds=TIMEOUT_SECONDS)
 
 
 def fetch_words(source: str, reference: str) -> list[str]:
@@ -90,10 +91,9 @@ def identity(root: Path) -> dict[str, str]:
 
 @contextmanager
 def copied(root: Path, commit: str, name: str) -> Iterator[Path]:
-    """The project's folder in a clean copy, which replaces what a killed trial has left and is removed at the end."""
-    top = root / COPIES / name
-    remove(top)
-    top.parent.mkdir(parents=True, exist_ok=True)
+    """The project's folder in a copy of its own, removed at the end; what cannot be removed, the next sweep removes."""
+    (root / COPIES).mkdir(parents=True, exist_ok=True)
+    top = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root / COPIES))
     try:
         source, below = git(root, "rev-parse", "--show-toplevel", "--show-prefix").split("\n")
         git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", source, str(top))
@@ -117,9 +117,9 @@ def _configure(root: Path, copy: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a copy, or the folder of all, if it exists; UserError if something still writes to it."""
+    """Remove a copy, or the folder of all, as far as that is possible: what was made in it is safe elsewhere."""
     deadline = time.monotonic() + ENDING_SECONDS
-    while folder.exists():
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
-        if time.monotonic() > deadline:
-            raise UserError(f"{folder}: something still writes to it; end that, then run again")

@@ -22,7 +22,7 @@ STATES = {
 
 
 def follow(study: Study, varied: Sequence[str], console: Console, is_over: Callable[[], bool]) -> bool:
-    """Show a study, wherever its trials run, until it is over; true if a trial has ended with a problem meanwhile.
+    """Show a study, wherever its trials run, until it is over; true if one is complete meanwhile, but not pushed.
 
     Args:
         study: The study.
@@ -31,7 +31,7 @@ def follow(study: Study, varied: Sequence[str], console: Console, is_over: Calla
         is_over: Asked again and again.
     """
     seen = {trial.number for trial in study.trials() if trial.state.is_finished()}
-    has_problems = over = False
+    unpushed = over = False
     # It shows nothing where there is no terminal.
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not over:
@@ -43,12 +43,12 @@ def follow(study: Study, varied: Sequence[str], console: Console, is_over: Calla
                     table.add_row(_describe(trial, varied), _epoch(trial))
                 elif trial.state.is_finished() and trial.number not in seen:
                     seen.add(trial.number)
-                    has_problems |= PROBLEM in trial.user_attrs
+                    unpushed |= trial.state == TrialState.COMPLETE and PROBLEM in trial.user_attrs
                     say(console, f"{_describe(trial, varied)}: {_outcome(trial)}{_left(trials)}")
             table.add_row(f"{counts(trials)}{_left(trials)}")
             live.update(table, refresh=True)
             time.sleep(0 if over else POLL_SECONDS)
-    return has_problems
+    return unpushed
 
 
 def say(console: Console, line: str) -> None:

@@ -11,7 +11,7 @@ One lock for all workers of a study guards every decision, so each of them is ma
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
@@ -57,6 +58,7 @@ class Study:
     def __init__(self, url: sqlalchemy.URL, name: str, space: Space, heartbeat_seconds: int) -> None:
         """Open it; created if missing."""
         self.name, self._drawn, self._url = name, dict(space.drawn), url
+        self._slots: Collection[str] = ()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         # `beating` does what this asks for.
@@ -97,6 +99,7 @@ class Study:
 
         A slot has the params of its trial, or none where the sampler chooses.
         """
+        self._slots = slots.keys()
         with self.locked():
             last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}
             for slot, params in slots.items():
@@ -136,8 +139,8 @@ class Study:
 
     @contextmanager
     def beating(self, trial: optuna.Trial) -> Iterator[None]:
-        """While active, show that the trial's worker lives."""
-        with get_heartbeat_thread(trial._trial_id, self._storage):
+        """While active, show that the trial's worker lives. It ends early if others took it for dead all the same."""
+        with suppress(UpdateFinishedTrialError), get_heartbeat_thread(trial._trial_id, self._storage):
             yield
 
     def report(self, trial: optuna.Trial, epochs: Mapping[int, float]) -> bool:
@@ -161,10 +164,14 @@ class Study:
                     _queue(self.optuna, trial.user_attrs[SLOT], _params(trial), trial.user_attrs.get(DEATHS, 0))
 
     def failed(self) -> list[FrozenTrial]:
-        """The last trial of each slot, if it failed."""
-        last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}.values()
+        """The last trial of each slot that is wanted, if it failed."""
+        last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}
         # What was dropped before any worker took it did not fail.
-        return [trial for trial in last if trial.state == TrialState.FAIL and WORKER in trial.user_attrs]
+        return [
+            trial
+            for slot, trial in last.items()
+            if slot in self._slots and trial.state == TrialState.FAIL and WORKER in trial.user_attrs
+        ]
 
     def _bury_the_dead(self) -> None:
         """Fail the trials of dead workers and queue them again. The lock is held."""

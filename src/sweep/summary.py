@@ -26,7 +26,8 @@ from src.sweep.progress import say
 from src.sweep.spec import SPEC, read_spec
 
 PAGE = Path("report/sweep.html")
-MAX_ROWS = 20  # on the terminal
+MAX_ROWS, WIDTH = 20, 80  # on the terminal
+ROUNDING = 1e-9  # of a mean
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,8 +66,8 @@ def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
     Returns:
         For each setting its params, the number of `seeds`, mean (`score`), standard deviation (`std`, NaN for one seed)
         and mean on the test set (`test`) over them, the name of one `experiment`, and whether it is as `good` as the
-        best: its lag is within what the seeds explain (Student's t, 95%, each on its own). `attrs` has `noise`, the
-        standard deviation over the seeds pooled over all settings, and `df`, its degrees of freedom.
+        best: it does not lag, or within what the seeds explain (Student's t, 95%, each on its own). `attrs` has
+        `noise`, the standard deviation over the seeds pooled over all settings, and `df`, its degrees of freedom.
     """
     # Params as text: pandas would make 1 and 0.5 alike. `all` makes one group if settings differ in nothing.
     rows = [
@@ -86,8 +87,8 @@ def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
     more = settings["seeds"] - 1
     df = int(more.sum())
     noise = math.sqrt((settings["std"].fillna(0) ** 2 * more).sum() / df) if df else math.nan
-    limit = t_limit(df or 1) * noise * (1 / settings["seeds"][0] + 1 / settings["seeds"]) ** 0.5
-    settings["good"] = settings["score"][0] - settings["score"] <= limit
+    limit = t_limit(df) * noise * (1 / settings["seeds"][0] + 1 / settings["seeds"]) ** 0.5 if df else 0.0
+    settings["good"] = settings["score"][0] - settings["score"] <= limit + ROUNDING
     settings.attrs = {"noise": noise, "df": df}
     return settings
 
@@ -101,23 +102,28 @@ def show(results: Sequence[Result], compared: Sequence[str], console: Console, p
         console: Where to print.
         problems: Lines about experiments that could not be used.
     """
+
+    def named(row: pd.Series) -> str:
+        return ", ".join(f"{name}={row[name]}" for name in compared) or "the only setting"
+
     settings = group(results, compared)
-    header = [*compared, "seeds", SCORE, "std", "as good", "experiment"]
-    table = Table(*(Column(name, overflow="fold") for name in header), box=SIMPLE_HEAD)
+    header = ["seeds", SCORE, "std", "as good", "experiment"]
+    columns = [Column("setting", overflow="fold"), *(Column(name, no_wrap=True) for name in header)]
+    table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for place, row in settings.head(MAX_ROWS).iterrows():
         std = "-" if row["seeds"] == 1 else f"{row['std']:.4f}"
         mark = "best" if place == 0 else "yes" if row["good"] else ""
-        table.add_row(*row[list(compared)], str(row["seeds"]), f"{row['score']:.4f}", std, mark, row["experiment"])
-    console.print(table)
+        table.add_row(named(row), str(row["seeds"]), f"{row['score']:.4f}", std, mark, row["experiment"])
+    # A narrower terminal breaks the lines itself; here, words would break.
+    console.print(table, width=max(console.width, WIDTH), crop=False)
     say(console, f"{len(results)} experiments, {len(settings)} settings.")
     for problem in problems:
         say(console, f"Left out: {problem}.")
     best = settings.iloc[0]
-    values = ", ".join(f"{name}={best[name]}" for name in compared) or "the only setting"
     seeds = f", mean of {best['seeds']} seeds" if best["seeds"] > 1 else ""
     say(
         console,
-        f"Best by validation: {values}: {SCORE} {best['score']:.4f}{seeds}; `dvc exp apply {best['experiment']}`.",
+        f"Best by validation: {named(best)}: {SCORE} {best['score']:.4f}{seeds}; `dvc exp apply {best['experiment']}`.",
     )
     say(
         console,

@@ -133,9 +133,12 @@ class Worker:
                 self._watch(trial, process, copy / HISTORY)
             finally:
                 end(process)
-            if process.returncode:
-                raise UserError(f"dvc exp run ended with exit code {process.returncode}")
-            if result := read_result(self.base, reference, copy):
+            # Whatever becomes of dvc after it has made the experiment: the trial is done.
+            if name not in references(copy):
+                raise UserError(f"dvc exp run ended with exit code {process.returncode} and made no experiment")
+            result = read_result(self.base, reference, copy)
+            # Another worker that was taken for dead may have been first.
+            if result and name not in references(self.base.root):
                 git(self.base.root, *fetch_words(git(copy, "rev-parse", "--absolute-git-dir"), reference))
         trial.set_user_attr(TRAINED, True)
         return result

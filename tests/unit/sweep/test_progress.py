@@ -46,6 +46,7 @@ def test_elsewhere_a_line_tells_how_each_trial_ended(study: Study) -> None:
     def end_all() -> bool:
         trained.set_user_attr(TRAINED, True)
         study.tell(trained, TrialState.COMPLETE, 0.5)
+        known.set_user_attr(PROBLEM, "is done, but could not be pushed")
         study.tell(known, TrialState.COMPLETE, 0.6)
         bad.report(0.1, 2)
         study.tell(bad, TrialState.PRUNED)
@@ -57,7 +58,7 @@ def test_elsewhere_a_line_tells_how_each_trial_ended(study: Study) -> None:
     lines = [line.partition("; less")[0] for line in output.getvalue().splitlines()]
     assert lines == [
         "run-0: final.val_acc 0.5000",
-        "run-1: final.val_acc 0.6000, known already",
+        "run-1: final.val_acc 0.6000, known already, is done, but could not be pushed",
         "run-2: pruned after epoch 2: 0.1000",
         "run-3: failed: exit code 1",
     ]

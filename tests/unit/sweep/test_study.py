@@ -103,6 +103,8 @@ def test_what_failed_is_queued_again_with_its_params(study: Study) -> None:
 def test_fewer_trials_drop_those_that_wait_and_more_bring_them_back(tmp_path: Path) -> None:
     study = open_study(tmp_path, 3)
     study.tell(taken(study), TrialState.COMPLETE, 0.5)
+    study.tell(taken(study), TrialState.FAIL)
+    assert len(study.failed()) == 1
     study.fill(slots(1))
     assert study.take("w") is None
     assert not study.failed()
@@ -130,6 +132,9 @@ def test_the_trial_of_a_silent_worker_goes_to_another_with_its_params(tmp_path: 
     assert again.number != paused.number
     assert again.params == paused.params
     # Its worker was only paused: it finds the trial gone, and goes on.
+    with study.beating(paused):
+        study.report(paused, {1: 0.4})
+        pytest.fail("nobody is told of it")
     study.tell(paused, TrialState.COMPLETE, 0.4)
     study.tell(again, TrialState.COMPLETE, 0.5)
     assert states(study) == ["FAIL", "COMPLETE"]

@@ -3,6 +3,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -24,7 +25,7 @@ SPEC = Spec(
 
 def shown(results: Sequence[Result], compared: Sequence[str], problems: Sequence[str] = ()) -> str:
     output = io.StringIO()
-    show(results, compared, Console(file=output, width=60), problems)
+    show(results, compared, Console(file=output, width=80), problems)
     return output.getvalue()
 
 
@@ -33,13 +34,31 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_says(params: Params)
     settings = group(results, ["lr"])
     assert list(settings["lr"]) == ["0.2", "0.1"]
     # Without repeated seeds nothing is known of chance.
-    assert not settings["good"].any()
+    assert list(settings["good"]) == [True, False]
     text = shown(results, ["lr"], ["run-x: is broken"])
     assert "2 experiments, 2 settings.\nLeft out: run-x: is broken." in text
     assert "Best by validation: lr=0.2: final.val_acc 0.9900" in text
     assert "Its test_acc is 0.5000, which played no part" in text
     assert "it is not known how much of a difference is chance" in text
     assert "2 kinds of machine" in text
+
+
+def test_a_tie_is_as_good_and_no_word_is_broken_in_80_columns(params: Params) -> None:
+    results = [
+        replace(
+            made_up(params, score, label_smoothing=number / 1000, lr=number / 1000, weight_decay=number / 1000),
+            name=f"run-0379984c6f7{number}",
+        )
+        for number, score in enumerate((0.95, 0.95, 0.9499), start=1)
+    ]
+    table, _, _ = shown(results, ["label_smoothing", "lr", "weight_decay"]).partition("3 experiments")
+    rows = re.findall(
+        r"^ label_smoothing=0\.00(\d), .* 0\.9\d+ +- +(best|yes|) +run-0379984c6f7(\d)", table, re.MULTILINE
+    )
+    assert rows == [("1", "best", "1"), ("2", "yes", "2"), ("3", "", "3")]
+    assert table.split()[:7] == ["setting", "seeds", "final.val_acc", "std", "as", "good", "experiment"]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert table.count("lr=0.002,") == table.count("weight_decay=0.002") == 1
 
 
 def test_seeds_of_a_setting_are_averaged(params: Params) -> None:

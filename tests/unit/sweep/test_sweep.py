@@ -54,7 +54,7 @@ def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(
     in_copy: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = (in_copy.path / PRINTED).read_text()
-    assert "1 failed, 0 are left; run this again to go on" in printed
+    assert "1 failed; run this again to go on" in printed
     (log,) = map(Path, re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", printed))
     assert "train: 13 is unlucky" in log.read_text()
     # This time its log cannot be written, as on a full disk.
@@ -95,6 +95,74 @@ def test_other_code_is_another_experiment(in_copy: Project, capsys: pytest.Captu
     assert summary.main(["--rev", "HEAD~1"]) == 0
     assert "Best by validation: lr=0.005: final.val_acc 0.9000" in capsys.readouterr().out
     assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4
+
+
+def test_a_trial_is_done_when_its_experiment_is_made_whatever_comes_after(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_spec(in_copy, {"lr": "0.006"})
+    (known,) = (
+        ref for ref in references(in_copy.path).values() if "0.006" in in_copy.git("show", f"{ref}:params.yaml")
+    )
+    in_copy.git("update-ref", "-d", known)
+    (in_copy.path / DATABASE).unlink()
+    # dvc dies at its very end; the copy cannot be removed, and nor can what an earlier sweep has left there.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, sys\nif 'exp' in sys.orig_argv: atexit.register(os._exit, 9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (in_copy.path / COPIES / known.rpartition("/")[2]).mkdir(parents=True)
+    monkeypatch.setattr(git_module, "ENDING_SECONDS", 0)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert f"{COPIES}: an earlier sweep has left files that cannot be removed" in printed
+    assert "final.val_acc 0.8990\n" in printed
+    assert known in references(in_copy.path).values()
+
+
+def test_removing_may_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "copy/data").mkdir(parents=True)
+    # As on a busy machine: the time is over as soon as it has begun.
+    monkeypatch.setattr(git_module, "ENDING_SECONDS", 0)
+    git_module.remove(tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_data_that_dvc_tracks_is_committed(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for path in ("images/0", "images/1", "given/code", "given/data"):
+        (in_copy.path / path).parent.mkdir(exist_ok=True)
+        (in_copy.path / path).write_text(path)
+    # A folder, a part of one, and a file in a folder that git has.
+    for stage, added in (("train", "    - images/1\n    - given\n"), ("evaluate", "    - images\n")):
+        command = f"stages/__main__.py {stage}\n    deps:\n"
+        in_copy.edit("dvc.yaml", command, command + added)
+    write_spec(in_copy, {"lr": "0.005"})
+    in_copy.git("commit", "--quiet", "--all", "--message", "without the data")
+    assert main([]) == 1
+    assert "images/1 of HEAD: dvc.yaml names it, but it is not committed" in capsys.readouterr().err
+    in_copy.dvc_ok("add", "images", "given/data")
+    in_copy.dvc_ok("remote", "add", "--default", "store", str(tmp_path / "store"))
+    remote = make_remote(in_copy, tmp_path)
+    in_copy.dvc_ok("push", "images", "given/data")
+    monkeypatch.setenv("TOY_COUNT", str(tmp_path / "counted"))
+    assert main(["--remote", "origin"]) == 0, capsys.readouterr().out
+    assert (count(tmp_path / "counted"), pushed(in_copy)) == (1, 1)
+    # What a fresh clone can do.
+    subprocess.run(["git", "clone", "--quiet", remote, tmp_path / "other"], check=True)
+    other = Project(tmp_path / "other")
+    monkeypatch.chdir(other.path)
+    assert main(["--remote", "origin"]) == 0
+    assert "known already" in capsys.readouterr().out
+    other.dvc_ok("pull", "images")
+    (other.path / "images/1").write_text("another")
+    assert main(["--remote", "origin"]) == 1
+    assert "images: changed, and a sweep runs what is committed" in capsys.readouterr().err
+    other.dvc_ok("add", "images")
+    assert main(["--remote", "origin"]) == 1
+    assert "images.dvc: not committed, and a sweep runs what is committed" in capsys.readouterr().err
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +349,7 @@ def test_a_remote_that_vanishes_ends_no_trial_under_way(toy: Project, tmp_path: 
     assert process.wait(LONG) == 1
     assert "lr=0.003: final.val_acc 0.8980, is done, but could not be pushed to origin" in toy.output()
     assert "sweep: git ls-remote" in toy.output()
-    assert "0 failed, 1 are left; run this again to go on" in toy.output()
+    assert "1 not run; run this again to go on" in toy.output()
     assert learning_rates(toy) == [0.003]
     (tmp_path / "gone").rename(remote)
     assert "1 complete, 1 to run" in sweep_ok(toy, "--remote", "origin")
