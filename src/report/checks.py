@@ -235,11 +235,11 @@ CHECKS: tuple[Check, ...] = (
 
 def find(change: Change) -> list[Finding]:
     """What all checks find, the highest level first, each text once. A check that breaks cannot tell."""
+    every = [replace(finding, check=check.__name__) for check in CHECKS for finding in _run(check, change)]
     found: dict[Text, Finding] = {}
-    for check in CHECKS:
-        for finding in _run(check, change):
-            found.setdefault(finding.text, replace(finding, check=check.__name__))
-    return sorted(found.values(), key=lambda finding: -finding.level)
+    for finding in sorted(every, key=lambda finding: -finding.level):
+        found.setdefault(finding.text, finding)
+    return list(found.values())
 
 
 def _run(check: Check, change: Change) -> Iterator[Finding]:

@@ -199,6 +199,7 @@ def test_a_project_below_the_top_folder_of_git_is_run_there(tmp_path: Path, caps
     assert "Identical: all 1 outputs" in capsys.readouterr().out
 
 
+@pytest.mark.fault(85)
 @pytest.mark.parametrize(("option", "code"), [("frozen: true", UNKNOWN), ("always_changed: true", DIFFERENT)])
 def test_an_output_that_git_has_is_made_again(
     tmp_path: Path, option: str, code: int, capfd: pytest.CaptureFixture[str]

@@ -133,6 +133,7 @@ def test_a_change_with_its_results(other: History, edit: Callable[[History], obj
     other.relock()
     assert judge("main")[0] == outcome, reasons("main")
     assert reasons("main", check=check)
+    assert bool(reasons("main", check="data")) == (check == "data"), "code is no data"
 
 
 def test_edits_without_a_run_are_stale(other: History) -> None:

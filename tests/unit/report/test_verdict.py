@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from src.report.finding import Finding, Level, Text
 from tests.unit.history import History
-from tests.unit.report.attacks import BASE_ERRORS, delete, other_hash, receipt, swap, worse
+from tests.unit.report.attacks import BASE_ERRORS, delete, edit_yaml, other_hash, receipt, swap, worse
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row, verdict_of
 
 
@@ -121,6 +122,22 @@ def test_a_base_without_a_pipeline_is_no_baseline(history: History, removed: lis
     assert "no baseline: `before` has no results to compare with" in markdown
     if "metrics" in removed:
         assert row(markdown, "test_acc") == "| **`test_acc`** | missing | 0.9880 |  | 0.001 | ✅ |"
+
+
+@pytest.mark.usefixtures("history")
+def test_what_two_checks_say_counts_as_the_graver_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = [lambda _, level=level: iter([Finding(level, Text("the same"))]) for level in (Level.NOTE, Level.FAIL)]
+    for check in checks:
+        check.__name__ = "check"
+    monkeypatch.setattr("src.report.checks.CHECKS", checks)
+    assert (judge()[0], reasons()) == (FAIL, ["the same"])
+
+
+def test_what_a_stage_reads_besides_is_noted(history: History) -> None:
+    history.write("README.md", "read by the training")
+    edit_yaml(lambda stages: stages["train"]["deps"].append("README.md"))(history)
+    history.relock()
+    assert reasons(check="stages") == ["stage changed: train: dependency new: README.md"]
 
 
 def test_a_base_that_is_out_of_date_is_noted(history: History) -> None:

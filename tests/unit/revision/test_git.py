@@ -148,6 +148,7 @@ def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -
     assert find_commit(history.path, "refs/heads/main") == find_commit(history.path, main) == main
 
 
+@pytest.mark.fault(77)
 def test_variables_of_another_git_change_nothing(
     history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
