@@ -52,7 +52,7 @@ REFUSED = {
     ),
     "unknown": (lambda params: params + "epoch: 20\n", "epoch is not a parameter"),
     "missing": (lambda params: params.replace("lr:", "#"), "lr is missing"),
-    "duplicate": (lambda params: params + "lr: 0.1\n", 'is not YAML: line 19: found duplicate key "lr"'),
+    "duplicate": (lambda params: "lr: 0.1\n" + params, 'is not YAML: line 9: found duplicate key "lr"'),
     "empty": (lambda _: "", "expected one `key: value` per line, got nothing"),
     "list": (lambda _: "- 1\n", "expected one `key: value` per line, got type list"),
 }

@@ -61,8 +61,12 @@ class History:
         for name in COPIED:
             history.write(name, (REPOSITORY / name).read_text())
         stages = history.read_yaml("dvc.yaml")["stages"].values()
-        for dep in {dep for stage in stages for dep in stage["deps"] if dep.startswith(("src", "stages"))}:
-            history.write(dep if dep.endswith(".py") else f"{dep}/code.py", "# code\n")
+        for dep in {dep for stage in stages for dep in stage["deps"]}:
+            if dep.startswith(("src", "stages")):
+                history.write(dep if dep.endswith(".py") else f"{dep}/code.py", "# code\n")
+            elif not dep.startswith(("data/", "models/", "requirements")):
+                # One's own data, which no test here is about.
+                history.write("dvc.yaml", (history.path / "dvc.yaml").read_text().replace(f"    - {dep}\n", ""))
         history.freeze_params()
         history.git("init", "-q", "--template=", "-b", "main")
         history.write("metrics_policy.yaml", POLICY)
