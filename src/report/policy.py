@@ -44,7 +44,7 @@ class Rule(_Strict):
     def allowed_loss(self, old: float) -> float:
         """The largest loss from this old value that the rule tolerates, at least 0."""
         if isinstance(self.tolerated, str):
-            return abs(old) * float(self.tolerated.removesuffix("%")) / 100
+            return abs(old) * (float(self.tolerated.removesuffix("%")) / 100)  # the largest number times ten is none
         return self.tolerated
 
     def exceeds(self, old: float, new: float, allowed: float) -> bool:

@@ -29,6 +29,7 @@ def test_tolerance_in_the_metrics_unit_or_as_a_share() -> None:
     assert rule(3).allowed_loss(100) == 3
     assert rule("2.5%").allowed_loss(200) == 5
     assert rule("10%").allowed_loss(-2) == 0.2
+    assert rule("10%", "lower").allowed_loss(-1.7e308) < 1.8e307
 
 
 @pytest.mark.parametrize("tolerated", ["5", "-1%", "%", "nan%", "inf%", "five", -0.1, float("nan"), None, True])
