@@ -179,9 +179,13 @@ def wait_for_tick(stamps: Iterable[Stamp]) -> None:
 
 
 def _few(names: Collection[str]) -> str:
-    """The first names, and how many more there are."""
-    shown = ", ".join(sorted(names)[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+    """The names; of many, the folder that holds them all, or the first of them and how many more there are."""
+    shown = sorted(names)[:NAMED]
+    if len(names) <= NAMED:
+        return ", ".join(shown)
+    if folder := os.path.commonpath(names):
+        return f"{folder} ({len(names)} files, such as {shown[0]})"
+    return f"{', '.join(shown)} and {len(names) - NAMED} more"
 
 
 def _is_open(found: Stamp) -> bool:

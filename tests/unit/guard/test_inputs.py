@@ -337,3 +337,16 @@ def test_a_stage_with_all_params_may_read_the_file(start: Start) -> None:
     Path("params.yaml").read_text()
     inputs.check()
     assert list(inputs.deps) == ["code", "data/in.txt"]
+
+
+def test_of_many_files_the_folder_that_holds_them_is_named(start: Start) -> None:
+    names = [f"images/{part}/{number}.png" for part in ("test", "train") for number in range(5)]
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    found = start()
+    for name in names:
+        Path(name).read_bytes()
+    said = r"^images \(10 files, such as images/test/0\.png\): stage stage read it, but dvc\.yaml does not list it"
+    with pytest.raises(UserError, match=said):
+        found.check()
