@@ -53,7 +53,7 @@ def launch(stage: str, count: int) -> int:
         try:
             elastic_launch(config, sys.executable)("-I", SCRIPT, stage)
         except ChildFailedError as error:
-            _explain(stage, count, error.failures)
+            explain_failures(stage, count, error.failures)
             return 1
     return 0
 
@@ -68,10 +68,11 @@ def report(line: str) -> None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
 
 
-def _explain(stage: str, count: int, failures: "Mapping[int, ProcessFailure]") -> None:
+def explain_failures(stage: str, count: int, failures: "Mapping[int, ProcessFailure]") -> None:
     """Print what the process said that failed first."""
     # torchrun ends the others with SIGTERM, some before they can report anything.
-    first = min(failures, key=lambda rank: (failures[rank].exitcode == -signal.SIGTERM, _reported_ns(failures[rank])))
+    ended = (-signal.SIGTERM, 128 + signal.SIGTERM)
+    first = min(failures, key=lambda rank: (failures[rank].exitcode in ended, _reported_ns(failures[rank])))
     failure = failures[first]
     if failure.exitcode < 0:
         killed = f"process {first} of {count} was killed by {failure.signal_name()}"
