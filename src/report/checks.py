@@ -17,7 +17,7 @@ from src.report.metrics import judge_metrics, metric_findings, read_metric, weig
 from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
 from src.report.tables import read_curves
-from src.revision.git import run_git
+from src.revision.git import HASH, run_git
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision, open_revision
 
@@ -162,11 +162,13 @@ def since_reference(change: Change) -> Iterator[Finding]:
     name = change.policy.reference
     if name is None or all(rule.since_reference is None for rule in change.policy.rules.values()):
         return
+    # A branch would move with each loss.
+    place = name if HASH.fullmatch(name) else f"refs/tags/{name}"
     try:
-        with open_revision(change.root, name) as reference:
+        with open_revision(change.root, place, name) as reference:
             yield from _lost_since(reference, change)
     except UserError as error:
-        advice = "; name a commit of this clone as `reference` in {}"
+        advice = "; name a tag, or the whole hash of a commit, of this clone as `reference` in {}"
         yield unsure("losses since the policy's reference: {}" + advice, error, POLICY)
 
 

@@ -202,10 +202,13 @@ def test_a_reference_of_other_data_is_no_bar(history: History) -> None:
     )
 
 
-def test_a_reference_that_is_not_there_cannot_be_judged(history: History) -> None:
-    put("metrics_policy.yaml", BAR + "reference: gone\n")(history)
+@pytest.mark.parametrize("name", ["gone", "HEAD", "main", "@"])
+def test_a_reference_that_is_not_there_or_moves_cannot_be_judged(history: History, name: str) -> None:
+    put("metrics_policy.yaml", f"{BAR}reference: '{name}'\n")(history)
     history.commit("a bar")
     assert judge("main")[0] == UNKNOWN
     (found,) = reasons("main", check="since_reference")
-    assert "gone: is not a revision in this clone; try `git fetch`" in found
-    assert found.endswith("name a commit of this clone as reference in metrics_policy.yaml")
+    assert f"refs/tags/{name}: is not a revision in this clone; try `git fetch`" in found
+    assert found.endswith(
+        "name a tag, or the whole hash of a commit, of this clone as reference in metrics_policy.yaml"
+    )
