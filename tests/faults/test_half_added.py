@@ -39,9 +39,9 @@ def add_architecture_to_network(project: Project) -> str:
 
 
 def add_architecture_below(project: Project) -> str:
-    project.append(NETWORK, 'ARCHITECTURES["vit"] = CNN\n')
-    project.edit(PARAMS, 'Literal["cnn", "small", "resnet"]', 'Literal["cnn", "small", "resnet", "vit"]')
-    return f"{NETWORK}: ARCHITECTURES lacks vit, which {PARAMS}: architecture has; add it there"
+    project.append(NETWORK, 'ARCHITECTURES["unheard"] = CNN\n')
+    project.edit(PARAMS, "architecture: Literal[", 'architecture: Literal["unheard", ')
+    return f"{NETWORK}: ARCHITECTURES lacks unheard, which {PARAMS}: architecture has; add it there"
 
 
 def compute_architectures(project: Project) -> str:

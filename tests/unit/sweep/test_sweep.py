@@ -132,21 +132,21 @@ def test_removing_may_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_data_that_dvc_tracks_is_committed(
     in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for path in ("images/0", "images/1", "given/code", "given/data"):
+    for path in ("unheard/0", "unheard/1", "given/code", "given/data"):
         (in_copy.path / path).parent.mkdir(exist_ok=True)
         (in_copy.path / path).write_text(path)
     # A folder, a part of one, and a file in a folder that git has.
-    for stage, added in (("train", "    - images/1\n    - given\n"), ("evaluate", "    - images\n")):
+    for stage, added in (("train", "    - unheard/1\n    - given\n"), ("evaluate", "    - unheard\n")):
         command = f"stages/__main__.py {stage}\n    deps:\n"
         in_copy.edit("dvc.yaml", command, command + added)
     write_spec(in_copy, {"lr": "0.005"})
     in_copy.git("commit", "--quiet", "--all", "--message", "without the data")
     assert main([]) == 1
-    assert "images/1 of HEAD: dvc.yaml names it, but it is not committed" in capsys.readouterr().err
-    in_copy.dvc_ok("add", "images", "given/data")
+    assert "unheard/1 of HEAD: dvc.yaml names it, but it is not committed" in capsys.readouterr().err
+    in_copy.dvc_ok("add", "unheard", "given/data")
     in_copy.dvc_ok("remote", "add", "--default", "store", str(tmp_path / "store"))
     remote = make_remote(in_copy, tmp_path)
-    in_copy.dvc_ok("push", "images", "given/data")
+    in_copy.dvc_ok("push", "unheard", "given/data")
     monkeypatch.setenv("TOY_COUNT", str(tmp_path / "counted"))
     assert main(["--remote", "origin"]) == 0, capsys.readouterr().out
     assert (count(tmp_path / "counted"), pushed(in_copy)) == (1, 1)
@@ -156,13 +156,13 @@ def test_data_that_dvc_tracks_is_committed(
     monkeypatch.chdir(other.path)
     assert main(["--remote", "origin"]) == 0
     assert "known already" in capsys.readouterr().out
-    other.dvc_ok("pull", "images")
-    (other.path / "images/1").write_text("another")
+    other.dvc_ok("pull", "unheard")
+    (other.path / "unheard/1").write_text("another")
     assert main(["--remote", "origin"]) == 1
-    assert "images: changed, and a sweep runs what is committed" in capsys.readouterr().err
-    other.dvc_ok("add", "images")
+    assert "unheard: changed, and a sweep runs what is committed" in capsys.readouterr().err
+    other.dvc_ok("add", "unheard")
     assert main(["--remote", "origin"]) == 1
-    assert "images.dvc: not committed, and a sweep runs what is committed" in capsys.readouterr().err
+    assert "unheard.dvc: not committed, and a sweep runs what is committed" in capsys.readouterr().err
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
