@@ -7,7 +7,6 @@ another seed changes, and which metrics count, is taken from BASE, main by defau
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,9 +79,9 @@ def _run_again(root: Path, commit: str, outputs: Iterable[str]) -> Results:
         _run("git", "clone", "--quiet", "--no-checkout", top, str(clone), folder=root)
         _run("git", "checkout", "--quiet", "--detach", commit, folder=clone)
         # Metrics and plots came with the clone: DVC keeps those of a frozen stage, a command those that persist.
-        for path in outputs:
-            place = clone / prefix / path
-            shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink(missing_ok=True)
+        # Git removes nothing behind a link.
+        remove = ("git", "--literal-pathspecs", "rm", "-r", "--quiet", "--ignore-unmatch", "--", *outputs)
+        _run(*remove, folder=clone / prefix)
         _take_sources(root, clone / prefix)
         # Forced, because the branch may name a cache that is not empty.
         _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone / prefix)
