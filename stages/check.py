@@ -4,7 +4,7 @@ import ast
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,6 +40,8 @@ PACKAGES = (
 )
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
+# What else may follow `params.`, the name of many things.
+NO_PARAMS = {*dir(BaseModel), *dir(dict), *dir(list)}
 # Where the choices of a param are implemented: a file and the name of a dictionary in it.
 REGISTRIES = {
     "architecture": ("src/mnist/model/network.py", "ARCHITECTURES"),
@@ -79,16 +81,26 @@ def check_syntax() -> None:
 def check_additions() -> None:
     """Check that what has to stand in two places stands in both; name the file to edit if not.
 
-    It is params, since DVC passes only those that it knows, and the choices of some.
+    It is params, since DVC passes only those that it knows, the choices of some, and what the code takes from them.
     """
     stages = read_stages()
     _check_has(f"{DVC_FILE}: stages", stages, "stages/check.py: SCHEMAS", SCHEMAS)
     for stage, schema in SCHEMAS.items():
         place = f"{SCHEMA}: {schema.__name__}"
         _check_same(f"{DVC_FILE}: stage {stage}", stages[stage].params or (), place, schema.model_fields)
+        for path in (Path(f"stages/{stage}.py"), *sorted(Path(f"src/mnist/{stage}").rglob("*.py"))):
+            _check_has(place, (*schema.model_fields, *NO_PARAMS), str(path), _params_in(path))
     for param, (file, registry) in REGISTRIES.items():
         choices = get_args(Params.model_fields[param].annotation)
         _check_same(f"{SCHEMA}: {param}", choices, f"{file}: {registry}", _keys(file, registry))
+
+
+def _params_in(file: Path) -> Iterator[str]:
+    """NAME of every `params.NAME` and `self.params.NAME` in a file, which is parsed, not imported."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        match node:
+            case ast.Attribute(value=ast.Name("params") | ast.Attribute(ast.Name("self"), "params"), attr=name):
+                yield name
 
 
 def _check_same(place: str, names: Iterable[str], other_place: str, other_names: Iterable[str]) -> None:

@@ -61,6 +61,12 @@ def give_another_type(project: Project) -> str:
     return "params.yaml: unheard must be a valid boolean, got 0.5"
 
 
+def take_what_is_no_param(project: Project) -> str:
+    classifier = "src/mnist/train/classifier.py"
+    project.edit(classifier, "        self.params = params\n", "        self.params = params\n        params.unheard\n")
+    return f"{PARAMS}: TrainParams lacks unheard, which {classifier} has; add it there"
+
+
 def add_dataset_to_schema(project: Project) -> str:
     project.edit(PARAMS, "dataset: Literal[", 'dataset: Literal["unheard", ')
     return f"{FETCH}: WRITERS lacks unheard, which {PARAMS}: dataset has; add it there"
@@ -80,6 +86,7 @@ HALVES = [
     compute_architectures,
     rename_a_stage,
     give_another_type,
+    take_what_is_no_param,
     add_dataset_to_schema,
     add_dataset_to_fetch,
 ]
