@@ -65,15 +65,15 @@ def lineage(change: Change) -> Iterator[Finding]:
 def lock(change: Change) -> Iterator[Finding]:
     """Where dvc.lock does not match code, params and data."""
     head = change.head
-    stages = head.pipeline.stages
-    if left := [stage for stage in head.pipeline.locked if stage not in stages]:
+    declared = head.pipeline.stages
+    if left := [stage for stage in head.pipeline.locked if stage not in declared]:
         yield fail("dvc.lock has what dvc.yaml no longer declares, delete its entry: {}", left)
-    first = [mismatch for mismatch in head.stale if not mismatch.follows and mismatch.stage in stages]
+    first = [mismatch for mismatch in head.stale if not mismatch.follows and mismatch.stage in declared]
     if first:
         own = list(dict.fromkeys(mismatch.stage for mismatch in first))
         after = list(dict.fromkeys(mismatch.stage for mismatch in head.stale if mismatch.follows))
         then = Text(", then perhaps {}", after) if after else Text("")
-        if frozen := [stage for stage in own if stages[stage].frozen]:
+        if frozen := [stage for stage in own if declared[stage].frozen]:
             then = Text("{}, once `dvc unfreeze` frees {}", then, frozen)
         wrong = list(dict.fromkeys(Text(f"{{}} {mismatch.problem}", mismatch.subject) for mismatch in first))
         yield fail("dvc.lock is stale: `dvc repro` would run {}{} ({})", own, then, wrong)
@@ -279,8 +279,8 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
         if old is None or new is None:
             yield unsure("{}: cannot be compared with the policy's reference {}", metric, shown)
         elif rule.exceeds(old, new, most):
-            predictions = change.compare_predictions(reference) if rule.mcnemar else None
-            p_chance = predictions.p_value if predictions else None
+            compared = change.compare_predictions(reference) if rule.mcnemar else None
+            p_chance = compared.p_value if compared else None
             level, _ = weigh(new - old, p_chance, change.noise(reference, file, metric))
             text = "{}: lost {} since {}, may lose {}{}"
             yield Finding(level, Text(text, metric, rule.loss(old, new), shown, most, Text(BUT[level])))

@@ -1,6 +1,7 @@
 """Where, by which Python and with which streams a stage is run."""
 
 import os
+import shutil
 import signal
 import sys
 import sysconfig
@@ -12,7 +13,7 @@ import pytest
 
 from src.guard.explain import explain
 from src.guard.preflight import check_packages
-from tests.faults.project import ROOT, Project
+from tests.faults.project import ROOT, Project, make_folder_project
 
 INJECT = Path(__file__).parent / "inject"
 
@@ -113,3 +114,14 @@ def test_ctrl_c_before_the_guard_listens_gives_no_traceback(toy: Project) -> Non
     kill = "fetch,SIGINT,open,src/guard/signals.py,0,0"
     done = toy.run("python", "-I", "stages/__main__.py", "fetch", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+@pytest.mark.fault(96)
+def test_a_project_without_git_runs_once_it_has_one(tmp_path: Path) -> None:
+    folder = make_folder_project(tmp_path / "folder")
+    shutil.rmtree(folder.path / ".git")
+    shutil.rmtree(folder.path / "made")
+    assert folder.dvc("repro").returncode != 0
+    assert folder.run("sh", "-c", "git init && git add --all && git commit --message start").returncode == 0
+    folder.repro()
+    assert (folder.path / "made/one").exists()
