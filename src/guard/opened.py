@@ -22,13 +22,17 @@ from src.core.copies import original
 # Which argument of an audit event names the file.
 READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
-# Those that `subprocess` starts are not refused: libraries ask other programs about the system.
+# Others that `subprocess` starts than shells are not refused: libraries ask them about the system.
 STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system")
-EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", *READS, *MOVES, *STARTS})
+SHELLS = ("sh", "bash")
+# Modules that multiprocessing and joblib import to start a process, with or without a fork.
+STARTER = "popen_"
+EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
-# Notes of the guard and the stages, checkpoints among them, which prove themselves that they belong to a run.
+# Notes of the guard and the stages, checkpoints among them, whose name says to which run they belong.
 LOGS, CHECKPOINTS = "logs/", "logs/checkpoints/"
+CHECKPOINT = re.compile(CHECKPOINTS + r"[0-9a-f]{64}\.ckpt")
 # DVC does not take these for dependencies. It knows by itself what dvc.yaml says of a stage, and its configuration says
 # where objects are kept, never what is in them.
 DVC_FILES = ("dvc.yaml", ".dvc/config", ".dvc/config.local")
@@ -82,19 +86,18 @@ class Opened:
         """Record an audit event."""
         if self._paused_in == threading.get_ident():
             return
+        self.has_started_another |= _is_start(event, args)
         if event in MOVES:
             self._note_move(event, args[0], args[1])
         elif event == "open":
             self._note_open(args[0], args[2])
-        elif event in STARTS:
-            self.has_started_another = True
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
         elif event == "sqlite3.connect":
             # A path, or a URI such as `file:data.db?mode=ro`. It makes a file that is not there.
             path = re.sub(r"^file:(//[^/]*)?([^?#]*).*", r"\2", os.fsdecode(args[0]))
             self._note_open(path, os.O_RDONLY if os.path.exists(path) else os.O_CREAT)  # noqa: PTH110
-        else:
+        elif event in READS:
             self._note_open(args[READS[event]], os.O_RDONLY)
 
     def _note_open(self, path: object, flags: int) -> None:
@@ -131,7 +134,7 @@ class Opened:
             return None
         path = os.fsdecode(path)
         # Most of what is opened lies here, so this comes first.
-        if path.startswith(self.python):
+        if path.startswith(self.python) and ".." not in path:
             return None
         if ".." in path and ".." in path.split("/"):
             # After a link, it leads to where the link leads.
@@ -147,14 +150,24 @@ class Opened:
         if path.startswith(self.root):
             return path[len(self.root) :]
         # A copy has its own files. Only checkpoints are shared.
-        if path.startswith(self.original) and not path.startswith(f"{self.original}{CHECKPOINTS}"):
-            return os.path.relpath(path, self.root)
+        if path.startswith(self.original):
+            name = path[len(self.original) :]
+            return name if name.startswith(CHECKPOINTS) else os.path.relpath(path, self.root)
         return None
+
+
+def _is_start(event: str, args: tuple[Any, ...]) -> bool:
+    """Whether an audit event starts a process that does what this one would do."""
+    if event == "subprocess.Popen":
+        return Path(os.fsdecode(args[0])).name in SHELLS
+    return event in STARTS or (event == "import" and args[0].rpartition(".")[2].startswith(STARTER))
 
 
 def is_own(name: str, is_written: bool) -> bool:
     """Whether a file is a note of the guard or a checkpoint, or DVC's own that is read: no input and no output."""
-    return name.startswith(LOGS) if is_written else name.startswith(CHECKPOINTS) or name in (*DVC_FILES, DRAWING)
+    if is_written:
+        return name.startswith(LOGS)
+    return name in (*DVC_FILES, DRAWING) or CHECKPOINT.fullmatch(name) is not None
 
 
 def _python_folders(root: Path) -> tuple[str, ...]:

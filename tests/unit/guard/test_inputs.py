@@ -3,9 +3,12 @@ import multiprocessing
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from src.guard.stage import Stage
 
 pytestmark = pytest.mark.fault(49, 60, 90)
 
+CHECKPOINT = f"logs/checkpoints/{64 * 'a'}.ckpt"
 STAGE = Stage("stage", deps=("code", "data/in.txt"), params=("seed",), outs=("out",))
 Start = Callable[..., Inputs]
 
@@ -29,7 +33,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     Path("params.yaml").write_text("seed: 0\nepochs: 2\n")
     Path(".dvcignore").write_text("__pycache__\n*~\n")
     files = ("code/a.py", "code/inner/b.py", "data/in.txt", "data/other.txt", "other/in.txt")
-    for name in (*files, "logs/note.txt", "logs/checkpoints/a.ckpt"):
+    for name in (*files, "logs/note.txt", CHECKPOINT, "logs/checkpoints/mine.ckpt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(name)
     Path("other/inner").mkdir()
@@ -179,10 +183,11 @@ def make_code() -> None:
         (read_from_outside, "data/other.txt"),
         (make_code, "made.py"),
         (lambda: Path("logs/note.txt").read_text(), "logs/note.txt"),
+        (lambda: Path("logs/checkpoints/mine.ckpt").read_text(), "logs/checkpoints/mine.ckpt"),
     ],
     ids=[
         "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "database", "move",
-        "hard link", "link", "behind a link", "link from outside", "code", "log",
+        "hard link", "link", "behind a link", "link from outside", "code", "log", "checkpoint",
     ],
 )  # fmt: skip
 def test_another_file_that_is_read_is_named(start: Start, read: Callable[[], object], named: str) -> None:
@@ -209,12 +214,23 @@ def test_a_link_from_the_inside_counts_by_its_name(start: Start, tmp_path: Path)
         inputs.check()
 
 
-def fork() -> None:
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(Path("data/other.txt").read_text) == "data/other.txt"
+def process(method: str) -> None:
+    # As in a process that has not started any other before.
+    for module in [name for name in sys.modules if name.startswith("multiprocessing.popen_")]:
+        del sys.modules[module]
+    process = multiprocessing.get_context(method).Process(target=int)  # type: ignore[attr-defined]
+    process.start()
+    process.join()
 
 
-@pytest.mark.parametrize("begin", [fork, lambda: os.system("cat data/other.txt")])
+@pytest.mark.parametrize(
+    "begin",
+    [
+        *(partial(process, method) for method in multiprocessing.get_all_start_methods()),
+        lambda: os.system("cat data/other.txt"),
+        lambda: subprocess.run("cat data/other.txt", shell=True, check=True),
+    ],
+)
 def test_another_process_is_refused_since_nobody_sees_what_it_reads(start: Start, begin: Callable[[], object]) -> None:
     inputs = start()
     begin()
@@ -248,7 +264,7 @@ def test_an_input_is_not_written_to(start: Start) -> None:
 
 def test_logs_may_be_written_and_checkpoints_read(start: Start) -> None:
     inputs = start()
-    Path("logs/checkpoints/a.ckpt").read_text()
+    Path(CHECKPOINT).read_text()
     Path("logs/note.txt").write_text("note")
     inputs.check()
     inputs.check_written()

@@ -36,6 +36,7 @@ def test_the_environment_counts_as_pythons_wherever_it_lies(project: Path, monke
     assert opened_by(read_both, project)[0] == {"data/file", ".venv/lib/package.py"}
     monkeypatch.setattr(sys, "prefix", f"{project}/.venv")
     assert opened_by(read_both, project)[0] == {"data/file"}
+    assert opened_by(lambda: Path(sys.prefix, "../data/file").read_text(), project)[0] == {"data/file"}
 
 
 def test_a_project_in_an_environment_counts_all_the_same(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +61,8 @@ def test_a_copy_does_not_use_the_files_of_its_repository_but_for_checkpoints(
         (project / "made").write_text("")
         Path("data/file").read_text()
 
-    assert opened_by(act, copy) == ({"../../../../data/file", "data/file"}, {"../../../../made"})
+    read = {"../../../../data/file", "data/file", "logs/checkpoints/a"}
+    assert opened_by(act, copy) == (read, {"../../../../made"})
 
 
 def test_every_kind_of_opening_is_recorded(project: Path) -> None:
