@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from pathlib import Path
 
 MEMORY = "out of memory; end other programs, or give the job more memory (`ulimit -v`, the limits of the batch system)"
 GPU_TAKEN = (
@@ -34,7 +35,9 @@ def explain(error: Exception) -> str | None:
     """What happened and what to do about it; None if it is not the machine's fault."""
     if isinstance(error, OSError):
         for advice, numbers in ADVICE.items():
-            if error.errno in numbers:
+            # Where the folder is there, the code was not to make it.
+            is_there = error.errno == errno.EEXIST and Path(error.filename or "").is_dir()
+            if error.errno in numbers and not is_there:
                 return f"{error.filename or 'its output'}: {error.strerror}; {advice} and try again"
     if isinstance(error, ModuleNotFoundError):
         is_own = (error.name or "").startswith(("src", "stages"))

@@ -84,7 +84,7 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
             code = _fail(f"{name}: {error}")
         except SystemExit as stop:
             # An exit from inside a stage is never a success, not even Lightning's exit code 0 after a signal.
-            code = _fail(stopped, stop.code)
+            code = _fail(f"{name}: {stop.code}" if isinstance(stop.code, str) else stopped, stop.code)
         except Exception as error:
             # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
             line = "" if received else explain(error)

@@ -140,6 +140,9 @@ def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
 
 def _files(place: str, ignored: GitIgnoreSpec) -> Iterator[str]:
     """Files that DVC hashes; like DVC, follow links."""
+    hiding = [str(folder / IGNORE) for folder in Path(place).parents[:-1] if (folder / IGNORE).exists()]
+    if hiding and not place.startswith(("..", "/")):
+        raise UserError(f"{hiding[0]}: hides files of {place} from DVC; move its lines to {IGNORE}")
     if not Path(place).is_dir():
         yield place
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from src.core.errors import UserError
@@ -23,11 +23,15 @@ def pinned_versions(lock: Path, names: Iterable[str]) -> dict[str, str]:
     """The version that a lock file pins for each package, on this machine and for this Python.
 
     Raises:
-        UserError: If it pins none or several.
+        UserError: If it pins none or several, or is no such file.
     """
-    pins = re.findall(r"^\w.*==[^\\\n]*", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(r"^\w.*==[^#\\\n]*", lock.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
     found: dict[str, set[str]] = {}
-    for pin in map(Requirement, pins):
+    for line in lines:
+        try:
+            pin = Requirement(line)
+        except InvalidRequirement as error:
+            raise UserError(f"{lock}: expected NAME==VERSION, got {line!r}; `make lock`") from error
         if not pin.marker or pin.marker.evaluate():
             found.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier).removeprefix("=="))
     versions = {}
@@ -66,5 +70,5 @@ def check_installed(pins: Mapping[str, str], environ: Mapping[str, str]) -> dict
         differences = ", ".join(
             f"{name} {others[name]} is installed, requirements.lock pins {pins[name]}" for name in wrong
         )
-        raise UserError(f"{differences}; run `make repro`, or set {UNPINNED}={','.join(wrong)} to use it on purpose")
+        raise UserError(f"{differences}; run `make repro`, or set {UNPINNED}={','.join(others)} to use it on purpose")
     return {name: f"{others[name]} instead of {pins[name]}" for name in others}

@@ -11,7 +11,7 @@ from src.core.files import md5, write_text, written
 from src.core.receipt import PARAMS_FILE, format_receipt, parse_receipt, receipt_differences, receipt_path
 from src.core.run import ReceiptFields
 from src.guard.inputs import VOID, Inputs, md5_of, stamps_of
-from src.guard.stage import Stage
+from src.guard.stage import DVC_FILE, Stage
 
 
 def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapping[str, Any]) -> None:
@@ -107,6 +107,8 @@ def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, A
 
 
 def _md5_as_written(out: str) -> str:
+    if not Path(out).exists():
+        raise UserError(f"{out}: is missing, which {DVC_FILE} lists among the stage's outputs; let the stage write it")
     there = {path: md5(Path(path)) for path in stamps_of([out])}
     if others := [path for path in there if written.get(os.fspath(Path.cwd() / path)) != there[path]]:
         raise UserError(f"{', '.join(others)}: is not what the stage wrote with src.core.files, {VOID}")

@@ -67,6 +67,10 @@ def leave() -> None:
     sys.exit(0)
 
 
+def leave_with_a_reason() -> None:
+    sys.exit("row 7 is bad")
+
+
 def swallow() -> None:
     with suppress(SystemExit):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -78,7 +82,9 @@ def swallow_and_fail() -> None:
 
 
 @pytest.mark.fault(2)
-@pytest.mark.parametrize(("end", "code"), [(leave, 1), (swallow, 143), (swallow_and_fail, 143)])
+@pytest.mark.parametrize(
+    ("end", "code"), [(leave, 1), (leave_with_a_reason, 1), (swallow, 143), (swallow_and_fail, 143)]
+)
 def test_a_stage_that_was_to_end_is_no_success_whatever_a_library_makes_of_it(
     toy: Project,
     monkeypatch: pytest.MonkeyPatch,
@@ -93,7 +99,8 @@ def test_a_stage_that_was_to_end_is_no_success_whatever_a_library_makes_of_it(
     monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
     monkeypatch.chdir(toy.path)
     assert run_stage("check") == code
-    assert end is swallow or capsys.readouterr().err == "check: stopped before it was done\n"
+    said = "row 7 is bad" if end is leave_with_a_reason else "stopped before it was done"
+    assert end is swallow or capsys.readouterr().err == f"check: {said}\n"
 
 
 # Some shells replace themselves by the command that DVC gives them, some wait for it.

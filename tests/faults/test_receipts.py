@@ -181,7 +181,7 @@ def test_a_model_that_is_swapped_and_put_back_is_noticed(
     [
         # What `git checkout metrics` does.
         (lambda: Path("metrics/eval.json").write_text("{}\n"), "metrics/eval.json: is not what the stage wrote"),
-        (lambda: Path("plots/confusion.csv").unlink(), "plots/confusion.csv: is missing"),
+        (lambda: Path("plots/confusion.csv").unlink(), "plots/confusion.csv: is missing, which dvc.yaml lists"),
     ],
 )
 def test_an_output_that_changes_before_the_receipt_is_written_is_named(

@@ -73,7 +73,13 @@ def test_a_gpu_that_another_program_took_is_said_in_one_line(said: str) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("shape"), OSError(errno.ENOENT, "No such file", "x"), KeyError("x"), KeyError("out of memory")],
+    [
+        RuntimeError("shape"),
+        OSError(errno.ENOENT, "No such file", "x"),
+        OSError(errno.EEXIST, "File exists", "/"),
+        KeyError("x"),
+        KeyError("out of memory"),
+    ],
 )
 def test_a_defect_is_none_of_the_machine(error: Exception) -> None:
     assert explain(error) is None

@@ -57,9 +57,10 @@ def test_without_a_list_of_ignored_files_none_is(start: Start) -> None:
     assert "code/a.py~" in start().md5
 
 
-def test_a_file_that_hides_others_from_dvc_is_refused(start: Start) -> None:
-    Path("code/inner/.dvcignore").write_text("b.py\n")
-    with pytest.raises(UserError, match=r"^code/inner/.dvcignore: hides files of code from DVC"):
+@pytest.mark.parametrize(("place", "dep"), [("code/inner", "code"), ("data", "data/in.txt")])
+def test_a_file_that_hides_others_from_dvc_is_refused(start: Start, place: str, dep: str) -> None:
+    Path(place, ".dvcignore").write_text("*\n")
+    with pytest.raises(UserError, match=rf"^{place}/.dvcignore: hides files of {dep} from DVC"):
         start()
 
 

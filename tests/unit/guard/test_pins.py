@@ -15,7 +15,7 @@ numpy==2.4.6 \\
     --hash=sha256:00
 Torch_Lightning==2.6.6 ; sys_platform == 'linux' \\
     --hash=sha256:00
-old==1.0 ; python_full_version < '3.11'
+old==1.0 ; python_full_version < '3.11'  # via numpy
 old==2.0 ; python_full_version >= '3.11' \\
     --hash=sha256:00
 twice==1
@@ -44,6 +44,14 @@ def test_a_package_must_have_one_pin(lock: Path, name: str, got: str) -> None:
         pinned_versions(lock, [name])
 
 
+def test_a_line_that_is_no_pin_is_named(lock: Path) -> None:
+    lock.write_text(f"{LOCK}torch==1 ; system = 'linux'\n")
+    with pytest.raises(
+        UserError, match=r"^.*requirements.lock: expected NAME==VERSION, got \"torch==1 ; system = 'linux'"
+    ):
+        pinned_versions(lock, ["numpy"])
+
+
 def test_the_list_reads_as_it_was_written(tmp_path: Path) -> None:
     pins = {"b": "2.0", "a": "1.0+cpu"}
     (tmp_path / "pins").write_text(format_pins(pins))
@@ -61,7 +69,7 @@ def test_what_is_installed_in_another_version_is_named_with_both_ways_out() -> N
         check_installed(pins, {"UNPINNED": "torch"})
     assert str(caught.value) == (
         f"pytorch-lightning {version('pytorch-lightning')} is installed, requirements.lock pins 1; run `make repro`, "
-        "or set UNPINNED=pytorch-lightning to use it on purpose"
+        "or set UNPINNED=pytorch-lightning,torch to use it on purpose"
     )
     assert check_installed(pins, {"UNPINNED": "Torch, pytorch_lightning"}) == {
         "pytorch-lightning": f"{version('pytorch-lightning')} instead of 1",
