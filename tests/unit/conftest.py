@@ -26,6 +26,14 @@ def history(_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> His
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train without drawing: it takes as long as a small training, and the history has what is drawn."""
+    from src.mnist.train import learning_curve
+
+    monkeypatch.setattr(learning_curve, "draw_learning_curve", lambda _, path: path.touch())
+
+
+@pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
     thread = threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True)

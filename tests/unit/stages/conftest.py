@@ -1,5 +1,6 @@
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,8 +8,13 @@ from src.mnist.model.params import Params
 from stages.train import Outputs, train
 
 
-def outputs_in(folder: Path) -> Outputs:
-    return replace(Outputs(), **{field.name: folder / str(field.default) for field in fields(Outputs)})
+def outputs_in(folder: Path, kind: Any = Outputs) -> Any:
+    """The outputs of a stage, train unless another is named, in a folder instead of the project."""
+    return replace(kind(), **{field.name: folder / str(field.default) for field in fields(kind)})
+
+
+def read_all(outputs: Any) -> list[bytes]:
+    return [path.read_bytes() for path in astuple(outputs)]
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +23,12 @@ def trained(params: Params, digits_dir: Path, tmp_path_factory: pytest.TempPathF
     outputs = outputs_in(tmp_path_factory.mktemp("trained"))
     train(params, digits_dir, outputs, accelerator="cpu")
     return outputs
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, digits_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with the digits and nothing else."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/MNIST").symlink_to(digits_dir)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

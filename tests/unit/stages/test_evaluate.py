@@ -1,7 +1,5 @@
 import json
 import random
-import shutil
-from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,30 +17,17 @@ from src.mnist.model.weights import load_model, save_model
 from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
 from tests.conftest import THREADS, random_examples
-from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
+from tests.unit.mnist.train.dropout import DRAWS
+from tests.unit.stages.conftest import outputs_in, read_all
 
 PARAMS = EvaluateParams(threads=THREADS, tta_shift=0)
 
 
-def outputs_in(folder: Path) -> Outputs:
-    return replace(Outputs(), **{field.name: folder / str(field.default) for field in fields(Outputs)})
-
-
 @pytest.fixture(scope="module")
 def evaluated(trained: Trained, digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    outputs = outputs_in(tmp_path_factory.mktemp("evaluated"))
+    outputs = outputs_in(tmp_path_factory.mktemp("evaluated"), Outputs)
     evaluate(PARAMS, digits_dir, trained.model, outputs, "cpu")
     return outputs
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, digits_dir: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(digits_dir, tmp_path / "data/MNIST")
-    (tmp_path / "models").mkdir()
-    shutil.copy(trained.model, tmp_path / "models/model.safetensors")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -93,68 +78,63 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
     assert np.abs(expected - predict(model, images)).max() > 1e-4
 
 
-@pytest.mark.parametrize("architecture", [DROPOUT, DRAWS])
 def test_whatever_a_network_draws_it_scores_the_same_and_leaves_the_generators_alone(
-    digits_dir: Path, tmp_path: Path, architecture: str
+    digits_dir: Path, tmp_path: Path
 ) -> None:
     model, written = tmp_path / "model", []
-    save_model(model, CalibratedModel(build_model(architecture, 0), 1.0), architecture)
+    save_model(model, CalibratedModel(build_model(DRAWS, 0), 1.0), DRAWS)
     for name in ("a", "b"):
         before = random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # type: ignore[index]
-        evaluate(PARAMS, digits_dir, model, outputs_in(tmp_path / name), "cpu")
+        evaluate(PARAMS, digits_dir, model, outputs_in(tmp_path / name, Outputs), "cpu")
         after = random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # type: ignore[index]
         assert after == before
         for draw in (random.random, np.random.random, lambda: torch.rand(1)):
             draw()
-        written.append([path.read_bytes() for path in astuple(outputs_in(tmp_path / name))])
+        written.append(read_all(outputs_in(tmp_path / name, Outputs)))
     assert written[0] == written[1]
-
-
-def test_the_shift_of_the_params_is_used(workspace: Path, evaluated: Outputs) -> None:
-    main(Run({"threads": THREADS, "tta_shift": 1}))
-    assert (workspace / Outputs().metrics).read_bytes() != evaluated.metrics.read_bytes()
 
 
 def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
     images = random_examples(30).images
     preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
     write_examples(tmp_path / "data", random_examples(10), Examples(images, preds))
-    outputs = outputs_in(tmp_path)
+    outputs = outputs_in(tmp_path, Outputs)
     assert evaluate(PARAMS, tmp_path / "data", trained.model, outputs, "cpu")["test_acc"] == 1
     assert outputs.errors.read_text() == "index,actual,predicted,confidence\n"
     with Image.open(outputs.errors_picture) as image:
         assert image.format == "PNG"
 
 
-def test_main_writes_the_outs_and_prints_what_it_found(
-    workspace: Path, evaluated: Outputs, capsys: pytest.CaptureFixture[str]
+def test_main_writes_the_outs_and_prints_what_it_found_and_uses_the_shift_of_the_params(
+    workspace: Path, trained: Trained, evaluated: Outputs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(Run(PARAMS.model_dump()))
+    (workspace / "models").symlink_to(trained.model.parent)
+    main(Run(PARAMS.model_dump(), accelerator="cpu"))
     errors = len(pd.read_csv(evaluated.errors))
     assert capsys.readouterr().out.endswith(f", {errors} of 360 images wrong: plots/errors.png\n")
-    for own, expected in zip(astuple(Outputs()), astuple(evaluated), strict=True):
-        assert (workspace / own).read_bytes() == expected.read_bytes()
+    assert read_all(Outputs()) == read_all(evaluated)
+    main(Run({"threads": THREADS, "tta_shift": 1}, accelerator="cpu"))
+    assert read_all(Outputs()) != read_all(evaluated)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shift", [0, 1])
 def test_a_gpu_scores_the_same(trained: Trained, digits_dir: Path, tmp_path: Path, shift: int) -> None:
     params = EvaluateParams(threads=THREADS, tta_shift=shift)
-    on_cpu, on_gpu = (
-        evaluate(params, digits_dir, trained.model, outputs_in(tmp_path / name), name) for name in ("cpu", "gpu")
-    )
+    cpu, gpu = (outputs_in(tmp_path / name, Outputs) for name in ("cpu", "gpu"))
+    on_cpu = evaluate(params, digits_dir, trained.model, cpu, "cpu")
     # With errors of a standard deviation of 1e-4 in every logit, no metric moved by more than half of this.
-    assert on_gpu == pytest.approx(on_cpu, abs=2e-6)
-    assert outputs_in(tmp_path / "gpu").confusion.read_bytes() == outputs_in(tmp_path / "cpu").confusion.read_bytes()
+    assert evaluate(params, digits_dir, trained.model, gpu, "gpu") == pytest.approx(on_cpu, abs=2e-6)
+    assert gpu.confusion.read_bytes() == cpu.confusion.read_bytes()
 
 
 @pytest.mark.gpu
-@pytest.mark.usefixtures("workspace")
-def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "gpu")
-    facts = main(Run({"threads": THREADS, "tta_shift": 1}))
-    first = [path.read_bytes() for path in astuple(Outputs())]
-    main(Run({"threads": THREADS, "tta_shift": 1}))
-    assert [path.read_bytes() for path in astuple(Outputs())] == first
+def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it(workspace: Path, trained: Trained) -> None:
+    (workspace / "models").symlink_to(trained.model.parent)
+    run = Run({"threads": THREADS, "tta_shift": 1}, accelerator="gpu")
+    facts = main(run)
+    first = read_all(Outputs())
+    main(run)
+    assert read_all(Outputs()) == first
     assert facts.machine["device"] == torch.cuda.get_device_name()
     assert facts.machine["fp32"] == "ieee"

@@ -30,7 +30,8 @@ def mirror(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with nothing in it."""
     folder = tmp_path / "workspace"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -48,24 +49,13 @@ def assert_equal(read: Examples, expected: Examples) -> None:
     np.testing.assert_array_equal(read.labels, expected.labels)
 
 
-def test_digits_need_no_mirror(tmp_path: Path) -> None:
-    fetch("digits", tmp_path / "MNIST", mirrors=[])
-    parts = digits_as_mnist()
-    assert_equal(load_examples(tmp_path / "MNIST", "train"), parts["train"])
-    assert_equal(load_examples(tmp_path / "MNIST", "test"), parts["test"])
-
-
-def test_mnist_comes_unpacked_from_a_folder(tmp_path: Path, mirror: Path) -> None:
-    fetch("mnist", tmp_path / "MNIST", [str(mirror)], originals(mirror))
-    assert_equal(load_examples(tmp_path / "MNIST", "train"), TRAIN)
-    assert_equal(load_examples(tmp_path / "MNIST", "test"), TEST)
-
-
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
-def test_the_folder_holds_four_files_and_nothing_else(tmp_path: Path, mirror: Path, dataset: str) -> None:
-    fetch(dataset, tmp_path / "MNIST", [str(mirror)], originals(mirror))
-    expected = {name for pair in FILES.values() for name in pair}
-    assert {path.name for path in raw_folder(tmp_path / "MNIST").iterdir()} == expected
+def test_a_data_set_comes_as_four_files_and_nothing_else(tmp_path: Path, mirror: Path, dataset: str) -> None:
+    expected = {"mnist": {"train": TRAIN, "test": TEST}, "digits": digits_as_mnist()}[dataset]
+    fetch(dataset, tmp_path / "MNIST", [str(mirror)] if dataset == "mnist" else [], originals(mirror))
+    assert_equal(load_examples(tmp_path / "MNIST", "train"), expected["train"])
+    assert_equal(load_examples(tmp_path / "MNIST", "test"), expected["test"])
+    assert {path.name for path in raw_folder(tmp_path / "MNIST").iterdir()} == {*FILES["train"], *FILES["test"]}
     assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
 
 
@@ -83,25 +73,25 @@ def test_nothing_is_written_where_one_of_four_files_is_missing(tmp_path: Path, m
     assert not (tmp_path / "MNIST").exists()
 
 
-def test_main_fetches_what_params_name(workspace: Path) -> None:
+def test_main_fetches_what_params_name(no_data: Path) -> None:
     main(Run({"dataset": "digits"}))
-    assert len(load_examples(workspace / "data/MNIST", "test").labels) == 360
+    assert len(load_examples(no_data / "data/MNIST", "test").labels) == 360
 
 
 def test_main_names_every_mirror_in_one_line_own_first(
-    workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+    no_data: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_MIRROR", str(mirror))
-    monkeypatch.setattr(stages.fetch, "MIRRORS", [str(workspace / "nowhere")])
+    monkeypatch.setattr(stages.fetch, "MIRRORS", [str(no_data / "nowhere")])
     with pytest.raises(UserError) as caught:
         main(Run({"dataset": "mnist"}))
     message = str(caught.value)
     assert message.startswith(f"MNIST could not be downloaded from any mirror: {mirror} (wrong SHA-256")
-    assert f"{workspace}/nowhere (no such file" in message
+    assert f"{no_data}/nowhere (no such file" in message
     assert "\n" not in message
 
 
-def test_a_data_set_that_nobody_can_write_is_refused(workspace: Path) -> None:
+def test_a_data_set_that_nobody_can_write_is_refused(no_data: Path) -> None:
     with pytest.raises(UserError, match="got 'cifar'"):
         main(Run({"dataset": "cifar"}))
-    assert not (workspace / "data").exists()
+    assert not (no_data / "data").exists()

@@ -2,8 +2,6 @@ import json
 import logging
 import os
 import random
-import shutil
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,11 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 import stages.train
 from src.core.errors import UserError
 from src.core.run import Run
-from src.mnist.data.dataset import load_examples
+from src.mnist.data.dataset import load_examples, write_examples
 from src.mnist.model.network import predict_logits
 from src.mnist.model.params import Params
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
-from src.mnist.train import learning_curve
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.schedule import learning_rates
@@ -31,55 +28,44 @@ from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
 from stages.evaluate import predict
 from stages.train import Outputs, main, train
-from tests.conftest import THREADS
+from tests.conftest import THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.stages.conftest import outputs_in
+from tests.unit.stages.conftest import outputs_in, read_all
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, digits_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(digits_dir, tmp_path / "data/MNIST")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
-    return tmp_path
-
-
-def read_all(outputs: Outputs) -> list[bytes]:
-    return [path.read_bytes() for path in astuple(outputs)]
-
-
-def test_every_output_is_written(trained: Outputs) -> None:
-    assert pd.read_csv(trained.history)["epoch"].tolist() == [1, 2]
-    assert set(json.loads(trained.metrics.read_text())) == {"final", "best", "temperature", "weights"}
-    with Image.open(trained.learning_curve) as image:
-        assert image.format == "PNG"
-    assert load_model(trained.model)(torch.zeros(3, 1, 28, 28)).shape == (3, 10)
-
-
-def test_training_learns(trained: Outputs) -> None:
-    history = pd.read_csv(trained.history)
+def test_training_learns_and_every_output_tells_so(trained: Outputs) -> None:
+    history, metrics = pd.read_csv(trained.history), json.loads(trained.metrics.read_text())
+    assert history["epoch"].tolist() == [1, 2]
     assert history["loss"].is_monotonic_decreasing
     assert history["val_acc"].iloc[-1] > 0.7
-
-
-def test_history_and_metrics_agree(trained: Outputs) -> None:
-    final, last = json.loads(trained.metrics.read_text())["final"], pd.read_csv(trained.history).iloc[-1]
+    assert set(metrics) == {"final", "best", "temperature", "weights"}
     for name in ("loss", "acc", "f1", "val_loss", "val_acc", "val_f1"):
-        assert final[name] == pytest.approx(last[name], rel=1e-5)
+        assert metrics["final"][name] == pytest.approx(history[name].iloc[-1], rel=1e-5)
+    with Image.open(trained.learning_curve) as image:
+        assert image.format == "PNG"
 
 
-def test_the_final_scores_are_those_of_the_saved_model(trained: Outputs, params: Params, digits_dir: Path) -> None:
-    split = load_examples(digits_dir, "train")
+def test_the_final_scores_are_those_of_the_saved_model_which_is_calibrated_on_the_validation_part(
+    trained: Outputs, params: Params, digits_dir: Path
+) -> None:
+    split, model = load_examples(digits_dir, "train"), load_model(trained.model)
+    metrics = json.loads(trained.metrics.read_text())
     _, val = split_indices(split.labels, params.val_fraction, params.seed)
-    probs, target = predict(load_model(trained.model), split.images[val]), split.labels[val]
-    preds, final = probs.argmax(1), json.loads(trained.metrics.read_text())["final"]
+    images, target = split.images[val], split.labels[val]
+    probs, final = predict(model, images), metrics["final"]
     assert final["val_loss_calibrated"] == pytest.approx(log_loss(target, probs), abs=1e-6)
-    assert final["val_acc"] == pytest.approx(accuracy_score(target, preds), abs=1e-6)
-    assert final["val_f1"] == pytest.approx(f1_score(target, preds, average="macro"), abs=1e-6)
+    assert final["val_acc"] == pytest.approx(accuracy_score(target, probs.argmax(1)), abs=1e-6)
+    assert final["val_f1"] == pytest.approx(f1_score(target, probs.argmax(1), average="macro"), abs=1e-6)
+    logits = predict_logits(model.network, torch.from_numpy(images))
+    expected = fit_temperature(logits, torch.from_numpy(target).long())
+    assert model.temperature == pytest.approx(expected, rel=1e-6)
+    assert metrics["temperature"] == pytest.approx(expected, abs=1e-6)
+    assert final["val_loss_calibrated"] < log_loss(target, predict(model.network, images))
 
 
 # Two threads may not add in the order in which they end.
-@pytest.mark.parametrize(("architecture", "threads"), [("cnn", 2), (DROPOUT, 1), (DRAWS, 1)])
+@pytest.mark.parametrize(("architecture", "threads"), [("cnn", 2), (DRAWS, 1)])
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_bytes_come_again_whatever_the_global_random_state(
     params: Params, few_digits: Path, tmp_path: Path, architecture: str, threads: int
 ) -> None:
@@ -101,13 +87,12 @@ def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: 
     assert pd.read_csv(trained.history)["lr"].tolist() == pytest.approx(rates[steps - 1 :: steps].tolist(), rel=1e-5)
 
 
-# Of a training on a CPU, tf32 is fp32.
 CHANGES: dict[str, Any] = {
     "architecture": "resnet",
     "seed": 1,
     "val_fraction": 0.2,
     "epochs": 2,
-    "batch_size": 32,
+    "batch_size": 4,
     "shards": 2,
     "lr": 0.001,
     "schedule": "cosine",
@@ -121,31 +106,17 @@ CHANGES: dict[str, Any] = {
 }
 
 
-def test_every_hyperparameter_changes_the_model(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # It takes as long as such a training.
-    monkeypatch.setattr(learning_curve, "draw_learning_curve", lambda *_: None)
-    short = params.model_copy(update={"val_fraction": 0.5, "epochs": 1})
-    models = []
-    for change in [{}, *({name: value} for name, value in CHANGES.items())]:
-        outputs = outputs_in(tmp_path / "-".join(change))
-        train(short.model_copy(update=change), few_digits, outputs, accelerator="cpu")
+@pytest.mark.usefixtures("undrawn")
+def test_every_hyperparameter_changes_the_model(params: Params, tmp_path: Path) -> None:
+    write_examples(tmp_path, random_examples(40), random_examples(10))
+    short, models = params.model_copy(update={"val_fraction": 0.5, "batch_size": 8, "epochs": 1}), []
+    for change in [{}, *({name: value} for name, value in CHANGES.items()), {"precision": "tf32"}]:
+        outputs = outputs_in(tmp_path / str(change))
+        train(short.model_copy(update=change), tmp_path, outputs, accelerator="cpu")
         models.append(outputs.model.read_bytes())
+    # Of a training on a CPU, tf32 is fp32.
+    assert models.pop() == models[0]
     assert len(set(models)) == len(models)
-    train(short.model_copy(update={"precision": "tf32"}), few_digits, outputs_in(tmp_path / "tf32"), accelerator="cpu")
-    assert outputs_in(tmp_path / "tf32").model.read_bytes() == models[0]
-
-
-def test_the_model_is_calibrated_on_the_validation_part(trained: Outputs, params: Params, digits_dir: Path) -> None:
-    split, model = load_examples(digits_dir, "train"), load_model(trained.model)
-    _, val = split_indices(split.labels, params.val_fraction, params.seed)
-    logits = predict_logits(model.network, torch.from_numpy(split.images[val]))
-    expected = fit_temperature(logits, torch.from_numpy(split.labels[val]).long())
-    assert model.temperature == pytest.approx(expected, rel=1e-6)
-    assert json.loads(trained.metrics.read_text())["temperature"] == pytest.approx(model.temperature, abs=1e-6)
-    calibrated = log_loss(split.labels[val], predict(model, split.images[val]))
-    assert calibrated < log_loss(split.labels[val], predict(model.network, split.images[val]))
 
 
 @pytest.mark.usefixtures("workspace")
@@ -155,7 +126,7 @@ def test_main_writes_the_outs_and_tells_what_made_them(
     compared: list[dict[str, str]] = []
     monkeypatch.setattr(stages.train, "check_same", compared.append)
     values = params.model_dump(exclude={"dataset", "tta_shift"})
-    facts = main(Run(values, {"src/mnist/model/network.py": "its hash"}))
+    facts = main(Run(values, {"src/mnist/model/network.py": "its hash"}, accelerator="cpu"))
     # What all processes of a training must have in common.
     assert [one["src/mnist/model/network.py"] for one in compared] == ["its hash"]
     assert compared[0].items() >= {**facts.versions, "device": "cpu"}.items()
@@ -182,16 +153,12 @@ def test_each_call_of_several_batches_waits_for_its_turn(
     assert order == ["take 1", "give"] * 3
 
 
-def test_lightning_does_not_advise_tf32_between_the_rows_of_the_progress_table() -> None:
-    build_trainer(1, "cpu", [])
-    assert not rank_zero_module.log.isEnabledFor(logging.INFO)
-
-
-def test_optimizer_steps_do_not_look_for_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lightning_gives_no_advice_and_asks_no_driver_in_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     # As importing Lightning does.
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     build_trainer(1, "cpu", [])
     assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
+    assert not rank_zero_module.log.isEnabledFor(logging.INFO)
 
 
 @pytest.mark.gpu
@@ -208,6 +175,7 @@ def test_a_gpu_learns_the_same(
     assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("architecture", [DROPOUT, DRAWS])
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def test_a_resumed_training_gives_the_same_bytes(
