@@ -71,11 +71,10 @@ def test_the_same_bytes_come_again_whatever_the_global_random_state(
 ) -> None:
     few = {"val_fraction": 0.75, "epochs": 1}
     changed = params.model_copy(update={"threads": threads, "architecture": architecture, **few})
-    for name in ("a", "b"):
+    for seed, name in enumerate(("a", "b")):
+        for seed_generator in (random.seed, np.random.seed, torch.manual_seed):
+            seed_generator(seed)
         train(changed, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
-        random.seed(123)
-        np.random.seed(123)
-        torch.manual_seed(123)
     assert torch.get_num_threads() == threads
     assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
 
