@@ -13,18 +13,22 @@ from src.mnist.predict.images import like_mnist
 from tests.unit.mnist.predict.test_images import form, overlap, seven
 
 DIGITS = digits_as_mnist()["test"].images[:6]
+PAGES = [on_page(digit, np.random.default_rng(number)) for number, digit in enumerate(DIGITS)]
+EVEN = light("even", 0)
 
 
-@pytest.mark.parametrize("kind", ["across", "down", "aslant", "corners", "corner"])
-def test_uneven_light_hardly_changes_what_is_read(kind: str) -> None:
-    overlaps = []
-    for number, digit in enumerate(DIGITS):
-        ink = on_page(digit, np.random.default_rng(number))
-        even, uneven = (
-            like_mnist(photograph(ink, lit, np.random.default_rng(number)), "photograph").image
-            for lit in (light("even", 0), light(kind, 0.5))
-        )
-        overlaps.append(overlap(even, uneven))
+def read(ink: np.ndarray, lit: np.ndarray = EVEN) -> np.ndarray:
+    return like_mnist(photograph(ink, lit, np.random.default_rng(0)), "photograph").image
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[np.ndarray]:
+    return [read(page) for page in PAGES]
+
+
+@pytest.mark.parametrize("kind", ["down", "aslant", "corners", "corner"])
+def test_uneven_light_hardly_changes_what_is_read(kind: str, plain: list[np.ndarray]) -> None:
+    overlaps = [overlap(even, read(page, light(kind, 0.5))) for even, page in zip(plain, PAGES, strict=True)]
     assert np.mean(overlaps) > 0.9
 
 
@@ -34,14 +38,8 @@ def test_chalk_on_a_board_that_is_lit_unevenly_is_read() -> None:
     assert overlap(like_mnist(board, "photograph").image, form(seven())) > 0.7
 
 
-def test_faint_ruled_lines_are_paper() -> None:
-    ink = on_page(DIGITS[0], np.random.default_rng(0))
-    even = light("even", 0)
-    plain, lined = (
-        like_mnist(photograph(page, even, np.random.default_rng(0)), "photograph").image
-        for page in (ink, ruled(ink, 40, 0.2))
-    )
-    assert overlap(plain, lined) > 0.85
+def test_faint_ruled_lines_are_paper(plain: list[np.ndarray]) -> None:
+    assert overlap(plain[0], read(ruled(PAGES[0], 40, 0.2))) > 0.85
 
 
 def cut_off(ink: np.ndarray) -> np.ndarray:
@@ -74,7 +72,7 @@ def test_what_is_not_one_digit_on_bare_paper_is_refused(case: str) -> None:
     page = Image.fromarray(DIGITS[0]).resize((200, 200), Image.Resampling.BICUBIC)
     ink = add(np.pad(np.asarray(page, float) / 255, ((100, 100), (150, 150))))
     with pytest.raises(UserError, match=rf"^photograph: .*{reason}.*"):
-        like_mnist(photograph(ink, np.ones(ink.shape), np.random.default_rng(0)), "photograph")
+        read(ink, np.ones(ink.shape))
 
 
 def test_a_picture_of_mnists_own_size_may_reach_its_border() -> None:

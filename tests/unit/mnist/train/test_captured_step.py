@@ -21,6 +21,8 @@ from tests.unit.mnist.train.cuda_graph import HostReadError, emulated_cuda_graph
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in, read_all
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 # An epoch has 30 images: two calls of three batches, one of one batch, and a last batch of two images.
 SMALL = {"batch_size": 4, "val_fraction": 0.25, "schedule": "constant"}
 BATCHES_PER_CALL = 3
@@ -59,7 +61,7 @@ def expected(train_plainly: Train) -> Callable[[str], list[bytes]]:
 
 
 @pytest.fixture(autouse=True)
-def few_batches_per_call_and_linear_layers_as_on_cuda(undrawn: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def few_batches_per_call_and_linear_layers_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "BATCHES_PER_CALL", BATCHES_PER_CALL)
     monkeypatch.setattr(CPULinear, "forward", nn.Linear.forward)
 
