@@ -26,7 +26,7 @@ from src.core.streams import open_streams
 from src.core.user import name_user
 from src.noise.measurement import read_noise
 from src.report.policy import POLICY, Policy, read_policy
-from src.revision.git import find_commit, find_root, own_environment, run_git
+from src.revision.git import find_commit, find_root, own_environment, places
 from src.revision.revision import open_revision
 
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
@@ -71,21 +71,20 @@ def read_rules(root: Path, base: str) -> Rules:
 
 def _run_again(root: Path, commit: str, outputs: Iterable[str]) -> Results:
     """Results of the whole pipeline in a clone, where the project may lie below git's top folder, too."""
-    top, prefix = (
-        os.fsdecode(run_git(root, "rev-parse", option)).rstrip("\n") for option in ("--show-toplevel", "--show-prefix")
-    )
+    found = places(root)
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         clone = Path(folder) / "clone"
-        _run("git", "clone", "--quiet", "--no-checkout", top, str(clone), folder=root)
+        project = clone / found.prefix
+        _run("git", "clone", "--quiet", "--no-checkout", str(found.top), str(clone), folder=root)
         _run("git", "checkout", "--quiet", "--detach", commit, folder=clone)
         # Metrics and plots came with the clone: DVC keeps those of a frozen stage, a command those that persist.
         # Git removes nothing behind a link.
         remove = ("git", "--literal-pathspecs", "rm", "-r", "--quiet", "--ignore-unmatch", "--", *outputs)
-        _run(*remove, folder=clone / prefix)
-        _take_sources(root, clone / prefix)
+        _run(*remove, folder=project)
+        _take_sources(root, project)
         # Forced, because the branch may name a cache that is not empty.
-        _run(sys.executable, "-m", "dvc", "repro", "--force", folder=clone / prefix)
-        with open_revision(clone / prefix, None, "the new run") as revision:
+        _run(sys.executable, "-m", "dvc", "repro", "--force", folder=project)
+        with open_revision(project, None, "the new run") as revision:
             return Results.of(revision)
 
 

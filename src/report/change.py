@@ -93,12 +93,17 @@ class Change:
         return self.base.has_results and not self.other_data
 
     @cached_property
-    def predictions(self) -> Predictions | None:
-        """What differs from the base example by example; None if it cannot be told, which a check explains."""
+    def comparison(self) -> Predictions | UserError | None:
+        """What differs from the base example by example, or why it cannot be told; None if it is not to be."""
         try:
             return self.compare_predictions(self.base) if self.comparable else None
-        except UserError:
-            return None
+        except UserError as error:
+            return error
+
+    @property
+    def predictions(self) -> Predictions | None:
+        """What differs from the base example by example; None if it cannot be told, which a check explains."""
+        return self.comparison if isinstance(self.comparison, Predictions) else None
 
     def compare_predictions(self, old: Revision) -> Predictions | None:
         """What differs example by example from a revision scored on the same data; None if no tables are known.

@@ -131,9 +131,8 @@ def tables(change: Change) -> Iterator[Finding]:
 
 def predictions(change: Change) -> Iterator[Finding]:
     """Whether the models can be compared example by example."""
-    if change.comparable:
-        change.compare_predictions(change.base)
-    yield from ()
+    if isinstance(change.comparison, UserError):
+        yield unsure("{}", change.comparison)
 
 
 def curves(change: Change) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -115,18 +116,24 @@ def _versions(revision: Revision, path: str) -> dict[str, set[str]]:
     return found
 
 
-def _pins(revision: Revision, path: str) -> Iterator[Pin]:
-    text = revision.text(path, MAX_BYTES) or ""
-    yield from (Pin(line, "", None, ()) for line in text.splitlines()[:2] if CODING.match(line))
+def _pins(revision: Revision, path: str) -> list[Pin]:
+    return _parse(revision.text(path, MAX_BYTES) or "")
+
+
+# Both revisions mostly have the same files, of which several checks ask.
+@lru_cache(maxsize=8)
+def _parse(text: str) -> list[Pin]:
+    pins = [Pin(line, "", None, ()) for line in text.splitlines()[:2] if CODING.match(line)]
     for line in _joined_lines(text):
         line = re.sub(r"(^|\s)#.*", "", line).strip()
         hashes = tuple(sorted(HASH.findall(line)))
         line = " ".join(HASH.sub("", line).split())
         if pin := PIN.fullmatch(line):
             name, extras, version, marker = pin.groups("")
-            yield Pin(_canonical(name), extras + marker, version, hashes)
+            pins.append(Pin(_canonical(name), extras + marker, version, hashes))
         elif line or hashes:
-            yield Pin(line, "", None, hashes)
+            pins.append(Pin(line, "", None, hashes))
+    return pins
 
 
 def _joined_lines(text: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, TypeVar
 
-from pydantic import FailFast, Field, FiniteFloat, StringConstraints
+from pydantic import Field, FiniteFloat, StringConstraints
 
 from src.core.errors import UserError
 from src.revision.parsing import validated
@@ -16,6 +16,8 @@ from src.revision.revision import Revision
 
 MAX_TABLE_BYTES = 20_000_000
 MAX_ROWS = 200_000
+# The first row that is wrong is enough: all of them could be.
+ONE_PROBLEM = Field(fail_fast=True)
 Pair = tuple[str, str]
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -123,7 +125,6 @@ def _read(revision: Revision, path: str, schema: type[Value], columns: Sequence[
     for position, row in enumerate(rows):
         row["position"] = position
     chosen = [{name: row.get(name) for name in columns} for row in rows] if columns else rows
-    # The first row that is wrong is enough: all of them could be.
-    many: Any = Annotated[list[schema], FailFast()]  # type: ignore[valid-type]
+    many: Any = Annotated[list[schema], ONE_PROBLEM]  # type: ignore[valid-type]
     found: list[Value] = validated(many, chosen, where)
     return found

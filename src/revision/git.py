@@ -8,6 +8,8 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,6 +58,44 @@ def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> byte
     return done.stdout
 
 
+@dataclass(frozen=True)
+class Places:
+    """What git says of a folder of a repository.
+
+    Attributes:
+        top: Git's top folder.
+        prefix: Path of the folder below it, with a slash at its end; empty for the top folder itself.
+        index: The file that has what is staged.
+        objects: The folder of all objects.
+        shallow: The file that names the commits whose parents the clone lacks, if there are any.
+    """
+
+    top: Path
+    prefix: str
+    index: Path
+    objects: Path
+    shallow: Path
+
+
+def places(folder: Path) -> Places:
+    """Where a folder and the parts of its repository lie.
+
+    Raises:
+        UserError: If there is no git repository.
+    """
+    return _places(folder.resolve())
+
+
+@lru_cache
+def _places(folder: Path) -> Places:
+    inner = [word for name in ("index", "objects", "shallow") for word in ("--git-path", name)]
+    lines = os.fsdecode(run_git(folder, "rev-parse", "--show-toplevel", "--show-prefix", *inner)).split("\n")
+    match lines:
+        case [top, prefix, index, objects, shallow, ""]:
+            return Places(Path(top), prefix, folder / index, folder / objects, folder / shallow)
+    raise UserError(f"{folder}: expected a path without line breaks")
+
+
 def find_root() -> Path:
     """Folder of the project that contains the current directory: the nearest with DVC's folder, or git's top folder.
 
@@ -64,7 +104,7 @@ def find_root() -> Path:
     """
     here = Path().resolve()
     try:
-        top = Path(os.fsdecode(run_git(here, "rev-parse", "--show-toplevel")).rstrip("\n"))
+        top = places(here).top
     except UserError as error:
         raise UserError(f"{here}: expected a folder of a git repository; {error}") from error
     within = [folder for folder in (here, *here.parents) if folder.is_relative_to(top)]
@@ -78,21 +118,11 @@ def find_commit(root: Path, name: str) -> str:
         UserError: If there is none, or if the name could mean another commit, too. Git prefers a tag to a branch of the
             same name, and either to a short hash, and `git fetch` brings the tags of whomever it fetches from.
     """
-    found = ""
-    if "\0" not in name:
-        done = _git(root, "rev-parse", "--verify", "--end-of-options", name)
-        if b"is ambiguous" in done.stderr:
-            raise UserError(
-                f"{name}: is the name of more than one tag, branch or commit; "
-                f"give the whole name, such as refs/heads/{name}, or the whole hash"
-            )
-        found = _find_experiment(root, name) if done.returncode else done.stdout.decode().strip()
-    # It may be that of a tag, a file or a folder. Its type alone, unlike its content, takes no memory.
-    kind = _git(root, "cat-file", "-t", found).stdout if HASH.fullmatch(found) else b""
-    if kind == b"tag\n":
-        found = _git(root, "rev-list", "--max-count=1", found, "--").stdout.decode().strip()
-    if kind in (b"commit\n", b"tag\n") and HASH.fullmatch(found):
-        return found
+    oid, kind = _look_up(root, name) or _look_up(root, _find_experiment(root, name)) or ("", "")
+    if kind == "tag":
+        oid, kind = _look_up(root, f"{oid}^{{commit}}") or ("", "")
+    if kind == "commit":
+        return oid
     advice = _incomplete(root) or f"try `git fetch`, or origin/{name} for a branch that only the remote has"
     raise UserError(f"{name}: is not a revision in this clone; {advice}")
 
@@ -103,10 +133,9 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
     Raises:
         UserError: If the clone lacks commits of which one may be a later merge base.
     """
-    if _is_shallow(root):
-        cut = (root / os.fsdecode(run_git(root, "rev-parse", "--git-path", "shallow")).rstrip("\n")).read_text()
+    if (shallow := places(root).shallow).exists():
         apart = run_git(root, "rev-list", f"{base}...{head}", "--").decode()
-        if {*cut.split()} & {*apart.split()}:
+        if {*shallow.read_text().split()} & {*apart.split()}:
             raise UserError(f"{base[:7]} and {head[:7]}: where they parted is not in this clone; {_incomplete(root)}")
     done = _git(root, "merge-base", "--all", base, head)
     if done.returncode not in (0, 1):
@@ -183,15 +212,31 @@ def _unreadable(root: Path, where: str) -> UserError:
 
 def _incomplete(root: Path) -> str | None:
     """How to get what a shallow or partial clone lacks, or None if the clone is neither."""
-    if _is_shallow(root):
+    if places(root).shallow.exists():
         return "the clone is shallow: run `git fetch --unshallow`"
     if _git(root, "config", "--get-regexp", r"^remote\..*\.promisor$").returncode == 0:
         return "the clone is partial: run `git fetch --refetch --no-filter`"
     return None
 
 
-def _is_shallow(root: Path) -> bool:
-    return run_git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
+def _look_up(root: Path, name: str) -> tuple[str, str] | None:
+    """Hash and type of the object with this name, or None. Its type, unlike its content, takes no memory.
+
+    Raises:
+        UserError: If the name could mean another object, too.
+    """
+    if {"\0", "\n"} & {*name}:
+        return None
+    done = _git(root, "cat-file", "--batch-check", standard_input=f"{name}\n")
+    if b"is ambiguous" in done.stderr:
+        raise UserError(
+            f"{name}: is the name of more than one tag, branch or commit; "
+            f"give the whole name, such as refs/heads/{name}, or the whole hash"
+        )
+    match done.stdout.decode(errors="replace").split():
+        case [oid, kind, _] if HASH.fullmatch(oid):
+            return oid, kind
+    return None
 
 
 def _find_experiment(root: Path, name: str) -> str:
@@ -201,9 +246,17 @@ def _find_experiment(root: Path, name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> "subprocess.CompletedProcess[bytes]":
-    environment = {**own_environment(), **ENVIRONMENT, **extra}
-    return subprocess.run(["git", *SETTINGS, *words], cwd=root, env=environment, capture_output=True, check=False)
+def _git(
+    root: Path, *words: str, extra: Mapping[str, str] = NOTHING, standard_input: str = ""
+) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        ["git", *SETTINGS, *words],
+        cwd=root,
+        env={**own_environment(), **ENVIRONMENT, **extra},
+        input=os.fsencode(standard_input),
+        capture_output=True,
+        check=False,
+    )
 
 
 @contextmanager

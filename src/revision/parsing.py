@@ -6,8 +6,7 @@ YAML is read as DVC reads it (YAML 1.2), so 1e-05, yes and 010 mean the same her
 import json
 import re
 import tomllib
-from collections.abc import Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -36,6 +35,8 @@ BAD_CONTENT = (YAMLError, ValueError, TypeError, AttributeError, LookupError, Ar
 def parse(content: bytes, path: str, where: str) -> Any:
     """Content of a file by the ending of its name; NaN and infinities are read as such, for the caller to judge.
 
+    Do not change what is returned: the next who asks for the same YAML gets it, too.
+
     Args:
         content: Its bytes.
         path: Ends in `.json`, `.toml`, `.yaml` or `.yml`, or in `.dvc` or `.lock`, which are YAML.
@@ -53,7 +54,7 @@ def parse(content: bytes, path: str, where: str) -> Any:
             case "TOML":
                 return tomllib.loads(_decoded(content))
             case "YAML":
-                return deepcopy(_parse_yaml(content))
+                return _parse_yaml(content)
         raise UserError("expected YAML, JSON or TOML, the only formats that are read")
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
@@ -68,14 +69,15 @@ def validated(schema: type[T], content: Any, where: str) -> T:
         UserError: Naming the first problems and their places, such as `metrics.metrics/eval.json.test_acc.better`.
     """
     try:
-        return TypeAdapter(schema).validate_python(content)
+        found: T = _adapter(schema).validate_python(content)
     except ValidationError as error:
-        found = [
+        problems = [
             f"{'.'.join(map(str, one['loc']))}: {SCHEMA_WORDS.sub('', one['msg'])}".removeprefix(": ")
             for one in error.errors()
         ]
-        more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
-        raise UserError(f"{where}: {'; '.join([*found[:MAX_PROBLEMS], *more])}") from error
+        more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+        raise UserError(f"{where}: {'; '.join([*problems[:MAX_PROBLEMS], *more])}") from error
+    return found
 
 
 def flatten(content: Any) -> dict[str, Any]:
@@ -98,6 +100,9 @@ def _decoded(content: bytes) -> str:
     if len(content) > MAX_YAML_BYTES:
         raise UserError(f"expected at most {MAX_YAML_BYTES:,} bytes, got {len(content):,}")
     return content.decode()
+
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = lru_cache(maxsize=32)(TypeAdapter)
 
 
 # Most files of the two revisions of a report are the same.

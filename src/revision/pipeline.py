@@ -302,7 +302,7 @@ class Pipeline:
             left += new
         return found
 
-    @property
+    @cached_property
     def code(self) -> dict[str, dict[str, str]]:
         """Hash of each dependency that no stage makes, by stage and path, as dvc.lock records it."""
         made = self.producers

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
 from src.core.folder import IGNORE, folder_md5, ignored_files
-from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, open_objects, run_git
+from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, open_objects, places, run_git
 from src.revision.parsing import MAX_JSON_BYTES, parse
 
 # A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
@@ -118,8 +119,7 @@ class Tree:
         inside = self.files(path)
         if not inside and not outside:
             return None
-        hidden = self._ignored()
-        shown = {file: self.md5(file) for file in inside if not hidden.match_file(file)}
+        shown = {file: self.md5(file) for file in inside if not self._ignored.match_file(file)}
         files = {file.removeprefix(f"{path}/"): oid for file, oid in {**outside, **shown}.items()}
         known = {file: oid for file, oid in files.items() if oid and not oid.endswith(".dir")}
         if unknown := sorted(files.keys() - known.keys()):
@@ -128,6 +128,7 @@ class Tree:
             )
         return folder_md5(known)
 
+    @cached_property
     def _ignored(self) -> GitIgnoreSpec:
         if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
             raise UserError(f"{below[0]} of {self.name}: hides files from DVC; move its lines to {IGNORE}")
@@ -165,13 +166,11 @@ def open_tree(root: Path, name: str, commit: str | None) -> Iterator[Tree]:
 
 def _scratch_environment(root: Path, scratch: Path) -> dict[str, str]:
     """A copied index and a folder for new objects, so that nothing is written to the repository."""
-    index, objects = (
-        root / os.fsdecode(run_git(root, "rev-parse", "--git-path", name)).rstrip("\n") for name in ("index", "objects")
-    )
-    if index.exists():
-        shutil.copy2(index, scratch / "index")  # with its times, by which git knows what changed
+    found = places(root)
+    if found.index.exists():
+        shutil.copy2(found.index, scratch / "index")  # with its times, by which git knows what changed
     (scratch / "objects/info").mkdir(parents=True)
-    (scratch / "objects/info/alternates").write_bytes(os.fsencode(objects.resolve()) + b"\n")
+    (scratch / "objects/info/alternates").write_bytes(os.fsencode(found.objects.resolve()) + b"\n")
     return {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_OBJECT_DIRECTORY": str(scratch / "objects")}
 
 
@@ -197,7 +196,7 @@ def _size(path: Path) -> int:
 
 def _entries(root: Path, tree: str, name: str, extra: Mapping[str, str]) -> dict[str, Entry]:
     """All files in the folder of the project, and what decides about them from above it."""
-    prefix = os.fsdecode(run_git(root, "rev-parse", "--show-prefix")).rstrip("\n")
+    prefix = places(root).prefix
     above = ["../" * level for level in range(1, prefix.count("/") + 1)]
     paths = [".", *(f"{up}.gitattributes" for up in above), *(f"{up}.github" for up in above[-1:])]
     found: dict[str, Entry] = {}

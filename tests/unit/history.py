@@ -2,12 +2,15 @@
 
 import csv
 import hashlib
+import io
 import json
 import math
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
@@ -17,11 +20,12 @@ from sklearn.metrics import precision_recall_fscore_support
 from src.core.files import md5
 from src.core.receipt import format_receipt, receipt_path
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows
+from src.revision.git import Objects
 from src.revision.parsing import flatten, parse
 from src.revision.pipeline import read_pipeline
-from src.revision.tree import Tree, open_tree
+from src.revision.tree import LINK, Entry, Tree
 
-MODEL = "models/model.safetensors"
+MODEL, METRICS = "models/model.safetensors", "metrics/eval.json"
 REPOSITORY = Path(__file__).parents[2]
 IMAGES = 10_000
 COPIED = (
@@ -69,6 +73,8 @@ class History:
                 history.write("dvc.yaml", (history.path / "dvc.yaml").read_text().replace(f"    - {dep}\n", ""))
         history.freeze_params()
         history.git("init", "-q", "--template=", "-b", "main")
+        with (path / ".git/config").open("a") as config:
+            config.write(SETTINGS)
         history.write("metrics_policy.yaml", POLICY)
         for name in ("metrics/train.json", "plots/errors.png", "plots/learning_curve.png"):
             history.write(name, "{}")
@@ -83,19 +89,16 @@ class History:
         self.write_yaml("params.yaml", {name: FROZEN.get(name, value) for name, value in names.items()})
 
     def git(self, *words: str, standard_input: str = "") -> str:
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-        command = ["git", *identity, *words]
         options: dict[str, Any] = {"cwd": self.path, "capture_output": True, "text": True, "check": True}
-        return str(subprocess.run(command, input=standard_input, **options).stdout).strip()
+        return str(subprocess.run(["git", *words], input=standard_input, **options).stdout).strip()
 
     def commit(self, message: str) -> str:
         self.git("add", "-A")
-        said = self.git("-c", "core.abbrev=40", "commit", "--allow-empty", "-m", message)
-        return said.partition("]")[0][-40:]
+        return self.git("commit", "--allow-empty", "-m", message).partition("]")[0][-40:]
 
-    def write(self, name: str, content: str) -> None:
+    def write(self, name: str, content: str | bytes) -> None:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.path / name).write_text(content)
+        (self.path / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
     def write_results(self, wrong: Iterable[int], epochs: int = 5, copies: int = 1) -> None:
         """Metrics, tables and pictures of a model that gets these test images wrong, and code that trains it.
@@ -104,44 +107,15 @@ class History:
         """
         wrong = sorted(wrong)
         self.train_anew(hashlib.md5(str(wrong).encode()).hexdigest())
-        labels = np.tile(TEST_LABELS, copies)
-        preds = labels.copy()
-        preds[wrong] = [predicted(index) for index in wrong]
-        precision, recall, f1, _ = precision_recall_fscore_support(labels, preds, average="macro")
-        acc = 1 - len(wrong) / len(labels)
-        self.write_metrics(
-            test_acc=round(acc, 6),
-            test_f1=round(float(f1), 6),
-            test_precision=round(float(precision), 6),
-            test_recall=round(float(recall), 6),
-            test_loss=round(4 * (1 - acc), 6),
-        )
-        self._table(
-            "errors", ["index", "actual", "predicted", "confidence"], [(i, actual(i), predicted(i), 0.9) for i in wrong]
-        )
-        for name, rows in (
-            ("confusion", confusion_rows(labels, preds)),
-            ("per_class", per_class_rows(labels, preds)),
-        ):
-            self._table(name, list(rows[0]), [tuple(row.values()) for row in rows])
-        self._table(
-            "history",
-            ["epoch", "loss", "acc", "f1", "val_loss", "val_acc", "val_f1", "lr"],
-            [
-                (e, 0.3 / e, 1 - 0.1 / e, 1 - 0.1 / e, 0.4 / e, acc - 0.1 / e, acc - 0.1 / e, 0.001)
-                for e in range(1, epochs + 1)
-            ],
-        )
-        # As large as evaluate's, and much faster to draw.
-        size = (10 * 112, max(1, math.ceil(min(200, len(wrong)) / 10)) * 112)
-        Image.new("L", size, "white").save(self.path / "plots/errors.png")
+        for name, content in forged(tuple(wrong), epochs, copies).items():
+            self.write(name, content)
 
     def train_anew(self, code: str) -> None:
         """Edit the code of the training, which gives another model."""
         self.write(TRAINS, f"CODE = {code!r}\n")
 
     def write_metrics(self, **values: Any) -> None:
-        self.write("metrics/eval.json", json.dumps(values, indent=2) + "\n")
+        self.write(METRICS, dumped(values))
 
     def relock(self, receipts: bool = True) -> None:
         """Write receipts and dvc.lock as a run would have; data and models get made-up hashes.
@@ -149,26 +123,24 @@ class History:
         Without `receipts`, as `dvc commit -f` would have.
         """
         (self.path / "dvc.lock").unlink(missing_ok=True)
-        with open_tree(self.path, "history", None) as files:
-            pipeline = read_pipeline(files)
-            stages = {}
-            for name, stage in pipeline.stages.items():
-                deps = {path: self._hash(files, path, pipeline.outs) for path in stage.deps}
-                params = {file: self._params(file, names) for file, names in stage.params.items()}
-                outs = {path: self._hash(files, path) for path in stage.outs if path != receipt_path(name)}
-                if receipt_path(name) in stage.outs:
-                    if receipts:
-                        self.write_receipt(name, deps=deps, params=params["params.yaml"], outs=outs)
-                    receipt = self.path / receipt_path(name)
-                    outs[receipt_path(name)] = (
-                        md5(receipt) if receipt.exists() else self._hash(files, receipt_path(name))
-                    )
-                stages[name] = {
-                    "cmd": stage.command,
-                    "deps": [{"path": path, "hash": "md5", "md5": oid} for path, oid in deps.items()],
-                    "params": params,
-                    "outs": [{"path": path, "hash": "md5", "md5": oid} for path, oid in outs.items()],
-                }
+        files = Files(self.path)
+        pipeline = read_pipeline(files)
+        stages = {}
+        for name, stage in pipeline.stages.items():
+            deps = {path: self._hash(files, path, pipeline.outs) for path in stage.deps}
+            params = {file: self._params(file, names) for file, names in stage.params.items()}
+            outs = {path: self._hash(files, path) for path in stage.outs if path != receipt_path(name)}
+            if receipt_path(name) in stage.outs:
+                if receipts:
+                    self.write_receipt(name, deps=deps, params=params["params.yaml"], outs=outs)
+                receipt = self.path / receipt_path(name)
+                outs[receipt_path(name)] = md5(receipt) if receipt.exists() else self._hash(files, receipt_path(name))
+            stages[name] = {
+                "cmd": stage.command,
+                "deps": [{"path": path, "hash": "md5", "md5": oid} for path, oid in deps.items()],
+                "params": params,
+                "outs": [{"path": path, "hash": "md5", "md5": oid} for path, oid in outs.items()],
+            }
         self.write_yaml("dvc.lock", {"schema": "2.0", "stages": stages})
 
     def write_receipt(self, stage: str, **parts: Any) -> None:
@@ -181,7 +153,7 @@ class History:
 
     def read_yaml(self, name: str) -> dict[str, Any]:
         # The report's own reader remembers what it has read.
-        return parse((self.path / name).read_bytes(), name, name)
+        return deepcopy(parse((self.path / name).read_bytes(), name, name))
 
     def params(self) -> dict[str, Any]:
         return self._params("params.yaml", None)
@@ -197,14 +169,76 @@ class History:
         within = {out: self._hash(files, out) for out in outs if out.startswith(f"{path}/")}
         return files.md5(path, within) or self.hashes.get(path, made_up)
 
-    def _table(self, name: str, header: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
-        (self.path / "plots").mkdir(exist_ok=True)
-        with (self.path / f"plots/{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
+
+class Files(Tree):
+    """The files of a folder as they are now, those that git ignores included."""
+
+    def __init__(self, folder: Path) -> None:
+        found = [path for path in folder.rglob("*") if ".git" not in path.relative_to(folder).parts]
+        names = {path.relative_to(folder).as_posix(): path for path in found if path.is_symlink() or path.is_file()}
+        modes = {name: LINK if path.is_symlink() else "100644" for name, path in names.items()}
+        super().__init__("history", {name: Entry(mode, name) for name, mode in modes.items()}, cast("Objects", None))
+        self._folder = folder
+
+    def read(self, path: str, largest: int) -> bytes | None:
+        return (self._folder / path).read_bytes() if self.has(path) else None
 
 
+@cache
+def forged(wrong: tuple[int, ...], epochs: int, copies: int) -> dict[str, str | bytes]:
+    """Metrics, tables and pictures by path, as `History.write_results` needs them; most tests need the same."""
+    labels = np.tile(TEST_LABELS, copies)
+    preds = labels.copy()
+    preds[list(wrong)] = [predicted(index) for index in wrong]
+    precision, recall, f1 = map(float, precision_recall_fscore_support(labels, preds, average="macro")[:3])
+    acc = 1 - len(wrong) / len(labels)
+    scores = {"acc": acc, "f1": f1, "precision": precision, "recall": recall, "loss": 4 * (1 - acc)}
+    # As large as evaluate's, and much faster to draw.
+    size = (10 * 112, max(1, math.ceil(min(200, len(wrong)) / 10)) * 112)
+    Image.new("L", size, "white").save(picture := io.BytesIO(), "png", compress_level=1)
+    return {
+        METRICS: dumped({f"test_{name}": round(score, 6) for name, score in scores.items()}),
+        "plots/errors.csv": table(
+            [{"index": i, "actual": actual(i), "predicted": predicted(i), "confidence": 0.9} for i in wrong],
+            ["index", "actual", "predicted", "confidence"],
+        ),
+        "plots/confusion.csv": table(confusion_rows(labels, preds)),
+        "plots/per_class.csv": table(per_class_rows(labels, preds)),
+        "plots/history.csv": table(
+            [
+                {"epoch": e, "loss": 0.3 / e, "acc": 1 - 0.1 / e, "f1": 1 - 0.1 / e, "val_loss": 0.4 / e}
+                | {"val_acc": acc - 0.1 / e, "val_f1": acc - 0.1 / e, "lr": 0.001}
+                for e in range(1, epochs + 1)
+            ]
+        ),
+        "plots/errors.png": picture.getvalue(),
+    }
+
+
+def dumped(content: Any) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def table(rows: Sequence[Mapping[str, Any]], header: Sequence[str] = ()) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header or list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+# The commits of a test need no cleaning up, and tell their whole hashes.
+SETTINGS = """\
+[user]
+    name = t
+    email = t@example.org
+[commit]
+    gpgsign = false
+[maintenance]
+    auto = false
+[core]
+    abbrev = 40
+"""
 FROZEN = {"dataset": "mnist", "seed": 0, "epochs": 10, "batch_size": 128, "shards": 1, "lr": 0.006}
 POLICY = """\
 version: 2

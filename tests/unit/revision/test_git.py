@@ -112,15 +112,15 @@ def test_a_git_that_answers_nonsense_gives_no_commit(
 ) -> None:
     """Whatever the exit code says: a commit is 40 digits, and one that git has."""
     real = shutil.which("git")
-    for answer in ("", "main", "0" * 39, "0" * 40, "0" * 64):
+    for answer in ("", "main commit 1", *(f"{'0' * digits} commit 1" for digits in (39, 40, 64))):
         (tmp_path / "git").write_text(
-            f'#!/bin/sh\ncase "$*" in *rev-parse*--verify*) echo {answer};; *) exec {real} "$@";; esac\n'
+            f'#!/bin/sh\ncase "$*" in *--batch-check*) echo {answer};; *) exec {real} "$@";; esac\n'
         )
         (tmp_path / "git").chmod(0o755)
         with monkeypatch.context() as changed:
             changed.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-            with pytest.raises(UserError, match="is not a revision"):
-                find_commit(history.path, "main")
+            with pytest.raises(UserError, match=r"is not a revision|git cannot read it"):
+                read(history.path, find_commit(history.path, "main"))
 
 
 def test_a_huge_message_is_refused_by_its_size(history: History) -> None:
