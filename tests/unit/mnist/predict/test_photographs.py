@@ -29,7 +29,7 @@ def plain() -> list[np.ndarray]:
 @pytest.mark.parametrize("kind", ["down", "aslant", "corners", "corner"])
 def test_uneven_light_hardly_changes_what_is_read(kind: str, plain: list[np.ndarray]) -> None:
     overlaps = [overlap(even, read(page, light(kind, 0.5))) for even, page in zip(plain, PAGES, strict=True)]
-    assert np.mean(overlaps) > 0.9
+    assert np.mean(overlaps) > 0.85
 
 
 def test_chalk_on_a_board_that_is_lit_unevenly_is_read() -> None:
