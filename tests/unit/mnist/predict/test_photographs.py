@@ -17,19 +17,20 @@ PAGES = [on_page(digit, np.random.default_rng(number)) for number, digit in enum
 EVEN = light("even", 0)
 
 
-def read(ink: np.ndarray, lit: np.ndarray = EVEN) -> np.ndarray:
-    return like_mnist(photograph(ink, lit, np.random.default_rng(0)), "photograph").image
+def read(ink: np.ndarray, lit: np.ndarray = EVEN, seed: int = 0) -> np.ndarray:
+    return like_mnist(photograph(ink, lit, np.random.default_rng(seed)), "photograph").image
 
 
 @pytest.fixture(scope="module")
 def plain() -> list[np.ndarray]:
-    return [read(page) for page in PAGES]
+    return [read(page, seed=number) for number, page in enumerate(PAGES)]
 
 
-@pytest.mark.parametrize("kind", ["down", "aslant", "corners", "corner"])
+@pytest.mark.parametrize("kind", ["across", "corners", "corner"])
 def test_uneven_light_hardly_changes_what_is_read(kind: str, plain: list[np.ndarray]) -> None:
-    overlaps = [overlap(even, read(page, light(kind, 0.5))) for even, page in zip(plain, PAGES, strict=True)]
-    assert np.mean(overlaps) > 0.85
+    lit = light(kind, 0.5)
+    overlaps = [overlap(plain[number], read(page, lit, number)) for number, page in enumerate(PAGES)]
+    assert np.mean(overlaps) > 0.9
 
 
 def test_chalk_on_a_board_that_is_lit_unevenly_is_read() -> None:
