@@ -56,8 +56,10 @@ def locked(name: str) -> str:
 
 def pip_has_its_own_index() -> bool:
     """Whether pip is configured with an index of its own, and uv is not."""
+    if os.environ.get("UV_DEFAULT_INDEX"):
+        return False
     settings = subprocess.check_output([ENVIRONMENT / "bin" / "pip", "config", "list"], text=True)
-    return not os.environ.get("UV_DEFAULT_INDEX") and re.search(r"\.(index-url|no-index)=", settings) is not None
+    return re.search(r"\.(index-url|no-index)=", settings) is not None
 
 
 def install(lock: Path) -> bool:
