@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 
 import sqlalchemy
+from dvc.exceptions import DvcException
 from optuna.exceptions import StorageInternalError
 
 from src.core.errors import UserError, one_line
@@ -33,8 +34,8 @@ def guarded(command: str, run: Callable[[], int]) -> int:
         try:
             forget_repository()
             return run()
-        except UserError as error:
-            return _fail(f"{command}: {error}")
+        except (UserError, DvcException) as error:
+            return _fail(f"{command}: {one_line(error)}")
         except (StorageInternalError, sqlalchemy.exc.OperationalError) as error:
             return _fail(f"{command}: {STORAGE}: the database cannot be used: {one_line(error)}")
         except OSError as error:

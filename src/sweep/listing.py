@@ -3,12 +3,12 @@
 DVC's own table has a column for every param, and leaves out those that do not fit the terminal.
 """
 
-import csv
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dvc.repo import Repo
+from dvc.repo.experiments.show import tabulate
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -24,10 +24,11 @@ def main() -> int:
 
     def run() -> int:
         params = read_mapping(Path(PARAMS_FILE))
-        done = subprocess.run(["dvc", "exp", "show", "--csv"], stdout=subprocess.PIPE, text=True, check=False)
-        if not done.returncode:
-            Console(highlight=False).print(table(list(csv.DictReader(done.stdout.splitlines())), list(params)))
-        return done.returncode
+        with Repo() as repo:
+            found, _ = tabulate(repo.experiments.show(), fill_value="", precision=None)
+        rows = [{name: str(value) for name, value in row.items()} for row in found.as_dict()]
+        Console(highlight=False).print(table(rows, list(params)))
+        return 0
 
     return guarded("experiments", run)
 
@@ -36,7 +37,7 @@ def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
     """The working tree and its commit, then the experiments, each with its scores and the params that differ.
 
     Args:
-        rows: What `dvc exp show --csv` lists, by column.
+        rows: What `dvc exp show` lists, by column.
         params: Names of the params.
     """
     varied = [name for name in params if len({row.get(name) for row in rows}) > 1]

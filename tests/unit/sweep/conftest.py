@@ -4,7 +4,8 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ import pytest
 
 from src.mnist.model.params import Params
 from src.revision.receipts import Receipt
+from src.sweep.__main__ import main
 from src.sweep.experiments import TEST_SCORE, Result, references
 from tests.faults.project import Project, shared
 
@@ -21,37 +23,64 @@ LONG = 300.0
 PRINTED = "logs/printed"
 
 
+@contextmanager
+def inside(project: Project) -> Iterator[pytest.MonkeyPatch]:
+    """The current directory and the environment are those of the project's user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.path)
+        for name in os.environ.keys() - project.env.keys():
+            patch.delenv(name)
+        for name, value in project.env.items():
+            patch.setenv(name, value)
+        yield patch
+
+
 @pytest.fixture(scope="session")
 def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project after its first sweep, of three trials, the first of which fails; changed by no test."""
+    """A project after its first sweep, of three seeds, one of which fails; changed by no test.
+
+    It ran in a git hook, on data that DVC tracks, and each dvc died at its very end.
+    """
 
     def build(path: Path) -> None:
         project = toy_made.copy(path)
-        # One of them is what params.yaml says.
-        project.set(lr=0.005)
+        # One of the seeds is what params.yaml says.
+        project.set(lr=0.005, seed=0)
+        # A folder, a part of one, and a file in a folder that git has.
+        for name in ("unheard/0", "unheard/1", "given/code", "given/data"):
+            (path / name).parent.mkdir(exist_ok=True)
+            (path / name).write_text(name)
+        for stage, added in (("train", "    - unheard/1\n    - given\n"), ("evaluate", "    - unheard\n")):
+            command = f"stages/__main__.py {stage}\n    deps:\n"
+            project.edit("dvc.yaml", command, command + added)
+        project.dvc_ok("add", "unheard", "given/data")
+        project.dvc_ok("remote", "add", "--default", "store", str(path.parent / "store"))
         project.commit()
-        write_spec(project, {"lr": "13.0,0.005,0.006"})
+        write_spec(project, {"seed": "13,0,1"})
         (path / "docs.txt").write_text("not committed, and none of the code")
         before = working_tree(project)
         assert "docs.txt" in before
-        done = sweep(project, "--workers", "2")
-        assert done.returncode == 1, done.stderr
+        (path.parent / "dying").mkdir()
+        (path.parent / "dying/sitecustomize.py").write_text(
+            "import atexit, os, sys\nif 'exp' in sys.orig_argv: atexit.register(os._exit, 9)\n"
+        )
+        with inside(project) as patch, (path / PRINTED).open("w") as printed, redirect_stdout(printed):
+            patch.setenv("PYTHONPATH", str(path.parent / "dying"))
+            # As git sets them for a hook in a second working tree, and for `git rebase --exec`.
+            patch.setenv("GIT_DIR", str(path / ".git"))
+            patch.setenv("GIT_INDEX_FILE", str(path / ".git/index"))
+            assert main(["--workers", "2"]) == 1
         assert working_tree(project) == before
-        (path / PRINTED).write_text(done.stdout)
 
     return shared(tmp_path_factory, "swept", build)
 
 
 @pytest.fixture
-def in_copy(swept: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A copy of `swept`; the current directory and the environment are those of its user."""
+def in_copy(swept: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of `swept`, in which the test is."""
     project = swept.copy(tmp_path / "lab")
-    monkeypatch.chdir(project.path)
-    for name in os.environ.keys() - project.env.keys():
-        monkeypatch.delenv(name)
-    for name, value in project.env.items():
-        monkeypatch.setenv(name, value)
-    return project
+    with inside(project):
+        yield project
 
 
 def write_spec(project: Project, params: Mapping[str, object], **others: object) -> None:

@@ -1,38 +1,38 @@
-"""The list of experiments against the real dvc."""
+"""The list of experiments, which the real dvc gives."""
 
-import json
+import re
 
+import pytest
+
+from src.sweep.listing import main
 from tests.faults.project import Project
 
 EIGHT = ("batch_size", "ema", "epochs", "label_smoothing", "rotation", "scale", "shift", "weight_decay")
 
 
-def add(project: Project, name: str, acc: float, **params: object) -> None:
-    """An experiment with these params and a made-up score."""
-    project.set(**params)
-    path = project.path / "metrics/train.json"
-    metrics = json.loads(path.read_text())
-    metrics["final"]["val_acc"] = acc
-    path.write_text(json.dumps(metrics))
-    project.dvc_ok("exp", "save", "--name", name)
-
-
-def test_scores_and_whatever_params_differ_are_shown_in_80_columns(project: Project) -> None:
+def test_scores_and_whatever_params_differ_are_shown_in_80_columns(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # DVC adds columns for the state of a queued one.
-    project.dvc_ok("exp", "run", "--queue", "--name", "queued", "--set-param", "seed=3")
-    add(project, "worse", 0.6, lr=0.01)
-    add(project, "better", 0.7, lr=0.02, **dict.fromkeys(EIGHT, 0.25))
-    done = project.run("python", "-m", "src.sweep.listing", COLUMNS="80")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    settings = [f"--set-param={name}=0.25" for name in EIGHT]
+    in_copy.dvc_ok("exp", "run", "--queue", "--name", "queued", "--set-param", "seed=3", *settings)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main() == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split()[:3] == ["experiment", "final.val_acc", "test_acc"]
-    first = [line.split()[0] for line in lines if line[1] != " "]
-    assert first == ["experiment", "main", "workspace", "better", "worse", "queued"]
-    (worse,) = [line.split() for line in lines if "worse" in line]
-    assert worse[1] == "60.00%"
-    better = done.stdout[done.stdout.index("better") : done.stdout.index(" worse")].split()
-    assert {f"{name}=0.25" for name in EIGHT} | {"lr=0.02"} <= {word.rstrip(",") for word in better}
-    assert "threads=" not in done.stdout
-    (queued,) = [line.split() for line in lines if "queued" in line]
-    assert queued[1] == "Queued"
+    rows = [line.split() for line in lines[1:] if line[1] != " "]
+    assert [row[0] for row in rows[:2]] == ["workspace", "main"]
+    assert [row[1:4] for row in rows[2:4]] == [
+        ["90.10%", "90.00%", "seed=1,"],
+        ["90.00%", "90.00%", "seed=0,"],
+    ]
+    assert rows[4][:2] == ["queued", "Queued"]
+    words = printed[printed.index("queued") :].split()
+    assert {f"{name}=0.25" for name in EIGHT} | {"seed=3"} <= {word.rstrip(",") for word in words}
+    assert "threads=" not in printed
+    # DVC's own errors are one line, too.
+    (in_copy.path / ".dvc/config").write_text("no configuration")
+    assert main() == 1
+    assert re.fullmatch(r"experiments: .*config.*\n", capsys.readouterr().err)

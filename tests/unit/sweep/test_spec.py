@@ -6,8 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from src.core.errors import UserError
 from src.mnist.model.params import Params
 from src.sweep import spec as spec_module
-from src.sweep.experiments import Base
-from src.sweep.spec import Space, Spec, read_space, read_spec
+from src.sweep.spec import Space, Spec, read_spec
 from stages.check import check_settings
 from tests.conftest import REPOSITORY
 
@@ -112,5 +111,4 @@ def test_what_is_wrong_is_one_line_that_names_it(tmp_path: Path, params: Params,
 
 
 def test_the_committed_sweep_can_run(params: Params) -> None:
-    base = Base(REPOSITORY, "", {}, params.model_dump())
-    assert read_space(base, read_spec(REPOSITORY / "sweep.yaml"), "sweep.yaml").drawn
+    assert space(read_spec(REPOSITORY / "sweep.yaml"), params).drawn

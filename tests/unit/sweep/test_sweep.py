@@ -6,15 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from src.core.errors import UserError
 from src.sweep import crew, summary
 from src.sweep import git as git_module
 from src.sweep.__main__ import main
-from src.sweep.crew import clone_name
-from src.sweep.experiments import references
+from src.sweep.command import guarded
+from src.sweep.crew import clone_name, run_missing
+from src.sweep.experiments import Base, check_committed, read_base, references
+from src.sweep.spec import Space, Spec
 from src.sweep.study import DATABASE
 from tests.faults.project import Project, is_gone, wait_for
 from tests.unit.sweep.conftest import (
@@ -39,13 +43,14 @@ TWO = {"lr": "0.003,0.004"}
 COPIES = ".dvc/tmp/exps/sweep"
 
 
+@pytest.mark.fault(77)
 def test_a_sweep_leaves_experiments_and_nothing_else(swept: Project) -> None:
-    assert "3 to run; 2 workers" in (swept.path / PRINTED).read_text()
-    assert learning_rates(swept) == [0.005, 0.006]
+    printed = (swept.path / PRINTED).read_text()
+    assert "3 to run; 2 workers" in printed
+    assert sorted(re.findall(r"seed=(\d+): final.val_acc (0.\d+)", printed)) == [("0", "0.9000"), ("1", "0.9010")]
+    assert "known already" not in printed
+    assert len(references(swept.path)) == 2
     assert not list((swept.path / COPIES).glob("*"))
-    # DVC knows them by name.
-    name = next(iter(references(swept.path)))
-    assert name in swept.dvc_ok("exp", "list", "--all-commits", "--name-only").split()
     assert b"test_acc" not in (swept.path / DATABASE).read_bytes()
 
 
@@ -55,7 +60,7 @@ def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(
 ) -> None:
     printed = (in_copy.path / PRINTED).read_text()
     assert "1 failed; run this again to go on" in printed
-    (log,) = map(Path, re.findall(r"lr=13.0: failed: .*; see (logs/sweep/\S+\.log)", printed))
+    (log,) = map(Path, re.findall(r"seed=13: failed: .*; see (logs/sweep/\S+\.log)", printed))
     assert "train: 13 is unlucky" in log.read_text()
     # This time its log cannot be written, as on a full disk.
     log.unlink()
@@ -63,23 +68,28 @@ def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(
     assert main([]) == 1
     printed = capsys.readouterr().out
     assert "2 complete, 1 to run" in printed
-    assert "lr=13.0: failed: [Errno 21] Is a directory" in printed
+    assert "seed=13: failed: [Errno 21] Is a directory" in printed
 
 
-def test_what_exists_is_not_run_again_for_another_commit_with_the_same_code(
+def test_what_is_known_is_not_run_again(
     in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     made = in_copy.git("for-each-ref", "refs/exps")
     monkeypatch.setenv("TOY_COUNT", str(tmp_path / "counted"))
+    # By its experiments, in another commit with the same code and a new study.
     (in_copy.path / "README.md").write_text("other words")
-    write_spec(in_copy, {"lr": "0.005,0.006"})
+    write_spec(in_copy, {"seed": "0,1"})
     in_copy.commit()
-    # Not even where the study is new.
-    (in_copy.path / DATABASE).unlink()
+    assert main([]) == 0
+    assert capsys.readouterr().out.count("known already") == 2
+    assert in_copy.git("for-each-ref", "refs/exps") == made
+    # By the study, as where another clone has the experiments.
+    for reference in references(in_copy.path).values():
+        in_copy.git("update-ref", "-d", reference)
+    write_spec(in_copy, {"seed": "0,1"}, sampler="random", trials=2)
     assert main([]) == 0
     assert capsys.readouterr().out.count("known already") == 2
     assert not count(tmp_path / "counted")
-    assert in_copy.git("for-each-ref", "refs/exps") == made
 
 
 def test_other_code_is_another_experiment(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,76 +103,50 @@ def test_other_code_is_another_experiment(in_copy: Project, capsys: pytest.Captu
     # Without the study, as where others ran it.
     (in_copy.path / DATABASE).unlink()
     assert summary.main(["--rev", "HEAD~1"]) == 0
-    assert "Best by validation: lr=0.005: final.val_acc 0.9000" in capsys.readouterr().out
+    assert "Best by validation: the only setting: final.val_acc 0.9005, mean of 2 seeds" in capsys.readouterr().out
     assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4
 
 
-def test_a_trial_is_done_when_its_experiment_is_made_whatever_comes_after(
-    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    write_spec(in_copy, {"lr": "0.006"})
-    (known,) = (
-        ref for ref in references(in_copy.path).values() if "0.006" in in_copy.git("show", f"{ref}:params.yaml")
-    )
-    in_copy.git("update-ref", "-d", known)
-    (in_copy.path / DATABASE).unlink()
-    # dvc dies at its very end; the copy cannot be removed, and nor can what an earlier sweep has left there.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import atexit, os, sys\nif 'exp' in sys.orig_argv: atexit.register(os._exit, 9)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (in_copy.path / COPIES / known.rpartition("/")[2]).mkdir(parents=True)
-    monkeypatch.setattr(git_module, "ENDING_SECONDS", 0)
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
-    assert main([]) == 0
-    printed = capsys.readouterr().out
-    assert f"{COPIES}: an earlier sweep has left files that cannot be removed" in printed
-    assert "final.val_acc 0.8990\n" in printed
-    assert known in references(in_copy.path).values()
-
-
-def test_removing_may_take_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "copy/data").mkdir(parents=True)
+def test_a_copy_that_cannot_be_removed_harms_nothing(in_copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a busy machine: the time is over as soon as it has begun.
     monkeypatch.setattr(git_module, "ENDING_SECONDS", 0)
-    git_module.remove(tmp_path / "copy")
-    assert not (tmp_path / "copy").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with git_module.copied(in_copy.path, "HEAD", "run-x") as copy:
+            pass
+        assert (copy / "dvc.yaml").exists()
+    git_module.remove(in_copy.path / COPIES)
+    assert not (in_copy.path / COPIES).exists()
 
 
 def test_data_that_dvc_tracks_is_committed(
-    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    swept: Project,
+    in_copy: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    for path in ("unheard/0", "unheard/1", "given/code", "given/data"):
-        (in_copy.path / path).parent.mkdir(exist_ok=True)
-        (in_copy.path / path).write_text(path)
-    # A folder, a part of one, and a file in a folder that git has.
-    for stage, added in (("train", "    - unheard/1\n    - given\n"), ("evaluate", "    - unheard\n")):
-        command = f"stages/__main__.py {stage}\n    deps:\n"
-        in_copy.edit("dvc.yaml", command, command + added)
-    write_spec(in_copy, {"lr": "0.005"})
-    in_copy.git("commit", "--quiet", "--all", "--message", "without the data")
-    assert main([]) == 1
-    assert "unheard/1 of HEAD: dvc.yaml names it, but it is not committed" in capsys.readouterr().err
-    in_copy.dvc_ok("add", "unheard", "given/data")
-    in_copy.dvc_ok("remote", "add", "--default", "store", str(tmp_path / "store"))
+    # A fresh clone with the remote alone has nothing to train.
+    write_spec(in_copy, {"seed": "1"})
     remote = make_remote(in_copy, tmp_path)
-    in_copy.dvc_ok("push", "unheard", "given/data")
-    monkeypatch.setenv("TOY_COUNT", str(tmp_path / "counted"))
-    assert main(["--remote", "origin"]) == 0, capsys.readouterr().out
-    assert (count(tmp_path / "counted"), pushed(in_copy)) == (1, 1)
-    # What a fresh clone can do.
-    subprocess.run(["git", "clone", "--quiet", remote, tmp_path / "other"], check=True)
-    other = Project(tmp_path / "other")
-    monkeypatch.chdir(other.path)
     assert main(["--remote", "origin"]) == 0
-    assert "known already" in capsys.readouterr().out
-    other.dvc_ok("pull", "unheard")
-    (other.path / "unheard/1").write_text("another")
-    assert main(["--remote", "origin"]) == 1
-    assert "unheard: changed, and a sweep runs what is committed" in capsys.readouterr().err
-    other.dvc_ok("add", "unheard")
-    assert main(["--remote", "origin"]) == 1
-    assert "unheard.dvc: not committed, and a sweep runs what is committed" in capsys.readouterr().err
+    assert pushed(in_copy) == 1
+    assert any('"seed": 1' in file.read_text() for file in swept.path.parent.glob("store/files/md5/*/*"))  # the model
+    subprocess.run(["git", "clone", "--quiet", remote, tmp_path / "other"], check=True)
+    monkeypatch.chdir(tmp_path / "other")
+    assert main(["--remote", "origin"]) == 0
+    assert capsys.readouterr().out.count("known already") == 2
+    monkeypatch.chdir(in_copy.path)
+    (in_copy.path / "unheard/1").write_text("another")
+    with pytest.raises(UserError, match="unheard: changed, and a sweep runs what is committed"):
+        check_committed(read_base())
+    in_copy.dvc_ok("add", "unheard")
+    with pytest.raises(UserError, match=r"unheard\.dvc: not committed, and a sweep runs what is committed"):
+        check_committed(read_base())
+    in_copy.git("rm", "--quiet", "--force", "unheard.dvc")
+    in_copy.git("commit", "--quiet", "--message", "without the data")
+    with pytest.raises(UserError, match=r"unheard/1 of HEAD: dvc.yaml names it, but it is not committed"):
+        read_base()
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,12 +167,8 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     ("arguments", "said"),
     [
         (["none.yaml"], "none.yaml: there is no such file"),
-        (["--workers", "0"], "--workers: expected 1 to 16, got 0"),
-        # More would delete each other's checkpoints.
-        (["--workers", "17"], "--workers: expected 1 to 16, got 17"),
-        (["--heartbeat", "0"], "--heartbeat: expected 1 to 3600, got 0"),
-        (["--remote", "nowhere"], "git ls-remote: .*nowhere"),
         (["bad.yaml"], "bad.yaml: lr must be a finite number"),
+        (["--remote", "nowhere"], "git ls-remote: .*nowhere"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_no_trial_starts(
@@ -208,25 +188,45 @@ def test_what_is_wrong_is_one_line_and_no_trial_starts(
     assert in_copy.git("for-each-ref", "refs/exps") == made
 
 
+@pytest.fixture
+def space(swept: Project) -> Space:
+    """Of the sweep, without a process that checks it."""
+    params = swept.read_yaml("params.yaml")
+    return Spec(params={"seed": [13, 0, 1]}).space("sweep.yaml", [{**params, "seed": seed} for seed in (13, 0, 1)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "range_"),
+    # More workers would delete each other's checkpoints.
+    [("workers", 0, "1 to 16"), ("workers", 17, "1 to 16"), ("heartbeat", 0, "1 to 3600")],
+)
+def test_options_have_ranges(space: Space, name: str, value: int, range_: str) -> None:
+    options = {"workers": 1, "heartbeat": 1, name: value}
+    with pytest.raises(UserError, match=f"--{name}: expected {range_}, got {value}"):
+        run_missing(Base(Path(), "", {}, {}), space, Namespace(remote=None, **options))
+
+
 @pytest.mark.fault(79)
 def test_what_the_machine_lacks_is_one_line(
-    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    in_copy: Project, space: Space, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    options = Namespace(workers=1, heartbeat=20, remote=None)
+
+    def complaint() -> str:
+        assert guarded("sweep", lambda: run_missing(read_base(), space, options)) == 1
+        return capsys.readouterr().err
+
     monkeypatch.setenv("STORAGE", "postgresql+psycopg://user:secret@127.0.0.1:1/nothing")
-    assert main([]) == 1
-    printed = capsys.readouterr().err
+    printed = complaint()
     assert re.fullmatch(r"sweep: STORAGE: the database cannot be used: .*refused.*\n", printed), printed
     assert "secret" not in printed
     shutil.rmtree(in_copy.path / "logs/sweep")
     (in_copy.path / "logs/sweep").touch()
-    assert main([]) == 1
-    printed = capsys.readouterr().err
-    assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", printed), printed
+    assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", complaint())
     for role in ("AUTHOR", "COMMITTER"):
         for key in ("NAME", "EMAIL"):
             monkeypatch.delenv(f"GIT_{role}_{key}")
-    assert main([]) == 1
-    assert capsys.readouterr().err.startswith("sweep: git does not know who you are")
+    assert complaint().startswith("sweep: git does not know who you are")
 
 
 @pytest.mark.fault(76)
