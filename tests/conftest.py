@@ -121,8 +121,8 @@ def few_digits(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return data_dir
 
 
-# Two projects, each made once for all test processes: `reproduced` and `toy_made`, which no test changes. `project` and
-# `toy` are their copies.
+# Three projects, each made once for all test processes: `reproduced`, `toy_made` and `folder_made`, which no test
+# changes. `project`, `toy` and `folder` are their copies.
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +157,14 @@ def toy_made(tmp_path_factory: pytest.TempPathFactory) -> "Project":
     return shared(tmp_path_factory, "toy", build)
 
 
+@pytest.fixture(scope="session")
+def folder_made(tmp_path_factory: pytest.TempPathFactory) -> "Project":
+    """Another pipeline, whose one stage makes a folder."""
+    from tests.faults.project import make_folder_project, shared
+
+    return shared(tmp_path_factory, "folder", make_folder_project)
+
+
 @pytest.fixture
 def project(reproduced: "Project", tmp_path: Path) -> Iterator["Project"]:
     """The trained one. Its `dvc` forks; `run_stage` runs a stage in this process; its `stage` runs one as DVC does."""
@@ -171,6 +179,11 @@ def toy(toy_made: "Project", tmp_path: Path) -> Iterator["Project"]:
     project = toy_made.copy(tmp_path / "toy")
     yield project
     project.clean_up()
+
+
+@pytest.fixture
+def folder(folder_made: "Project", tmp_path: Path) -> "Project":
+    return folder_made.copy(tmp_path / "folder")
 
 
 def write_params(folder: Path, params: Params) -> None:

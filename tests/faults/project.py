@@ -352,7 +352,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE)
     raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 
-def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Project:
+def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Project:
     """A project that the first of several test processes builds for all of them."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"faults-{name}"

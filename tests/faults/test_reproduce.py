@@ -19,7 +19,7 @@ from src.report.policy import Policy
 from src.revision.pipeline import output_md5
 from src.revision.receipts import Receipt
 from src.revision.revision import open_revision
-from tests.faults.project import Project, make_folder_project
+from tests.faults.project import Project
 
 METRICS, MODEL = "metrics/eval.json", "models/model.safetensors"
 SCORES = ("test_acc", "test_f1")
@@ -160,12 +160,14 @@ def test_without_whole_results_there_are_none(
         results(project)
 
 
-def test_without_whole_results_nothing_is_run(project: Project) -> None:
-    (project.path / "dvc.lock").unlink()
-    project.commit()
-    done = project.run("python", "-m", "src.audit.reproduce")
-    assert (done.returncode, done.stdout) == (UNKNOWN, "")
-    (line,) = done.stderr.splitlines()
+def test_without_whole_results_nothing_is_run(folder: Project, capfd: pytest.CaptureFixture[str]) -> None:
+    (folder.path / "dvc.lock").unlink()
+    folder.commit()
+    with chdir(folder.path):
+        assert main([]) == UNKNOWN
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
     assert line.startswith("reproduce: dvc.lock of the last commit: is missing")
 
 
@@ -184,28 +186,12 @@ def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) ->
     assert read_rules(project.path, "none") == Rules(Policy(metrics={}), [])
 
 
-@pytest.mark.fault(86)
-def test_a_project_below_the_top_folder_of_git_is_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mono = Project(tmp_path / "mono")
-    (mono.path / "ml").mkdir(parents=True)
-    folder = make_folder_project(mono.path / "ml/folder")
-    shutil.rmtree(folder.path / ".git")
-    # Another project's, of the same name.
-    (mono.path / "given").write_text("another\n")
-    mono.git("init", "--quiet", "--template=", "--initial-branch", "main")
-    mono.commit()
-    with chdir(folder.path):
-        assert main([]) == SAME, capsys.readouterr()
-    assert "Identical: all 1 outputs" in capsys.readouterr().out
-
-
 @pytest.mark.fault(85)
 @pytest.mark.parametrize(("option", "code"), [("frozen: true", UNKNOWN), ("always_changed: true", DIFFERENT)])
 def test_an_output_that_git_has_is_made_again(
-    tmp_path: Path, option: str, code: int, capfd: pytest.CaptureFixture[str]
+    folder: Project, option: str, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """DVC does not run a frozen stage, and a command may keep what is there."""
-    folder = make_folder_project(tmp_path / "folder")
     shutil.rmtree(folder.path / "made")
     (folder.path / ".gitignore").unlink()
     (folder.path / "made").write_text("forged\n")
@@ -223,45 +209,39 @@ def test_an_output_that_git_has_is_made_again(
         assert main([]) == code, capfd.readouterr()
 
 
-@pytest.fixture
-def tracked(tmp_path: Path) -> Project:
-    """A project whose source is tracked by DVC, and whose output tells how many objects the cache had."""
-    folder = make_folder_project(tmp_path / "folder")
-    folder.git("rm", "--quiet", "--cached", "given")
-    shutil.rmtree(folder.path / ".dvc/cache")
-    folder.dvc_ok("add", "--quiet", "given")
-    folder.edit("dvc.yaml", "mkdir -p made/deep && cp given made/one && cat given given > made/deep/two", COUNT)
-    folder.repro()
-    folder.commit()
-    return folder
-
-
 COUNT = "find .dvc/cache/files -type f | wc -l > made"
 
 
-@pytest.mark.fault(85)
+@pytest.mark.fault(85, 86)
 def test_what_dvc_tracks_comes_from_the_cache_and_nothing_else(
-    tracked: Project, capfd: pytest.CaptureFixture[str]
+    folder_made: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert (tracked.path / "made").read_text() == "1\n"
-    with chdir(tracked.path):
+    """Here in a project below git's top folder, whose output tells how many objects the cache had."""
+    mono, folder = Project(tmp_path / "mono"), folder_made.copy(tmp_path / "mono/ml/folder")
+    for path in (".git", ".dvc/cache", "made"):
+        shutil.rmtree(folder.path / path)
+    # Another project's, of the same name.
+    (mono.path / "given").write_text("another\n")
+    mono.git("init", "--quiet", "--template=", "--initial-branch", "main")
+    folder.dvc_ok("add", "--quiet", "given")
+    folder.edit("dvc.yaml", "mkdir -p made/deep && cp given made/one && cat given given > made/deep/two", COUNT)
+    folder.repro()
+    mono.commit()
+    assert (folder.path / "made").read_text() == "1\n"
+    with chdir(folder.path):
         assert main([]) == SAME, capfd.readouterr()
-
-
-@pytest.mark.parametrize("content", [None, "forged\n"], ids=["missing", "forged"])
-def test_what_dvc_tracks_and_is_not_in_the_cache_is_named(
-    tracked: Project, content: str | None, capfd: pytest.CaptureFixture[str]
-) -> None:
-    cached = tracked.cached(md5(tracked.path / "given"))
-    cached.unlink()
-    if content:
-        cached.write_text(content)
-        # DVC trusts a write-protected object.
-        cached.chmod(0o444)
-    with chdir(tracked.path):
+        assert "Identical: all 1 outputs" in capfd.readouterr().out
+        cached = folder.cached(md5(folder.path / "given"))
+        cached.unlink()
         assert main([]) == UNKNOWN
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("reproduce: ")]
-    assert line.startswith("reproduce: given.dvc: its data is not whole in DVC's cache; run `dvc pull given.dvc`")
+        # DVC trusts a write-protected object.
+        cached.write_text("forged\n")
+        cached.chmod(0o444)
+        assert main([]) == UNKNOWN
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("reproduce: ")]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("reproduce: given.dvc: its data is not whole in DVC's cache; run `dvc pull given.dvc`")
 
 
 @pytest.mark.slow

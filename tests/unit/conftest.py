@@ -33,14 +33,20 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning_curve, "draw_learning_curve", lambda _, path: path.touch())
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def _server() -> Iterator[Server]:
     server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True)
+    thread = threading.Thread(target=server.http.serve_forever, args=(0.1,), daemon=True)
     thread.start()
     yield server
-    contacts = list(server.contacts)
     server.http.shutdown()
     thread.join()
     server.http.server_close()
+
+
+@pytest.fixture
+def server(_server: Server) -> Iterator[Server]:
+    yield _server
+    contacts = list(_server.contacts)
+    _server.contacts.clear()
     assert contacts == [], "somebody was contacted"

@@ -72,9 +72,7 @@ class History:
                 # One's own data, which no test here is about.
                 history.write("dvc.yaml", (history.path / "dvc.yaml").read_text().replace(f"    - {dep}\n", ""))
         history.freeze_params()
-        history.git("init", "-q", "--template=", "-b", "main")
-        with (path / ".git/config").open("a") as config:
-            config.write(SETTINGS)
+        history.init()
         history.write("metrics_policy.yaml", POLICY)
         for name in ("metrics/train.json", "plots/errors.png", "plots/learning_curve.png"):
             history.write(name, "{}")
@@ -82,6 +80,11 @@ class History:
         history.relock()
         history.commit("base")
         return history
+
+    def init(self) -> None:
+        self.git("init", "-q", "--template=", "-b", "main")
+        with (self.path / ".git/config").open("a") as config:
+            config.write(SETTINGS)
 
     def freeze_params(self) -> None:
         """The params of the repository with values that tests rely on, whatever is committed at the time."""

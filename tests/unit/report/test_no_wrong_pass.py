@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.noise.measurement import NOISE
 from src.report.checks import CHECKS
 from src.report.command import judge
-from tests.unit.history import POLICY, TRAINS, History
+from src.revision.pipeline import read_pipeline
+from tests.unit.history import POLICY, TRAINS, Files, History
 from tests.unit.report.attacks import (
     BASE_ERRORS,
     METRIC,
@@ -205,21 +207,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "named wrongly": based_on(swap(POLICY_FILE, "data/MNIST", "data/MNSIT"), OTHER_TEST_DATA),
     },
     (UNKNOWN, "scorer"): {
-        **{
-            f"edited: {path}": locked(put(path, "SCORE = 1\n"))
-            for path in (
-                "src/guard/guard.py",
-                "src/guard/new.py",
-                "src/__init__.py",
-                "src/core/files.py",
-                "src/mnist/__init__.py",
-                "src/mnist/data/idx.py",
-                "src/mnist/evaluate/new.py",
-                "src/mnist/evaluate/requirements.txt/new.py",
-                "stages/__main__.py",
-                "stages/evaluate.py",
-            )
-        },
+        "edited": locked(GUARD),
         "better by it": locked(GUARD, better),
         "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
         "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),
@@ -235,11 +223,6 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
                 "with an unknown key": POLICY + "extra: 1\n",
                 "is empty": "",
                 "is no YAML": "metrics: [",
-                "is a list": "[]",
-                "is too long": POLICY + "#" * 100_000,
-                "is from the future": POLICY.replace("version: 2", "version: 3"),
-                "is of the first version": POLICY.replace("version: 2\n", "").replace("required", "gates"),
-                "names a short hash": POLICY + "reference: 5ce859d\n",
             }.items()
         },
         "of the base is a link": based_on(link(POLICY_FILE, "params.yaml"), both(delete(POLICY_FILE), worse, lax)),
@@ -290,15 +273,6 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     },
     (UNKNOWN, "files"): {
         "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
-        "another repository within": put(".gitmodules", "[submodule]\n"),
-        "converted by git": put(".gitattributes", "*.py eol=crlf\n"),
-        "another remote": put(".dvc/config", CONFIG),
-        "another remote for this clone": force(".dvc/config.local", CONFIG),
-        "object for the cache": force(".dvc/cache/files/md5/00/11", "model"),
-        "folder of code that DVC tracks": put("src/mnist/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
-        "another pipeline below": put("more/dvc.yaml", "stages: {}\n"),
-        "converted by git, in a folder with a line break": put("a/b\nc/.gitattributes", "*.py eol=crlf\n"),
-        "converted by git, among plots": put(".dvc/plots/.gitattributes", "*.json eol=crlf\n"),
     },
     # what is installed
     (UNKNOWN, "installed"): {
@@ -325,26 +299,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             resub("requirements.txt", "^", "# coding: utf-7\n# +AAo-evil==1.0\n")
         ),
         "name with a comment sign": locked(append("requirements.txt", "evil#==1.0\n")),
-        **{
-            f"edited: {path}": put(path, text)
-            for path, text in {
-                "install.py": "print()\n",
-                "Makefile": "report:\n\ttrue\n",
-                "GNUmakefile": "report:\n\ttrue\n",
-                ".github/workflows/checks.yml": "jobs: {}\n",
-                ".github/actions/x/action.yml": "runs: {}\n",
-                "requirements-report.lock": "evil==1.0\n",
-                "constraints.txt": "evil==1.0\n",
-                "requirements/base.txt": "evil==1.0\n",
-                "requirements.yml": "- evil\n",
-                "environment-gpu.yml": "- evil\n",
-                "gpu.Dockerfile": "RUN pip install evil\n",
-                "uv.toml": "index-url = 'https://example.org'\n",
-                "setup.py": "print()\n",
-                "pyproject.toml": "[tool.uv]\nindex-url = 'https://example.org'\n",
-                ".ci/run": "true\n",
-            }.items()
-        },
+        "program edited": put("install.py", "print()\n"),
     },
     (PASS, "installed"): {
         "another version of what no receipt names": locked(swap("requirements.txt", "pooch==", "pooch==9."))
@@ -371,32 +326,76 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (UNKNOWN, "results"): {
         "no dvc.lock": delete("dvc.lock"),
         "template": in_stage("train", deps=["${dep}"]),
-        "path that is too long": in_stage("train", deps=["a/" * 20_000]),
-        "path outside": in_stage("train", deps=["../secret"]),
-        "foreach": in_stage("many", foreach=["a"], do={"cmd": "echo"}),
-        "variables": append("dvc.yaml", "vars: [{lr: 1}]\n"),
-        "template in a command": swap("dvc.yaml", "__main__.py train", "__main__.py train ${epochs}"),
-        "stage that reads its own output": in_stage("extra", cmd="echo", deps=["made/file"], outs=["made"]),
-        "stages that read each other's output": both(
-            in_stage("one", cmd="echo", deps=["two"], outs=["made/one"]),
-            in_stage("two", cmd="echo", params=[{"made/one": None}], outs=["two"]),
-        ),
-        "name as of foreach": in_stage("many@a", cmd="echo", outs=["a"]),
-        "another folder to run in": in_stage("evaluate", wdir="src"),
-        "option that is a text": swap("dvc.yaml", "train.json: {cache: false}", "train.json: {cache: 'x'}"),
-        "output twice": in_stage("extra", cmd="echo", outs=["models"]),
-        "output twice in other words": in_stage("evaluate", outs=["./metrics//eval.json"]),
-        # In alphabetical order, another output stands between a folder and what lies in it.
-        "output in an output": in_stage("extra", cmd="echo", outs=["metrics", "metrics-2"]),
-        "hash twice": edit_yaml(lambda stages: stages["train"]["outs"].append(stages["train"]["outs"][0]), "dvc.lock"),
-        "lock file in another format": swap("dvc.lock", "'2.0'", "'1.0'"),
-        "size that is a text": lock_entry("size: ''"),
-        "size that is nothing": lock_entry("size:"),
-        "number of files that is a text": lock_entry("nfiles: 'x'"),
-        "key that DVC does not know": lock_entry("extra: 1"),
         "conflict markers": append("dvc.lock", "<<<<<<< HEAD\n"),
     },
 }
+# What DVC refuses or the report does not support, in dvc.yaml or dvc.lock; the report treats all as the template above.
+REFUSED: dict[str, Attack] = {
+    "path that is too long": in_stage("train", deps=["a/" * 20_000]),
+    "path outside": in_stage("train", deps=["../secret"]),
+    "foreach": in_stage("many", foreach=["a"], do={"cmd": "echo"}),
+    "variables": append("dvc.yaml", "vars: [{lr: 1}]\n"),
+    "template in a command": swap("dvc.yaml", "__main__.py train", "__main__.py train ${epochs}"),
+    "stage that reads its own output": in_stage("extra", cmd="echo", deps=["made/file"], outs=["made"]),
+    "stages that read each other's output": both(
+        in_stage("one", cmd="echo", deps=["two"], outs=["made/one"]),
+        in_stage("two", cmd="echo", params=[{"made/one": None}], outs=["two"]),
+    ),
+    "name as of foreach": in_stage("many@a", cmd="echo", outs=["a"]),
+    "another folder to run in": in_stage("evaluate", wdir="src"),
+    "option that is a text": swap("dvc.yaml", "train.json: {cache: false}", "train.json: {cache: 'x'}"),
+    "output twice": in_stage("extra", cmd="echo", outs=["models"]),
+    "output twice in other words": in_stage("evaluate", outs=["./metrics//eval.json"]),
+    # In alphabetical order, another output stands between a folder and what lies in it.
+    "output in an output": in_stage("extra", cmd="echo", outs=["metrics", "metrics-2"]),
+    "hash twice": edit_yaml(lambda stages: stages["train"]["outs"].append(stages["train"]["outs"][0]), "dvc.lock"),
+    "lock file in another format": swap("dvc.lock", "'2.0'", "'1.0'"),
+    "size that is a text": lock_entry("size: ''"),
+    "size that is nothing": lock_entry("size:"),
+    "number of files that is a text": lock_entry("nfiles: 'x'"),
+    "key that DVC does not know": lock_entry("extra: 1"),
+}
+# What decides which content DVC or git finds.
+HIDING: dict[str, Attack] = {
+    ".gitmodules": put(".gitmodules", "[submodule]\n"),
+    ".gitattributes": put(".gitattributes", "*.py eol=crlf\n"),
+    ".dvc/config": put(".dvc/config", CONFIG),
+    ".dvc/config.local": force(".dvc/config.local", CONFIG),
+    ".dvc/cache/files/md5/00/11": force(".dvc/cache/files/md5/00/11", "model"),
+    "src/mnist/model.dvc": put("src/mnist/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
+    "more/dvc.yaml": put("more/dvc.yaml", "stages: {}\n"),
+    "a/b c/.gitattributes": put("a/b\nc/.gitattributes", "*.py eol=crlf\n"),
+    ".dvc/plots/.gitattributes": put(".dvc/plots/.gitattributes", "*.json eol=crlf\n"),
+}
+INSTALLING = {
+    "install.py": "print()\n",
+    "Makefile": "report:\n\ttrue\n",
+    "GNUmakefile": "report:\n\ttrue\n",
+    ".github/workflows/checks.yml": "jobs: {}\n",
+    ".github/actions/x/action.yml": "runs: {}\n",
+    "requirements-report.lock": "evil==1.0\n",
+    "constraints.txt": "evil==1.0\n",
+    "requirements/base.txt": "evil==1.0\n",
+    "requirements.yml": "- evil\n",
+    "environment-gpu.yml": "- evil\n",
+    "gpu.Dockerfile": "RUN pip install evil\n",
+    "uv.toml": "index-url = 'https://example.org'\n",
+    "setup.py": "print()\n",
+    "pyproject.toml": "[tool.uv]\nindex-url = 'https://example.org'\n",
+    ".ci/run": "true\n",
+}
+SCORING = (
+    "src/__init__.py",
+    "src/core/files.py",
+    "src/guard/guard.py",
+    "src/guard/new.py",
+    "src/mnist/__init__.py",
+    "src/mnist/data/idx.py",
+    "src/mnist/evaluate/new.py",
+    "src/mnist/evaluate/requirements.txt/new.py",
+    "stages/__main__.py",
+    "stages/evaluate.py",
+)
 FLAT = [(*key, name, attack) for key, cases in CASES.items() for name, attack in cases.items()]
 
 
@@ -444,15 +443,36 @@ def test_commits_before_there_were_receipts(history: History) -> None:
     assert "neither revision has receipts" in str(verdict["findings"])
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["src/mnist/train/classifier.py", "src/mnist/fetch/download.py", "stages/train.py", "stages/fetch.py", "README.md"],
-)
-def test_what_does_not_score_is_not_the_scorer(history: History, path: str) -> None:
+@pytest.mark.parametrize("attack", REFUSED.values(), ids=REFUSED)
+def test_a_pipeline_that_is_refused(history: History, attack: Attack) -> None:
+    attack(history)
+    with pytest.raises(UserError, match=r"dvc\.(yaml|lock) of history: "):
+        read_pipeline(Files(history.path))
+
+
+def test_each_file_that_may_hide_or_installs_is_named(history: History) -> None:
+    both(*HIDING.values(), *(put(path, text) for path, text in INSTALLING.items()))(history)
+    history.commit("attack")
+    verdict = verdict_of("main~1", "HEAD")
+    found = {one["check"]: set[str]() for one in verdict["findings"]}
+    for one in (one for one in verdict["findings"] if one["level"] == "unsure"):
+        found[one["check"]].add(one["text"].removesuffix(" changed, which may hide another change: read it"))
+    assert found["files"] == HIDING.keys()
+    assert {text.split("read it: ")[-1].split(":")[0] for text in found["installed"]} == INSTALLING.keys()
+
+
+@pytest.mark.parametrize("paths", [SCORING[:5], SCORING[5:]], ids=" ".join)
+def test_each_file_of_the_scorer_is_named(history: History, paths: tuple[str, ...]) -> None:
+    locked(*(put(path, "SCORE = 1\n") for path in paths))(history)
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == UNKNOWN
+    assert f"the scorer changed, read its diff: {', '.join(paths)}" in str(verdict["findings"])
+
+
+def test_what_does_not_score_is_not_the_scorer(history: History) -> None:
     """The model's architecture is part of what scores, but how it is trained is not."""
-    if "train" in path:
-        other_hash(MODEL)(history)
-    locked(put(path, "x = 1\n"))(history)
+    paths = ("src/mnist/train/classifier.py", "src/mnist/fetch/download.py", "stages/train.py", "stages/fetch.py")
+    locked(other_hash(MODEL), *(put(path, "x = 1\n") for path in (*paths, "README.md")))(history)
     assert verdict_of("main")["outcome"] == PASS
 
 

@@ -61,7 +61,7 @@ def track(history: History, md5: str) -> None:
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     history = History(tmp_path)
     monkeypatch.chdir(tmp_path)
-    history.git("init", "-q", "--template=", "-b", "main")
+    history.init()
     history.write(".dvc/config", "")
     history.write("dvc.yaml", PIPELINE)
     history.write("params.yaml", PARAMS)

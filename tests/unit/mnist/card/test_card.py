@@ -1,12 +1,14 @@
 import csv
 import json
 import re
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 import yaml
 
 from src.core.errors import UserError
+from src.mnist.card.__main__ import main
 from src.mnist.card.card import CONFUSION, render_card
 from src.mnist.model.network import build_model
 from src.noise.measurement import NOISE, format_noise, measure_noise
@@ -104,10 +106,12 @@ def test_another_metric_is_told(project: Project) -> None:
         assert "\n| kappa | 0.75 | |\n" in render_card(revision)
 
 
-def test_without_whole_results_there_is_no_card(project: Project) -> None:
+def test_without_whole_results_there_is_no_card(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     project.append("metrics/train.json", " ")
     with pytest.raises(UserError, match=r"metrics/train\.json .*; run `dvc repro`"):
         card_of(project)
     (project.path / "dvc.lock").unlink()
-    done = project.run("python", "-m", "src.mnist.card")
-    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    with chdir(project.path):
+        assert main() == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
