@@ -4,15 +4,15 @@ import errno
 import gzip
 import io
 import logging
+import multiprocessing
 import os
 import shutil
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -154,19 +154,13 @@ def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
     Raises:
         TimeoutError: If it takes longer. It goes on in a thread, which ends with the process.
     """
-    done: Future[bytes] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
+    pool = ThreadPool(1)
     try:
-        return done.result(seconds)
-    except TimeoutError as error:
+        return pool.apply_async(work).get(seconds)
+    except multiprocessing.TimeoutError as error:
         raise TimeoutError(f"did not arrive within {seconds:g} s") from error
+    finally:
+        pool.close()
 
 
 def _cause(error: Exception) -> str:

@@ -1,4 +1,6 @@
+import contextlib
 import json
+import runpy
 import shutil
 from pathlib import Path
 
@@ -7,8 +9,9 @@ import onnx
 import pytest
 
 import src.mnist.export.onnx_model
+from src.core.errors import UserError
 from src.mnist.data.dataset import write_examples
-from src.mnist.export.__main__ import main
+from src.mnist.export.__main__ import DATA_DIR, MODEL, TARGET, export
 from src.mnist.export.onnx_model import OPSET, TOLERANCE, compare, run_onnx, to_onnx
 from src.mnist.model.network import CalibratedModel, build_model
 from src.mnist.model.weights import save_model
@@ -23,20 +26,17 @@ def untrained(architecture: str, temperature: float = 0.5, seed: int = 0) -> Cal
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that the command has exported."""
+    """A project whose model has been exported."""
     folder = tmp_path_factory.mktemp("exported")
-    save_model(folder / "model.safetensors", untrained("cnn"), "cnn")
-    write_examples(folder / "MNIST", random_examples(10), EXAMPLES)
-    assert main(command_in(folder)) == 0
+    save_model(folder / MODEL, untrained("cnn"), "cnn")
+    write_examples(folder / DATA_DIR, random_examples(10), EXAMPLES)
+    with contextlib.chdir(folder):
+        export()
     return folder
 
 
-def command_in(folder: Path) -> list[str]:
-    return ["--model", str(folder / "model.safetensors"), "--data", str(folder / "MNIST")]
-
-
 def test_the_file_computes_what_torch_computes_and_says_what_it_is(folder: Path) -> None:
-    content, found = (folder / "model.onnx").read_bytes(), json.loads((folder / "model.onnx.json").read_text())
+    content, found = (folder / TARGET).read_bytes(), json.loads((folder / f"{TARGET}.json").read_text())
     assert found["images"] == 50
     assert found["max_difference"] <= TOLERANCE
     assert found["changed_predictions"] == []
@@ -61,7 +61,7 @@ def test_every_network_is_computed_as_torch_computes_it(architecture: str) -> No
 
 
 def test_another_model_is_found_out_and_its_changed_predictions_are_listed(folder: Path) -> None:
-    content = (folder / "model.onnx").read_bytes()
+    content = (folder / TARGET).read_bytes()
     found = compare(untrained("cnn", temperature=0.6), content, EXAMPLES.images)
     assert found["max_difference"] > TOLERANCE
     assert not found["equal"]
@@ -77,18 +77,19 @@ def test_the_bytes_come_again_and_a_difference_fails_the_command(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = shutil.copytree(folder, tmp_path / "again")
-    (again / "model.onnx").unlink()
+    (again / TARGET).unlink()
+    monkeypatch.chdir(again)
     # Nothing agrees to the last bit.
     monkeypatch.setattr(src.mnist.export.onnx_model, "TOLERANCE", 0.0)
-    assert main(command_in(again)) == 1
-    printed = capsys.readouterr()
-    assert "predictions of 0" in printed.out
-    assert "do not use" in printed.err
-    assert (again / "model.onnx").read_bytes() == (folder / "model.onnx").read_bytes()
+    with pytest.raises(UserError, match=r"do not use models/model\.onnx"):
+        export()
+    assert "predictions of 0" in capsys.readouterr().out
+    assert TARGET.read_bytes() == (folder / TARGET).read_bytes()
 
 
-def test_a_missing_model_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command_in(tmp_path)) == 1
-    said = f"export: {tmp_path}/model.safetensors: is missing; run `dvc checkout` or `dvc repro`\n"
-    assert capsys.readouterr().err == said
+def test_a_missing_model_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = r"^export: models/model\.safetensors: is missing; run `dvc checkout` or `dvc repro`$"
+    with pytest.raises(SystemExit, match=said):
+        runpy.run_path(str(REPOSITORY / "src/mnist/export/__main__.py"), run_name="__main__")
     assert list(tmp_path.iterdir()) == []
