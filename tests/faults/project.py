@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import chdir, suppress
 from importlib import import_module
 from pathlib import Path
+from runpy import run_path
 from typing import IO, Any, get_args
 from unittest.mock import patch
 
@@ -57,9 +58,9 @@ ENVIRONMENT = {
 # dvc and its libraries import these when they run a command; what is there already, no fork imports again.
 DVC_IMPORTS = (
     "cachemgr cli.parser data_cloud repo.artifacts repo.datasets repo.experiments.queue.celery repo.graph repo.plots "
-    "repo.stage repo.trie utils.hydra utils.strictyaml"
+    "repo.experiments.run repo.stage repo.trie utils.hydra utils.strictyaml"
 )
-for module in (*(f"dvc.{name}" for name in DVC_IMPORTS.split()), "dulwich.porcelain", "networkx", "pygit2"):
+for module in (*(f"dvc.{name}" for name in DVC_IMPORTS.split()), "dulwich.porcelain", "hydra", "networkx", "pygit2"):
     import_module(module)
 # Seconds after which something that does not happen counts as not happening.
 DEADLINE = 300.0
@@ -128,8 +129,16 @@ class Project:
 
     def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The real command, in a fork of this process."""
+        return self.run_forked(lambda: dvc_main(arguments), env)
+
+    def forked_stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """A stage with the project's own code, in a fork of this process, which has imported the libraries."""
+        return self.run_forked(lambda: run_own_stage(name), env)
+
+    def run_forked(self, run: Callable[[], int], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """What a function does here, in a fork of this process."""
         with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-            process = self._fork(lambda: dvc_main(arguments), stdout, stderr, env)
+            process = self._fork(run, stdout, stderr, env)
             try:
                 code = process.wait(300)
             finally:
@@ -138,7 +147,7 @@ class Project:
                     process.kill()
             for file in (stdout, stderr):
                 file.seek(0)
-            return subprocess.CompletedProcess(("dvc", *arguments), code, stdout.read(), stderr.read())
+            return subprocess.CompletedProcess((), code, stdout.read(), stderr.read())
 
     def start_repro(self, *arguments: str, **env: str) -> psutil.Process:
         """The same, to be looked at while it runs; both streams go to a file."""
@@ -375,3 +384,12 @@ def run_stage(stage: str) -> int:
         for name in SET_BY_TRAINING:
             os.environ.pop(name, None)
         return stages.__main__.main(stage)
+
+
+def run_own_stage(stage: str) -> int:
+    """Run a stage with the code of the current directory in this process, which may have imported another."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("src", "stages")]:
+        del sys.modules[name]
+    script = run_path("stages/__main__.py")
+    sys.meta_path.insert(0, script["ProjectFinder"]())
+    return script["main"](stage)

@@ -21,6 +21,7 @@ from pytorch_lightning import LightningModule, Trainer
 from ruamel.yaml import YAML
 
 from src.core.copies import original
+from src.core.errors import UserError
 from src.guard import unused
 from src.mnist.train.checkpoint import (
     CheckpointFiles,
@@ -29,6 +30,7 @@ from src.mnist.train.checkpoint import (
     delete_oldest,
 )
 from src.mnist.train.classifier import Classifier
+from tests.faults.inject.arm import arm
 from tests.faults.project import Project, run_stage, wait_for
 from tests.faults.test_data import Evil
 
@@ -103,12 +105,20 @@ def kill_training(project: Project, name: str, place: str) -> None:
 
 @pytest.mark.fault(1)
 def test_a_training_killed_in_the_middle_of_an_epoch_goes_on(
-    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    to_train: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kill_training(to_train, "SIGKILL", "in-the-middle-of-an-epoch")
+    def train_until_killed() -> int:
+        arm("SIGKILL", *map(str, PLACES["in-the-middle-of-an-epoch"]))
+        return run_stage("train")
+
+    # A fork of a process that has used a GPU cannot use it.
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
+    done = to_train.run_forked(train_until_killed, {"PL_TRAINER_ACCELERATOR": "cpu"})
+    assert done.returncode == -signal.SIGKILL
     assert train_here(to_train, monkeypatch) == 0
     assert "Resuming after epoch" in capsys.readouterr().out
-    assert_same_training(to_train, reproduced)
+    results = to_train.results()
+    assert results == fresh_results(to_train, monkeypatch)
 
 
 @pytest.mark.fault(1, 2, 3, 7, 45)
@@ -207,18 +217,35 @@ def flip(content: bytes) -> bytes:
 )
 def test_a_damaged_checkpoint_is_noticed(
     project: Project,
+    reproduced: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     damage: Callable[[bytes], bytes],
 ) -> None:
+    lose_results(project)
     checkpoint = only_checkpoint(project)
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
-    assert train_here(project, monkeypatch, epochs=4) == 0
+    assert train_here(project, monkeypatch) == 0
     said = capsys.readouterr()
     assert "Resuming" not in said.out
     assert said.err.count("is damaged") == 1
-    results = project.results()
-    assert results == fresh_results(project, monkeypatch)
+    assert_same_training(project, reproduced)
+
+
+def starts_over(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **params: object
+) -> bool:
+    """Whether a training resumes from no checkpoint; its first step ends it."""
+
+    def stop(*_: object) -> None:
+        raise UserError("a step is made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", stop)
+        assert train_here(project, patch, **params) == 1
+    said = capsys.readouterr()
+    assert said.err == "train: a step is made\n"
+    return "Resuming" not in said.out
 
 
 def edit_network(project: Project) -> None:
@@ -245,8 +272,7 @@ def test_a_training_that_would_not_end_in_the_same_state_starts_over(
 ) -> None:
     if act:
         act(project)
-    assert train_here(project, monkeypatch, **params) == 0
-    assert "Resuming" not in capsys.readouterr().out
+    assert starts_over(project, monkeypatch, capsys, **params)
 
 
 @pytest.mark.fault(12)
@@ -291,8 +317,7 @@ def test_more_epochs_start_over_where_the_schedule_depends_on_them(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(project, monkeypatch, epochs=1, schedule="one-cycle") == 0
-    assert train_here(project, monkeypatch, epochs=2) == 0
-    assert "Resuming" not in capsys.readouterr().out
+    assert starts_over(project, monkeypatch, capsys, epochs=2)
 
 
 @pytest.mark.fault(8, 9, 10)
@@ -320,10 +345,10 @@ def test_a_malicious_checkpoint_does_not_run(
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     # The variable is one of those by which kernels may be chosen, so this training has another file.
-    assert train_here(project, monkeypatch) == 0
+    assert train_here(project, monkeypatch, epochs=1) == 0
     for path in (project.path / "logs/checkpoints").iterdir():
         CheckpointFiles().save_checkpoint({"evil": Evil()}, path)
-    assert train_here(project, monkeypatch, epochs=3) == 0
+    assert train_here(project, monkeypatch) == 0
     assert "is not a checkpoint of this pipeline" in capsys.readouterr().err
     assert not (project.path / "pwned").exists()
     pickle.loads(pickle.dumps(Evil())).close()
@@ -338,7 +363,7 @@ def write_checkpoints(path: Path) -> None:
 @pytest.mark.fault(7)
 def test_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
     path, generator = tmp_path / "a.ckpt", random.Random(0)
-    for _ in range(10):
+    for _ in range(5):
         path.unlink(missing_ok=True)
         writer = multiprocessing.get_context("fork").Process(target=write_checkpoints, args=(path,))
         writer.start()
@@ -395,8 +420,8 @@ def test_drift_ends_a_training_before_its_next_epoch(
         assert train_here(project, patch, epochs=500, lr=0.002) == 1
     assert "src/mnist/model/network.py: touched during the run" in capsys.readouterr().err
     source.write_text(before)
-    assert train_here(project, monkeypatch, epochs=3) == 0
-    assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
+    assert train_here(project, monkeypatch, epochs=2) == 0
+    assert "Resuming after epoch 1 of 2" in capsys.readouterr().out
 
 
 @pytest.mark.fault(52)
@@ -450,7 +475,7 @@ def test_only_checkpoints_are_deleted_and_what_cannot_be_deleted_ends_no_trainin
 
 
 def delete_often(folder: Path) -> None:
-    for number in range(200):
+    for number in range(50):
         own = folder / f"{os.getpid():032x}{number:032x}.ckpt"
         own.touch()
         delete_oldest(own, max_files=3)
@@ -458,27 +483,22 @@ def delete_often(folder: Path) -> None:
 
 @pytest.mark.fault(52)
 def test_many_writers_may_delete_at_once(tmp_path: Path) -> None:
-    writers = [multiprocessing.get_context("fork").Process(target=delete_often, args=(tmp_path,)) for _ in range(4)]
+    writers = [multiprocessing.get_context("fork").Process(target=delete_often, args=(tmp_path,)) for _ in range(3)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
-    assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert len(list(tmp_path.iterdir())) <= 3
 
 
 @pytest.mark.fault(2, 3, 45)
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_a_signal_ends_a_training_and_its_own_checkpoint_resumes_it(
-    to_train: Project,
-    reproduced: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    name: str,
+def test_a_training_that_a_signal_ends_after_each_epoch_resumes_from_its_own_checkpoints(
+    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def write_and_signal(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
         write(self, trainer, pl_module)
-        os.kill(os.getpid(), signal.Signals[name])
+        os.kill(os.getpid(), number)
 
     write = Checkpoints.on_train_epoch_end
     for variable, value in SLURM.items():
@@ -487,12 +507,15 @@ def test_a_signal_ends_a_training_and_its_own_checkpoint_resumes_it(
     for path in others:
         path.parent.mkdir(exist_ok=True)
         shutil.copy(only_checkpoint(reproduced), path)
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoints, "on_train_epoch_end", write_and_signal)
-        assert train_here(to_train, patch) == 128 + signal.Signals[name]
-    assert not (to_train.path / "metrics/train.json").exists()
-    assert not (to_train.path / "receipts/train.json").exists()
+    for epoch, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "on_train_epoch_end", write_and_signal)
+            assert train_here(to_train, patch) == 128 + number
+        assert ("Resuming" in (said := capsys.readouterr().out)) == (epoch > 0)
+        assert epoch == 0 or f"Resuming after epoch {epoch} of 3" in said
+        assert not (to_train.path / "metrics/train.json").exists()
+        assert not (to_train.path / "receipts/train.json").exists()
     assert sorted(to_train.path.rglob("hpc_ckpt*")) == sorted(others)
     assert train_here(to_train, monkeypatch) == 0
-    assert "Resuming after epoch 1 of 3" in capsys.readouterr().out
+    assert "Resuming after epoch 3 of 3" in capsys.readouterr().out
     assert_same_training(to_train, reproduced)
