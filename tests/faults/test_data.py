@@ -3,7 +3,6 @@
 import http.server
 import multiprocessing
 import pickle
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -210,9 +209,9 @@ def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
 
 
 @pytest.mark.fault(90)
-@pytest.mark.parametrize("kind", ["hardlink", "symlink"])
+@pytest.mark.parametrize("kind", [pytest.param("hardlink", marks=pytest.mark.slow), "symlink"])
 def test_another_run_that_checks_out_linked_data_does_not_end_a_training(
-    here: Project, monkeypatch: pytest.MonkeyPatch, reproduced: Project, kind: str
+    here: Project, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     here.dvc_ok("config", "cache.type", kind)
     here.dvc_ok("checkout", "--relink")
@@ -228,8 +227,7 @@ def test_another_run_that_checks_out_linked_data_does_not_end_a_training(
 
     write = Checkpoints.on_train_epoch_end
     monkeypatch.setattr(Checkpoints, "on_train_epoch_end", write_and_relink)
-    shutil.rmtree(here.path / "logs/checkpoints")
+    here.set(epochs=1)
     assert run_stage("train") == 0
-    assert len(changes) == 3
-    assert all(changes)
-    assert here.results() == reproduced.results()
+    (moved,) = changes
+    assert moved

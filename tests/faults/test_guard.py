@@ -46,7 +46,9 @@ def until_training(project: Project) -> psutil.Process:
 # A shell that waits for its command reports SIGKILL as 137, one that became the command as -9.
 @pytest.mark.fault(1, 2, 3)
 @pytest.mark.parametrize("kind", TRAININGS)
-@pytest.mark.parametrize(("number", "codes"), [(signal.SIGTERM, "143"), (signal.SIGINT, ""), (signal.SIGKILL, "137|-9")])
+@pytest.mark.parametrize(
+    ("number", "codes"), [(signal.SIGTERM, "143"), (signal.SIGINT, ""), (signal.SIGKILL, "137|-9")]
+)
 def test_a_signal_to_the_trainer_locks_nothing(
     request: pytest.FixtureRequest, kind: str, number: int, codes: str
 ) -> None:

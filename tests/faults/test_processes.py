@@ -164,7 +164,8 @@ def test_all_end_when_one_is_killed(held: Project) -> None:
 @pytest.mark.fault(72)
 @pytest.mark.parametrize("kind", ["held", pytest.param("training", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGKILL, signal.SIGINT))]
+    "number",
+    [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGKILL, signal.SIGINT))],
 )
 def test_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
@@ -256,8 +257,6 @@ def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
     [
         (3, "1", "params.yaml: batch_size must be a multiple of shards, which is 3, got 128"),
         (2, "4", "4 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a"),
-        (1, "2", "2 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a"),
-        (4, "x", "PL_TRAINER_DEVICES: expected a whole number of at least 1, got 'x'"),
     ],
 )
 def test_shards_and_processes_that_do_not_fit_are_refused_by_the_check(

@@ -41,7 +41,7 @@ def test_packages_in_the_home_of_a_user_are_not_imported(toy: Project, tmp_path:
     (home / "usercustomize.py").write_text("import os\nos._exit(99)\n")
     assert toy.run(str(python), "-c", "", HOME=str(tmp_path / "home")).returncode == 99
     path = f"{python.parent}{os.pathsep}{toy.env['PATH']}"
-    done = toy.stage("check", PATH=path, HOME=str(tmp_path / "home"))
+    done = toy.stage("fetch", PATH=path, HOME=str(tmp_path / "home"))
     assert done.returncode == 0, done.stderr
 
 
@@ -101,7 +101,7 @@ def test_what_a_terminal_cannot_show_is_printed_nevertheless(toy: Project) -> No
 
 @pytest.mark.fault(50)
 def test_settings_of_matplotlib_have_no_effect(toy: Project) -> None:
-    toy.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib.pyplot\n\nSTAGE")
+    toy.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib\n\nSTAGE")
     # A backend that is gone, and a file beside dvc.yaml, which nobody declares.
     (toy.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
     done = toy.stage("fetch", MPLBACKEND="Qt4Agg")

@@ -1,4 +1,5 @@
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def module_file(name: str) -> Path | None:
     return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if (REPOSITORY / p).exists()), None)
 
 
+@cache
 def imported_modules(file: Path) -> set[Path]:
     """Modules of the project that a file imports anywhere in it, also inside functions."""
     names = set()

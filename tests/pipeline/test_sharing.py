@@ -12,7 +12,7 @@ from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from dvc.repo import Repo
+from gto.cli import app as gto
 
 from src.core.errors import UserError
 from src.mnist.predict.registry import fetch_version
@@ -180,9 +180,6 @@ def test_a_remote_that_cannot_be_reached_is_one_line(
     with pytest.raises(UserError, match=message) as raised:
         push_all(project)
     assert "\n" not in str(raised.value)
-    # What needs no remote works as before.
-    with Repo(str(project.path)) as repo:
-        assert repo.status() == {}
 
 
 def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_path: Path) -> None:
@@ -191,7 +188,7 @@ def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_p
     project.commit()
     push_all(project)
     for command in (["register", "mnist-classifier"], ["assign", "mnist-classifier", "--stage", "prod"]):
-        done = project.run("gto", *command)
+        done = project.run_forked(lambda: gto(command, standalone_mode=False) or 0, {})  # noqa: B023
         assert done.returncode == 0, done.stderr
     project.git("clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
     elsewhere = Project(tmp_path)

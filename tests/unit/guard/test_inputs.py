@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -343,6 +344,8 @@ def test_a_linked_object_that_was_edited_is_named(start: Start) -> None:
 
 
 def test_a_file_system_without_times_of_change_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A clock that stands still.
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: 0)
     monkeypatch.setattr(inputs, "TICK_SECONDS", 0.0)
     with pytest.raises(UserError, match=r"^logs/: files here get no times of change"):
         start()

@@ -5,8 +5,13 @@ from typing import Any
 import pytest
 
 from src.core.errors import UserError
+from src.core.files import write_text
 from src.core.receipt import format_receipt, parse_receipt
-from src.guard.receipts import check_receipt
+from src.core.run import ReceiptFields
+from src.guard.inputs import Inputs
+from src.guard.opened import recording
+from src.guard.receipts import check_receipt, write_receipt
+from src.guard.stage import Stage
 
 RECEIPT: dict[str, Any] = {
     "stage": "train",
@@ -79,6 +84,18 @@ def test_what_is_not_a_receipt_of_the_stage_proves_nothing(text: str | None, sai
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(UserError, match=f"^receipts/train.json: {said}"):
         check_receipt("train", LOCKED)
+
+
+@pytest.mark.fault(59)
+def test_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(folder: Path) -> None:
+    stage = Stage("train", deps=(), params=(), outs=("models", "receipts/train.json"))
+    with recording(folder) as opened:
+        inputs = Inputs(stage, opened)
+        write_text(Path("models/model"), "weights")
+        write_receipt(inputs, ReceiptFields(), {})
+        Path("models/notes.txt").touch()
+        with pytest.raises(UserError, match=r"^models/notes.txt: is not what the stage wrote"):
+            write_receipt(inputs, ReceiptFields(), {})
 
 
 def test_a_receipt_reads_as_it_was_written() -> None:
