@@ -6,7 +6,6 @@ import pytest
 from torchvision.datasets import MNIST
 
 from src.core.errors import UserError
-from src.core.files import write_bytes
 from src.mnist.data.dataset import FILES, Examples, load_examples, raw_folder, write_examples
 from src.mnist.data.idx import write_idx
 from tests.conftest import random_examples
@@ -76,10 +75,3 @@ def test_what_does_not_fit_is_not_written_nor_is_anything_else(
     with pytest.raises(UserError, match=rf"t10k-{kind}-idx\d-ubyte: {said}"):
         write_examples(tmp_path / "MNIST", TEN, wrong)
     assert not (tmp_path / "MNIST").exists()
-
-
-@pytest.mark.fault(29)
-def test_a_wrong_magic_number_is_refused(data_dir: Path) -> None:
-    write_bytes(raw_folder(data_dir) / FILES["train"][0], b"\x00\x00\x0d\x03" + bytes(100))
-    with pytest.raises(UserError, match="train-images-idx3-ubyte: an IDX file of unsigned bytes starts with 00 00 08"):
-        load_examples(data_dir, "train")

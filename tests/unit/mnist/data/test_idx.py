@@ -38,6 +38,7 @@ def test_the_bytes_are_those_of_the_format_in_row_major_order(tmp_path: Path) ->
     assert (tmp_path / "file").read_bytes() == expected
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("magic", [b"\x00\x00\x0d\x01", b"\x01\x00\x08\x01", b"\x1f\x8b\x08\x00", b"<htm", b""])
 def test_a_wrong_magic_number_is_refused(tmp_path: Path, magic: bytes) -> None:
     (tmp_path / "file").write_bytes(magic + bytes(8))

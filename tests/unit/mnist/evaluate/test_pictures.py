@@ -15,7 +15,7 @@ def draw(size: int, path: Path, title: str = "8 as 8 (100%)") -> np.ndarray:
         return np.asarray(image).astype(int)
 
 
-@pytest.mark.parametrize("size", [1, 10, 11, 45])
+@pytest.mark.parametrize("size", [1, 10, 21])
 def test_each_digit_stands_in_its_place_below_the_longest_title(tmp_path: Path, size: int) -> None:
     picture, images = draw(size, tmp_path / "errors.png"), random_examples(size).images
     assert picture.shape == (-(-size // COLUMNS) * SIDE, COLUMNS * SIDE)
@@ -36,7 +36,9 @@ def test_without_errors_there_is_a_white_row(tmp_path: Path) -> None:
 
 
 def test_a_useless_model_does_not_put_megabytes_into_git(tmp_path: Path) -> None:
-    assert len(draw(MAX_ERRORS + 50, tmp_path / "errors.png")) == MAX_ERRORS // COLUMNS * SIDE
+    draw_errors(np.zeros((MAX_ERRORS + 50, 28, 28), np.uint8), [""] * (MAX_ERRORS + 50), tmp_path / "errors.png")
+    with Image.open(tmp_path / "errors.png") as image:
+        assert image.height == MAX_ERRORS // COLUMNS * SIDE
 
 
 def test_another_title_is_another_picture(tmp_path: Path) -> None:

@@ -56,15 +56,6 @@ def test_scores_and_tables_equal_scikit_learns(seed: int, classes: int) -> None:
     assert confusion_rows(y_true, y_pred) == expected_rows
 
 
-@given(SEEDS)
-@settings(max_examples=20)
-def test_the_order_of_images_does_not_matter(seed: int) -> None:
-    y_true, probs = random_case(seed)
-    order = np.random.default_rng(seed).permutation(len(y_true))
-    shuffled = score_predictions(y_true[order], probs[order])
-    assert shuffled == pytest.approx(score_predictions(y_true, probs), abs=2 * ROUNDED)
-
-
 @pytest.mark.parametrize(("turn", "value", "low", "high"), [(0, 1, 0.722467, 1), (1, 0, 0, 0.277533)])
 def test_all_right_and_all_wrong(turn: int, value: float, low: float, high: float) -> None:
     scores = score_predictions(np.arange(10), certain((np.arange(10) + turn) % 10))

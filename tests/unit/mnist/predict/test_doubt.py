@@ -55,13 +55,11 @@ ADDED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("kind", ADDED)
-@pytest.mark.parametrize("digit", [1, 7])
-def test_added_strokes_are_more_than_the_digit_has(kind: str, digit: int) -> None:
-    for (ink, _), (other, _) in itertools.pairwise(pages(8)):
-        assert (
-            doubt(sure_of(digit), photographed(ADDED[kind](ink, other)))
-            == f"has too many strokes for the digit {digit}"
-        )
+def test_added_strokes_are_more_than_the_digit_has(kind: str) -> None:
+    for (ink, _), (other, _) in itertools.pairwise(pages(6)):
+        crossed = photographed(ADDED[kind](ink, other))
+        for digit in (1, 7):
+            assert doubt(sure_of(digit), crossed) == f"has too many strokes for the digit {digit}"
 
 
 def test_crossings_are_means_over_rows_and_columns() -> None:

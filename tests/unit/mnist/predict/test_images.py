@@ -1,14 +1,12 @@
 import io
-import struct
 import tempfile
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -40,7 +38,7 @@ def test_dark_on_light_and_light_on_dark_are_the_same_digit() -> None:
     np.testing.assert_array_equal(form(seven()), form(seven(paper=0, ink=255)))
 
 
-@pytest.mark.parametrize("size", [40, 100, 999])
+@pytest.mark.parametrize("size", [40, 999])
 def test_the_size_of_the_picture_hardly_matters(size: int) -> None:
     assert overlap(form(seven(size)), form(seven(400))) > 0.7
 
@@ -56,6 +54,7 @@ def test_the_place_in_the_picture_hardly_matters() -> None:
     assert overlap(form(moved), form(seven())) > 0.8
 
 
+@settings(max_examples=50)
 @given(paper=st.integers(0, 255), ink=st.integers(0, 255), size=st.integers(30, 120))
 def test_a_digit_fills_its_box_and_its_mass_is_in_the_middle(paper: int, ink: int, size: int) -> None:
     if abs(paper - ink) < 40:
@@ -122,22 +121,12 @@ def test_scattered_specks_are_no_digit() -> None:
         like_mnist(paper, "picture")
 
 
+@settings(max_examples=50)
 @given(data=st.data(), height=st.integers(1, 6), width=st.integers(1, 6))
 def test_tiny_pictures_are_read_or_refused(data: st.DataObject, height: int, width: int) -> None:
     pixels = data.draw(st.lists(st.sampled_from([0.0, 90.0, 255.0]), min_size=height * width, max_size=height * width))
     with suppress(UserError):
         assert like_mnist(np.array(pixels).reshape(height, width), "picture").image.shape == (28, 28)
-
-
-def blank_png(side: int) -> bytes:
-    """A PNG of a few bytes that says it has side x side pixels."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    data = zlib.compress(bytes(side + 1))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def content_of(image: Image.Image, format: str) -> bytes:
@@ -151,15 +140,13 @@ def flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-FORMAT, BOMB = "expected PNG, JPEG, ", "Image size .* exceeds limit"
+FORMAT = "expected PNG, JPEG, "
 REFUSED = {
     "nothing": (b"", FORMAT),
     "text": (b"text", FORMAT),
     "the start of a PNG": (b"\x89PNG\r\n\x1a\n", ""),
     "a JPEG that is cut off": (content_of(seven(), "JPEG")[:-2000], ""),
     "a flipped bit": (flipped(content_of(seven(), "PNG")), "broken PNG file"),
-    "a decompression bomb": (blank_png(10_000), BOMB),
-    "a larger bomb": (blank_png(30_000), BOMB),
     "floating point": (content_of(Image.new("F", (50, 50)), "TIFF"), r"its grey values have 32 bits; save it with 8"),
     "a PDF": (b"%PDF-1.7\n", FORMAT),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", FORMAT),
@@ -174,6 +161,15 @@ def test_what_is_no_intact_picture_is_refused(case: str, tmp_path: Path) -> None
         read_digit(tmp_path / "a.png")
 
 
+# Pillow warns from one limit on, and refuses twice as many pixels.
+@pytest.mark.parametrize("limit", [30_000, 300])
+def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    seven().save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(UserError, match=r"a.png: is not a picture that can be read \(Image size .* exceeds limit"):
+        read_digit(tmp_path / "a.png")
+
+
 def test_a_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a picture that can be read \(Is a directory\)$"):
         read_digit(tmp_path)
@@ -181,6 +177,7 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
         read_digit(tmp_path / "a.png")
 
 
+@settings(max_examples=50)
 @given(data=st.data(), format=st.sampled_from(FORMATS))
 def test_no_damage_gives_another_error(data: st.DataObject, format: str) -> None:
     content = bytearray(content_of(seven(60).convert("RGB"), format))

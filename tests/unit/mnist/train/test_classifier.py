@@ -142,9 +142,9 @@ def test_the_weights_do_not_depend_on_the_batches_per_call(split: Examples, monk
 
 
 def test_lower_precision_trains_float32_weights(split: Examples) -> None:
-    classifier, epochs = fit(split, precision="bf16", epochs=4)
+    classifier, epochs = fit(split, precision="bf16")
     assert {weight.dtype for weight in classifier.eval_network.parameters()} == {torch.float32}
-    assert epochs[-1]["loss"] < 0.7 * epochs[0]["loss"]
+    assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 10), st.integers(1, 10))
