@@ -118,12 +118,12 @@ class Stage(_WrittenOut):
 
     @cached_property
     def params(self) -> dict[str, list[str] | None]:
-        """Names of params by file; None means all in the file."""
+        """Names of params by file; None means all in the file, as for DVC an empty list does."""
         found: dict[str, list[str] | None] = {}
         for entry in self.param_entries:
             for file, names in ({PARAMS_FILE: [entry]} if isinstance(entry, str) else entry).items():
                 known = found.get(file, [])
-                found[file] = None if names is None or known is None else [*known, *names]
+                found[file] = [*known, *names] if names and known is not None else None
         return found
 
     @property

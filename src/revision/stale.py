@@ -144,8 +144,8 @@ def _look_up(content: Any, name: str) -> Any:
     for part in name.split("."):
         if isinstance(content, list) and part.isdecimal() and int(part) < len(content):
             content = content[int(part)]
-        elif isinstance(content, dict) and part in content:
-            content = content[part]
+        elif isinstance(content, dict) and part in (named := {str(key): value for key, value in content.items()}):
+            content = named[part]
         else:
             return MISSING
     return content

@@ -60,22 +60,25 @@ def test_the_repair_is_one_that_dvc_carries_out(chain: History, edit: tuple[str,
     assert repair in {mismatch.repair for mismatch in stale(chain)}
 
 
-def test_params_whose_file_is_missing_or_no_longer_declared(history: History) -> None:
-    history.write("dvc.yaml", "stages:\n  a: {cmd: echo, params: [{more.yaml: }], outs: [a.txt]}\n")
-    history.write("more.yaml", "{}")
+@pytest.mark.parametrize("every", ["", "[]"])
+def test_params_whose_file_is_missing_or_no_longer_declared(history: History, every: str) -> None:
+    history.write("dvc.yaml", f"stages:\n  a: {{cmd: echo, params: [{{more.yaml: {every}}}], outs: [a.txt]}}\n")
+    history.write("more.yaml", "{x: 1}")
     history.relock()
     assert stale(history) == []
+    history.write("more.yaml", "{x: 2}")
+    assert stale(history) == [Mismatch("a", "more.yaml:x", "changed")]
     (history.path / "more.yaml").unlink()
     assert stale(history) == [Mismatch("a", "more.yaml", "is missing")]
     history.write("dvc.yaml", "stages:\n  a: {cmd: echo, outs: [a.txt]}\n")
     assert stale(history) == [Mismatch("a", "more.yaml", "is in dvc.lock but no longer declared")]
 
 
-@pytest.mark.parametrize(("name", "value"), [("a.b", 2), ("list.1", 6)])
+@pytest.mark.parametrize(("name", "value"), [("a.b", 2), ("list.1", 6), ("numbers.7", 8)])
 def test_a_param_is_what_dvc_finds_by_its_name(history: History, name: str, value: int) -> None:
-    """Between the levels of mappings and lists; a key that has the dot in its own name is another."""
+    """Between the levels of mappings and lists, of which a key may be a number; one with the dot in its own name is another."""
     history.write("dvc.yaml", f"stages:\n  a: {{cmd: echo, params: [{name}], outs: [a.txt]}}\n")
-    history.write("params.yaml", "a.b: 1\na: {b: 2}\nlist: [5, 6]\n")
+    history.write("params.yaml", "a.b: 1\na: {b: 2}\nlist: [5, 6]\nnumbers: {7: 8}\n")
     for recorded, found in ((value, []), (1, [Mismatch("a", f"params.yaml:{name}", "changed")])):
         out = {"path": "a.txt", "hash": "md5", "md5": "1" * 32}
         locked = {"cmd": "echo", "params": {"params.yaml": {name: recorded}}, "outs": [out]}
