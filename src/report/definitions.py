@@ -1,8 +1,9 @@
 """What a change does to the stages' definitions, on which all other checks rest."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from src.report.change import Change
+from src.report.edits import decides_more
 from src.report.finding import Finding, Level, Text, highest, joined, note, unsure
 from src.revision.pipeline import Out, Stage, enclosing
 from src.revision.revision import Revision
@@ -29,7 +30,7 @@ def _edits(old: Stage | None, new: Stage | None, base: Revision) -> Iterator[Fin
         yield unsure("was removed")
     elif old is None:
         yield note("is new and runs {}", _command(new))
-        yield from _made_sources(new.outs, base)
+        yield from _made_instead(new.outs, base)
     else:
         yield from _changes(old, new, base)
 
@@ -48,15 +49,15 @@ def _changes(old: Stage, new: Stage, base: Revision) -> Iterator[Finding]:
             yield unsure(f"{what} removed: {{}}", removed)
         if added := [item for item in after if item not in before]:
             yield note(f"{what} new: {{}}", added)
-    yield from _made_sources([path for path in new.outs if path not in old.outs], base)
+    yield from _made_instead([path for path in new.outs if path not in old.outs], base)
     for path, out in old.outs.items():
         if new.outs.get(path, out) != out:
             edit = note if _decisive(new.outs[path]) == _decisive(out) else unsure
             yield edit("output {} has other options", path)
 
 
-def _made_sources(outs: Iterable[str], base: Revision) -> Iterator[Finding]:
-    """Outputs that take the place of a source: git would no longer have what other stages run."""
+def _made_instead(outs: Collection[str], base: Revision) -> Iterator[Finding]:
+    """Outputs in the place of what git should have, since others run it: a source, or a file that installs packages."""
     made = base.pipeline.producers
     deps = {path: None for stage in base.pipeline.stages.values() for path in stage.deps if path not in made}
     found = [
@@ -66,6 +67,8 @@ def _made_sources(outs: Iterable[str], base: Revision) -> Iterator[Finding]:
     ]
     if found:
         yield unsure("makes what was a source: {}", found)
+    if unseen := list(filter(decides_more, outs)):
+        yield unsure("makes what may hide a change, or what installs packages or runs the checks: {}", unseen)
 
 
 def _decisive(out: Out) -> dict[str, object]:

@@ -25,7 +25,8 @@ FILES_OF_PINS = GitIgnoreSpec.from_lines(
 USED = ("requirements.txt", "requirements.lock")
 PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(;.*)?", re.ASCII | re.IGNORECASE)
 HASH = re.compile(r"\s--hash[= ]\S+")
-INCLUDE = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]*(\S+)", re.MULTILINE)
+# pip takes options cut short, several on a line, and a name in quotes or as a URL.
+INCLUDE = re.compile(r"(?:^|\s)(?:-[rc]|--(?:requirem|cons)[a-z]*)[ =]*['\"]?(?:file:)?([^\s'\"]+)", re.MULTILINE)
 CODING = re.compile(r"#.*coding[:=]")  # in the first two lines, it tells pip how to decode the file
 
 
@@ -73,7 +74,7 @@ def included(revision: Revision) -> set[str]:
     left = [path for path in revision.tree.entries if is_of_pins(path)]
     while left:
         path = left.pop()
-        names = INCLUDE.findall(revision.text(path, MAX_BYTES) or "")
+        names = INCLUDE.findall("\n".join(_joined_lines(revision.text(path, MAX_BYTES) or "")))
         new = {posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names} - found
         found |= new
         left += new
@@ -100,8 +101,9 @@ def _against_pins(receipt: Receipt, path: str, before: dict[str, set[str]], now:
     """Packages that a file pins in another version than the results were made with, or no longer pins."""
     for name, version in receipt.versions.items():
         key = _canonical(name)
-        # Several pins of a package differ by platform, which the author of the branch chooses.
-        others = {pin for pin in now.get(key, ()) if pin.split("+")[0] != version.split("+")[0]}
+        # A pin without a build, such as +cpu, is one of any. Several pins of a package differ by platform, which the
+        # author of the branch chooses.
+        others = now.get(key, set()) - {version, version.split("+")[0]}
         if others:
             yield Text("made with {}, {} pins {}", f"{name} {version}", path, min(others))
         elif key in before and key not in now:
