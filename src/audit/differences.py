@@ -1,7 +1,9 @@
 """Why two runs of one commit differ, and whether their metrics are as good."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from pathspec import GitIgnoreSpec
 
 from src.audit.results import Results
 from src.core.values import finite
@@ -16,10 +18,12 @@ class Rules:
     Attributes:
         policy: Names the metrics that count.
         noise: What other seeds change, for each recipe that was measured.
+        ignored: Files that git or DVC ignores, where tools keep what they go on with.
     """
 
     policy: Policy
     noise: list[Measurement]
+    ignored: Sequence[GitIgnoreSpec] = ()
 
 
 def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, list[str]]:

@@ -27,7 +27,8 @@ from src.core.user import name_user
 from src.noise.measurement import read_noise
 from src.report.policy import POLICY, Policy, read_policy
 from src.revision.git import find_commit, find_root, own_environment, places
-from src.revision.revision import open_revision
+from src.revision.pipeline import enclosing
+from src.revision.revision import Revision, open_revision
 
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
 
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = read_rules(root, base)
         with open_revision(root, commit, "the last commit") as revision:
             committed = Results.of(revision)
-        again = _run_again(root, commit, committed.outputs)
+            planted = _planted(revision, rules)
+        again = _run_again(root, commit, [*committed.outputs, *planted])
     except (UserError, DvcException) as error:
         print(f"reproduce: {one_line(error)}", file=sys.stderr)  # noqa: T201
         return UNKNOWN
@@ -66,11 +68,23 @@ def read_rules(root: Path, base: str) -> Rules:
         return Rules(Policy(metrics={}), [])
     with open_revision(root, commit, base) as revision:
         policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
-        return Rules(policy, read_noise(revision, policy.counted_accuracy))
+        return Rules(policy, read_noise(revision, policy.counted_accuracy), revision.tree.ignored)
 
 
-def _run_again(root: Path, commit: str, outputs: Iterable[str]) -> Results:
-    """Results of the whole pipeline in a clone, where the project may lie below git's top folder, too."""
+def _planted(revision: Revision, rules: Rules) -> list[str]:
+    """What git has in places that it or DVC ignores: a training would go on with a checkpoint from there."""
+    stages = revision.pipeline.stages.values()
+    declared = {".dvc": None} | {path: None for stage in stages for path in (*stage.deps, *stage.params)}
+    ignored = [*revision.tree.ignored, *rules.ignored]
+    return [
+        path
+        for path in revision.tree.entries
+        if any(patterns.match_file(path) for patterns in ignored) and enclosing(path, declared) is None
+    ]
+
+
+def _run_again(root: Path, commit: str, removed: Iterable[str]) -> Results:
+    """Results of the whole pipeline in a clone without some paths; the project may lie below git's top folder, too."""
     found = places(root)
     with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
         clone = Path(folder) / "clone"
@@ -79,7 +93,7 @@ def _run_again(root: Path, commit: str, outputs: Iterable[str]) -> Results:
         _run("git", "checkout", "--quiet", "--detach", commit, folder=clone)
         # Metrics and plots came with the clone: DVC keeps those of a frozen stage, a command those that persist.
         # Git removes nothing behind a link.
-        remove = ("git", "--literal-pathspecs", "rm", "-r", "--quiet", "--ignore-unmatch", "--", *outputs)
+        remove = ("git", "--literal-pathspecs", "rm", "-r", "--quiet", "--ignore-unmatch", "--", *removed)
         _run(*remove, folder=project)
         _take_sources(root, project)
         # Forced, because the branch may name a cache that is not empty.

@@ -39,21 +39,29 @@ INSTALLING = GitIgnoreSpec.from_lines(
         *("*Dockerfile*", "Containerfile*", "*compose*.y*ml", ".devcontainer"),
         *("[Mm]akefile", "GNUmakefile", "*.mk", "[Jj]ustfile", "Taskfile.y*ml"),
         *("tox.ini", "noxfile.py", ".pre-commit-config.y*ml"),
-        *("sitecustomize.py", "usercustomize.py", "*.pth"),
+        *("sitecustomize.py", "usercustomize.py", "site-packages", "pyvenv.cfg"),
         *(".github", "/.ci", ".gitlab-ci.yml", ".circleci", ".travis.yml", "azure-pipelines.y*ml", "Jenkinsfile"),
     ]
 )
 TOOLS = GitIgnoreSpec.from_lines(["/src/audit/", "/src/report/", "/src/revision/", "/src/noise/"])
-# Tables of pyproject.toml whose tools neither install nor run anything else.
-LINTERS = {"ruff", "mypy", "black", "isort", "vulture", "coverage"}
+# Tables of pyproject.toml whose tools neither install nor run anything else, such as a plugin.
+LINTERS = {"ruff", "black", "isort", "vulture"}
+
+
+def decides_more(path: str) -> bool:
+    """Whether a file decides what DVC and git find, what is installed, or what runs the checks."""
+    return HIDING.match_file(path) or INSTALLING.match_file(path) or is_of_pins(path)
 
 
 def files(change: Change) -> Iterator[Finding]:
     """Edits that may hide another change. None if the base has no stages."""
-    for path in change.edited if change.base.pipeline.stages else ():
+    base = change.base
+    for path in change.edited if base.pipeline.stages else ():
         # Patterns do not match across line breaks.
         if "\n" in path or HIDING.match_file(path):
             yield unsure("{} changed, which may hide another change: read it", path)
+        elif _is_planted(change, path):
+            yield unsure("{} is in git, though {} ignores it and no hash covers it: remove it", path, base.name)
 
 
 def installed(change: Change) -> Iterator[Finding]:
@@ -112,6 +120,13 @@ def _implied_scorer(pipeline: Pipeline, scoring: set[str]) -> dict[str, bool]:
     return dict.fromkeys([*own, *(path for stage in checking for path in code[stage])], True) | dict.fromkeys(
         others, False
     )
+
+
+def _is_planted(change: Change, path: str) -> bool:
+    """Whether git has a file where tools keep what they go on with: packages, bytecode, checkpoints of a training."""
+    base = change.base
+    known = path not in change.head.tree.entries or path.startswith(".dvc/") or base.pipeline.producer(path) is not None
+    return not known and any(patterns.match_file(path) for patterns in base.tree.ignored)
 
 
 def _is_about_linters(change: Change, path: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import posixpath
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +29,7 @@ MAX_IGNORE_BYTES = 20_000
 MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
 LINK = "120000"
+GIT_IGNORE = ".gitignore"
 
 
 class LinkError(UserError):
@@ -129,16 +130,32 @@ class Tree:
         return folder_md5(known)
 
     @cached_property
+    def ignored(self) -> list[GitIgnoreSpec]:
+        """What git and DVC ignore by the patterns in the project's own folder.
+
+        Raises:
+            UserError: If they cannot be read.
+        """
+        by_git = self._patterns(GIT_IGNORE, lambda text: GitIgnoreSpec.from_lines(text.splitlines()))
+        return [by_git, self._ignored]
+
+    @cached_property
     def _ignored(self) -> GitIgnoreSpec:
         if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
             raise UserError(f"{below[0]} of {self.name}: hides files from DVC; move its lines to {IGNORE}")
-        text = (self.read(IGNORE, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
-        if any(len(re.findall(r"\*+", line)) > MAX_STARS for line in text.splitlines()):
-            raise UserError(f"{IGNORE} of {self.name}: expected at most {MAX_STARS} stars in a line")
+        return self._patterns(IGNORE, _few_stars)
+
+    def _patterns(self, name: str, parse: Callable[[str], GitIgnoreSpec]) -> GitIgnoreSpec:
         try:
-            return ignored_files(text)
+            return parse((self.read(name, MAX_IGNORE_BYTES) or b"").decode(errors="replace"))
         except ValueError as error:
-            raise UserError(f"{IGNORE} of {self.name}: has a line that is not a pattern: {error}") from error
+            raise UserError(f"{name} of {self.name}: has a line that is not a pattern: {error}") from error
+
+
+def _few_stars(text: str) -> GitIgnoreSpec:
+    if any(len(re.findall(r"\*+", line)) > MAX_STARS for line in text.splitlines()):
+        raise ValueError(f"expected at most {MAX_STARS} stars")
+    return ignored_files(text)
 
 
 @contextmanager

@@ -209,6 +209,26 @@ def test_an_output_that_git_has_is_made_again(
         assert main([]) == code, capfd.readouterr()
 
 
+@pytest.mark.fault(85)
+def test_what_a_branch_planted_among_ignored_files_is_not_gone_on_with(
+    folder: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As a training does with a checkpoint, though the branch ignores them no longer."""
+    ignored = (folder.path / ".gitignore").read_text()
+    (folder.path / ".gitignore").write_text(f"{ignored}/logs\n")
+    folder.commit()
+    folder.git("switch", "--quiet", "--create", "branch")
+    (folder.path / ".gitignore").write_text(ignored)
+    (folder.path / "logs").mkdir()
+    (folder.path / "logs/kept").write_text("forged\n")
+    folder.edit("dvc.yaml", "cat given given", "cat given logs/kept")
+    folder.repro()
+    folder.commit()
+    with chdir(folder.path):
+        assert main([]) == UNKNOWN
+    assert "cat: logs/kept: No such file" in capfd.readouterr().err
+
+
 COUNT = "find .dvc/cache/files -type f | wc -l > made"
 
 

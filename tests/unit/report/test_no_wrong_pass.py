@@ -261,6 +261,10 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "always run": locked(in_stage("train", always_changed=True)),
         "source made": locked(in_stage("make", cmd="python make.py", outs=["src/mnist/train"])),
         "source made within a folder": locked(in_stage("make", cmd="python", outs=["src/mnist/train/made.py"])),
+        "file of packages made": locked(
+            edit_yaml(lambda stages: stages["train"]["outs"].append("gpu-requirements.txt"))
+        ),
+        "Makefile made": locked(in_stage("make", cmd="python make.py", outs=["GNUmakefile"])),
         "policy made": locked(in_stage("make", cmd="python make.py", outs=[POLICY_FILE])),
         "policy made by a stage of old": locked(edit_yaml(lambda stages: stages["fetch"]["outs"].append(POLICY_FILE))),
         "output kept from run to run": locked(
@@ -273,6 +277,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     },
     (UNKNOWN, "files"): {
         "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
+        "checkpoint to go on with": both(swap(".gitignore", "/logs/\n", ""), put("logs/last.ckpt", "weights")),
     },
     # what is installed
     (UNKNOWN, "installed"): {
@@ -282,10 +287,13 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "index option": locked(append("requirements.txt", "--extra-index-url https://example.org\n")),
         "package from an address": pins("torch @ https://example.org/torch.whl"),
         "another file of pins": locked(append("requirements.txt", "-r more.txt\n")),
-        "package in a file that another includes": based_on(
-            both(put("deps/more.txt", "-c most\n"), put("deps/most", "a==1.0\n"), append("requirements.txt", INCLUDE)),
-            locked(append("deps/most", "evil==1.0\n")),
-        ),
+        **{
+            f"package in a file that another includes by {option}": based_on(
+                both(put("deps/more.txt", f"{option}\n"), put("most", "a==1.0\n"), append("requirements.txt", INCLUDE)),
+                locked(append("most", "evil==1.0\n")),
+            )
+            for option in ("--requirem='../most'", "--pre -c ../most", "-r \\\n  file:../most")
+        },
         "marker of a pin": pins("torch==2.15.0; sys_platform == 'linux'"),
         "any version": locked(resub("requirements.txt", r"pooch==[\d.]+", "pooch==1.*")),
         "package behind a comment": locked(append("requirements.txt", "# nothing \\\nevil==1.0\n")),
@@ -307,6 +315,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (UNKNOWN, "versions"): {
         "of requirements.txt": locked(swap("requirements.txt", "torch==2.15.0", "torch==2.16.0")),
         "of the lock file": locked(swap("requirements.lock", "torch==2.15.0", "torch==2.16.0")),
+        "another build": pins("torch==2.15.0+evil"),
         "with spaces": pins("torch == 2.16.0"),
         "with extras": pins("torch[opt]==2.16.0"),
         "for another platform": pins("torch==2.16.0\ntorch==2.15.0; sys_platform == 'none'"),
@@ -381,7 +390,8 @@ INSTALLING = {
     "gpu.Dockerfile": "RUN pip install evil\n",
     "uv.toml": "index-url = 'https://example.org'\n",
     "setup.py": "print()\n",
-    "pyproject.toml": "[tool.uv]\nindex-url = 'https://example.org'\n",
+    "pyproject.toml": "[tool.mypy]\nplugins = 'evil.py'\n",
+    "env/lib/site-packages/torch.py": "print()\n",
     ".ci/run": "true\n",
 }
 SCORING = (

@@ -76,7 +76,7 @@ def test_params_whose_file_is_missing_or_no_longer_declared(history: History, ev
 
 @pytest.mark.parametrize(("name", "value"), [("a.b", 2), ("list.1", 6), ("numbers.7", 8)])
 def test_a_param_is_what_dvc_finds_by_its_name(history: History, name: str, value: int) -> None:
-    """Between the levels of mappings and lists, of which a key may be a number; one with the dot in its own name is another."""
+    """Between levels, whose keys may be numbers; a key that has the dot in its own name is another."""
     history.write("dvc.yaml", f"stages:\n  a: {{cmd: echo, params: [{name}], outs: [a.txt]}}\n")
     history.write("params.yaml", "a.b: 1\na: {b: 2}\nlist: [5, 6]\nnumbers: {7: 8}\n")
     for recorded, found in ((value, []), (1, [Mismatch("a", f"params.yaml:{name}", "changed")])):
