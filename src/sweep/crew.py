@@ -48,9 +48,10 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
         if value is not None and not least <= value <= most:
             raise UserError(f"--{name}: expected {least} to {most}, got {value}")
     check_committed(base)
+    identity(base.root)
     # Stages run `python`, which must be this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    env = {**identity(base.root), "PATH": path}
+    env = {"PATH": path}
     with locked(base.root / LOGS / "lock", LOCKED):
         study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
         clone = clone_name(base.root)
@@ -58,8 +59,6 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
         # This clone's lock is ours, so whoever worked here before is dead.
         study.give_back(clone)
         remove(base.root / COPIES)
-        if (base.root / COPIES).exists():
-            say(Console(), f"{COPIES}: an earlier sweep has left files that cannot be removed; they are not used")
         study.fill(slots(base, space))
         if arguments.remote:
             push_left(worker)

@@ -9,19 +9,20 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from dvc.repo import Repo
+from pydantic import FiniteFloat, Strict
 
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_root, run_git
+from src.revision.parsing import validated
 from src.revision.pipeline import source_md5, tracked_above, upwards
 from src.revision.receipts import Receipt
 from src.revision.revision import Revision, open_revision
@@ -42,6 +43,7 @@ MAX_HISTORY_BYTES = 5_000_000
 # Hash of each dependency that no stage makes, by stage and path: code, and data that a .dvc file tracks. Of a part of a
 # tracked folder, only the hash of the whole is known.
 Code = Mapping[str, Mapping[str, str]]
+Number = Annotated[FiniteFloat, Strict()]
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,4 @@ def _numbers(path: str, needed: str, revision: Revision) -> dict[str, float]:
     found = revision.metrics.get(path) or {}
     if isinstance(found, UserError):
         raise found
-    values = {needed: None, **found}
-    wrong = [name for name, value in values.items() if type(value) not in (int, float) or not math.isfinite(value)]
-    if wrong:
-        raise UserError(f"{path} of {revision.name}: expected finite numbers in {', '.join(wrong)}")
-    return found
+    return validated(dict[str, Number], {needed: None, **found}, f"{path} of {revision.name}")

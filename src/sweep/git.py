@@ -70,8 +70,8 @@ def forget_repository() -> None:
         os.environ.pop(name, None)
 
 
-def identity(root: Path) -> dict[str, str]:
-    """Who makes commits here, as the environment variables that are missing; UserError if git does not know."""
+def identity(root: Path) -> list[str]:
+    """Who makes commits here, as options of `git clone`; UserError if git does not know."""
     try:
         ident = git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except UserError as error:
@@ -81,12 +81,7 @@ def identity(root: Path) -> dict[str, str]:
         ) from error
     match = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d+", ident)
     assert match, ident
-    found = {
-        f"GIT_{role}_{key}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for key, value in zip(("NAME", "EMAIL"), match.groups(), strict=True)
-    }
-    return {name: value for name, value in found.items() if not os.environ.get(name)}
+    return ["-c", f"user.name={match[1]}", "-c", f"user.email={match[2]}"]
 
 
 @contextmanager
@@ -96,7 +91,7 @@ def copied(root: Path, commit: str, name: str) -> Iterator[Path]:
     top = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root / COPIES))
     try:
         source, below = git(root, "rev-parse", "--show-toplevel", "--show-prefix").split("\n")
-        git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", source, str(top))
+        git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", *identity(root), source, str(top))
         git(top, "checkout", "--quiet", "--detach", commit)
         _configure(root, top / below)
         yield top / below

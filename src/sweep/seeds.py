@@ -4,8 +4,6 @@ Runs the seeds that are missing as experiments, from 0 up.
 """
 
 import argparse
-import csv
-import io
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +19,7 @@ from src.core.files import write_text
 from src.core.signals import restore_signals
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.noise.significance import t_limit
+from src.report.tables import read_classes, read_mistakes
 from src.revision.parsing import validated
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
@@ -32,7 +31,6 @@ from src.sweep.spec import Spec, read_space
 
 DATA = "data/MNIST"
 ACCURACY = (EVAL, TEST_SCORE)
-MAX_TABLE_BYTES = 20_000_000
 ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
 # Limits of the interval of test_acc: they belong to one run.
 LEFT_OUT = ("test_acc_low", "test_acc_high")
@@ -122,15 +120,10 @@ def read_errors(root: Path, result: Result) -> tuple[int, list[int]]:
         UserError: If a table is malformed.
     """
     with open_revision(root, result.commit, result.name) as revision:
-        texts = {path: revision.text(path, MAX_TABLE_BYTES) for path in (ERRORS, CLASSES)}
-    try:
-        rows = {path: list(csv.DictReader(io.StringIO(text or ""))) for path, text in texts.items()}
-        images = sum(int(row["images"]) for row in rows[CLASSES])
-        wrong = sorted(int(row["index"]) for row in rows[ERRORS])
-    except (KeyError, ValueError, csv.Error) as error:
-        raise UserError(f"{ERRORS} or {CLASSES} of {result.name}: is malformed ({error})") from error
-    if len(set(wrong)) < len(wrong) or not all(0 <= index < images for index in wrong):
-        raise UserError(f"{ERRORS} of {result.name}: expected different test images below {images}")
+        images = sum(scores.images for scores in read_classes(revision, CLASSES).values())
+        wrong = list(read_mistakes(revision, ERRORS))
+    if beyond := [index for index in wrong if index >= images]:
+        raise UserError(f"{ERRORS} of {result.name}: expected test images below {images}, got {beyond[0]}")
     return images, wrong
 
 

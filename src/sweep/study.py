@@ -35,8 +35,6 @@ DATABASE = Path("logs/sweep/optuna.db")
 # experiments take no time; what went wrong; how many workers died of it. Queued again, it has the first and the last.
 SLOT, WORKER, EXPERIMENT, TRAINED, PROBLEM, DEATHS = "slot", "worker", "experiment", "trained", "problem", "deaths"
 MAX_DEATHS = 3
-# Optuna's name for the params that a trial was queued with.
-FIXED = "fixed_params"
 # Epochs that say too little to prune by.
 WARMUP_EPOCHS = 1
 HEARTBEAT_SECONDS = 20
@@ -70,7 +68,7 @@ class Study:
                 engine_kwargs=_engine_options(url),
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=GRACE_BEATS * heartbeat_seconds,
-                heartbeat_stale_trial_callback=_requeue_after_death,
+                heartbeat_stale_trial_callback=self._requeue_after_death,
             )
             self.optuna = optuna.create_study(
                 study_name=name,
@@ -104,9 +102,9 @@ class Study:
             last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}
             for slot, params in slots.items():
                 if slot not in last:
-                    _queue(self.optuna, slot, params)
+                    self._queue(slot, params)
                 elif last[slot].state == TrialState.FAIL:
-                    _queue(self.optuna, slot, _params(last[slot]))
+                    self._queue(slot, last[slot].params)
             for slot, trial in last.items():
                 if trial.state == TrialState.WAITING and slot not in slots:
                     self._fail(trial)
@@ -161,7 +159,7 @@ class Study:
             for trial in self.trials(TrialState.RUNNING):
                 if trial.user_attrs.get(WORKER) == worker:
                     self._fail(trial)
-                    _queue(self.optuna, trial.user_attrs[SLOT], _params(trial), trial.user_attrs.get(DEATHS, 0))
+                    self._queue(trial.user_attrs[SLOT], trial.params, trial.user_attrs[DEATHS])
 
     def failed(self) -> list[FrozenTrial]:
         """The last trial of each slot that is wanted, if it failed."""
@@ -179,8 +177,24 @@ class Study:
             # Taken under the lock, which we hold, and yet without a worker: it was killed while it took the slot.
             if WORKER not in trial.user_attrs:
                 self._fail(trial)
-                _requeue_after_death(self.optuna, trial)
+                self._requeue_after_death(self.optuna, trial)
         fail_stale_trials(self.optuna)
+
+    def _queue(self, slot: str, params: Mapping[str, Any], deaths: int = 0) -> None:
+        """Queue a trial with some params; the sampler chooses the others."""
+        self.optuna.add_trial(
+            optuna.create_trial(
+                state=TrialState.WAITING,
+                params=dict(params),
+                distributions={name: self._drawn[name] for name in params},
+                user_attrs={SLOT: slot, DEATHS: deaths},
+            )
+        )
+
+    def _requeue_after_death(self, _: optuna.Study, trial: FrozenTrial) -> None:
+        deaths = trial.user_attrs[DEATHS] + 1
+        if deaths < MAX_DEATHS:
+            self._queue(trial.user_attrs[SLOT], trial.params, deaths)
 
     def _fail(self, trial: FrozenTrial) -> None:
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
@@ -217,21 +231,6 @@ def _engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_SECONDS}}
     # psycopg gives text whatever the database's encoding is. A connection may be lost while a trial trains for hours.
     return {"connect_args": {"client_encoding": "utf8"}, "pool_pre_ping": True}
-
-
-def _params(trial: FrozenTrial) -> dict[str, Any]:
-    """What a trial was queued with and what was drawn for it so far."""
-    return {**trial.system_attrs.get(FIXED, {}), **trial.params}
-
-
-def _queue(study: optuna.Study, slot: str, params: Mapping[str, Any], deaths: int = 0) -> None:
-    study.enqueue_trial(dict(params), user_attrs={SLOT: slot, DEATHS: deaths})
-
-
-def _requeue_after_death(study: optuna.Study, trial: FrozenTrial) -> None:
-    deaths = trial.user_attrs[DEATHS] + 1
-    if deaths < MAX_DEATHS:
-        _queue(study, trial.user_attrs[SLOT], _params(trial), deaths)
 
 
 class _Rounding:

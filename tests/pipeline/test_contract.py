@@ -49,7 +49,7 @@ ARROWS: dict[str, set[str]] = {
     "report": {"core", "revision", "noise"},
     "share": {"core"},
     "audit": {"core", "revision", "noise", "report"},
-    "sweep": {"core", "guard", "revision", "noise"},
+    "sweep": {"core", "guard", "revision", "noise", "report"},
 }
 
 

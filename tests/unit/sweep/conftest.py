@@ -21,6 +21,7 @@ from tests.faults.project import Project, shared
 LONG = 300.0
 # What the sweep of `swept` printed.
 PRINTED = "logs/printed"
+IDENTITY = [f"GIT_{role}_{key}" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")]
 
 
 @contextmanager
@@ -39,7 +40,8 @@ def inside(project: Project) -> Iterator[pytest.MonkeyPatch]:
 def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project after its first sweep, of three seeds, one of which fails; changed by no test.
 
-    It ran in a git hook, on data that DVC tracks, and each dvc died at its very end.
+    It ran in a git hook, on data that DVC tracks, for a user whom only this repository knows, and each dvc died at its
+    very end.
     """
 
     def build(path: Path) -> None:
@@ -64,8 +66,12 @@ def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
         (path.parent / "dying/sitecustomize.py").write_text(
             "import atexit, os, sys\nif 'exp' in sys.orig_argv: atexit.register(os._exit, 9)\n"
         )
+        for key in ("user.name", "user.email"):
+            project.git("config", key, "ada@example.org")
         with inside(project) as patch, (path / PRINTED).open("w") as printed, redirect_stdout(printed):
             patch.setenv("PYTHONPATH", str(path.parent / "dying"))
+            for name in IDENTITY:
+                patch.delenv(name)
             # As git sets them for a hook in a second working tree, and for `git rebase --exec`.
             patch.setenv("GIT_DIR", str(path / ".git"))
             patch.setenv("GIT_INDEX_FILE", str(path / ".git/index"))
@@ -81,6 +87,17 @@ def in_copy(swept: Project, tmp_path: Path) -> Iterator[Project]:
     project = swept.copy(tmp_path / "lab")
     with inside(project):
         yield project
+
+
+def forge(project: Project, path: str, old: str, new: str) -> str:
+    """Change a file of the oldest experiment; returns its reference."""
+    reference = next(iter(references(project.path).values()))
+    project.git("checkout", "--quiet", reference)
+    project.edit(path, old, new)
+    project.git("commit", "--quiet", "--all", "--message", "forged")
+    project.git("update-ref", reference, "HEAD")
+    project.git("checkout", "--quiet", "main")
+    return reference
 
 
 def write_spec(project: Project, params: Mapping[str, object], **others: object) -> None:

@@ -12,7 +12,7 @@ from src.noise.measurement import NOISE, find_measurement, parse_noise
 from src.revision.pipeline import output_md5
 from src.sweep import seeds
 from tests.faults.project import Project
-from tests.unit.sweep.conftest import made_up, working_tree
+from tests.unit.sweep.conftest import forge, made_up, working_tree
 
 WRONG = [[0, 1], [1, 2], [1]]
 
@@ -75,3 +75,8 @@ def test_the_file_is_written_from_experiments(in_copy: Project, capsys: pytest.C
     assert measured.wrong_in == [9, 0, 1]
     (in_copy.path / NOISE).unlink()
     assert working_tree(in_copy) == before
+    # Of the ten images, it gets one wrong that is not among them.
+    forge(in_copy, "plots/errors.csv", "\n1,", "\n10,")
+    assert seeds.main(["2"]) == 1
+    assert "plots/errors.csv of run-" in (said := capsys.readouterr().err)
+    assert "expected test images below 10, got 10" in said

@@ -22,6 +22,7 @@ from src.sweep.spec import Space, Spec
 from src.sweep.study import DATABASE
 from tests.faults.project import Project, is_gone, wait_for
 from tests.unit.sweep.conftest import (
+    IDENTITY,
     LONG,
     PRINTED,
     clone,
@@ -49,7 +50,8 @@ def test_a_sweep_leaves_experiments_and_nothing_else(swept: Project) -> None:
     assert "3 to run; 2 workers" in printed
     assert sorted(re.findall(r"seed=(\d+): final.val_acc (0.\d+)", printed)) == [("0", "0.9000"), ("1", "0.9010")]
     assert "known already" not in printed
-    assert len(references(swept.path)) == 2
+    for reference in references(swept.path).values():
+        assert swept.git("log", "-1", "--format=%ae %ce", reference) == "ada@example.org ada@example.org\n"
     assert not list((swept.path / COPIES).glob("*"))
     assert b"test_acc" not in (swept.path / DATABASE).read_bytes()
 
@@ -223,9 +225,9 @@ def test_what_the_machine_lacks_is_one_line(
     shutil.rmtree(in_copy.path / "logs/sweep")
     (in_copy.path / "logs/sweep").touch()
     assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", complaint())
-    for role in ("AUTHOR", "COMMITTER"):
-        for key in ("NAME", "EMAIL"):
-            monkeypatch.delenv(f"GIT_{role}_{key}")
+    in_copy.git("config", "--remove-section", "user")
+    for name in IDENTITY:
+        monkeypatch.delenv(name)
     assert complaint().startswith("sweep: git does not know who you are")
 
 
