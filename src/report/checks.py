@@ -12,7 +12,7 @@ from src.report.change import Change
 from src.report.consistency import disagreements
 from src.report.definitions import stages
 from src.report.edits import files, installed, scorer, tools
-from src.report.finding import Finding, Level, Text, fail, note, unsure
+from src.report.finding import Finding, Text, fail, note, unsure
 from src.report.metrics import judge_metrics, metric_findings, read_metric, weigh
 from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
@@ -26,12 +26,6 @@ REPRODUCED = {
     "as-good": note("made again: not the same bytes, but as good"),
     "no": fail("not reproduced: it ran again and gave other results, or failed"),
     "not-tried": note("not reproduced: nobody ran it again"),
-}
-# What a loss since the reference may have come from.
-BUT = {
-    Level.NOTE: ", but another seed changes as much",
-    Level.UNSURE: ", but chance on this test set gives as much",
-    Level.FAIL: "",
 }
 Check = Callable[[Change], Iterator[Finding]]
 
@@ -280,6 +274,6 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
         elif rule.exceeds(old, new, most):
             compared = change.compare_predictions(reference) if rule.mcnemar else None
             p_chance = compared.p_value if compared else None
-            level, _ = weigh(new - old, p_chance, change.noise(reference, file, metric))
-            text = "{}: lost {} since {}, may lose {}{}"
-            yield Finding(level, Text(text, metric, rule.loss(old, new), shown, most, Text(BUT[level])))
+            level, why = weigh(new - old, p_chance, change.noise(reference, file, metric))
+            text = "{}: lost {} since {}, may lose {}: {}"
+            yield Finding(level, Text(text, metric, rule.loss(old, new), shown, most, why))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from src.report.change import Change
 from src.report.edits import decides_more
 from src.report.finding import Finding, Level, Text, highest, joined, note, unsure
-from src.revision.pipeline import Out, Stage, enclosing
+from src.revision.pipeline import Stage, enclosing
 from src.revision.revision import Revision
 
 # Options of an output that decide only how it is shown.
@@ -15,7 +15,8 @@ SHOWN = {"desc", "type", "labels", "meta", "template", "x", "y", "x_label", "y_l
 def stages(change: Change) -> Iterator[Finding]:
     """One finding for each stage. None if the base has no stages.
 
-    Hashes cannot tell whether a definition is right, so a reviewer has to read what may leave something unrecorded.
+    Hashes cannot tell whether a definition is right, so a reviewer has to read what may leave something unrecorded:
+    all but what is merely added, or decides only how an output is shown.
     """
     old, new = change.base.pipeline.stages, change.head.pipeline.stages
     for name in dict.fromkeys([*old, *new]) if old else ():
@@ -28,32 +29,34 @@ def stages(change: Change) -> Iterator[Finding]:
 def _edits(old: Stage | None, new: Stage | None, base: Revision) -> Iterator[Finding]:
     if new is None:
         yield unsure("was removed")
-    elif old is None:
-        yield note("is new and runs {}", _command(new))
-        yield from _made_instead(new.outs, base)
+        return
+    if old is None:
+        yield note("is new and runs {}", str(new.command))
     else:
-        yield from _changes(old, new, base)
+        before, now = _items(old), _items(new)
+        if lost := [item for item in before if item not in now]:
+            yield unsure("no longer has {}", lost)
+        if more := [item for item in now if item not in before]:
+            yield note("now has {}", more)
+        if shown := [path for path, out in old.outs.items() if out != new.outs.get(path, out)]:
+            yield note("other options of {}", shown)
+    yield from _made_instead([path for path in new.outs if old is None or path not in old.outs], base)
 
 
-def _changes(old: Stage, new: Stage, base: Revision) -> Iterator[Finding]:
-    if old.command != new.command:
-        yield unsure("its command is now {}", _command(new))
-    if old.settings != new.settings:
-        yield unsure("its settings changed: {}", str({**old.settings, **new.settings}))
-    for what, before, after in (
-        ("dependency", old.deps, new.deps),
-        ("param", _params(old), _params(new)),
-        ("output", list(old.outs), list(new.outs)),
-    ):
-        if removed := [item for item in before if item not in after]:
-            yield unsure(f"{what} removed: {{}}", removed)
-        if added := [item for item in after if item not in before]:
-            yield note(f"{what} new: {{}}", added)
-    yield from _made_instead([path for path in new.outs if path not in old.outs], base)
-    for path, out in old.outs.items():
-        if new.outs.get(path, out) != out:
-            edit = note if _decisive(new.outs[path]) == _decisive(out) else unsure
-            yield edit("output {} has other options", path)
+def _items(stage: Stage) -> list[str]:
+    """What decides what a run does and what is recorded of it; two that differ are two texts."""
+    params = {file: ["(all)"] if names is None else names for file, names in stage.params.items()}
+    outs = {
+        path: {name: value for name, value in out.options.items() if name not in SHOWN}
+        for path, out in stage.outs.items()
+    }
+    return [
+        f"command {stage.command!r}",
+        f"settings {stage.settings}",
+        *(f"dependency {path}" for path in stage.deps),
+        *(f"param {file}:{name}" for file, names in params.items() for name in names),
+        *(f"{stage.outs[path].kind} {path} {options}" for path, options in outs.items()),
+    ]
 
 
 def _made_instead(outs: Collection[str], base: Revision) -> Iterator[Finding]:
@@ -69,17 +72,3 @@ def _made_instead(outs: Collection[str], base: Revision) -> Iterator[Finding]:
         yield unsure("makes what was a source: {}", found)
     if unseen := list(filter(decides_more, outs)):
         yield unsure("makes what may hide a change, or what installs packages or runs the checks: {}", unseen)
-
-
-def _decisive(out: Out) -> dict[str, object]:
-    return {"kind": out.kind, **{name: value for name, value in out.options.items() if name not in SHOWN}}
-
-
-def _params(stage: Stage) -> list[str]:
-    return [
-        f"{file}:{name}" for file, names in stage.params.items() for name in (["(all)"] if names is None else names)
-    ]
-
-
-def _command(stage: Stage) -> str:
-    return stage.command if isinstance(stage.command, str) else " && ".join(stage.command)

@@ -115,7 +115,7 @@ def _implied_scorer(pipeline: Pipeline, scoring: set[str]) -> dict[str, bool]:
     }
     own = {path for stage in scoring & code.keys() for path in code[stage]}
     before = pipeline.before(scoring) - scoring
-    checking = {stage for stage in before if own and all(enclosing(path, code[stage]) for path in own)}
+    checking = {stage for stage in before if all(enclosing(path, code[stage]) for path in own)}
     others = {path for stage in before - checking for path in code[stage]} - own
     return dict.fromkeys([*own, *(path for stage in checking for path in code[stage])], True) | dict.fromkeys(
         others, False

@@ -81,7 +81,7 @@ def png(width: int, height: int, header: bytes = b"\x08\0\0\0\0", more: bytes = 
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + header) + more + data + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("count", [0, 1, 10, 11, 199, 200, 250])
+@pytest.mark.parametrize("count", [0, 1, 10, 11, 201])
 def test_what_evaluate_draws_is_usable(count: int, tmp_path: Path) -> None:
     draw_errors(np.zeros((count, 28, 28), np.uint8), [""] * count, tmp_path / "errors.png")
     layout = YAML(typ="safe").load(REPOSITORY / "metrics_policy.yaml")["examples"]["pictures"]

@@ -137,7 +137,7 @@ def test_what_a_stage_reads_besides_is_noted(history: History) -> None:
     history.write("README.md", "read by the training")
     edit_yaml(lambda stages: stages["train"]["deps"].append("README.md"))(history)
     history.relock()
-    assert reasons(check="stages") == ["stage changed: train: dependency new: README.md"]
+    assert reasons(check="stages") == ["stage changed: train: now has dependency README.md"]
 
 
 def test_a_base_that_is_out_of_date_is_noted(history: History) -> None:

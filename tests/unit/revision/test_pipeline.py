@@ -11,7 +11,7 @@ import pytest
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA
 
 from src.core.errors import UserError
-from src.revision.pipeline import Pipeline, enclosing, output_md5, read_pipeline, tracked_md5
+from src.revision.pipeline import Pipeline, enclosing, output_md5, read_pipeline, source_md5, tracked_md5
 from src.revision.tree import Tree, open_tree
 from tests.unit.history import History
 
@@ -107,13 +107,15 @@ artifacts: {model: {path: a.txt, type: model, labels: [x]}}
 def test_data_beside_a_dvc_file(history: History) -> None:
     history.write("raw/x.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  size: 3\n  hash: md5\n  path: x.xml\n")
     history.write("raw/old.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  path: old.xml\n")
-    history.write("raw/bad.xml.dvc", "outs:\n- md5: 7\n  path: bad.xml\n")
+    history.write("bad.xml.dvc", "outs:\n- md5: 7\n  path: bad.xml\n")
     with open_tree(history.path, "it", None) as tree:
         assert tracked_md5(tree, "raw/x.xml") == "a" * 32
         assert tracked_md5(tree, "raw/old.xml") is None, "DVC 2 hashed other bytes"
         assert tracked_md5(tree, "raw/none.xml") is None
-        with pytest.raises(UserError, match=r"raw/bad\.xml\.dvc of it: outs\.0\.md5"):
-            tracked_md5(tree, "raw/bad.xml")
+        with pytest.raises(UserError, match=r"raw of it: only DVC knows the files in old\.xml"):
+            source_md5(tree, "raw")
+        with pytest.raises(UserError, match=r"bad\.xml\.dvc of it: outs\.0\.md5"):
+            tracked_md5(tree, "bad.xml")
 
 
 def test_folders_of_outputs() -> None:
