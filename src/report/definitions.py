@@ -45,7 +45,6 @@ def _edits(old: Stage | None, new: Stage | None, base: Revision) -> Iterator[Fin
 
 def _items(stage: Stage) -> list[str]:
     """What decides what a run does and what is recorded of it; two that differ are two texts."""
-    params = {file: ["(all)"] if names is None else names for file, names in stage.params.items()}
     outs = {
         path: {name: value for name, value in out.options.items() if name not in SHOWN}
         for path, out in stage.outs.items()
@@ -54,7 +53,7 @@ def _items(stage: Stage) -> list[str]:
         f"command {stage.command!r}",
         f"settings {stage.settings}",
         *(f"dependency {path}" for path in stage.deps),
-        *(f"param {file}:{name}" for file, names in params.items() for name in names),
+        *(f"param {file}:{name}" for file, names in stage.params.items() for name in names or ["(all)"]),
         *(f"{stage.outs[path].kind} {path} {options}" for path, options in outs.items()),
     ]
 
