@@ -23,6 +23,10 @@ def seed_generators(seed: int, generators: Iterable[torch.Generator] | None = No
         generator.manual_seed(seed)
 
 
+# What a module draws while it is imported, such as a table for a network, is the same in every process.
+seed_generators(0)
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """While active, the generators draw what the seed decides; afterwards they go on as if nothing had been drawn."""

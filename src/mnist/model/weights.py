@@ -18,7 +18,7 @@ PREPARATION = {"layout": "NHWC", "mean": MEAN, "std": STD}
 
 def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
     """Write the weights as safetensors, atomically, with what `load_model` needs in the metadata."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.network.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.network.state_dict().items()}
     # A single key: safetensors does not keep the order of several, so the bytes would differ from run to run.
     description = {"architecture": architecture, **PREPARATION, "temperature": model.temperature}
     write_bytes(path, save(weights, {METADATA_KEY: json.dumps(description)}))

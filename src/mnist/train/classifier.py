@@ -17,7 +17,7 @@ from src.mnist.model.scores import scores_from_confusion
 from src.mnist.model.seeds import seed_generators
 from src.mnist.train.batches import Batches
 from src.mnist.train.schedule import learning_rates
-from src.mnist.train.steps import StepRunner, compute_logits
+from src.mnist.train.steps import StepRunner, check_repeatable, compute_logits
 
 
 class Classifier(LightningModule):
@@ -59,6 +59,8 @@ class Classifier(LightningModule):
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """One optimizer step per batch."""
         indices = batches.plan[0]
+        if not self.runners:
+            check_repeatable(self.model, batches.load()[0][0], self.params)
         if indices.shape not in self.runners:
             optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
             self.runners[indices.shape] = StepRunner(self.model, self.average, optimizer, batches, self.params)

@@ -1,5 +1,6 @@
 """Optimizer steps over several batches without waiting for the device; on CUDA, replays of one captured graph."""
 
+import copy
 import warnings
 from collections.abc import Callable
 
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from src.core.errors import UserError
 from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.model.params import TrainParams
+from src.mnist.model.seeds import seed_generators
 from src.mnist.train.batches import Batches
 from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
@@ -20,6 +23,30 @@ def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
     """Normalised images (N, 1, 28, 28) to logits, float32 of shape (N, 10), in the arithmetic of training."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return model(x).float()
+
+
+def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
+    """Check that a network's logits depend on its state dict, its input and the seed alone, as a resume needs it.
+
+    Args:
+        model: In training mode; its state stays as it is.
+        x: Normalised images (N, 1, 28, 28).
+        params: Hyperparameters.
+
+    Raises:
+        UserError: If a second pass gives other logits.
+    """
+    before = {name: copy.deepcopy(value) for name, value in model.state_dict().items()}
+    passes = []
+    for _ in range(2):
+        seed_generators(params.seed)
+        passes.append(compute_logits(model, x, params.precision).detach())
+        model.load_state_dict(before)
+    if not torch.equal(*(logits.nan_to_num() for logits in passes)):
+        raise UserError(
+            f"{type(model).__name__}: the same weights, images and seed give other logits the second time, so that no "
+            "resume is exact; draw from the global generators of torch, NumPy or Python, and keep state in buffers"
+        )
 
 
 def capture_for(device: torch.device, steps: int) -> Capture | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
 
 from src.core.errors import UserError
@@ -115,6 +116,18 @@ def test_a_saved_model_is_loaded_as_it_was_and_has_the_same_bytes_twice(tmp_path
     assert equal(loaded.network, network)
     torch.testing.assert_close(loaded.eval()(normalize(IMAGES)), network.eval()(normalize(IMAGES)) / 0.1)
     assert (tmp_path / "models/a").read_bytes() == (tmp_path / "models/b").read_bytes()
+
+
+def test_layers_may_share_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tied() -> nn.Module:
+        network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        network[1].weight = network[0].weight
+        return network
+
+    monkeypatch.setitem(ARCHITECTURES, "tied", tied)
+    network = build_model("tied", 0)
+    save_model(tmp_path / "model", CalibratedModel(network, 1.0), "tied")
+    assert equal(load_model(tmp_path / "model").network, network)
 
 
 def test_a_missing_file_is_named() -> None:

@@ -1,4 +1,7 @@
 import copy
+import random
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score,
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.core.errors import UserError
 from src.mnist.data.dataset import Examples, load_examples
 from src.mnist.model.device import configure_determinism
 from src.mnist.model.network import ARCHITECTURES, CNN, build_model, normalize
@@ -21,6 +25,7 @@ from src.mnist.train import batches as batches_module
 from src.mnist.train.batches import TrainingData, epoch_plan
 from src.mnist.train.classifier import Classifier, EpochScores
 from src.mnist.train.schedule import learning_rates
+from src.mnist.train.steps import check_repeatable
 from src.mnist.train.trainer import build_trainer
 from tests.conftest import PARAMS, THREADS
 
@@ -167,6 +172,31 @@ def test_counts_of_a_whole_epoch_are_exact() -> None:
     for label in [3] * 60 + [4]:
         scores.update(F.one_hot(torch.full((1000,), label), 10).float(), torch.full((1000,), 3))
     assert scores.confusion[3].tolist() == [0, 0, 0, 60_000, 1000, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.fault(100)
+@pytest.mark.parametrize(
+    "draw",
+    [np.random.default_rng(0).random, random.SystemRandom().random, count().__next__],
+    ids=["a generator of its own", "the system's", "a counter"],
+)
+def test_a_network_that_no_checkpoint_could_continue_is_refused(
+    split: Examples, monkeypatch: pytest.MonkeyPatch, draw: Callable[[], float]
+) -> None:
+    class Drawing(CNN):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + draw()
+
+    monkeypatch.setitem(ARCHITECTURES, "drawing", Drawing)
+    with pytest.raises(UserError, match=r"^Drawing: the same weights, images and seed give other logits"):
+        fit(split, architecture="drawing")
+
+
+def test_looking_whether_a_network_repeats_itself_changes_nothing() -> None:
+    model = nn.Sequential(build_model("small", SEED), nn.Dropout(0.5))
+    before = copy.deepcopy(model.state_dict())
+    check_repeatable(model, torch.randn(8, 1, 28, 28), params_of())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 class Reading(CNN):
