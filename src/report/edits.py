@@ -1,18 +1,14 @@
 """Edited files that decide what DVC and git find, what is installed, or what is measured."""
 
-import tomllib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
-from typing import Any
 
 from pathspec import GitIgnoreSpec
 
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
-from src.report.pins import MAX_BYTES, changed_pins, included, is_of_pins
+from src.report.pins import changed_pins, included, is_of_pins
 from src.report.policy import POLICY
 from src.revision.pipeline import Pipeline, enclosing
-from src.revision.revision import Revision
 
 # Patterns as in .gitignore. What decides which content DVC or git finds at a path:
 HIDING = GitIgnoreSpec.from_lines(
@@ -44,8 +40,6 @@ INSTALLING = GitIgnoreSpec.from_lines(
     ]
 )
 TOOLS = GitIgnoreSpec.from_lines(["/src/audit/", "/src/report/", "/src/revision/", "/src/noise/"])
-# Tables of pyproject.toml whose tools neither install nor run anything else, such as a plugin.
-LINTERS = {"ruff", "black", "isort", "vulture"}
 
 
 def decides_more(path: str) -> bool:
@@ -74,7 +68,7 @@ def installed(change: Change) -> Iterator[Finding]:
             bumps |= dict.fromkeys(bumped)
             if more:
                 yield unsure("what is installed changed, read it: {}: {}", path, more)
-        elif INSTALLING.match_file(path) and not _is_about_linters(change, path):
+        elif INSTALLING.match_file(path):
             yield unsure("what installs packages or runs the checks changed, read it: {}", path)
     if bumps:
         yield note("other versions are installed: {}", joined(bumps, ", "))
@@ -127,20 +121,3 @@ def _is_planted(change: Change, path: str) -> bool:
     base = change.base
     known = path not in change.head.tree.entries or path.startswith(".dvc/") or base.pipeline.producer(path) is not None
     return not known and any(patterns.match_file(path) for patterns in base.tree.ignored)
-
-
-def _is_about_linters(change: Change, path: str) -> bool:
-    """Whether only settings of linters differ in pyproject.toml."""
-    return PurePosixPath(path).name == "pyproject.toml" and _without_linters(change.base, path) == _without_linters(
-        change.head, path
-    )
-
-
-def _without_linters(revision: Revision, path: str) -> Any:
-    text = revision.text(path, MAX_BYTES) or ""
-    try:
-        content = tomllib.loads(text)
-    except ValueError:
-        return text
-    tool = content.pop("tool", {})
-    return content, {name: tool[name] for name in tool if name not in LINTERS} if isinstance(tool, dict) else tool

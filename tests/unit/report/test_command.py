@@ -44,7 +44,6 @@ def test_pass_and_fail(history: History, errors: int, code: int, capfd: pytest.C
             "nonsense: is not a revision in this clone; try `git fetch`, or origin/nonsense for a branch",
         ),
         (["main", "--", "-x"], "-x: is not a revision in this clone"),
-        (["main", "../../etc"], "../../etc: is not a revision in this clone"),
         ([""], "expected the name of a revision, got an empty string"),
         (["main", ""], "expected the name of a revision, got an empty string"),
     ],
@@ -56,19 +55,6 @@ def test_a_name_that_is_not_a_revision(words: list[str], complaint: str, capfd: 
     assert printed.err.count("\n") == 1
     assert Path("report/report.md").read_text().startswith("## ❓ Metrics: could not tell")
     assert json.loads(Path("report/verdict.json").read_text())["outcome"] == "could not tell"
-
-
-@pytest.mark.parametrize("object_name", ["main:params.yaml", "main:src", "main^{tree}"])
-def test_an_object_that_is_not_a_commit(history: History, object_name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    for name in (object_name, history.git("rev-parse", object_name)):
-        assert main([name]) == 2
-        assert capfd.readouterr().err.startswith(f"report: could not tell: {name}: is not a revision in this clone")
-
-
-def test_any_name_of_a_commit(history: History) -> None:
-    history.git("tag", "-a", "-m", "annotated", "v1")
-    for name in ("v1", "HEAD", history.git("rev-parse", "--short", "main"), "main@{0}", ":/base"):
-        assert judge(name, None).level is Level.NOTE, name
 
 
 @pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock"])
@@ -107,7 +93,7 @@ def test_a_branch_that_takes_too_long_is_given_up(
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
         Path("started").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
         while True:
-            pass
+            signal.pause()
 
     monkeypatch.setattr("src.report.command.MAX_SECONDS", 1)
     monkeypatch.setattr("src.report.command.find", deaf)

@@ -492,8 +492,3 @@ def test_a_policy_can_name_the_scorer(history: History) -> None:
     assert verdict_of("main")["outcome"] == PASS
     history.write("README.md", "how to score\n")
     assert reasons(check="scorer")
-
-
-def test_settings_of_linters_install_nothing(history: History) -> None:
-    put("pyproject.toml", "[tool.ruff]\nline-length = 100\n")(history)
-    assert verdict_of("main")["outcome"] == PASS

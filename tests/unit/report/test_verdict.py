@@ -180,27 +180,19 @@ def test_other_test_images_are_not_compared_one_by_one(history: History) -> None
 class TestMetrics:
     """What a metric can be besides a number."""
 
-    @pytest.mark.parametrize(
-        ("value", "shown"),
-        [
-            (float("nan"), "NaN"),
-            (float("inf"), "infinite"),
-            (10**400, "infinite"),
-            ("0.99", "not a number: `0.99`"),
-            (True, "not a number: `True`"),
-            (None, "not a number: `None`"),
-            ([0.99], "not a number: `[0.99]`"),
-        ],
-    )
+    @pytest.mark.parametrize(("value", "shown"), [(float("nan"), "NaN"), (True, "not a number: `True`")])
     def test_a_value_that_is_not_a_number(self, history: History, value: object, shown: str) -> None:
-        history.write_metrics(test_acc=value, test_f1=0.988, test_loss=0.048, other=value)
+        others = {"inf": float("inf"), "huge": 10**400, "text": "0.99", "nothing": None, "list": [0.99]}
+        history.write_metrics(test_acc=value, test_f1=0.988, test_loss=0.048, **others)
         history.relock()
         history.commit("no number")
         outcome, markdown = judge("main~1", "main")
         assert outcome == FAIL
         assert f"`test_acc`: {shown}" in markdown
         assert row(markdown, "test_acc") == f"| **`test_acc`** | 0.9880 | {shown} |  | 0.001 | ❌ |"
-        assert row(markdown, "other") == f"| `other` | missing | {shown} |  |  |  |"
+        for name, other in others.items():
+            other_shown = "infinite" if name in ("inf", "huge") else f"not a number: `{other}`"
+            assert row(markdown, name) == f"| `{name}` | missing | {other_shown} |  |  |  |"
         # The other way round, nobody knows what was lost.
         history.git("checkout", "-q", "-b", "back")
         history.git("revert", "--no-edit", "HEAD")
@@ -228,8 +220,6 @@ class TestMetrics:
         [
             ("{", "its file cannot be read: "),
             ("[" * 5000, "its file cannot be read: "),
-            ("\x00", "its file cannot be read: "),
-            ("[]", "missing"),
             ("{}", "missing"),
             ('"text"', "missing"),
         ],
