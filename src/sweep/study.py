@@ -164,12 +164,7 @@ class Study:
     def failed(self) -> list[FrozenTrial]:
         """The last trial of each slot that is wanted, if it failed."""
         last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}
-        # What was dropped before any worker took it did not fail.
-        return [
-            trial
-            for slot, trial in last.items()
-            if slot in self._slots and trial.state == TrialState.FAIL and WORKER in trial.user_attrs
-        ]
+        return [trial for slot, trial in last.items() if slot in self._slots and trial.state == TrialState.FAIL]
 
     def _bury_the_dead(self) -> None:
         """Fail the trials of dead workers and queue them again. The lock is held."""
