@@ -20,7 +20,12 @@ def judge(base: str = "main", head: str | None = None) -> tuple[str, str]:
 
 def reasons(base: str = "main", head: str | None = None, check: str = "") -> list[str]:
     """What the checks found, or one of them, as plain text."""
-    return [finding["text"] for finding in verdict_of(base, head)["findings"] if check in ("", finding["check"])]
+    return texts(verdict_of(base, head), check)
+
+
+def texts(verdict: dict[str, Any], check: str = "") -> list[str]:
+    """The same of a verdict."""
+    return [finding["text"] for finding in verdict["findings"] if check in ("", finding["check"])]
 
 
 def row(markdown: str, metric: str) -> str:

@@ -8,7 +8,7 @@ from src.report.metrics import weigh
 from src.revision.revision import open_revision
 from tests.unit.history import IMAGES, POLICY, History
 from tests.unit.report.attacks import BASE_ERRORS, locked, other_hash, put, swap, worse
-from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, verdict_of
+from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, texts, verdict_of
 
 FILE = "metrics/eval.json"
 
@@ -185,8 +185,9 @@ def test_chance_may_explain_a_loss_since_the_reference(history: History) -> None
     history.commit("a bar")
     history.write_results(set(range(1, 1310, 10)) | set(range(0, 110, 10)))
     history.relock()
-    assert judge("main")[0] == UNKNOWN
-    (found,) = reasons("main", check="since_reference")
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == UNKNOWN
+    (found,) = texts(verdict, "since_reference")
     assert found.startswith("test_acc: lost 0.0022 since reference, may lose 0.0020: lost more than allowed; chance on")
 
 
@@ -206,8 +207,9 @@ def test_a_reference_of_other_data_is_no_bar(history: History) -> None:
 def test_a_reference_that_is_not_there_or_moves_cannot_be_judged(history: History, name: str) -> None:
     put("metrics_policy.yaml", f"{BAR}reference: '{name}'\n")(history)
     history.commit("a bar")
-    assert judge("main")[0] == UNKNOWN
-    (found,) = reasons("main", check="since_reference")
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == UNKNOWN
+    (found,) = texts(verdict, "since_reference")
     assert f"refs/tags/{name}: is not a revision in this clone; try `git fetch`" in found
     assert found.endswith(
         "name a tag, or the whole hash of a commit, of this clone as reference in metrics_policy.yaml"

@@ -7,7 +7,7 @@ import pytest
 
 from src.core.receipt import receipt_path
 from tests.unit.history import History
-from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons
+from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, reasons, texts, verdict_of
 
 PIPELINE = """\
 stages:
@@ -131,14 +131,15 @@ def into_the_cache(history: History) -> None:
 def test_a_change_with_its_results(other: History, edit: Callable[[History], object], outcome: str, check: str) -> None:
     edit(other)
     other.relock()
-    assert judge("main")[0] == outcome, reasons("main")
-    assert reasons("main", check=check)
-    assert bool(reasons("main", check="data")) == (check == "data"), "code is no data"
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == outcome, verdict
+    assert texts(verdict, check)
+    assert bool(texts(verdict, "data")) == (check == "data"), "code is no data"
 
 
 def test_edits_without_a_run_are_stale(other: History) -> None:
     other.write("src/train.py", "edited")
-    assert judge("main")[0] == FAIL
+    assert verdict_of("main")["outcome"] == FAIL
     other.git("checkout", "-q", "--", ".")
     write_results(other, 0.99)
     assert reasons("main", check="outputs") == ["eval: differs from what dvc.lock records"]
@@ -154,8 +155,9 @@ def test_what_the_stage_of_the_model_makes_may_be_the_data(other: History) -> No
     better(other)
     other.hashes["test.pkl"] = "b" * 32
     other.relock()
-    assert judge("main")[0] == UNKNOWN
-    (found,) = reasons("main", check="data")
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == UNKNOWN
+    (found,) = texts(verdict, "data")
     assert found.endswith("if a model is among them, name the data as data in metrics_policy.yaml")
     other.git("stash", "-q")
     other.write("metrics_policy.yaml", POLICY + "data: test.pkl\n")
@@ -164,7 +166,7 @@ def test_what_the_stage_of_the_model_makes_may_be_the_data(other: History) -> No
     assert reasons("main", check="data") == [found.partition("; if")[0].replace("model.pkl, ", "")]
     other.hashes["test.pkl"] = "a" * 32
     other.relock()
-    assert judge("main")[0] == PASS
+    assert verdict_of("main")["outcome"] == PASS
 
 
 def test_metrics_in_the_cache_are_not_read(other: History) -> None:
@@ -174,8 +176,9 @@ def test_metrics_in_the_cache_are_not_read(other: History) -> None:
     other.commit("in the cache")
     train_anew(other)
     other.relock()
-    assert judge("main")[0] == UNKNOWN
-    assert reasons("main", check="metrics") == [
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == UNKNOWN
+    assert texts(verdict, "metrics") == [
         "avg_prec.test: its file is in DVC's cache, which the report does not read; "
         "cache: false in dvc.yaml puts it in git"
     ]

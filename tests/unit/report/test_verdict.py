@@ -9,7 +9,7 @@ import pytest
 from src.report.finding import Finding, Level, Text
 from tests.unit.history import History
 from tests.unit.report.attacks import BASE_ERRORS, delete, edit_yaml, other_hash, receipt, swap, worse
-from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row, verdict_of
+from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row, texts, verdict_of
 
 
 def test_a_better_run_passes(history: History) -> None:
@@ -83,8 +83,9 @@ def test_a_lock_that_disagrees_with_itself_is_stale(history: History) -> None:
     train, evaluate = lock.split("\n  evaluate:\n")
     other = re.sub(r"(path: models/model.safetensors\n +hash: md5\n +md5: )\w+", rf"\g<1>{'f' * 32}", evaluate)
     history.write("dvc.lock", f"{train}\n  evaluate:\n{other}")
-    assert judge()[0] == FAIL
-    assert "dvc repro would run evaluate (models/model.safetensors " in reasons(check="lock")[0]
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == FAIL
+    assert "dvc repro would run evaluate (models/model.safetensors " in texts(verdict, "lock")[0]
 
 
 @pytest.mark.parametrize("head", [None, "HEAD"])
@@ -130,7 +131,8 @@ def test_what_two_checks_say_counts_as_the_graver_of_them(monkeypatch: pytest.Mo
     for check in checks:
         check.__name__ = "check"
     monkeypatch.setattr("src.report.checks.CHECKS", checks)
-    assert (judge()[0], reasons()) == (FAIL, ["the same"])
+    verdict = verdict_of("main")
+    assert (verdict["outcome"], texts(verdict)) == (FAIL, ["the same"])
 
 
 def test_what_a_stage_reads_besides_is_noted(history: History) -> None:
@@ -155,15 +157,16 @@ def test_a_table_that_the_policy_does_not_name_is_not_asked_for(history: History
     worse(history)
     outcome, markdown = judge()
     assert outcome == FAIL
-    assert reasons() == ["test_acc, test_f1: lost more than allowed"]
+    assert "**Why:** `test_acc`, `test_f1`: lost more than allowed\n" in markdown
     assert ("**Noise?** No" in markdown) == (key not in ("wrong", "counts"))
 
 
 def test_no_baseline_does_not_excuse_a_stale_lock(history: History) -> None:
     empty = history.git("commit-tree", "-m", "nothing", history.git("hash-object", "-t", "tree", "-w", "/dev/null"))
     history.write("src/mnist/data/idx.py", "# edited\n")
-    assert judge(empty)[0] == FAIL
-    assert "would run check, fetch, train, evaluate (src/mnist/data changed)" in reasons(empty, check="lock")[0]
+    verdict = verdict_of(empty)
+    assert verdict["outcome"] == FAIL
+    assert "would run check, fetch, train, evaluate (src/mnist/data changed)" in texts(verdict, "lock")[0]
 
 
 def test_other_test_images_are_not_compared_one_by_one(history: History) -> None:
