@@ -37,7 +37,7 @@ def run_as(rank: int, count: int, port: int, accelerator: str, work: Callable[..
 def run_together(count: int, work: Callable[..., None], *arguments: Any, accelerator: str = "cpu") -> None:
     """Call `work(*arguments)` in several processes at once, which are started as torchrun would."""
     # A fork has everything imported, and its one thread needs no pool of the parent's. CUDA cannot be forked.
-    context = multiprocessing.get_context("fork" if accelerator == "cpu" else "spawn")
+    context: Any = multiprocessing.get_context("fork" if accelerator == "cpu" else "spawn")
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
     started = [
