@@ -38,6 +38,8 @@ MAX_COMMIT_BYTES = 1_000_000  # of a commit with its message
 MAX_LISTING_BYTES = 20_000_000  # of the names of all files and folders
 # Variables of this kind would point git at another repository, index or reading of paths, as in a hook.
 POINTING = re.compile(r"GIT_(?!CONFIG)")
+# Also where the clone has been told to fetch only one branch.
+EVERY_BRANCH = "`git fetch --tags origin '+refs/heads/*:refs/remotes/origin/*'`"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -123,7 +125,7 @@ def find_commit(root: Path, name: str) -> str:
         oid, kind = _look_up(root, f"{oid}^{{commit}}") or ("", "")
     if kind == "commit":
         return oid
-    advice = _incomplete(root) or f"try `git fetch`, or origin/{name} for a branch that only the remote has"
+    advice = _incomplete(root) or f"try {EVERY_BRANCH}; the remote's are called origin/NAME"
     raise UserError(f"{name}: is not a revision in this clone; {advice}")
 
 
@@ -234,7 +236,7 @@ def _look_up(root: Path, name: str) -> tuple[str, str] | None:
             f"give the whole name, such as refs/heads/{name}, or the whole hash"
         )
     match done.stdout.decode(errors="replace").split():
-        case [oid, kind, _] if HASH.fullmatch(oid):
+        case [oid, kind, size] if HASH.fullmatch(oid) and size.isdecimal():
             return oid, kind
     return None
 

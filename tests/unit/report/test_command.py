@@ -41,7 +41,7 @@ def test_pass_and_fail(history: History, errors: int, code: int, capfd: pytest.C
     [
         (
             ["nonsense"],
-            "nonsense: is not a revision in this clone; try `git fetch`, or origin/nonsense for a branch",
+            "nonsense: is not a revision in this clone; try `git fetch --tags origin",
         ),
         (["main", "--", "-x"], "-x: is not a revision in this clone"),
         ([""], "expected the name of a revision, got an empty string"),

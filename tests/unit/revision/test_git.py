@@ -29,6 +29,7 @@ def test_a_shallow_clone_is_told_how_to_become_whole(
 ) -> None:
     first = history.git("rev-parse", "main")
     history.commit("second")
+    history.git("branch", "theirs")
     shallow = clone(history, tmp_path / "shallow", "--depth=1")
     with pytest.raises(UserError, match="the clone is shallow: run `git fetch --unshallow`") as caught:
         find_commit(shallow, "main~1")
@@ -37,6 +38,11 @@ def test_a_shallow_clone_is_told_how_to_become_whole(
     assert str(caught.value) == finding["text"].replace("’", "'")
     run(shallow, "git fetch --unshallow")
     assert find_commit(shallow, "main~1") == first
+    # It had only one branch, and still has.
+    with pytest.raises(UserError, match="is not a revision in this clone; try `git fetch --tags") as caught:
+        find_commit(shallow, "origin/theirs~1")
+    run(shallow, str(caught.value).split("`")[1])
+    assert find_commit(shallow, "origin/theirs~1") == first
 
 
 def test_in_a_shallow_clone_no_common_commit_proves_nothing(history: History, tmp_path: Path) -> None:
@@ -104,7 +110,7 @@ def test_what_is_no_commit_is_refused(history: History) -> None:
     history.git("tag", "-a", "-m", "of a tree", "of-a-tree", "main^{tree}")
     objects = ["main^{tree}", "main:params.yaml", "main:src", "of-a-tree"]
     hashes = history.git("rev-parse", *objects).split()
-    for name in [*objects, *hashes, "", "../../etc", "-x", "a\0b", "main\n", "0" * 40, "f" * 40]:
+    for name in [*objects, *hashes, "", "../../etc", "-x", "a\0b", "main\n", "0" * 40, "0" * 40 + " commit"]:
         with pytest.raises(UserError, match="is not a revision in this clone"):
             find_commit(history.path, name)
 
