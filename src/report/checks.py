@@ -243,6 +243,8 @@ def _run(check: Check, change: Change) -> Iterator[Finding]:
             yield from check(change)
     except UserError as error:
         yield unsure("{}", error)
+    except MemoryError:
+        raise  # no other check has more of it
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         yield unsure("the check {} broke: {}", check.__name__, RuntimeError(f"{type(error).__name__}: {error}"))

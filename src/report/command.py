@@ -22,7 +22,7 @@ from src.report.comment import cells, compared, is_news, title, write_comment
 from src.report.finding import Finding, Level, code, highest, visible
 from src.report.metrics import Row, judge_metrics
 from src.report.page import render_page
-from src.report.supervise import supervise
+from src.report.supervise import MAX_BYTES, supervise
 from src.revision.git import find_root
 
 FOLDER = Path("report")
@@ -119,6 +119,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _run(arguments: argparse.Namespace) -> int:
     try:
         return _write(judge(arguments.base, arguments.head, arguments.reproduced, arguments.page))
+    except MemoryError:
+        return _write(
+            refuse(UserError(f"took more than {MAX_BYTES:,} bytes of memory, which the report allows no branch"))
+        )
     except Exception as error:
         # Exit code 1 would mean that the change is known to be worse.
         traceback.print_exc()
@@ -143,8 +147,8 @@ def _write(report: Report) -> int:
     write_text(FOLDER / PAGE, report.page)
     write_text(FOLDER / VERDICT, json.dumps(report.verdict, indent=2) + "\n")
     refused = "metrics" not in report.verdict
-    # Whoever reads only the first lines, as `head` does, gets the exit code all the same.
-    with suppress(BrokenPipeError):
+    # Who reads only the first lines, as `head` does, or has no room for them gets the exit code all the same.
+    with suppress(OSError):
         print("\n".join(report.lines), file=sys.stderr if refused else sys.stdout)
         print(FOLDER / PAGE, flush=True)
     return report.level.exit_code

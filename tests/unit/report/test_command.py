@@ -138,13 +138,16 @@ def test_a_report_ends_though_what_started_it_was_killed(monkeypatch: pytest.Mon
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "the report's process ended with -9"),
         (lambda: os._exit(7), "the report's process ended with 7"),
-        (lambda: bytearray(600_000_000), "MemoryError"),
+        (lambda: bytearray(600_000_000), "took more than 400,000,000 bytes of memory"),
     ],
 )
-def test_a_report_that_dies_is_no_pass(end: Callable[[], None], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.report.command.find", lambda _: end())
+def test_a_report_that_dies_is_no_pass(
+    end: Callable[[], None], words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("src.report.checks.CHECKS", (lambda _: end(),))
     assert main(["main"]) == 2
-    assert words in Path("report/report.md").read_text()
+    assert words in Path("report/verdict.json").read_text()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def run_module(
@@ -177,7 +180,7 @@ def test_a_terminal_that_knows_few_characters_and_no_training_package_suffice(hi
     assert "Metrics: pass" in done.stdout
 
 
-@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "| true; exit ${PIPESTATUS[0]}"])
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "| true; exit ${PIPESTATUS[0]}", "> /dev/full"])
 def test_streams_that_nobody_reads_change_no_exit_code(history: History, closed: str) -> None:
     code = (
         f"import runpy, sys; sys.path[:1] = [{str(REPOSITORY)!r}]; runpy.run_module('src.report', run_name='__main__')"
