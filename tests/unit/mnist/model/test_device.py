@@ -5,13 +5,7 @@ import pytest
 import torch
 
 from src.core.errors import UserError
-from src.mnist.model.device import (
-    DRIVER_VERSION,
-    configure_determinism,
-    device_facts,
-    torch_device,
-    try_cuda,
-)
+from src.mnist.model.device import DRIVER_VERSION, configure_determinism, device_facts, torch_device, try_cuda
 from tests.conftest import THREADS
 
 

@@ -1,11 +1,9 @@
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from src.core.errors import UserError
@@ -32,39 +30,8 @@ def error_of(path: Path) -> str:
     return message
 
 
-def values(field: FieldInfo) -> st.SearchStrategy[Any]:
-    bounds = {name: bound for limit in field.metadata for name, bound in asdict(limit).items()}
-    if field.annotation is int:
-        return st.integers(
-            bounds.get("ge", bounds.get("gt", -1) + 1), bounds.get("lt", bounds.get("le", 10**9) + 1) - 1
-        )
-    if field.annotation is float:
-        return st.floats(
-            bounds.get("ge", bounds.get("gt")),
-            bounds.get("le", bounds.get("lt")),
-            exclude_min="gt" in bounds,
-            exclude_max="lt" in bounds,
-            allow_nan=False,
-            allow_infinity=False,
-        )
-    if field.annotation is bool:
-        return st.booleans()
-    return st.sampled_from(get_args(field.annotation))
-
-
-ANY_PARAMS = st.fixed_dictionaries({key: values(field) for key, field in Params.model_fields.items()})
-
-
 def test_the_committed_file_gives_its_values() -> None:
     assert load_params(REPOSITORY / "params.yaml").model_dump() == COMMITTED
-
-
-@given(content=ANY_PARAMS)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_dump_and_load_gives_the_same(content: dict[str, Any], tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    YAML(typ="safe", pure=True).dump(content, path)
-    assert load_params(path).model_dump() == content
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from src.mnist.model.network import normalize, shifted_views
 from src.mnist.model.params import TrainParams
-from src.mnist.model.split import split_indices
-from src.mnist.train.batches import Batches, Plan, TrainingData, epoch_plan, in_calls, warp
-from src.mnist.train.trainer import build_trainer
+from src.mnist.train.batches import Batches, Plan, epoch_plan, in_calls, warp
 from tests.conftest import PARAMS, random_examples
 
 SEEDS = st.integers(0, 2**32 - 1)
-SPLIT = random_examples(203)
 IMAGES = torch.from_numpy(random_examples(5).images)
 
 
@@ -118,56 +114,3 @@ def test_loaded_images_are_moved_and_normalised() -> None:
     x, _ = batches_of(6, (*plan, turned), shift=3).load()
     turned_back = normalize(torch.from_numpy(np.rot90(expected, axes=(1, 2)).copy()))
     torch.testing.assert_close(x[0], turned_back, rtol=0, atol=1e-3)
-
-
-class Collector(LightningModule):
-    """Keeps what the trainer gives it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.train_batches: list[tuple[Tensor, Tensor]] = []
-        self.val_batches: list[tuple[Tensor, Tensor]] = []
-        self.first_steps: list[int] = []
-
-    def training_step(self, batches: Batches, batch_idx: int) -> None:
-        self.train_batches += zip(*batches.load(), strict=True)
-        self.first_steps.append(batches.first_step)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self.val_batches.append((normalize(batch[0]), batch[1]))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([torch.zeros(1, requires_grad=True)])
-
-
-def collect(epochs: int = 1, accelerator: str = "cpu") -> Collector:
-    collector = Collector()
-    params = PARAMS.model_copy(update={"val_fraction": 0.2, "batch_size": 16, "seed": 0, "shift": 0})
-    build_trainer(epochs, accelerator, []).fit(collector, datamodule=TrainingData(SPLIT, params))
-    return collector
-
-
-def joined(batches: list[tuple[Tensor, Tensor]]) -> list[tuple[bytes, int]]:
-    return [(image.numpy().tobytes(), int(label)) for x, y in batches for image, label in zip(x, y, strict=True)]
-
-
-def pairs(indices: np.ndarray) -> list[tuple[bytes, int]]:
-    return joined([(normalize(torch.from_numpy(SPLIT.images[indices])), torch.from_numpy(SPLIT.labels[indices]))])
-
-
-def test_the_trainer_gets_each_training_image_once_an_epoch_and_validation_in_its_own_order() -> None:
-    collector, (train, val) = collect(epochs=2), split_indices(SPLIT.labels, 0.2, 0)
-    steps = -(-len(train) // 16)
-    assert [len(labels) for _, labels in collector.train_batches] == 2 * ([16] * (steps - 1) + [len(train) % 16])
-    for batches in (collector.train_batches[:steps], collector.train_batches[steps:]):
-        assert sorted(joined(batches)) == sorted(pairs(train))
-    assert collector.first_steps == [0, steps - 1, steps, 2 * steps - 1]
-    assert joined(collector.val_batches) == 2 * pairs(val)
-
-
-@pytest.mark.gpu
-def test_batches_lie_on_the_device() -> None:
-    collector = collect(accelerator="gpu")
-    batches = collector.train_batches + collector.val_batches
-    assert {tensor.device.type for batch in batches for tensor in batch} == {"cuda"}

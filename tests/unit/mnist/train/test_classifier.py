@@ -114,7 +114,10 @@ def scores_of(model: nn.Module, split: Examples, indices: np.ndarray) -> dict[st
     return sklearn_scores(split.labels[indices], probs.numpy())
 
 
-def test_validation_scores_are_scikit_learns_of_the_eval_network(split: Examples) -> None:
+def test_validation_scores_are_scikit_learns_of_the_eval_network(
+    split: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "VAL_BATCH_SIZE", 15)
     classifier, epochs = fit(split, ema=0.9)
     _, val = split_indices(split.labels, VAL_FRACTION, SEED)
     expected = {f"val_{name}": value for name, value in scores_of(classifier.eval_network, split, val).items()}
