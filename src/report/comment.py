@@ -9,7 +9,7 @@ from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.charts import Curve, finite_points, mermaid
 from src.report.checks import REPRODUCED
-from src.report.finding import Finding, Level, Text, code, highest, joined, number, plain_html
+from src.report.finding import Finding, Level, Text, code, highest, html_code, joined, number
 from src.report.metrics import MISSING, Reading, Row
 from src.report.tables import Mistake, Pair, read_curves
 from src.revision.parsing import flatten
@@ -243,7 +243,7 @@ def _confusions(change: Change) -> str:
 
     table = ["| actual | predicted | change |", "| --- | --- | ---: |"]
     table += _first(MAX_PAIRS, pairs, written, "\nand {:,} more")
-    names = [f"{plain_html(actual)}→{plain_html(predicted)} ({n:+d})" for (actual, predicted), n in pairs[:3]]
+    names = [f"{html_code(actual)}→{html_code(predicted)} ({n:+d})" for (actual, predicted), n in pairs[:3]]
     body = [
         "\n".join(table) if pairs else "",
         "<!-- picture: confusions -->",

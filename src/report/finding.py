@@ -121,14 +121,15 @@ def visible(value: Any) -> str:
 def code(value: Any) -> str:
     """As code in Markdown, where GitHub draws no link, image, mention, reference to an issue or emoji."""
     shown = visible(value)
-    return f"`{shown}`" if PLAIN.fullmatch(shown) else f"<code>{plain_html(value)}</code>"
+    return f"`{shown}`" if PLAIN.fullmatch(shown) else html_code(value)
 
 
-def plain_html(value: Any) -> str:
-    """As text in HTML and in Markdown: every ASCII sign is an entity, so it can neither end nor begin anything."""
-    return "".join(
+def html_code(value: Any) -> str:
+    """Also within HTML, where there is no Markdown: an entity for each ASCII sign neither ends nor begins anything."""
+    shown = (
         char if char.isalnum() or char == " " or not char.isascii() else f"&#{ord(char)};" for char in visible(value)
     )
+    return f"<code>{''.join(shown)}</code>"
 
 
 def number(value: float) -> str:

@@ -11,10 +11,10 @@ from src.report.finding import (
     code,
     fail,
     highest,
+    html_code,
     joined,
     note,
     number,
-    plain_html,
     unsure,
     visible,
 )
@@ -78,7 +78,10 @@ def test_messages_may_be_longer() -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text_in_html(text: str) -> None:
-    assert not set(plain_html(text)) & set("<>\"'@`|[]")
+    shown = html_code(text)
+    assert shown.startswith("<code>")
+    assert shown.endswith("</code>")
+    assert not set(shown[6:-7]) & set("<>\"'@`|[]")
 
 
 @pytest.mark.parametrize("text", HOSTILE)

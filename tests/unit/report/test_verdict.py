@@ -31,6 +31,7 @@ def test_a_worse_run_fails_and_names_the_metrics(history: History) -> None:
     assert "**Why:** `test_acc`, `test_f1`: lost more than allowed" in markdown
     assert "**Changed:** no param · code in `src/mnist/train` · no stage" in markdown
     assert row(markdown, "test_loss").endswith("| 10% | ⚠️ |")
+    assert "<summary>Confusions: <code>1</code>→<code>2</code> (+6), " in markdown
     assert "**50 lost** (index in the test set, actual→predicted): 1 (`1`→`2`), 11 (`1`→`3`)" in markdown
 
 
