@@ -10,11 +10,12 @@ from src.report.pins import changed_pins, included, is_of_pins
 from src.report.policy import POLICY
 from src.revision.pipeline import Pipeline, enclosing
 
+ATTRIBUTES = ".gitattributes"
 # Patterns as in .gitignore. What decides which content DVC or git finds at a path:
 HIDING = GitIgnoreSpec.from_lines(
     [
         *("/.dvc/**", "!/.dvc/plots/**", ".dvcignore", "?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"),
-        *(".gitattributes", ".gitmodules", ".lfsconfig"),
+        *(ATTRIBUTES, ".gitmodules", ".lfsconfig"),
     ]
 )
 # What installs packages, or runs the installation and the checks:
@@ -51,6 +52,8 @@ def files(change: Change) -> Iterator[Finding]:
     """Edits that may hide another change. None if the base has no stages."""
     base = change.base
     for path in change.edited if base.pipeline.stages else ():
+        if path.startswith("../") and not path.endswith(f"/{ATTRIBUTES}"):
+            continue  # another project's
         # Patterns do not match across line breaks.
         if "\n" in path or HIDING.match_file(path):
             yield unsure("{} changed, which may hide another change: read it", path)

@@ -145,16 +145,19 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
     return done.stdout.decode().split()
 
 
-def list_files(root: Path, tree: str, paths: Sequence[str], where: str, extra: Mapping[str, str] = NOTHING) -> bytes:
+def list_files(
+    root: Path, tree: str, paths: Sequence[str], where: str, extra: Mapping[str, str] = NOTHING, *, deep: bool = True
+) -> bytes:
     """What `git ls-tree` tells about everything at some paths, with a null character after each file and folder.
 
-    It names folders, too, so that it never works for long without an output that can be limited. `tree` is that of
-    git's top folder, and called `where` in an error; the paths are relative to the root.
+    It names folders, too, so that it never works for long without an output that can be limited. If not deep, it tells
+    only what lies in each path itself. `tree` is that of git's top folder, and called `where` in an error; the paths
+    are relative to the root.
 
     Raises:
         UserError: If there is too much, or the clone lacks a part of it.
     """
-    words = ("ls-tree", "-r", "-t", "-z", "--full-name", tree, "--", *paths)
+    words = ("ls-tree", *(["-r", "-t"] if deep else []), "-z", "--full-name", tree, "--", *paths)
     with _running(root, *words, extra=extra) as process:
         assert process.stdout
         listing = process.stdout.read(MAX_LISTING_BYTES + 1)

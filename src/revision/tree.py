@@ -211,14 +211,21 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _told(listing: bytes) -> list[str]:
+    return os.fsdecode(listing).split("\0")[:-1]
+
+
 def _entries(root: Path, tree: str, name: str, extra: Mapping[str, str]) -> dict[str, Entry]:
     """All files in the folder of the project, and what decides about them from above it."""
     prefix = places(root).prefix
     above = ["../" * level for level in range(1, prefix.count("/") + 1)]
-    paths = [".", *(f"{up}.gitattributes" for up in above), *(f"{up}.github" for up in above[-1:])]
+    lines = _told(list_files(root, tree, [".", *(f"{up}.github" for up in above[-1:])], name, extra))
+    if above:
+        files = _told(list_files(root, tree, above, name, extra, deep=False))
+        lines += [line for line in files if " tree " not in line.partition("\t")[0]]
     found: dict[str, Entry] = {}
     seen = {""}
-    for line in os.fsdecode(list_files(root, tree, paths, name, extra)).split("\0")[:-1]:
+    for line in lines:
         words, path = line.split("\t", 1)
         mode, kind, oid = words.split()
         bad = any(part.lower() in {"", ".", "..", ".git"} for part in path.split("/"))

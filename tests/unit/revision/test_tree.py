@@ -90,7 +90,7 @@ def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.M
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (history.path / path).rename(project / path)
     history.write("params.yaml", "another: project's\n")
-    history.write("README.md", "the whole repository's")
+    history.write("ml/another/README.md", "another project's")
     commit = history.commit("moved")
     monkeypatch.chdir(project)
     assert find_root() == project
@@ -104,8 +104,11 @@ def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.M
 
     history.write(".github/workflows/checks.yml", "jobs: {}\n")
     history.write("ml/.gitattributes", "*.py eol=crlf\n")
-    verdict = judge("main", None).verdict
-    assert {finding["check"] for finding in verdict["findings"]} == {"files", "installed"}
+    history.write("ml/uv.lock", "evil==1.0\n")
+    history.write("dvc.yaml", "another: project's\n")
+    said = str(judge("main", None).verdict["findings"])
+    assert all(path in said for path in ("../.gitattributes", "../uv.lock", "../../.github/workflows/checks.yml"))
+    assert "dvc.yaml" not in said
     history.write("ml/mnist/src/mnist/train/classifier.py", "edited\n")
     assert judge("main", None).verdict["outcome"] == "fail"
 
