@@ -26,7 +26,7 @@ USED = ("requirements.txt", "requirements.lock")
 PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(;.*)?", re.ASCII | re.IGNORECASE)
 HASH = re.compile(r"\s--hash[= ]\S+")
 # pip takes options cut short, several on a line, and a name in quotes or as a URL.
-INCLUDE = re.compile(r"(?:^|\s)(?:-[rc]|--(?:requirem|cons)[a-z]*)[ =]*['\"]?(?:file:)?([^\s'\"]+)", re.MULTILINE)
+INCLUDE = re.compile(r"(?:^|\s)(?:-[rc]|--(?:requirem|cons)[a-z]*)[ =]*['\"]?(?:file:)?([^\s'\"]+)")
 CODING = re.compile(r"#.*coding[:=]")  # in the first two lines, it tells pip how to decode the file
 
 
@@ -74,7 +74,7 @@ def included(revision: Revision) -> set[str]:
     left = [path for path in revision.tree.entries if is_of_pins(path)]
     while left:
         path = left.pop()
-        names = INCLUDE.findall("\n".join(_joined_lines(revision.text(path, MAX_BYTES) or "")))
+        names = [name for pin in _pins(revision, path) if not pin.version for name in INCLUDE.findall(pin.name)]
         new = {posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names} - found
         found |= new
         left += new
