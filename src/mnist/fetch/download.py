@@ -115,10 +115,6 @@ def download(
     )
 
 
-class TooLongError(ValueError):
-    """A server sends more than the file has."""
-
-
 def _receive(url: str, size: int, timeout_seconds: float) -> bytes:
     """A file as it was sent, or unpacked if the server packed it on the way."""
     # Asked not to pack; some servers do, and some only say so of a file that ends in .gz.
@@ -135,7 +131,7 @@ def _receive(url: str, size: int, timeout_seconds: float) -> bytes:
                 bar.update(len(chunk))
                 # Packing what cannot be packed adds less than 1%.
                 if len(content) > 1.01 * size + 1000:
-                    raise TooLongError(f"sends more than the {size} bytes of the original file")
+                    raise ValueError(f"sends more than the {size} bytes of the original file")
         # As requests' errors, after which pooch tries again.
         except ReadTimeoutError as error:
             raise requests.Timeout from error
@@ -168,16 +164,10 @@ def _cause(error: Exception) -> str:
     match error:
         case requests.HTTPError(response=requests.Response() as response):
             return f"HTTP status {response.status_code}"
-        case TimeoutError() | TooLongError():
-            return str(error)
-        case requests.TooManyRedirects():
-            return "redirects without end"
         case requests.Timeout():
             return "timed out"
         case requests.ConnectionError():
             return "connection failed or broke off"
-        case FileNotFoundError():
-            return f"no such file: {error.filename}"
         case ValueError() if "hash" in str(error):
             return "wrong SHA-256: not the original file"
         case _:

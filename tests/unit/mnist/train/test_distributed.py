@@ -36,8 +36,10 @@ def run_as(rank: int, count: int, port: int, accelerator: str, work: Callable[..
 
 def run_together(count: int, work: Callable[..., None], *arguments: Any, accelerator: str = "cpu") -> None:
     """Call `work(*arguments)` in several processes at once, which are started as torchrun would."""
-    # A fork has everything imported, and its one thread needs no pool of the parent's. CUDA cannot be forked.
-    context: Any = multiprocessing.get_context("fork" if accelerator == "cpu" else "spawn")
+    # Children of a server that has imported all this and computed nothing: they start at once. Where another test has
+    # exported a network, autograd refuses to run in forks of this process.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]
     started = [
@@ -72,7 +74,6 @@ CASES: dict[str, dict[str, Any]] = {
 SLOW = [("dropout", 4), ("resnet, everything", 4), ("cnn, six shards", 3), ("cnn, six shards", 6)]
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("case", "count"),
     [("resnet, everything", 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
@@ -88,7 +89,6 @@ def test_any_number_of_processes_gives_the_same_bytes(
 
 
 @pytest.mark.fault(72)
-@pytest.mark.usefixtures("undrawn")
 def test_another_number_of_processes_resumes_to_the_same_bytes(
     params: Params, few_digits: Path, tmp_path: Path
 ) -> None:
