@@ -25,6 +25,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from src.core.errors import UserError
+from src.core.files import written
 from src.core.receipt import receipt_path
 from src.core.run import ReceiptFields, Run
 from src.core.streams import open_streams
@@ -117,17 +118,20 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
         check_unchanged=inputs.check,
         is_locked=is_locked(inputs, lock),
     )
-    fields = main(run)
-    inputs.check()
-    inputs.check_written()
-    with opened.paused():
-        if not devices.rank:
-            write_receipt(inputs, fields, machine_facts)
     try:
+        fields = main(run)
         inputs.check()
-    except UserError:
+        inputs.check_written()
+        with opened.paused():
+            if not devices.rank:
+                write_receipt(inputs, fields, machine_facts)
+        inputs.check()
+    except BaseException:
         # Where SIGCHLD is ignored, DVC takes every exit code for a success, but it misses an output.
-        Path(receipt_path(name)).unlink(missing_ok=True)
+        receipt, outs = receipt_path(name), inputs.stage.outs
+        for out in [receipt] if receipt in outs else outs:
+            if os.fspath(Path.cwd() / out) in written:
+                Path(out).unlink(missing_ok=True)
         raise
 
 

@@ -156,14 +156,24 @@ def drift(project: Project) -> str:
 
 def late_drift(project: Project) -> str:
     """Between the writing of the receipt and the last look at the inputs."""
-    last = "    try:\n        inputs.check()"
-    project.edit("src/guard/guard.py", last, f'    Path("src/core/errors.py").touch()\n{last}')
+    last = "        inputs.check()\n    except"
+    project.edit("src/guard/guard.py", last, f'        Path("src/core/errors.py").touch()\n{last}')
     return "fetch"
+
+
+def late_drift_of_a_stage_without_receipt(project: Project) -> str:
+    late_drift(project)
+    return "check"
 
 
 @pytest.mark.fault(91)
 @pytest.mark.parametrize(
-    "fault", [bad_params, late_drift, *(pytest.param(fault, marks=pytest.mark.slow) for fault in (bad_stage, drift))]
+    "fault",
+    [
+        bad_params,
+        late_drift_of_a_stage_without_receipt,
+        *(pytest.param(fault, marks=pytest.mark.slow) for fault in (late_drift, bad_stage, drift)),
+    ],
 )
 def test_a_failed_stage_locks_nothing_where_the_parent_ignores_its_children(
     toy: Project, fault: Callable[[Project], str]
