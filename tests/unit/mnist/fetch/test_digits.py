@@ -27,10 +27,3 @@ def test_images_are_the_small_ones_enlarged_with_an_empty_margin() -> None:
     cells = images[:, middles][:, :, middles].reshape(len(images), 64) / 255 * 16
     nearest = [np.abs(small.data - cell).sum(1).argmin() for cell in cells]
     np.testing.assert_array_equal(small.target[nearest], labels)
-
-
-def test_the_same_digits_come_each_time() -> None:
-    first, second = digits_as_mnist(), digits_as_mnist()
-    for name in first:
-        for a, b in zip(astuple(first[name]), astuple(second[name]), strict=True):
-            np.testing.assert_array_equal(a, b)

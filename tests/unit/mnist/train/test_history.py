@@ -37,15 +37,6 @@ def test_a_score_that_was_not_logged_leaves_its_column_empty(tmp_path: Path) -> 
     assert path.read_text() == "epoch,loss,acc,f1,val_loss,val_acc,val_f1,lr\n1,0.9,,,0.8,,,\n"
 
 
-def test_rows_go_on_after_a_resume(tmp_path: Path) -> None:
-    first, second = History(tmp_path / "a.csv"), History(tmp_path / "b.csv")
-    fit(first, epochs=2)
-    second.load_state_dict(first.state_dict())
-    assert second.rows == first.rows
-    second.rows.append({"epoch": 3})
-    assert len(first.rows) == 2
-
-
 SAVED = {"loss": 0.12, "acc": 0.95, "precision": 0.94, "recall": 0.93, "f1": 0.92}
 
 
