@@ -20,10 +20,9 @@ from src.core.folder import folder_md5
 from src.core.receipt import PARAMS_FILE
 from src.revision.git import NOTHING
 from src.revision.parsing import MAX_YAML_BYTES, T, validated
-from src.revision.tree import Tree
+from src.revision.tree import MAX_PATH, Tree
 
 DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
-MAX_PATH = 4096  # Linux opens no longer one
 # With these, DVC computes what is declared.
 RESOLVED = ("foreach", "matrix", "wdir", "vars")
 TEMPLATE = re.compile(r"\$\{[^}]*\}?")

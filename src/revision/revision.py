@@ -86,9 +86,7 @@ class Revision:
     @property
     def has_results(self) -> bool:
         """Whether a pipeline ran here: there are stages in dvc.lock, and metrics, readable or not."""
-        return bool(self.pipeline.code) and any(
-            found or isinstance(found, UserError) for found in self.metrics.values()
-        )
+        return bool(self.pipeline.code) and any(found != {} for found in self.metrics.values())
 
     @cached_property
     def stale(self) -> list[Mismatch]:

@@ -29,6 +29,7 @@ MAX_IGNORE_BYTES = 20_000
 MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
 LINK = "120000"
+MAX_PATH = 4096  # Linux opens no longer one, and a pattern would take long
 GIT_IGNORE = ".gitignore"
 
 
@@ -228,7 +229,7 @@ def _entries(root: Path, tree: str, name: str, extra: Mapping[str, str]) -> dict
     for line in lines:
         words, path = line.split("\t", 1)
         mode, kind, oid = words.split()
-        bad = any(part.lower() in {"", ".", "..", ".git"} for part in path.split("/"))
+        bad = len(path) >= MAX_PATH or any(part.lower() in {"", ".", "..", ".git"} for part in path.split("/"))
         if bad or path in seen or posixpath.dirname(path) not in seen:
             raise UserError(f"{path} of {name}: is not a path that git can check out, or appears twice")
         seen.add(path)

@@ -182,3 +182,9 @@ def test_metrics_in_the_cache_are_not_read(other: History) -> None:
         "avg_prec.test: its file is in DVC's cache, which the report does not read; "
         "cache: false in dvc.yaml puts it in git"
     ]
+    other.write("dvc.yaml", PIPELINE)
+    other.write(".gitignore", (other.path / ".gitignore").read_text().replace("/eval\n", ""))
+    other.relock()
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == UNKNOWN, "what is in git now may be worse"
+    assert texts(verdict, "metrics")[0].startswith("avg_prec.test: the old value is not a number: its file is in DVC's")

@@ -60,7 +60,7 @@ def test_many_levels_of_folders_are_read(history: History) -> None:
         assert tree.has(path)
 
 
-@pytest.mark.parametrize("names", [".git", ".GIT", "..", ".", "a/b", "a a", "f f", "f a/b"])
+@pytest.mark.parametrize("names", [".git", ".GIT", "..", ".", "a/b", "a a", "f f", "f a/b", "x" * 4096])
 def test_what_git_cannot_check_out_is_refused(history: History, names: str) -> None:
     """Such a commit can be made and pushed; `f` is a folder here, and any other name that of a file."""
     blob, folder = history.git("rev-parse", "HEAD:params.yaml"), history.git("rev-parse", "HEAD:src")
