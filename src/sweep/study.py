@@ -65,7 +65,7 @@ class Study:
         with self.locked():
             self._storage = RDBStorage(
                 url.render_as_string(hide_password=False),
-                engine_kwargs=_engine_options(url),
+                engine_kwargs=engine_options(url),
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=GRACE_BEATS * heartbeat_seconds,
                 heartbeat_stale_trial_callback=self._requeue_after_death,
@@ -213,7 +213,7 @@ def storage_url(root: Path) -> sqlalchemy.URL:
 
 @contextmanager
 def _database_lock(url: sqlalchemy.URL) -> Iterator[None]:
-    options = _engine_options(url) | {"isolation_level": "AUTOCOMMIT"}
+    options = engine_options(url) | {"isolation_level": "AUTOCOMMIT"}
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **options)
     with engine.connect() as connection:
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
@@ -221,7 +221,8 @@ def _database_lock(url: sqlalchemy.URL) -> Iterator[None]:
         yield
 
 
-def _engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
+def engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
+    """What a connection to a database needs."""
     if url.get_backend_name() == SQLITE:
         return {"connect_args": {"timeout": SQLITE_TIMEOUT_SECONDS}}
     # psycopg gives text whatever the database's encoding is. A connection may be lost while a trial trains for hours.

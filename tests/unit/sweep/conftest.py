@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,11 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy
 
 from src.mnist.model.params import Params
 from src.revision.receipts import Receipt
 from src.sweep.__main__ import main
 from src.sweep.experiments import TEST_SCORE, Result, references
+from src.sweep.study import engine_options
 from tests.faults.project import Project, shared
 
 # Seconds in which a trial begins or ends, on a machine that has much else to do.
@@ -153,14 +154,15 @@ def learning_rates(project: Project) -> list[float]:
     return sorted(float(found[1]) for text in shown if (found := re.search(r"^lr: (\S+)", text, re.MULTILINE)))
 
 
-def states(database: Path) -> list[str]:
+def states(storage: str) -> list[str]:
     """State of every trial that holds a slot at last, from the database itself."""
-    with sqlite3.connect(database) as opened:
-        rows = opened.execute(
-            "SELECT value_json, state FROM trials JOIN trial_user_attributes USING (trial_id) WHERE key = 'slot' "
-            "ORDER BY number"
-        )
-        return sorted(dict(rows.fetchall()).values())
+    found = (
+        "SELECT value_json, state FROM trials JOIN trial_user_attributes USING (trial_id) WHERE key = 'slot' "
+        "ORDER BY number"
+    )
+    url = sqlalchemy.make_url(storage)
+    with sqlalchemy.create_engine(url, **engine_options(url)).connect() as connection:
+        return sorted(dict(map(tuple, connection.execute(sqlalchemy.text(found)))).values())
 
 
 def count(file: Path) -> int:

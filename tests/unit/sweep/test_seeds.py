@@ -11,6 +11,7 @@ from src.mnist.model.params import Params
 from src.noise.measurement import NOISE, find_measurement, parse_noise
 from src.revision.pipeline import output_md5
 from src.sweep import seeds
+from src.sweep.experiments import read_base, read_result
 from tests.faults.project import Project
 from tests.unit.sweep.conftest import forge, made_up, working_tree
 
@@ -76,7 +77,7 @@ def test_the_file_is_written_from_experiments(in_copy: Project, capsys: pytest.C
     (in_copy.path / NOISE).unlink()
     assert working_tree(in_copy) == before
     # Of the ten images, it gets one wrong that is not among them.
-    forge(in_copy, "plots/errors.csv", "\n1,", "\n10,")
-    assert seeds.main(["2"]) == 1
-    assert "plots/errors.csv of run-" in (said := capsys.readouterr().err)
-    assert "expected test images below 10, got 10" in said
+    result = read_result(read_base(), forge(in_copy, "plots/errors.csv", "\n1,", "\n10,"))
+    assert result
+    with pytest.raises(UserError, match=r"plots/errors.csv of run-\w+: expected test images below 10, got 10"):
+        seeds.read_errors(in_copy.path, result)
