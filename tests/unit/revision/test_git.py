@@ -110,7 +110,7 @@ def test_what_is_no_commit_is_refused(history: History) -> None:
     history.git("tag", "-a", "-m", "of a tree", "of-a-tree", "main^{tree}")
     objects = ["main^{tree}", "main:params.yaml", "main:src", "of-a-tree"]
     hashes = history.git("rev-parse", *objects).split()
-    for name in [*objects, *hashes, "", "../../etc", "-x", "a\0b", "main\n", "0" * 40, "0" * 40 + " commit"]:
+    for name in [*objects, *hashes, "", "../../etc", "-x", "main\0b", "main\n", "0" * 40, "0" * 40 + " commit"]:
         with pytest.raises(UserError, match="is not a revision in this clone"):
             find_commit(history.path, name)
 
