@@ -106,7 +106,7 @@ ODD_VALUES += ["\0", "\x85", "\u2028", "\ufeff", "\t1", '"\\ud800"']
 
 @pytest.mark.fault(54)
 @given(data=st.data())
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_content_gives_more_than_one_line(data: st.DataObject, tmp_path: Path) -> None:
     lines = [f"{key}: {value}" for key, value in COMMITTED.items()]
     odd = st.sampled_from(ODD_VALUES) | st.text(max_size=20)
