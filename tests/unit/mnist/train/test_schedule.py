@@ -17,7 +17,7 @@ MAKERS: dict[str, Callable[[torch.optim.Optimizer, int], LRScheduler]] = {
 
 
 # In fewer steps than four, PyTorch's one-cycle divides by zero.
-CASES = [(name, total) for name in MAKERS for total in (4, 7, 100, 4220)]
+CASES = [(name, total) for name in MAKERS for total in (4, 7, 100)]
 CASES += [("cosine", 1), ("cosine", 3), ("constant", 1)]
 
 
