@@ -55,12 +55,12 @@ def main(stage: str) -> int:
 
     with recording(Path.cwd()) as opened:
         import stages  # noqa: F401
+        from src.core.process import prepare_process
         from src.core.run import ReceiptFields, Run
-        from src.core.signals import restore_signals
         from src.guard.guard import run_stage
         from src.guard.unused import UNUSED, import_lightly
 
-        restore_signals()
+        prepare_process()
 
         def load() -> Callable[[Run], ReceiptFields]:
             # Imports leave no garbage, and what they leave stays. Looking for garbage there takes more than a second.

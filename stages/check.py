@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from src.core.errors import UserError
 from src.core.files import write_text
+from src.core.process import prepare_process
 from src.core.receipt import PARAMS_FILE
 from src.core.run import ReceiptFields, Run
-from src.core.signals import restore_signals
 from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
 from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages
@@ -165,7 +165,7 @@ def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[di
 
 if __name__ == "__main__":
     # `python -m stages.check WHERE`: a JSON list of params on standard input, and checked on standard output.
-    restore_signals()
+    prepare_process()
     try:
         print(json.dumps(check_settings(json.load(sys.stdin), *sys.argv[1:])))
     except UserError as error:

@@ -21,9 +21,7 @@ from rich.table import Table
 from src.audit.differences import Rules, explain
 from src.audit.results import Results
 from src.core.errors import UserError, one_line
-from src.core.signals import restore_signals
-from src.core.streams import open_streams
-from src.core.user import name_user
+from src.core.process import prepare_process
 from src.noise.measurement import read_noise
 from src.report.policy import POLICY, Policy, read_policy
 from src.revision.git import find_commit, find_root, own_environment, places
@@ -135,7 +133,5 @@ def _table(expected: dict[str, str | None], found: dict[str, str | None]) -> Tab
 
 
 if __name__ == "__main__":
-    restore_signals()
-    open_streams()
-    name_user()
+    prepare_process()
     sys.exit(main())

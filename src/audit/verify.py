@@ -21,9 +21,7 @@ from src.audit.results import contradictions
 from src.core.errors import UserError, one_line
 from src.core.files import md5
 from src.core.folder import folder_md5
-from src.core.signals import restore_signals
-from src.core.streams import open_streams
-from src.core.user import name_user
+from src.core.process import prepare_process
 from src.revision.revision import open_revision
 from src.revision.stale import repair
 
@@ -142,7 +140,5 @@ def _check(path: Path, expected: str, name: str, repair: str) -> str:
 
 
 if __name__ == "__main__":
-    restore_signals()
-    open_streams()
-    name_user()
+    prepare_process()
     sys.exit(main())

@@ -2,8 +2,9 @@
 
 In this order, each line for the sake of those after it:
 
- 1. `stages/__main__.py` records what it opens, and compiles the project's code from the source as it is now.
- 2. Streams that the caller has closed are opened, and variables that would make a library hang or fail are removed.
+ 1. `stages/__main__.py` records what it opens, compiles the project's code from the source as it is now, and undoes
+    what a parent has set: signals that it ignores, streams that it has closed.
+ 2. Variables that would make a library hang or fail are removed.
  3. Signals end the stage from here on, never with success.
  4. The system ends it with the `dvc` that started it: nobody else would store its results.
  5. It takes its GPUs. If several processes are to run the stage, torchrun starts them, and each begins at line 1.
@@ -28,7 +29,6 @@ from src.core.errors import UserError
 from src.core.files import written
 from src.core.receipt import receipt_path
 from src.core.run import ReceiptFields, Run
-from src.core.streams import open_streams
 from src.guard.environment import Devices, chosen_devices, sanitize
 from src.guard.explain import explain
 from src.guard.gpus import take_gpus
@@ -62,7 +62,6 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
     Returns:
         Exit code: 0 on success; 128 + number after a signal; 1 after one line on stderr.
     """
-    open_streams()
     sanitize(os.environ)
     stopped = f"{name}: stopped before it was done"
     # The process that has started this one says why.

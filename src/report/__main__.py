@@ -5,12 +5,10 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from src.core.signals import restore_signals
-from src.core.streams import open_streams
+from src.core.process import prepare_process
 
 if __name__ == "__main__":
-    restore_signals()
-    open_streams()
+    prepare_process()
     code = 2
     try:
         from src.report.command import main

@@ -17,8 +17,7 @@ from dvc.fs import generic
 from dvc.repo import Repo
 
 from src.core.errors import UserError, one_line
-from src.core.signals import restore_signals
-from src.core.user import name_user
+from src.core.process import prepare_process
 from src.core.yaml_file import read_mapping
 
 # What the remotes' libraries raise besides OSError has no common class.
@@ -101,6 +100,5 @@ def _push_records(repo: Repo, records: Sequence[Path], remote: str | None) -> No
 
 
 if __name__ == "__main__":
-    restore_signals()
-    name_user()
+    prepare_process()
     sys.exit(main())

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from src.core.signals import restore_signals
+from src.core.process import prepare_process
 from src.sweep.command import add_options, guarded
 from src.sweep.crew import run_missing
 from src.sweep.experiments import read_base
@@ -31,5 +31,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     sys.exit(main())

@@ -12,8 +12,8 @@ from dvc.repo.experiments.show import tabulate
 from rich.console import Console
 from rich.table import Column, Table
 
+from src.core.process import prepare_process
 from src.core.receipt import PARAMS_FILE
-from src.core.signals import restore_signals
 from src.core.yaml_file import read_mapping
 from src.sweep.command import guarded
 from src.sweep.experiments import SCORE, TEST_SCORE
@@ -54,5 +54,5 @@ def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     sys.exit(main())

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.core.signals import restore_signals
+from src.core.process import prepare_process
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.noise.significance import t_limit
 from src.report.tables import read_classes, read_mistakes
@@ -164,5 +164,5 @@ def show(measurement: Measurement, changes: Sequence[str], console: Console) -> 
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     sys.exit(main())

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.core.signals import restore_signals
+from src.core.process import prepare_process
 from src.noise.significance import t_limit
 from src.sweep.command import guarded
 from src.sweep.experiments import SCORE, TEST_SCORE, Result, read_all, read_base
@@ -146,5 +146,5 @@ def show(results: Sequence[Result], compared: Sequence[str], console: Console, p
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     sys.exit(main())

@@ -94,7 +94,7 @@ def test_closed_streams_hinder_no_stage(toy: Project) -> None:
 
 @pytest.mark.fault(65)
 def test_what_a_terminal_cannot_show_is_printed_nevertheless(toy: Project) -> None:
-    code = r"import sys; sys.path[:0] = '.'; from src.core.streams import *; open_streams(); print('\u2026\udcff')"
+    code = r"import sys; sys.path[:0] = '.'; from src.core.process import *; prepare_process(); print('\u2026\udcff')"
     done = toy.run("python", "-c", code, PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stdout) == (0, "\\u2026\\udcff\n")
 

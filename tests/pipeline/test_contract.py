@@ -146,9 +146,9 @@ def test_every_folder_of_the_library_has_its_arrows() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_every_command_first_restores_the_signals_that_its_parent_has_changed(command: Path) -> None:
+def test_every_command_first_prepares_its_process(command: Path) -> None:
     (last,) = [node for node in ast.parse((REPOSITORY / command).read_text()).body if isinstance(node, ast.If)]
-    assert ast.unparse(last.body[0]) == "restore_signals()"
+    assert ast.unparse(last.body[0]) == "prepare_process()"
 
 
 def test_packages_hold_no_code_of_their_own() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.core.signals import restore_signals
+from src.core.process import prepare_process
 from src.mnist.card.card import render_card
 from src.revision.git import find_root
 from src.revision.revision import open_revision
@@ -26,5 +26,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     sys.exit(main())

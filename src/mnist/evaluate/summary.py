@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from src.core.errors import UserError, one_line
-from src.core.signals import restore_signals
+from src.core.process import prepare_process
 
 METRICS, CONFUSION, PICTURE = Path("metrics/eval.json"), Path("plots/confusion.csv"), Path("plots/errors.png")
 
@@ -35,7 +35,7 @@ def summary_line() -> str:
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     try:
         print(summary_line())  # noqa: T201
     except UserError as error:

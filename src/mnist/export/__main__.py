@@ -5,8 +5,8 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import sha256, write_bytes, write_json
+from src.core.process import prepare_process
 from src.core.run import versions
-from src.core.signals import restore_signals
 from src.mnist.data.dataset import load_examples
 from src.mnist.model.weights import load_model
 
@@ -46,7 +46,7 @@ def export() -> None:
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     try:
         export()
     except UserError as error:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from src.core.errors import UserError
-from src.core.signals import restore_signals
+from src.core.process import prepare_process
 from src.mnist.model.network import predict_logits
 from src.mnist.model.weights import load_model
 from src.mnist.predict.doubt import doubt
@@ -100,5 +100,5 @@ def predict(digits: list[Digit], model_path: Path) -> list[Answer]:
 
 
 if __name__ == "__main__":
-    restore_signals()
+    prepare_process()
     sys.exit(main())

@@ -1,0 +1,55 @@
+"""A process as a program expects it, whatever has started it."""
+
+import getpass
+import io
+import os
+import signal
+import sys
+
+
+def prepare_process() -> None:
+    """Undo what a parent has set, and give what it has left out; every command of the project calls this first."""
+    _restore_signals()
+    _open_streams()
+    _name_user()
+
+
+def _restore_signals() -> None:
+    """Undo what a parent has ignored and blocked.
+
+    Where SIGCHLD is ignored, the system keeps no exit codes, and `subprocess` takes every failed child for a success. A
+    signal that is blocked never arrives, so that SIGKILL alone would end the program. Ctrl-C and a closed terminal stay
+    ignored, as in the background and under nohup.
+    """
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _open_streams() -> None:
+    """Open the streams that the caller has closed, and make every character of a path printable.
+
+    A closed stream's number would go to the next file that is opened, such as a lock, and libraries would write their
+    messages into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Python has none where the stream was closed.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _name_user() -> None:
+    """Name a user without a name by number, as in a container that runs under a number of its own.
+
+    DVC asks for the name when it opens a repository, and ends with a KeyError if there is none.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())

@@ -1,0 +1,73 @@
+import os
+import pwd
+import signal
+import subprocess
+import sys
+
+import pytest
+from dvc.repo import Repo
+
+from src.core.process import prepare_process
+from tests.conftest import REPOSITORY
+from tests.faults.project import Project
+
+PROGRAM = """
+import os, signal, subprocess, sys
+{first}
+print(subprocess.run([sys.executable, "-SIc", "raise SystemExit(3)"]).returncode, flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+print("alive")
+"""
+
+
+def ignore_and_block() -> None:
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+
+def run(first: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROGRAM.format(first=first)]
+    return subprocess.run(
+        command,
+        preexec_fn=ignore_and_block,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@pytest.mark.fault(91)
+def test_exit_codes_and_signals_arrive_whatever_the_parent_ignores_and_blocks() -> None:
+    # What a program meets without it.
+    assert run("").stdout == "0\nalive\n"
+    done = run("from src.core.process import prepare_process; prepare_process()")
+    assert (done.stdout, done.returncode) == ("3\n", -signal.SIGTERM)
+
+
+@pytest.mark.fault(84)
+def test_dvc_opens_a_repository_for_a_user_without_a_name(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(KeyError), Repo(str(reproduced.path)) as repo:
+        assert repo.site_cache_dir
+    # Registered with the fixture, so that it is gone after the test.
+    monkeypatch.setenv("USER", "")
+    prepare_process()
+    assert os.environ["USER"] == str(os.getuid())
+    with Repo(str(reproduced.path)) as repo:
+        assert repo.site_cache_dir
+
+
+@pytest.mark.fault(84)
+def test_a_name_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody")
+    monkeypatch.setenv("USER", "else")
+    prepare_process()
+    assert os.environ["USER"] == "else"
