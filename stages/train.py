@@ -23,7 +23,7 @@ from src.mnist.model.params import TrainParams
 from src.mnist.model.weights import save_model
 from src.mnist.train.batches import TrainingData
 from src.mnist.train.calibration import fit_temperature
-from src.mnist.train.checkpoint import CHECKPOINTS, Checkpoints, run_identity
+from src.mnist.train.checkpoint import CHECKPOINTS, Checkpoints
 from src.mnist.train.classifier import Classifier, EpochScores
 from src.mnist.train.distributed import check_same, connect, from_first, rank_and_count
 from src.mnist.train.history import History, summary
@@ -58,7 +58,10 @@ def main(run: Run) -> ReceiptFields:
     """Train as params.yaml says, on the device that the environment asks for."""
     params = TrainParams.model_validate(run.params)
     device, installed = torch_device(run.accelerator), versions(*PACKAGES)
-    identity = run_identity(run.identity, params.schedule, {**installed, **device_facts(device)})
+    identity = {name: str(value) for name, value in {**run.identity, **installed, **device_facts(device)}.items()}
+    if params.schedule == "constant":
+        # No epoch depends on how many there will be, so a run of more epochs may resume.
+        identity.pop("params.yaml: epochs", None)
     checkpoints = Checkpoints(original(Path.cwd()) / CHECKPOINTS, identity, run.is_locked)
     connect(device)
     check_same(identity)

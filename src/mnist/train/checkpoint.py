@@ -10,7 +10,6 @@ import json
 import pickle
 import re
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -70,19 +69,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _digest(path: Path, payload: bytes) -> bytes:
     """With the name, which says whose state it is: a renamed file belongs to another training run."""
     return hashlib.sha256(path.name.encode() + payload).digest()
-
-
-def run_identity(origin: Mapping[str, str], schedule: str, facts: Mapping[str, object]) -> dict[str, str]:
-    """Everything that determines the weights after an epoch; a run resumes only from a checkpoint with the same.
-
-    Args:
-        origin: Params (`params.yaml: lr`), hashes of the inputs and processor, by name.
-        schedule: Schedule of the learning rate.
-        facts: Versions of the packages, device and the like, by name.
-    """
-    # With a constant rate, no epoch depends on how many there will be.
-    ignored = {"params.yaml: epochs"} if schedule == "constant" else set()
-    return {name: str(value) for name, value in {**origin, **facts}.items() if name not in ignored}
 
 
 class Checkpoints(Checkpoint):
