@@ -74,37 +74,20 @@ CASES: dict[str, dict[str, Any]] = {
 SLOW = [("dropout", 4), ("resnet, everything", 4), ("cnn, six shards", 3), ("cnn, six shards", 6)]
 
 
-@pytest.mark.parametrize(
-    ("case", "count"),
-    [("resnet, everything", 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
-)
+def assert_as_alone(params: Params, data_dir: Path, folder: Path, case: str, count: int) -> None:
+    sharded = params.model_copy(update=CASES[case])
+    train(sharded, data_dir, outputs_in(folder / "alone"), accelerator="cpu")
+    run_together(count, train_into, sharded, data_dir, folder / "together")
+    assert read_all(outputs_in(folder / "together")) == read_all(outputs_in(folder / "alone"))
+    assert not list(folder.glob("together/of-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "count"), SLOW)
 def test_any_number_of_processes_gives_the_same_bytes(
     params: Params, few_digits: Path, tmp_path: Path, case: str, count: int
 ) -> None:
-    sharded = params.model_copy(update=CASES[case])
-    train(sharded, few_digits, outputs_in(tmp_path / "alone"), accelerator="cpu")
-    run_together(count, train_into, sharded, few_digits, tmp_path / "together")
-    assert read_all(outputs_in(tmp_path / "together")) == read_all(outputs_in(tmp_path / "alone"))
-    assert not list(tmp_path.glob("together/of-*"))
-
-
-@pytest.mark.fault(72)
-def test_another_number_of_processes_resumes_to_the_same_bytes(
-    params: Params, few_digits: Path, tmp_path: Path
-) -> None:
-    sharded = params.model_copy(update={"shards": 2, "schedule": "constant", "architecture": DRAWS})
-    one, two = (sharded.model_copy(update={"epochs": epochs}) for epochs in (1, 2))
-    train(two, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
-    run_together(2, train_into, one, few_digits, tmp_path / "resumed", "cpu", True)
-    assert not list(tmp_path.glob("resumed/of-*"))
-    first = read_all(outputs_in(tmp_path / "resumed"))
-    train_into(two, few_digits, tmp_path / "resumed", checkpoints=True)
-    assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole")) != first
-    # And the other way round: from one process to two.
-    (tmp_path / "again").mkdir()
-    train_into(one, few_digits, tmp_path / "again", checkpoints=True)
-    run_together(2, train_into, two, few_digits, tmp_path / "again", "cpu", True)
-    assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path / "whole"))
+    assert_as_alone(params, few_digits, tmp_path, case, count)
 
 
 def refuse() -> None:
@@ -115,8 +98,25 @@ def refuse() -> None:
     check_same({"params.yaml: lr": "0.1"})
 
 
-def test_processes_with_other_inputs_are_refused() -> None:
+# One test, because a server takes seconds to start, in each of the processes that share the tests.
+@pytest.mark.fault(72)
+def test_two_processes_train_and_resume_to_the_bytes_of_one_and_refuse_other_inputs(
+    params: Params, few_digits: Path, tmp_path: Path
+) -> None:
     run_together(2, refuse)
+    assert_as_alone(params, few_digits, tmp_path, "resnet, everything", 2)
+    sharded = params.model_copy(update={"shards": 2, "schedule": "constant", "architecture": DRAWS})
+    one, two = (sharded.model_copy(update={"epochs": epochs}) for epochs in (1, 2))
+    train(two, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
+    run_together(2, train_into, one, few_digits, tmp_path / "resumed", "cpu", True)
+    first = read_all(outputs_in(tmp_path / "resumed"))
+    train_into(two, few_digits, tmp_path / "resumed", checkpoints=True)
+    assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole")) != first
+    # And the other way round: from one process to two.
+    (tmp_path / "again").mkdir()
+    train_into(one, few_digits, tmp_path / "again", checkpoints=True)
+    run_together(2, train_into, two, few_digits, tmp_path / "again", "cpu", True)
+    assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path / "whole"))
 
 
 @pytest.mark.gpu
