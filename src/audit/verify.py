@@ -101,7 +101,8 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
         command = f"git checkout {name}" if in_git.get(name) == oid else "dvc repro"
         yield _check(path, oid, name, f"delete it and run `{command}`")
         return
-    remake = "delete it and run `dvc pull` or `dvc repro`"
+    again = f"run `dvc pull` or `{f'dvc add {name}' if out.stage.is_data_source else 'dvc repro'}`"
+    remake = f"delete it and {again}"
     # Delete it first, because DVC and git trust a file whose size and time have not changed.
     restore = f"delete it and run `dvc checkout {name}`"
     cached = Path(out.cache.oid_to_path(oid))
@@ -117,7 +118,7 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
     if wrong:
         # Which of its files are wrong, only the listing in the cache could say.
         found = folder_md5({file: md5(files[file]) for file in files})
-        yield "" if found == oid else f"{name}: md5 is {found}, expected {oid}; run `dvc pull` or `dvc repro`"
+        yield "" if found == oid else f"{name}: md5 is {found}, expected {oid}; {again}"
         return
     listing = {entry["relpath"]: entry["md5"] for entry in json.loads(cached.read_text(encoding="utf-8"))}
     for stray in files.keys() - listing.keys():

@@ -33,7 +33,9 @@ Check = Callable[[Change], Iterator[Finding]]
 def results(change: Change) -> Iterator[Finding]:
     """Whether there is a result to judge, and one to compare with."""
     if not change.head.pipeline.code:
-        yield unsure("{} has no dvc.lock, or no stage in it: there is no result to judge", change.head.name)
+        yield unsure(
+            "{} has no stage that both dvc.yaml and dvc.lock have: there is no result to judge", change.head.name
+        )
     elif not change.base.has_results:
         yield note("no baseline: {} has no results to compare with", change.base.name)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import LOCK, Locked, Pipeline, source_md5, tracked_above
+from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, source_md5, tracked_above
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -86,6 +86,8 @@ def repair(stage: str, problem: str, frozen: bool) -> str:
 
 
 def _repair_in(pipeline: Pipeline, name: str, problem: str) -> str:
+    if not pipeline.stages:
+        return f"restore {DVC_FILE}"
     if name not in pipeline.stages:
         return f"delete its entry in {LOCK}"  # DVC keeps it
     return repair(name, problem, pipeline.stages[name].frozen)

@@ -56,6 +56,13 @@ def test_a_missing_object_is_made_again(folder: Project) -> None:
     assert verify(folder.path)[1] == [f"{one} (cache of made/one): is missing; run `dvc pull` or `dvc repro`"]
     folder.repro()
     assert verify(folder.path)[1] == []
+    # What no stage makes.
+    folder.git("rm", "--quiet", "--cached", "given")
+    folder.dvc_ok("add", "--quiet", "given")
+    one.unlink()
+    assert f"{one} (cache of given): is missing; run `dvc pull` or `dvc add given`" in verify(folder.path)[1]
+    folder.dvc_ok("add", "--quiet", "given")
+    assert verify(folder.path)[1] == []
 
 
 @pytest.mark.parametrize("name", ["data/MNIST/raw/train-images-idx3-ubyte", "metrics/eval.json", "plots/history.csv"])

@@ -53,6 +53,7 @@ def test_staleness_reaches_every_stage_that_follows(chain: History) -> None:
         (("deps: [a.txt]", "deps: [b.txt]"), "run `dvc repro`"),
         (("deps: [a.txt]", "frozen: true, deps: [b.txt]"), "run `dvc unfreeze one`, then run `dvc repro`"),
         (("one: {cmd", "another: {cmd"), "delete its entry in dvc.lock"),
+        ((CHAIN, "stages: {}\n"), "restore dvc.yaml"),
     ],
 )
 def test_the_repair_is_one_that_dvc_carries_out(chain: History, edit: tuple[str, str], repair: str) -> None:
