@@ -33,11 +33,15 @@ from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in, read_all
 
 
-def test_training_learns_and_every_output_tells_so(trained: Outputs) -> None:
+def test_training_learns_and_every_output_tells_so(trained: Outputs, params: Params, digits_dir: Path) -> None:
     history, metrics = pd.read_csv(trained.history), json.loads(trained.metrics.read_text())
     assert history["epoch"].tolist() == [1, 2]
     assert history["loss"].is_monotonic_decreasing
     assert history["val_acc"].iloc[-1] > 0.7
+    train_indices, _ = split_indices(load_examples(digits_dir, "train").labels, params.val_fraction, params.seed)
+    steps = -(-len(train_indices) // params.batch_size)
+    rates = learning_rates(params.schedule, params.lr, params.epochs * steps)
+    assert history["lr"].tolist() == pytest.approx(rates[steps - 1 :: steps].tolist(), rel=1e-5)
     assert set(metrics) == {"final", "best", "temperature", "weights"}
     for name in ("loss", "acc", "f1", "val_loss", "val_acc", "val_f1"):
         assert metrics["final"][name] == pytest.approx(history[name].iloc[-1], rel=1e-5)
@@ -77,13 +81,6 @@ def test_the_same_bytes_come_again_whatever_the_global_random_state(
         train(changed, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
     assert torch.get_num_threads() == threads
     assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
-
-
-def test_the_history_has_the_schedules_learning_rates(trained: Outputs, params: Params, digits_dir: Path) -> None:
-    train_indices, _ = split_indices(load_examples(digits_dir, "train").labels, params.val_fraction, params.seed)
-    steps = -(-len(train_indices) // params.batch_size)
-    rates = learning_rates(params.schedule, params.lr, params.epochs * steps)
-    assert pd.read_csv(trained.history)["lr"].tolist() == pytest.approx(rates[steps - 1 :: steps].tolist(), rel=1e-5)
 
 
 CHANGES: dict[str, Any] = {
