@@ -5,13 +5,11 @@ import hashlib
 import json
 import os
 import platform
-import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
@@ -49,23 +47,18 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             raise UserError(f"--{name}: expected {least} to {most}, got {value}")
     check_committed(base)
     identity(base.root)
-    # Stages run `python`, which must be this one.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    env = {"PATH": path}
     with locked(base.root / LOGS / "lock", LOCKED):
         study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
         clone = clone_name(base.root)
-        worker = Worker(base, space.common, study, clone, arguments.remote, env, threading.Event())
+        worker = Worker(base, space.common, study, clone, arguments.remote, {}, threading.Event())
         # This clone's lock is ours, so whoever worked here before is dead.
         study.give_back(clone)
         remove(base.root / COPIES)
         study.fill(slots(base, space))
         if arguments.remote:
             push_left(worker)
-        gpus = usable_gpus(os.environ)
-        count = arguments.workers or fitting_workers(gpus, space.common)
-        workers = [replace(worker, env=env | gpu_of(gpus, number)) for number in range(count)]
-        return run(workers, space.spec.varied)
+        gpus = environments(arguments.workers, space.common.get("threads", 1))
+        return run([replace(worker, gpu=gpu) for gpu in gpus], space.spec.varied)
 
 
 def study_name(base: Base, space: Space) -> str:
@@ -95,20 +88,14 @@ def push_left(worker: Worker) -> None:
         worker.push(left, LOGS / "push.log")
 
 
-def usable_gpus(environ: Mapping[str, str]) -> list[str]:
-    """The GPUs that trainings may use, as CUDA_VISIBLE_DEVICES names them."""
-    return [] if environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(environ)
+def environments(asked: int | None, threads: int) -> list[dict[str, str]]:
+    """The environment variables that give each worker a GPU, if there are any.
 
-
-def fitting_workers(gpus: Sequence[str], params: Mapping[str, Any]) -> int:
-    """One for each GPU; without any, as many as the cores have room for, with the threads of a training each."""
-    cores = len(os.sched_getaffinity(0)) // params.get("threads", 1)
-    return min(MAX_WORKERS, len(gpus) or max(1, cores))
-
-
-def gpu_of(gpus: Sequence[str], worker: int) -> dict[str, str]:
-    """The environment variable that gives a worker its GPU, if there are any."""
-    return {VISIBLE: gpus[worker % len(gpus)]} if gpus else {}
+    One worker for each GPU, unless another number is asked for; without GPUs, as many as the cores have room for.
+    """
+    gpus = [] if os.environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(os.environ)
+    fitting = len(gpus) or len(os.sched_getaffinity(0)) // threads or 1
+    return [{VISIBLE: gpus[number % len(gpus)]} if gpus else {} for number in range(asked or min(MAX_WORKERS, fitting))]
 
 
 def run(workers: Sequence[Worker], varied: Sequence[str]) -> int:

@@ -40,10 +40,9 @@ def figures(study: optuna.Study) -> list[go.Figure]:
     shown = [visualization.plot_optimization_history(study, target_name=SCORE)]
     if params:
         shown.append(visualization.plot_parallel_coordinate(study, params, target_name=SCORE))
-    if params and len({trial.value for trial in trials}) > 1:
-        evaluator = FanovaImportanceEvaluator(seed=0)
-        shown.append(visualization.plot_param_importances(study, evaluator, params, target_name=SCORE))
-    if params:
+        if len({trial.value for trial in trials}) > 1:
+            evaluator = FanovaImportanceEvaluator(seed=0)
+            shown.append(visualization.plot_param_importances(study, evaluator, params, target_name=SCORE))
         shown.append(visualization.plot_slice(study, params, target_name=SCORE))
     return shown
 

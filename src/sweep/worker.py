@@ -38,8 +38,8 @@ class Worker:
     # Its name in the study.
     clone: str
     remote: str | None
-    # Of its commands, besides what this process has.
-    env: Mapping[str, str]
+    # The environment variable that names its GPU, if there are any.
+    gpu: Mapping[str, str]
     stop: threading.Event
 
     def work(self) -> None:
@@ -158,6 +158,8 @@ class Worker:
         """Start dvc in a process group of its own, with its output added to a log."""
         # Told by the kernel, it ends with the thread that waits for it, however this process ends.
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-P", "-m", "dvc", *words]
+        # Stages run `python`, which must be this one.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         site = {"DVC_SITE_CACHE_DIR": os.fspath(folder / ".dvc/tmp/site")} if folder != self.base.root else {}
         with (self.base.root / log).open("ab") as output:
             output.write(f"$ dvc {' '.join(words)}\n".encode())
@@ -165,7 +167,7 @@ class Worker:
             return subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, **self.env, **site},
+                env={**os.environ, "PATH": path, **self.gpu, **site},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -151,17 +151,13 @@ def test_data_that_dvc_tracks_is_committed(
 
 
 def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "visible_gpus", lambda _: ["GPU-a", "GPU-b"])
-    assert crew.usable_gpus({"PL_TRAINER_ACCELERATOR": "cpu"}) == []
-    gpus = crew.usable_gpus({})
-    assert crew.fitting_workers(gpus, {"threads": 1}) == 2
-    assert [crew.gpu_of(gpus, number) for number in range(3)] == [
-        {"CUDA_VISIBLE_DEVICES": "GPU-a"},
-        {"CUDA_VISIBLE_DEVICES": "GPU-b"},
-        {"CUDA_VISIBLE_DEVICES": "GPU-a"},
-    ]
-    assert crew.gpu_of([], 0) == {}
-    assert crew.fitting_workers([], {"threads": 10_000}) == 1
+    gpus = ["GPU-a", "GPU-b"]
+    monkeypatch.setattr(crew, "visible_gpus", lambda _: gpus)
+    for asked, expected in ((None, gpus), (3, [*gpus, "GPU-a"])):
+        assert crew.environments(asked, 1) == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in expected]
+    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
+    assert crew.environments(None, 10_000) == [{}]
+    assert crew.environments(None, 1) == [{}] * min(16, len(os.sched_getaffinity(0)))
 
 
 def test_a_spec_that_is_wrong_is_one_line(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
