@@ -71,6 +71,10 @@ def test_seeds_of_a_setting_are_averaged(params: Params) -> None:
     assert list(settings["score"]) == pytest.approx([0.94, 0.92])
     # Both variances are means of two: 0.0008 and 0.0002.
     assert settings.attrs == {"noise": pytest.approx(math.sqrt(0.0005)), "df": 2}
+    text = shown(results, ["lr"])
+    assert "4 experiments, 2 settings." in text
+    assert "Best by validation: lr=0.2: final.val_acc 0.9400, mean of 2 seeds" in text
+    assert "as far as the seeds can tell, 1 of the other 1 settings are as good as the best" in text
 
 
 @pytest.mark.parametrize("gap", [0.001, 0.01, 0.03])
@@ -81,17 +85,12 @@ def test_a_lag_counts_if_a_t_test_says_so(params: Params, gap: float) -> None:
     assert group(results, ["lr"])["good"][1] != significant
 
 
-@pytest.fixture
-def drawn(params: Params) -> list[Result]:
-    """Results of a sweep with an interval, choices and seeds."""
+def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(params: Params) -> None:
     settings = itertools.product((0.001, 0.004, 0.02), ("constant", "cosine"), (0, 1))
-    return [
+    drawn = [
         made_up(params, 0.9 + lr * (schedule == "cosine") + seed / 1000, lr=lr, schedule=schedule, seed=seed)
         for lr, schedule, seed in settings
     ]
-
-
-def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(drawn: list[Result]) -> None:
     study = as_study(SPEC, drawn)
     assert [trial.params["lr"] for trial in study.trials][:5] == [0.001] * 4 + [0.004]
     assert study.best_value == pytest.approx(0.921)
@@ -101,10 +100,3 @@ def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(drawn: l
     assert not re.search(r"<script[^>]+src=|<link", page)
     # One result is enough for a page, and two for importances.
     assert [len(figures(as_study(SPEC, drawn[:count]))) for count in (1, 2)] == [1, 4]
-
-
-def test_the_terminal_shows_the_best_and_what_is_as_good(drawn: list[Result]) -> None:
-    text = shown(drawn, ["lr", "schedule"])
-    assert "12 experiments, 6 settings." in text
-    assert "Best by validation: lr=0.02, schedule=cosine: final.val_acc 0.9205, mean of 2 seeds" in text
-    assert "as far as the seeds can tell, 0 of the other 5 settings are as good as the best" in text

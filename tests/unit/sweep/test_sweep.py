@@ -17,8 +17,8 @@ from src.sweep import git as git_module
 from src.sweep.__main__ import main
 from src.sweep.command import guarded
 from src.sweep.crew import clone_name, run_missing
-from src.sweep.experiments import Base, check_committed, read_base, references
-from src.sweep.spec import Space, Spec
+from src.sweep.experiments import check_committed, read_base, references
+from src.sweep.spec import Spec
 from src.sweep.study import DATABASE
 from tests.faults.project import Project, is_gone, wait_for
 from tests.unit.sweep.conftest import (
@@ -167,37 +167,27 @@ def test_a_spec_that_is_wrong_is_one_line(in_copy: Project, capsys: pytest.Captu
         assert re.fullmatch(rf"sweep: {name}: {said}.*\n", capsys.readouterr().err)
 
 
-@pytest.fixture
-def space(swept: Project) -> Space:
-    """Of the sweep, without a process that checks it."""
-    params = swept.read_yaml("params.yaml")
-    return Spec(params={"seed": [13, 0, 1]}).space("sweep.yaml", [{**params, "seed": seed} for seed in (13, 0, 1)])
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "range_"),
-    # More workers would delete each other's checkpoints.
-    [("workers", 0, "1 to 16"), ("workers", 17, "1 to 16"), ("heartbeat", 0, "1 to 3600")],
-)
-def test_options_have_ranges(space: Space, name: str, value: int, range_: str) -> None:
-    options = {"workers": 1, "heartbeat": 1, name: value}
-    with pytest.raises(UserError, match=f"--{name}: expected {range_}, got {value}"):
-        run_missing(Base(Path(), "", {}, {}), space, Namespace(remote=None, **options))
-
-
 @pytest.mark.fault(79)
-def test_what_is_missing_is_one_line_and_no_trial_starts(
-    in_copy: Project, space: Space, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_is_wrong_or_missing_is_one_line_and_no_trial_starts(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def complaint(remote: str | None = None) -> str:
-        options = Namespace(workers=1, heartbeat=20, remote=remote)
+    # As stage check gives them, without its process.
+    params = in_copy.read_yaml("params.yaml")
+    space = Spec(params={"seed": [13, 0, 1]}).space("sweep.yaml", [{**params, "seed": seed} for seed in (13, 0, 1)])
+
+    def complaint(**given: object) -> str:
+        options = Namespace(**{"workers": 1, "heartbeat": 20, "remote": None} | given)
         assert guarded("sweep", lambda: run_missing(read_base(), space, options)) == 1
         printed = capsys.readouterr()
         assert not printed.out
         return printed.err
 
+    assert complaint(workers=0) == "sweep: --workers: expected 1 to 16, got 0\n"
+    # More would delete each other's checkpoints.
+    assert complaint(workers=17) == "sweep: --workers: expected 1 to 16, got 17\n"
+    assert complaint(heartbeat=0) == "sweep: --heartbeat: expected 1 to 3600, got 0\n"
     monkeypatch.setattr(git_module, "PAUSES_SECONDS", ())
-    assert re.fullmatch(r"sweep: git ls-remote: .*nowhere.*\n", complaint("nowhere"))
+    assert re.fullmatch(r"sweep: git ls-remote: .*nowhere.*\n", complaint(remote="nowhere"))
     monkeypatch.setenv("STORAGE", "postgresql+psycopg://user:secret@127.0.0.1:1/nothing")
     printed = complaint()
     assert re.fullmatch(r"sweep: STORAGE: the database cannot be used: .*refused.*\n", printed), printed
@@ -307,11 +297,3 @@ def test_kills_at_any_moment_leave_head_params_and_stash_as_they_were(toy: Proje
     sweep_ok(toy)
     assert learning_rates(toy) == [0.001, 0.002, 0.003, 0.004]
     assert states(f"sqlite:///{toy.path / DATABASE}") == ["COMPLETE"] * 4
-
-
-def test_processes_are_those_of_a_project(toy: Project) -> None:
-    # The tests above would pass if these were never found.
-    process = toy.start("sleep", "100")
-    assert wait_for(lambda: processes(toy, "sleep"), "it")
-    process.kill()
-    process.wait()
