@@ -24,10 +24,11 @@ KILLED = "train: process 1 of 2 was killed by SIGKILL, so all end; the next run 
 RANKS = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "1"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _known_modules() -> None:
-    # torch's launcher asks for the stack. Every process would first look at the files of all modules.
-    inspect.stack()
+@pytest.fixture(autouse=True)
+def _known_files() -> None:
+    # torch's launcher often asks for the stack. For each file in it that is no module, inspect looks at all modules.
+    for frame in inspect.stack():
+        inspect.modulesbyfile.setdefault(frame.filename, "__main__")
 
 
 @pytest.fixture(scope="module")
