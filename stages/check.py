@@ -18,12 +18,11 @@ from src.core.run import ReceiptFields, Run
 from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
 from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages
-from src.guard.stage import DVC_FILE, read_stages
+from src.guard.stage import DVC_FILE, Stage, read_stages
 from src.mnist.check.sizes import CLASS_COUNTS, check_processes, check_sizes, needs
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams, check_params
 
 MARKER = Path("data/checked")
-OUTPUTS = tuple(Path(name) for name in ("data", "models", "metrics", "plots", "receipts"))
 LOGS = Path("logs")
 REQUIREMENTS, LOCK = Path("requirements.txt"), Path("requirements.lock")
 # Those that compute what train and evaluate write.
@@ -51,19 +50,22 @@ REGISTRIES = {
 
 def main(run: Run) -> ReceiptFields:
     """Write a marker if nothing about params.yaml, the code and this machine prevents the other stages from running."""
-    check_not_linked(OUTPUTS)
+    stages = read_stages()
+    outs = (Path(out).parts for stage in stages.values() for out in stage.outs)
+    outputs = [Path(folder) for folder in sorted({folder for folder, *inner in outs if inner})]
+    check_not_linked(outputs)
     check_packages(REQUIREMENTS)
     pins = pinned_versions(LOCK, PACKAGES)
     check_installed(pins, os.environ)
-    check_syntax()
-    check_additions()
+    check_syntax(stages["check"].deps)
+    check_additions(stages)
     params = check_params(run.params, PARAMS_FILE)
     check_sizes(params)
     check_processes(run.processes, params.shards)
     needed = needs(sum(CLASS_COUNTS.get(params.dataset, ())), run.processes)
     check_limits(needed)
     check_gpus(run.accelerator, run.processes)
-    for folder in (*OUTPUTS, LOGS, cache_folder()):
+    for folder in (*outputs, LOGS, cache_folder()):
         check_disk(folder, needed["disk"])
     # The other stages depend on it. It never changes, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
@@ -71,19 +73,18 @@ def main(run: Run) -> ReceiptFields:
     return ReceiptFields()
 
 
-def check_syntax() -> None:
+def check_syntax(deps: Iterable[str]) -> None:
     """Raise SyntaxError if a file of the stages is not Python; they are not imported, since torch takes seconds."""
-    for dep in map(Path, read_stages()["check"].deps):
+    for dep in map(Path, deps):
         for path in sorted(dep.rglob("*.py")) if dep.is_dir() else []:
             compile(path.read_bytes(), path, "exec", dont_inherit=True)
 
 
-def check_additions() -> None:
+def check_additions(stages: Mapping[str, Stage]) -> None:
     """Check that what has to stand in two places stands in both; name the file to edit if not.
 
     It is params, since DVC passes only those that it knows, the choices of some, and what the code takes from them.
     """
-    stages = read_stages()
     _check_has(f"{DVC_FILE}: stages", stages, "stages/check.py: SCHEMAS", SCHEMAS)
     for stage, schema in SCHEMAS.items():
         place = f"{SCHEMA}: {schema.__name__}"

@@ -18,7 +18,6 @@ from src.guard.preflight import RLIMITS, check_limits
 from src.mnist.check.sizes import CLASS_COUNTS, needs
 from src.mnist.fetch.digits import digits_as_mnist
 from src.mnist.model.params import load_params
-from stages.check import OUTPUTS
 from tests.faults.project import Project, run_stage
 
 
@@ -223,8 +222,6 @@ def test_a_linked_folder_of_outputs_is_refused(toy: Project, refusal: Callable[[
     (toy.path / "models").rename(elsewhere)
     (toy.path / "models").symlink_to(elsewhere)
     assert refusal().startswith("check: models: is a symbolic link to ")
-    # All of these are looked at.
-    assert {Path(out).parts[0] for out in toy.outs()} == {folder.name for folder in OUTPUTS}
 
 
 FIGHTING = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}

@@ -1,11 +1,14 @@
 """The split of the official training set into a training and a validation part."""
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from src.core.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def split_indices(labels: np.ndarray, val_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+
+def split_indices(labels: "np.ndarray", val_fraction: float, seed: int) -> tuple["np.ndarray", "np.ndarray"]:
     """Stratified train/validation split of the official MNIST training set.
 
     Each class contributes the share `val_fraction` of its images, rounded to the nearest whole number.
@@ -21,6 +24,9 @@ def split_indices(labels: np.ndarray, val_fraction: float, seed: int) -> tuple[n
     Raises:
         UserError: If a class would be missing from either part.
     """
+    # Imported here because it takes as long as a third of stage check, which needs the number alone.
+    import numpy as np
+
     generator = np.random.default_rng(seed)
     in_val = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
