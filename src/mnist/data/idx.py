@@ -18,8 +18,6 @@ UNSIGNED_BYTE = 0x08
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     """Write a uint8 array of rank 1 to 255, atomically."""
-    if array.dtype != np.uint8:
-        raise TypeError(f"MNIST's IDX files hold uint8, got {array.dtype}")
     header = struct.pack(f">HBB{array.ndim}I", 0, UNSIGNED_BYTE, array.ndim, *array.shape)
     write_bytes(path, header + array.tobytes())
 

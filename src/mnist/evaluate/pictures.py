@@ -28,8 +28,6 @@ def draw_errors(images: np.ndarray, titles: list[str], path: Path) -> None:
         path: Where to write the PNG. Its bytes depend only on what is drawn and on the versions of Pillow and
             torchvision.
     """
-    if len(images) != len(titles):
-        raise ValueError(f"expected a title for each of {len(images)} images, got {len(titles)}")
     shown = images[:MAX_ERRORS]
     # In whole rows, at least one, since a picture cannot be empty.
     cells = np.zeros((max(1, -(-len(shown) // COLUMNS)) * COLUMNS, 28, 28), np.uint8)

@@ -44,8 +44,3 @@ def test_a_wrong_magic_number_is_refused(tmp_path: Path, magic: bytes) -> None:
     (tmp_path / "file").write_bytes(magic + bytes(8))
     with pytest.raises(UserError, match="starts with 00 00 08"):
         read_idx(tmp_path / "file")
-
-
-def test_other_types_of_numbers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="float64"):
-        write_idx(tmp_path / "file", np.zeros(3))

@@ -44,8 +44,3 @@ def test_a_useless_model_does_not_put_megabytes_into_git(tmp_path: Path) -> None
 def test_another_title_is_another_picture(tmp_path: Path) -> None:
     first, second = (draw(1, tmp_path / "errors.png", title) for title in ("4 as 9 (99%)", "4 as 6 (99%)"))
     assert not np.array_equal(first, second)
-
-
-def test_every_digit_needs_a_title(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a title for each of 2 images"):
-        draw_errors(random_examples(2).images, ["only one"], tmp_path / "errors.png")
