@@ -12,7 +12,6 @@ from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from gto.cli import app as gto
 
 from src.core.errors import UserError
 from src.mnist.predict.registry import fetch_version
@@ -183,6 +182,9 @@ def test_a_remote_that_cannot_be_reached_is_one_line(
 
 
 def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_path: Path) -> None:
+    # Imported here because nobody else needs it.
+    from gto.cli import app as gto
+
     project = one_epoch.copy(tmp_path / "project")
     add_remote(project, {"url": str(tmp_path / "storage")}, {})
     project.commit()
