@@ -91,22 +91,7 @@ def _describe(problem: ErrorDetails) -> str:
         return f"{key} is missing"
     if key not in Params.model_fields:
         return f"{key} is not a parameter (known: {', '.join(Params.model_fields)})"
-    expected = _expected(key) or problem["msg"].removeprefix("Input should be ")
-    return f"{key} must be {expected}, got {_shown(problem['input'])}"
-
-
-def _expected(key: str) -> str | None:
-    """What a field takes as text, such as 'a whole number from 1 to 10000'; None if it is no number and no choice."""
-    schema = Params.model_json_schema()["properties"][key]
-    if "enum" in schema:
-        return "one of " + ", ".join(map(repr, schema["enum"]))
-    kind = {"integer": "a whole number", "number": "a finite number"}.get(schema.get("type"))
-    if kind is None:
-        return None
-    if {"minimum", "maximum"} <= schema.keys():
-        return f"{kind} from {schema['minimum']} to {schema['maximum']}"
-    words = {"minimum": "of at least", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
-    return f"{kind} " + " and ".join(f"{words[name]} {schema[name]}" for name in words if name in schema)
+    return f"{key} must be {problem['msg'].removeprefix('Input should be ')}, got {_shown(problem['input'])}"
 
 
 def _shown(value: object) -> str:

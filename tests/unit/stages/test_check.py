@@ -23,7 +23,7 @@ def test_params_come_back_in_the_order_and_types_of_the_schema(params: Params) -
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"epochs": 0}, "s.yaml: epochs must be a whole number from 1 to 10000, got 0"),
+        ({"epochs": 0}, "s.yaml: epochs must be greater than or equal to 1, got 0"),
         ({"shards": 3}, "s.yaml: a run is not possible: params.yaml: batch_size must be a multiple of shards"),
     ],
 )

@@ -162,7 +162,7 @@ def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_spec_that_is_wrong_is_one_line(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
     (in_copy.path / "bad.yaml").write_text("params: {lr: [0.1, x]}")
-    for name, said in (("none.yaml", "there is no such file"), ("bad.yaml", "lr must be a finite number")):
+    for name, said in (("none.yaml", "there is no such file"), ("bad.yaml", "lr must be a valid number")):
         assert main([name]) == 1
         assert re.fullmatch(rf"sweep: {name}: {said}.*\n", capsys.readouterr().err)
 
