@@ -214,6 +214,11 @@ class Locked(_Strict):
         return {item.path: item.oid for item in self.dep_items}
 
     @cached_property
+    def files(self) -> dict[str, int]:
+        """Number of files in each dependency that is a folder by path; 0 if not known."""
+        return {item.path: item.nfiles for item in self.dep_items}
+
+    @cached_property
     def outs(self) -> dict[str, str | None]:
         """Hash of each output, likewise."""
         return {item.path: item.oid for item in self.out_items}

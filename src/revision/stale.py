@@ -102,7 +102,12 @@ def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, An
         yield "the stage", "is in dvc.lock but no longer in dvc.yaml"
     else:
         yield from _compare({"its command": stage.command}, {"its command": locked.command})
-        yield from _compare({path: _hash(path, locked, pipeline, tree) for path in stage.deps}, locked.deps)
+        for path, problem in _compare({path: _hash(path, locked, pipeline, tree) for path in stage.deps}, locked.deps):
+            more = problem == "changed" and locked.files[path] > len(tree.files(path))
+            yield (
+                path,
+                f"{problem}, and git lacks files of it: name in .dvcignore what git ignores" if more else problem,
+            )
         yield from _compare({path: locked.outs.get(path) or MISSING for path in stage.outs}, locked.outs)
         for file in {**stage.params, **locked.params}:
             if file not in stage.params or file not in params:
