@@ -1,5 +1,6 @@
 """Edited files that decide what DVC and git find, what is installed, or what is measured."""
 
+import posixpath
 from collections.abc import Iterator
 
 from pathspec import GitIgnoreSpec
@@ -91,10 +92,17 @@ def scorer(change: Change) -> Iterator[Finding]:
         wanted = dict.fromkeys(change.policy.scorer, True)
         if absent := [path for path in wanted if not change.base.tree.files(path)]:
             yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
+        first: set[str] = set()
     else:
-        wanted = _implied_scorer(change.base.pipeline, {stage for stage in change.scoring.values() if stage})
+        scoring = {stage for stage in change.scoring.values() if stage}
+        wanted = _implied_scorer(change.base.pipeline, scoring)
+        first = _first_searched(change.base.pipeline, scoring)
     # What is installed has a check of its own.
-    changed = [path for path in change.edited if wanted.get(enclosing(path, wanted) or "") and not is_of_pins(path)]
+    changed = [
+        path
+        for path in change.edited
+        if wanted.get(enclosing(path, wanted) or "", _folder_of_module(path) in first) and not is_of_pins(path)
+    ]
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
 
@@ -117,6 +125,22 @@ def _implied_scorer(pipeline: Pipeline, scoring: set[str]) -> dict[str, bool]:
     return dict.fromkeys([*own, *(path for stage in checking for path in code[stage])], True) | dict.fromkeys(
         others, False
     )
+
+
+def _first_searched(pipeline: Pipeline, scoring: set[str]) -> set[str]:
+    """Where Python looks for modules first: a script's folder, or with -m the project's; none with -I or -P."""
+    found = set()
+    for stage in (pipeline.stages[name] for name in scoring & pipeline.stages.keys()):
+        words = " ".join([stage.command] if isinstance(stage.command, str) else stage.command).split()
+        if not {"-I", "-P"} & {*words}:
+            scripts = [path for path in map(posixpath.normpath, words) if path in stage.deps and path.endswith(".py")]
+            found |= {*map(posixpath.dirname, scripts), *([""] if "-m" in words else [])}
+    return found
+
+
+def _folder_of_module(path: str) -> str | None:
+    stem, ending = posixpath.splitext(path)
+    return posixpath.dirname(stem.removesuffix("/__init__")) if ending in (".py", ".pyc", ".so") else None
 
 
 def _is_planted(change: Change, path: str) -> bool:
