@@ -123,15 +123,7 @@ class Change:
         Raises:
             UserError: If it is malformed.
         """
-        return self.read_noise(self.rules)
-
-    def read_noise(self, revision: Revision) -> list[Measurement]:
-        """The measured noise in a revision's file.
-
-        Raises:
-            UserError: If it is malformed.
-        """
-        return read_noise(revision, self.policy.counted_accuracy)
+        return read_noise(self.rules, self.policy.counted_accuracy)
 
     def noise(self, old: Revision, file: str, name: str) -> SeedNoise | None:
         """How much seeds alone change a metric between an older revision and the head, or None if not known."""

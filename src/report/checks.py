@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
-from src.noise.measurement import NOISE
+from src.noise.measurement import NOISE, read_noise
 from src.report.change import Change
 from src.report.consistency import disagreements
 from src.report.definitions import stages
@@ -210,7 +210,7 @@ def noise(change: Change) -> Iterator[Finding]:
     if own in others:
         return
     try:
-        change.read_noise(change.head)
+        read_noise(change.head, change.policy.counted_accuracy)
     except UserError as error:
         yield fail("{}", error)
     else:
