@@ -45,7 +45,7 @@ class ForwardSeeds:
         """Let the forward pass of one shard draw from its own state."""
         self.generators[-1].graphsafe_set_state(self.states[step * self.shards + shard])
 
-    def check_repeatable(self) -> None:
+    def check_replayable(self) -> None:
         """Raise RuntimeError if the call's last pass has drawn what a graph would repeat without drawing again."""
         drawn = random.random(), np.random.random()
         seed_generators(self._seed_of(self.steps - 1, self.shards - 1), ())

@@ -36,7 +36,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
     Raises:
         UserError: If a second pass gives other logits.
     """
-    before = {name: copy.deepcopy(value) for name, value in model.state_dict().items()}
+    before = copy.deepcopy(model.state_dict())
     passes = []
     for _ in range(2):
         seed_generators(params.seed)
@@ -156,7 +156,7 @@ class StepRunner:
         before = [tensor.clone() for tensor in self._state()]
         try:
             self.replay, self.logits = capture(self._steps, self.seeds)
-            self.seeds.check_repeatable()
+            self.seeds.check_replayable()
         except RuntimeError as error:
             self.replay, self.seeds.states = None, []
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
