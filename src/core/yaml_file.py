@@ -8,6 +8,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from src.core.errors import UserError, one_line
 
+# What the reader raises, which wraps nothing of int(), date() and recursion on values such as `!!int x` and 2026-02-30.
+BAD_CONTENT = (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
 
 def read_mapping(path: Path) -> dict[Any, Any]:
     """Read a small file of the project with one `key: value` per line, such as params.yaml.
@@ -24,8 +27,7 @@ def read_mapping(path: Path) -> dict[Any, Any]:
         raise UserError(f"{path}: is missing; restore it with `git checkout {path}`") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {repair}") from error
-    # The reader lets through what int(), date() and recursion raise on values such as `!!int x` and 2026-02-30.
-    except (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+    except BAD_CONTENT as error:
         what = one_line(error)
         if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
             what = f"line {error.problem_mark.line + 1}: {' '.join(error.problem.split())}"

@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from src.core.errors import UserError, one_line
+from src.core.yaml_file import BAD_CONTENT
 
 MAX_YAML_BYTES = 100_000  # TOML's, too
 MAX_JSON_BYTES = 5_000_000
@@ -28,8 +28,6 @@ MAX_PROBLEMS = 5  # of one file that are named
 T = TypeVar("T")
 # Of pydantic's messages, what speaks of our code.
 SCHEMA_WORDS = re.compile(r"^Value error, | or instance of \w+$")
-# What the readers raise; ruamel.yaml does not wrap that of int(), date() and recursion on values such as 2026-02-30.
-BAD_CONTENT = (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
 def parse(content: bytes, path: str, where: str) -> Any:
