@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from src.core.process import prepare_process
-from src.sweep.command import add_options, guarded
-from src.sweep.crew import run_missing
+from src.sweep.command import guarded
+from src.sweep.crew import add_options, run_missing
 from src.sweep.experiments import read_base
 from src.sweep.spec import SPEC, read_space, read_spec
 

@@ -1,30 +1,14 @@
-"""What the commands of this folder share: options, and how they end."""
+"""How the commands of this folder end."""
 
-import argparse
 import sys
 from collections.abc import Callable
 
-import sqlalchemy
 from dvc.exceptions import DvcException
-from optuna.exceptions import StorageInternalError
 
 from src.core.errors import UserError, one_line
 from src.guard.explain import explain
 from src.guard.signals import ending_on_signals
 from src.sweep.git import forget_repository
-from src.sweep.study import HEARTBEAT_SECONDS, STORAGE
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that these commands share."""
-    parser.add_argument("--workers", type=int, help="trials at once (the number of GPUs, else of cores by threads)")
-    parser.add_argument("--remote", help="a git remote to get experiments from and to push them to")
-    parser.add_argument(
-        "--heartbeat",
-        type=int,
-        default=HEARTBEAT_SECONDS,
-        help="seconds between signs of life; a worker that gives none for six times as long is dead (%(default)s)",
-    )
 
 
 def guarded(command: str, run: Callable[[], int]) -> int:
@@ -36,8 +20,6 @@ def guarded(command: str, run: Callable[[], int]) -> int:
             return run()
         except (UserError, DvcException) as error:
             return _fail(f"{command}: {one_line(error)}")
-        except (StorageInternalError, sqlalchemy.exc.OperationalError) as error:
-            return _fail(f"{command}: {STORAGE}: the database cannot be used: {one_line(error)}")
         except OSError as error:
             if not (advice := explain(error)):
                 raise

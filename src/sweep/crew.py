@@ -11,23 +11,37 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import sqlalchemy
 from optuna.distributions import distribution_to_json
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from rich.console import Console
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 from src.guard.gpus import VISIBLE, visible_gpus
 from src.guard.lock import locked
 from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import COPIES, identity, remove
 from src.sweep.progress import counts, follow, say
 from src.sweep.spec import Space
-from src.sweep.study import EXPERIMENT, Study, storage_url
+from src.sweep.study import EXPERIMENT, HEARTBEAT_SECONDS, STORAGE, Study, storage_url
 from src.sweep.worker import LOGS, Worker
 
 LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
 # Trainings of one clone share a folder that keeps 20 checkpoints.
 MAX_WORKERS = 16
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a command that runs trials."""
+    parser.add_argument("--workers", type=int, help="trials at once (the number of GPUs, else of cores by threads)")
+    parser.add_argument("--remote", help="a git remote to get experiments from and to push them to")
+    parser.add_argument(
+        "--heartbeat",
+        type=int,
+        default=HEARTBEAT_SECONDS,
+        help="seconds between signs of life; a worker that gives none for six times as long is dead (%(default)s)",
+    )
 
 
 def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
@@ -47,18 +61,21 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             raise UserError(f"--{name}: expected {least} to {most}, got {value}")
     check_committed(base)
     identity(base.root)
-    with locked(base.root / LOGS / "lock", LOCKED):
-        study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
-        clone = clone_name(base.root)
-        worker = Worker(base, space.common, study, clone, arguments.remote, {}, threading.Event())
-        # This clone's lock is ours, so whoever worked here before is dead.
-        study.give_back(clone)
-        remove(base.root / COPIES)
-        study.fill(slots(base, space))
-        if arguments.remote:
-            push_left(worker)
-        gpus = environments(arguments.workers, space.common.get("threads", 1))
-        return run([replace(worker, gpu=gpu) for gpu in gpus], space.spec.varied)
+    try:
+        with locked(base.root / LOGS / "lock", LOCKED):
+            study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
+            clone = clone_name(base.root)
+            worker = Worker(base, space.common, study, clone, arguments.remote, {}, threading.Event())
+            # This clone's lock is ours, so whoever worked here before is dead.
+            study.give_back(clone)
+            remove(base.root / COPIES)
+            study.fill(slots(base, space))
+            if arguments.remote:
+                push_left(worker)
+            gpus = environments(arguments.workers, space.common.get("threads", 1))
+            return run([replace(worker, gpu=gpu) for gpu in gpus], space.spec.varied)
+    except (StorageInternalError, sqlalchemy.exc.OperationalError) as error:
+        raise UserError(f"{STORAGE}: the database cannot be used: {one_line(error)}") from error
 
 
 def study_name(base: Base, space: Space) -> str:

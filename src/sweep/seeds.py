@@ -23,8 +23,8 @@ from src.report.tables import read_classes, read_mistakes
 from src.revision.parsing import validated
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
-from src.sweep.command import add_options, guarded
-from src.sweep.crew import run_missing
+from src.sweep.command import guarded
+from src.sweep.crew import add_options, run_missing
 from src.sweep.experiments import EVAL, TEST_SCORE, Result, read_base, read_result, references
 from src.sweep.progress import say
 from src.sweep.spec import Spec, read_space
