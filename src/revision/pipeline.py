@@ -373,8 +373,10 @@ def read_lock(tree: Tree) -> dict[str, Locked]:
         UserError: With the repair, if it is not what DVC wrote.
     """
     where = f"{LOCK} of {tree.name}"
+    # Where it is too large, so would be the next one.
+    content = tree.read(LOCK, MAX_YAML_BYTES) or b""
     try:
-        if CONFLICT.search(tree.read(LOCK, MAX_YAML_BYTES) or b""):
+        if CONFLICT.search(content):
             raise UserError(f"{where}: has the conflict markers of a merge")
         recorded = _read(_DvcLock, tree, LOCK)
         stages = recorded.stages if recorded else {}

@@ -58,6 +58,12 @@ def test_in_any_file_it_is_no_verdict(history: History, path: str) -> None:
     assert f"{path} of HEAD: expected at most 10,000 values" in str(report.verdict)
 
 
+def test_a_lock_that_is_too_large_is_not_to_be_made_again(history: History) -> None:
+    history.write("dvc.lock", "#" * 100_001)
+    (finding,) = judge("HEAD", None).verdict["findings"]
+    assert finding["text"].endswith("dvc.lock of working tree: expected at most 100,000 bytes, got 100,001")
+
+
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": 1, "a": 2}', "9" * 5000, ""])
 def test_hostile_json(text: str) -> None:
     with pytest.raises(UserError, match="the file: is not JSON"):
