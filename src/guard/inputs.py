@@ -21,6 +21,8 @@ VOID = "so the result is void; run `dvc repro` again"
 NAMED = 5
 # How long the clock of a file system may stand still.
 TICK_SECONDS = 5.0
+# In nanoseconds.
+SECOND = 10**9
 # Linux's number of the clock that stamps files: it moves every 1 to 10 ms.
 CLOCK_REALTIME_COARSE = 5
 
@@ -165,16 +167,22 @@ def md5_of(place: str, files: Mapping[str, str]) -> str:
 def wait_for_tick(stamps: Iterable[Stamp]) -> None:
     """Wait until an edit would give a file another time of change than it has in these stamps: 10 ms at most.
 
-    File systems take the time from a clock that moves in ticks, or from a server.
+    File systems take the time from a clock that moves in ticks, or from a server. Some keep whole seconds (ext3) or
+    every other one (FAT), and inputs may lie on another one than the project: there, it takes two seconds or three.
 
     Raises:
         UserError: If this one gives no such times, so that nobody can tell whether an input was touched.
     """
     deadline = time.monotonic() + TICK_SECONDS
     times, tick = {found[2] for found in stamps}, time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+    latest = max((found for found in times if found % SECOND == 0 and found - time.time_ns() < 2 * SECOND), default=0)
     Path(LOGS).mkdir(exist_ok=True)
     with tempfile.TemporaryFile(dir=LOGS) as probe:
-        while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == tick or os.fstat(probe.fileno()).st_ctime_ns in times:
+        while (
+            time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == tick
+            or os.fstat(probe.fileno()).st_ctime_ns in times
+            or time.time_ns() < latest + 2 * SECOND
+        ):
             if time.monotonic() > deadline:
                 raise UserError(f"{LOGS}: files here get no times of change; move the project to another file system")
             time.sleep(0.0005)

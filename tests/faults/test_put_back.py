@@ -151,3 +151,26 @@ def test_of_many_edits_right_after_the_start_none_escapes(start: Callable[[], In
             FILE.read_bytes()
         with pytest.raises(UserError, match="touched during the run"):
             inputs.check()
+
+
+@needs_mounts
+def test_an_edit_is_noticed_where_inputs_lie_on_a_file_system_that_keeps_whole_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = FILE.parents[1]
+    data.mkdir()
+    command = f"truncate --size 1M disk && mkfs.ext2 -q -I 128 -F disk && mount -o loop disk {data}"
+    if subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode:
+        pytest.skip("this machine makes no such file system")
+    try:
+        FILE.parent.mkdir()
+        FILE.write_bytes(RIGHT)
+        with recording(tmp_path) as opened:
+            inputs = Inputs(Stage("stage", deps=("data",), params=(), outs=()), opened)
+            with times_kept(), in_place(), opened.paused():
+                FILE.read_bytes()
+            with pytest.raises(UserError, match="touched during the run"):
+                inputs.check()
+    finally:
+        subprocess.run(["umount", data], check=True)
