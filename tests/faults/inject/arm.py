@@ -1,4 +1,4 @@
-"""Sends a signal to this process at a file operation of its own; as a script, it runs another one so.
+"""Runs a script and sends a signal to itself, at a file operation of the script's own.
 
 `KILL_AT` holds the stage, the name of the signal, an audit event (`open`, `os.rename`), a part of the path, how many
 such events pass first, and how many seconds later.
@@ -28,10 +28,9 @@ def arm(name: str, event: str, part: str, skip: str, delay: str) -> None:
     sys.addaudithook(watch)
 
 
-if __name__ == "__main__":
-    # As the real one would be called: python -I SCRIPT STAGE
-    sys.argv = sys.argv[2:]
-    wanted, *where = os.environ["KILL_AT"].split(",")
-    if sys.argv[-1] == wanted:
-        arm(*where)
-    run_path(sys.argv[0], run_name="__main__")
+# As the real one would be called: python -I SCRIPT STAGE
+sys.argv = sys.argv[2:]
+wanted, *where = os.environ["KILL_AT"].split(",")
+if sys.argv[-1] == wanted:
+    arm(*where)
+run_path(sys.argv[0], run_name="__main__")
