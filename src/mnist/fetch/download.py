@@ -4,7 +4,6 @@ import errno
 import gzip
 import io
 import logging
-import multiprocessing
 import os
 import shutil
 import sys
@@ -151,12 +150,12 @@ def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
         TimeoutError: If it takes longer. It goes on in a thread, which ends with the process.
     """
     pool = ThreadPool(1)
-    try:
-        return pool.apply_async(work).get(seconds)
-    except multiprocessing.TimeoutError as error:
-        raise TimeoutError(f"did not arrive within {seconds:g} s") from error
-    finally:
-        pool.close()
+    result = pool.apply_async(work)
+    pool.close()
+    result.wait(seconds)
+    if not result.ready():
+        raise TimeoutError(f"did not arrive within {seconds:g} s")
+    return result.get()
 
 
 def _cause(error: Exception) -> str:
