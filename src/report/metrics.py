@@ -119,8 +119,13 @@ def _judge(change: Change, file: str, name: str, old: Reading, new: Reading, rul
     if new.problem == NOT_IN_GIT:
         return Level.UNSURE, new.problem
     if new.number is None:
-        neither = new.problem == old.problem == MISSING and change.base.has_results
-        return Level.FAIL, Text("the policy names it, but neither revision has it") if neither else new.problem
+        if new.problem == old.problem == MISSING and change.base.has_results:
+            if read_metric(change.rules, file, name).number is not None:
+                return Level.UNSURE, Text(
+                    "missing, since the branch began before {} had it: merge that", change.rules.name
+                )
+            return Level.FAIL, Text("the policy names it, but neither revision has it")
+        return Level.FAIL, new.problem
     if not change.comparable:
         return Level.UNSURE if rule.required and change.base.has_results else Level.NOTE, None
     if old.problem == MISSING:

@@ -125,6 +125,23 @@ def test_a_branch_cannot_begin_where_the_rules_were_lax(history: History) -> Non
     assert judge("main", "theirs")[0] == FAIL
 
 
+def test_a_branch_may_begin_before_there_was_a_metric(history: History) -> None:
+    history.git("branch", "theirs")
+    put(
+        "metrics_policy.yaml",
+        POLICY.replace("test_f1: {b", "new: {better: higher, tolerated: 0, required: true}\n    test_f1: {b"),
+    )(history)
+    locked(swap(FILE, '"test_acc"', '"new": 1, "test_acc"'))(history)
+    history.commit("a metric")
+    history.git("switch", "-q", "theirs")
+    history.write("README.md", "theirs")
+    history.commit("theirs")
+    assert reasons("main", "theirs", "metrics") == [
+        "new: missing, since the branch began before main had it: merge that"
+    ]
+    assert judge("main", "theirs")[0] == UNKNOWN
+
+
 def test_a_branch_cannot_begin_before_there_were_results(history: History) -> None:
     history.git("rm", "-q", "dvc.lock")
     history.git("commit", "-qm", "before")
