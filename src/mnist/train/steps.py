@@ -34,8 +34,9 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         params: Hyperparameters.
 
     Raises:
-        UserError: If a second pass gives other logits.
+        UserError: If a second pass gives other logits, or a buffer is another tensor after it.
     """
+    buffers = dict(model.named_buffers())
     before = copy.deepcopy(model.state_dict())
     passes = []
     for _ in range(2):
@@ -46,6 +47,11 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         raise UserError(
             f"{type(model).__name__}: the same weights, images and seed give other logits the second time, so that no "
             "resume is exact; draw from the global generators of torch, NumPy or Python, and keep state in buffers"
+        )
+    if moved := [name for name, buffer in model.named_buffers() if buffer is not buffers.get(name)]:
+        raise UserError(
+            f"{type(model).__name__}: {', '.join(moved)} is set to another tensor, so that its average and that of the "
+            "shards would be wrong; change a buffer in place (`copy_`, `add_`)"
         )
 
 

@@ -195,6 +195,22 @@ def test_a_network_that_no_checkpoint_could_continue_is_refused(
         fit(split, architecture="drawing")
 
 
+@pytest.mark.fault(100)
+def test_a_buffer_that_is_replaced_and_not_changed_in_place_is_named() -> None:
+    class Moving(CNN):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean: Tensor
+            self.register_buffer("mean", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.mean = x.mean()
+            return super().forward(x)
+
+    with pytest.raises(UserError, match=r"^Moving: mean is set to another tensor"):
+        check_repeatable(Moving(), torch.randn(8, 1, 28, 28), params_of())
+
+
 def test_looking_whether_a_network_repeats_itself_changes_nothing() -> None:
     model = nn.Sequential(build_model("small", SEED), nn.Dropout(0.5))
     before = copy.deepcopy(model.state_dict())
