@@ -9,6 +9,8 @@ from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, source_md5, 
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
+# A file of it may have been removed, too.
+LACKS = ", or git lacks files of it: then name in .dvcignore what git ignores"
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,8 @@ def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, An
     else:
         yield from _compare({"its command": stage.command}, {"its command": locked.command})
         for path, problem in _compare({path: _hash(path, locked, pipeline, tree) for path in stage.deps}, locked.deps):
-            more = problem == "changed" and locked.files[path] > len(tree.files(path))
-            yield (
-                path,
-                f"{problem}, and git lacks files of it: name in .dvcignore what git ignores" if more else problem,
-            )
+            lacks = problem == "changed" and _lacks_files(path, locked, pipeline, tree)
+            yield path, f"{problem}{LACKS}" if lacks else problem
         yield from _compare({path: locked.outs.get(path) or MISSING for path in stage.outs}, locked.outs)
         for file in {**stage.params, **locked.params}:
             if file not in stage.params or file not in params:
@@ -144,6 +143,14 @@ def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
     if found is None and (pipeline.is_cached(path) or tracked_above(tree, path)):
         found = locked.deps.get(path)  # of a part of a folder, only the hash of the whole folder is known
     return found or MISSING
+
+
+def _lacks_files(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> bool:
+    """Whether git has fewer files of a folder than DVC hashed, none of which a stage makes or a .dvc file tracks."""
+    files = tree.files(path)
+    made = pipeline.producer(path) or any(out.startswith(f"{path}/") for out in pipeline.outs)
+    tracked = any(file.endswith(".dvc") for file in files)
+    return not made and not tracked and 0 < len(files) < locked.files[path]
 
 
 def _look_up(content: Any, name: str) -> Any:

@@ -93,7 +93,7 @@ def test_a_folder_with_more_files_than_git_has_is_told_from_an_edited_one(histor
     history.write("lib/a.py", "")
     history.relock()
     lock = history.read_yaml("dvc.lock")
-    for count, more in ((1, ""), (2, ", and git lacks files of it: name in .dvcignore what git ignores")):
+    for count, more in ((1, ""), (2, ", or git lacks files of it: then name in .dvcignore what git ignores")):
         lock["stages"]["a"]["deps"] = [{"path": "lib", "hash": "md5", "md5": f"{'0' * 32}.dir", "nfiles": count}]
         history.write_yaml("dvc.lock", lock)
         assert stale(history) == [Mismatch("a", "lib", f"changed{more}")]
