@@ -90,7 +90,7 @@ def check_additions(stages: Mapping[str, Stage]) -> None:
         place = f"{SCHEMA}: {schema.__name__}"
         _check_same(f"{DVC_FILE}: stage {stage}", stages[stage].params or (), place, schema.model_fields)
         for path in (Path(f"stages/{stage}.py"), *sorted(Path(f"src/mnist/{stage}").rglob("*.py"))):
-            _check_has(place, (*schema.model_fields, *NO_PARAMS), str(path), _params_in(path))
+            _check_has(place, (*schema.model_fields, *NO_PARAMS), f"`params` in {path}", _params_in(path))
     for param, (file, registry) in REGISTRIES.items():
         choices = get_args(Params.model_fields[param].annotation)
         _check_same(f"{SCHEMA}: {param}", choices, f"{file}: {registry}", _keys(file, registry))

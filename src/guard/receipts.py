@@ -47,7 +47,7 @@ def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
         receipt = parse_receipt(Path(path).read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: is missing, so nothing shows what stage {stage} was run with; {repair}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError, IsADirectoryError) as error:
         raise UserError(f"{path}: is not a receipt ({error}); {repair}") from error
     if receipt["stage"] != stage:
         raise UserError(

@@ -46,7 +46,7 @@ HALVES = {
     ),
     "use": (
         [(CLASSIFIER, "        self.params = params\n", "        self.params = params\n        params.unheard\n")],
-        f"{PARAMS}: TrainParams lacks unheard, which {CLASSIFIER} has; add it there",
+        f"{PARAMS}: TrainParams lacks unheard, which `params` in {CLASSIFIER} has; add it there",
     ),
     "data set in the schema": (
         [(PARAMS, "dataset: Literal[", 'dataset: Literal["unheard", ')],
