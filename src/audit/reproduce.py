@@ -72,7 +72,7 @@ def read_rules(root: Path, base: str) -> Rules:
 def _planted(revision: Revision, rules: Rules) -> list[str]:
     """What git has in places that it or DVC ignores: a training would go on with a checkpoint from there."""
     stages = revision.pipeline.stages.values()
-    declared = {".dvc": None} | {path: None for stage in stages for path in (*stage.deps, *stage.params)}
+    declared = {path: None for stage in stages for path in (*stage.deps, *stage.params)}
     ignored = [*revision.tree.ignored, *rules.ignored]
     return [
         path

@@ -146,5 +146,5 @@ def _folder_of_module(path: str) -> str | None:
 def _is_planted(change: Change, path: str) -> bool:
     """Whether git has a file where tools keep what they go on with: packages, bytecode, checkpoints of a training."""
     base = change.base
-    known = path not in change.head.tree.entries or path.startswith(".dvc/") or base.pipeline.producer(path) is not None
+    known = path not in change.head.tree.entries or base.pipeline.producer(path) is not None
     return not known and any(patterns.match_file(path) for patterns in base.tree.ignored)

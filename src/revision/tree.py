@@ -30,7 +30,7 @@ MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one obj
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
 LINK = "120000"
 MAX_PATH = 4096  # Linux opens no longer one, and a pattern would take long
-GIT_IGNORE = ".gitignore"
+IGNORING = (".gitignore", IGNORE)
 
 
 class LinkError(UserError):
@@ -137,8 +137,7 @@ class Tree:
         Raises:
             UserError: If they cannot be read.
         """
-        by_git = self._patterns(GIT_IGNORE, lambda text: GitIgnoreSpec.from_lines(text.splitlines()))
-        return [by_git, self._ignored]
+        return [self._patterns(name, lambda text: GitIgnoreSpec.from_lines(text.splitlines())) for name in IGNORING]
 
     @cached_property
     def _ignored(self) -> GitIgnoreSpec:
