@@ -33,12 +33,24 @@ INSTALLING = GitIgnoreSpec.from_lines(
             "uv.lock",
         ),
         *("uv.toml", "pip.conf", "pip.ini", "requirements*", "constraints*", "environment*.y*ml", "conda*.y*ml"),
-        *("pixi.*", "pdm.*", "hatch.toml", ".python-version", ".tool-versions", "mise.toml", ".envrc"),
+        *(
+            "env.y*ml",
+            "*.nix",
+            "*.whl",
+            "pixi.*",
+            "pdm.*",
+            "hatch.toml",
+            ".python-version",
+            ".tool-versions",
+            "mise.toml",
+            ".envrc",
+        ),
         *("*Dockerfile*", "Containerfile*", "*compose*.y*ml", ".devcontainer"),
         *("[Mm]akefile", "GNUmakefile", "*.mk", "[Jj]ustfile", "Taskfile.y*ml"),
-        *("tox.ini", "noxfile.py", ".pre-commit-config.y*ml"),
+        *("tox.ini", "pytest.ini", "noxfile.py", ".pre-commit-config.y*ml"),
         *("sitecustomize.py", "usercustomize.py", "site-packages", "pyvenv.cfg"),
         *(".github", "/.ci", ".gitlab-ci.yml", ".circleci", ".travis.yml", "azure-pipelines.y*ml", "Jenkinsfile"),
+        *("bitbucket-pipelines.y*ml", ".buildkite", ".drone.y*ml", ".woodpecker*", ".cirrus.y*ml", "appveyor.y*ml"),
     ]
 )
 TOOLS = GitIgnoreSpec.from_lines(["/src/audit/", "/src/report/", "/src/revision/", "/src/noise/"])
