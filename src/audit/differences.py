@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pathspec import GitIgnoreSpec
-
 from src.audit.results import Results
 from src.core.values import finite
 from src.noise.measurement import NOISE, Measurement, seed_noise
 from src.report.policy import Policy
+from src.revision.tree import Ignored
 
 
 @dataclass(frozen=True)
@@ -18,12 +17,12 @@ class Rules:
     Attributes:
         policy: Names the metrics that count.
         noise: What other seeds change, for each recipe that was measured.
-        ignored: Files that git or DVC ignores, where tools keep what they go on with.
+        ignored: Where git and DVC ignore files.
     """
 
     policy: Policy
     noise: list[Measurement]
-    ignored: Sequence[GitIgnoreSpec] = ()
+    ignored: Sequence[Ignored] = ()
 
 
 def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, list[str]]:

@@ -25,7 +25,6 @@ from src.core.process import prepare_process
 from src.noise.measurement import read_noise
 from src.report.policy import POLICY, Policy, read_policy
 from src.revision.git import find_commit, find_root, own_environment, places
-from src.revision.pipeline import enclosing
 from src.revision.revision import Revision, open_revision
 
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
@@ -66,19 +65,13 @@ def read_rules(root: Path, base: str) -> Rules:
         return Rules(Policy(metrics={}), [])
     with open_revision(root, commit, base) as revision:
         policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
-        return Rules(policy, read_noise(revision, policy.counted_accuracy), revision.tree.ignored)
+        return Rules(policy, read_noise(revision, policy.counted_accuracy), [revision.tree.ignored])
 
 
 def _planted(revision: Revision, rules: Rules) -> list[str]:
-    """What git has in places that it or DVC ignores: a training would go on with a checkpoint from there."""
-    stages = revision.pipeline.stages.values()
-    declared = {path: None for stage in stages for path in (*stage.deps, *stage.params)}
-    ignored = [*revision.tree.ignored, *rules.ignored]
-    return [
-        path
-        for path in revision.tree.entries
-        if any(patterns.match_file(path) for patterns in ignored) and enclosing(path, declared) is None
-    ]
+    """What git has where it or DVC ignores files: a training would go on with a checkpoint from there."""
+    ignored = [revision.tree.ignored, *rules.ignored]
+    return [path for path in revision.tree.entries if any(revision.pipeline.is_planted(path, one) for one in ignored)]
 
 
 def _run_again(root: Path, commit: str, removed: Iterable[str]) -> Results:

@@ -70,7 +70,7 @@ def files(change: Change) -> Iterator[Finding]:
         # Patterns do not match across line breaks.
         if "\n" in path or HIDING.match_file(path):
             yield unsure("{} changed, which may hide another change: read it", path)
-        elif _is_planted(change, path):
+        elif path in change.head.tree.entries and base.pipeline.is_planted(path, base.tree.ignored):
             yield unsure("{} is in git, though {} ignores it and no hash covers it: remove it", path, base.name)
 
 
@@ -153,10 +153,3 @@ def _first_searched(pipeline: Pipeline, scoring: set[str]) -> set[str]:
 def _folder_of_module(path: str) -> str | None:
     stem, ending = posixpath.splitext(path)
     return posixpath.dirname(stem.removesuffix("/__init__")) if ending in (".py", ".pyc", ".so") else None
-
-
-def _is_planted(change: Change, path: str) -> bool:
-    """Whether git has a file where tools keep what they go on with: packages, bytecode, checkpoints of a training."""
-    base = change.base
-    known = path not in change.head.tree.entries or base.pipeline.producer(path) is not None
-    return not known and any(patterns.match_file(path) for patterns in base.tree.ignored)

@@ -20,7 +20,7 @@ from src.core.folder import folder_md5
 from src.core.receipt import PARAMS_FILE
 from src.revision.git import NOTHING
 from src.revision.parsing import MAX_YAML_BYTES, T, validated
-from src.revision.tree import MAX_PATH, Tree
+from src.revision.tree import MAX_PATH, Ignored, Tree
 
 DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
 # With these, DVC computes what is declared.
@@ -305,6 +305,20 @@ class Pipeline:
             found |= new
             left += new
         return found
+
+    @cached_property
+    def declared(self) -> dict[str, None]:
+        """Paths of everything that stages read or write."""
+        stages = self.stages.values()
+        return {path: None for stage in stages for path in (*stage.deps, *stage.params, *stage.outs)}
+
+    def is_planted(self, path: str, ignored: Ignored) -> bool:
+        """Whether a file of git lies where tools keep what they go on with, such as bytecode and checkpoints.
+
+        No hash covers such a file: it is declared, but DVC ignores it, or it is not declared, and git ignores it.
+        """
+        is_declared = enclosing(path, self.declared) is not None
+        return (ignored.by_dvc if is_declared else ignored.by_git).match_file(path)
 
     @cached_property
     def code(self) -> dict[str, dict[str, str]]:

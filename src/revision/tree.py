@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from pathspec import GitIgnoreSpec
 
@@ -43,6 +43,13 @@ class Entry:
 
     mode: str
     oid: str
+
+
+class Ignored(NamedTuple):
+    """What git ignores, and what DVC ignores: it hashes nothing there."""
+
+    by_git: GitIgnoreSpec
+    by_dvc: GitIgnoreSpec
 
 
 class Tree:
@@ -131,13 +138,15 @@ class Tree:
         return folder_md5(known)
 
     @cached_property
-    def ignored(self) -> list[GitIgnoreSpec]:
+    def ignored(self) -> Ignored:
         """What git and DVC ignore by the patterns in the project's own folder.
 
         Raises:
             UserError: If they cannot be read.
         """
-        return [self._patterns(name, lambda text: GitIgnoreSpec.from_lines(text.splitlines())) for name in IGNORING]
+        return Ignored(
+            *(self._patterns(name, lambda text: GitIgnoreSpec.from_lines(text.splitlines())) for name in IGNORING)
+        )
 
     @cached_property
     def _ignored(self) -> GitIgnoreSpec:

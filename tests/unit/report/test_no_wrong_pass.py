@@ -278,6 +278,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (UNKNOWN, "files"): {
         "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
         "checkpoint to go on with": both(swap(".gitignore", "/logs/\n", ""), put("logs/last.ckpt", "weights")),
+        "bytecode": both(swap(".gitignore", "__pycache__/\n", ""), put("src/core/__pycache__/a.pyc", "0")),
     },
     # what is installed
     (UNKNOWN, "installed"): {

@@ -131,3 +131,12 @@ def test_what_comes_before_a_stage(history: History) -> None:
     assert pipeline.before({"train"}) == {"check", "fetch"}
     assert pipeline.before({"check"}) == set()
     assert pipeline.producer("data/MNIST/raw/train-images-idx3-ubyte") == "fetch"
+
+
+def test_a_planted_file_is_one_that_no_hash_covers(history: History) -> None:
+    history.write(".gitignore", "/logs\n/data\n__pycache__\n")
+    history.write(".dvcignore", "docs\n__pycache__\n")
+    with open_tree(history.path, "it", None) as tree:
+        pipeline, ignored = read_pipeline(tree), tree.ignored
+    paths = ("logs/last.ckpt", "src/core/__pycache__/a.pyc", "data/MNIST/raw/train-images-idx3-ubyte", "docs/new.md")
+    assert [path for path in paths if pipeline.is_planted(path, ignored)] == [*paths[:2]]
