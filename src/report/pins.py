@@ -94,6 +94,10 @@ def changed_pins(base: Revision, head: Revision, path: str) -> tuple[list[str], 
             bumped.append(Text("{} {} → {}", name, *before, *now))
         else:
             more.append(f"{name} {rest}".strip())
+    # Of several options, pip takes the last.
+    options, now_options = ([pin.name for pin in _pins(one, path) if not pin.version] for one in (base, head))
+    if not more and options != now_options:
+        more.append("the order of its options")
     return more, bumped
 
 

@@ -286,6 +286,10 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "package added to one file": locked(append("requirements.lock", "evil==1.0\n")),
         "another hash": locked(resub("requirements.lock", r"sha256:[0-9a-f]{4}", "sha256:0000")),
         "index option": locked(append("requirements.txt", "--extra-index-url https://example.org\n")),
+        "another order of options": based_on(
+            append("requirements.txt", "-i https://a.org\n-i https://b.org\n"),
+            locked(resub("requirements.txt", r"(-i .*\n)(-i .*\n)", r"\2\1")),
+        ),
         "package from an address": pins("torch @ https://example.org/torch.whl"),
         "another file of pins": locked(append("requirements.txt", "-r more.txt\n")),
         **{
