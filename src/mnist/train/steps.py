@@ -173,5 +173,5 @@ class StepRunner:
 
 
 def float_tensors(module: nn.Module) -> list[Tensor]:
-    """Weights and running statistics of a network, without its counters."""
-    return [tensor for tensor in module.state_dict().values() if tensor.is_floating_point()]
+    """Weights and running statistics of a network, without its counters; what layers share comes once."""
+    return [tensor.detach() for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]

@@ -70,7 +70,7 @@ def fit_plainly(split: Examples, schedule: str = "constant", **changes: Any) -> 
     params = params_of(**changes)
     train, _ = split_indices(split.labels, VAL_FRACTION, SEED)
     images, labels = torch.tensor(split.images[train]), torch.tensor(split.labels[train]).long()
-    model = build_model("cnn", SEED)
+    model = build_model(params.architecture, SEED)
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=params.weight_decay)
     orders = [epoch_plan(len(train), epoch, params)[0] for epoch in range(EPOCHS)]
@@ -90,9 +90,8 @@ def fit_plainly(split: Examples, schedule: str = "constant", **changes: Any) -> 
 
 def assert_close_to_plain_loop(model: nn.Module, split: Examples, share: float, **options: Any) -> None:
     """Assert that each weight is off by at most a share of what training moved it by."""
-    weights = (
-        network.state_dict().values() for network in (model, fit_plainly(split, **options), build_model("cnn", SEED))
-    )
+    start = build_model(params_of(**options).architecture, SEED)
+    weights = (network.state_dict().values() for network in (model, fit_plainly(split, **options), start))
     for own, expected, start in zip(*weights, strict=True):
         assert (own - expected).norm() < share * (expected - start).norm()
 
@@ -134,9 +133,21 @@ def test_training_scores_are_scikit_learns_over_all_images_without_label_smoothi
         assert {name: epoch[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "everything"])
+def tied() -> nn.Module:
+    """A network of which two layers share their weights."""
+    layers = [nn.Linear(784, 32), nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 10)]
+    layers[2].weight = layers[1].weight
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, EVERYTHING, {"architecture": "tied", "ema": 0.9}], ids=["plain", "everything", "tied"]
+)
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
-def test_the_weights_are_those_of_a_plain_loop(split: Examples, options: dict[str, Any], accelerator: str) -> None:
+def test_the_weights_are_those_of_a_plain_loop(
+    split: Examples, options: dict[str, Any], accelerator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "tied", tied)
     share = {"cpu": 0.02, "gpu": 0.1}[accelerator]
     assert_close_to_plain_loop(fit(split, accelerator, **options)[0].eval_network, split, share, **options)
 
