@@ -3,11 +3,12 @@
 import gzip
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from src.core.errors import UserError
-from src.core.files import scratch_folder, write_bytes
+from src.core.files import write_bytes
 from src.core.run import ReceiptFields, Run, versions
 from src.mnist.data.dataset import FILES, raw_folder, write_examples
 from src.mnist.fetch.download import MIRRORS, ORIGINALS, Original, download
@@ -44,12 +45,12 @@ def fetch(
 
 
 def _download_mnist(data_dir: Path, mirrors: Sequence[str], originals: Mapping[str, Original]) -> None:
-    """Download to a scratch folder and unpack from there; torchvision wants the files unpacked."""
-    with scratch_folder(data_dir) as scratch:
-        download(scratch, mirrors, originals)
+    """Download to a temporary folder and unpack from there; torchvision wants the files unpacked."""
+    with tempfile.TemporaryDirectory() as folder:
+        download(Path(folder), mirrors, originals)
         for pair in FILES.values():
             for name in pair:
-                write_bytes(raw_folder(data_dir) / name, gzip.decompress((scratch / f"{name}.gz").read_bytes()))
+                write_bytes(raw_folder(data_dir) / name, gzip.decompress(Path(folder, f"{name}.gz").read_bytes()))
 
 
 # One's own data set needs no mirror either: a function like this one.

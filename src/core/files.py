@@ -7,14 +7,14 @@ import json
 import os
 import platform
 import re
-import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 # MD5 of the content that this process has last written to a file, by absolute path.
 written: dict[str, str] = {}
+# How the names of files end that are not whole yet.
+SCRATCH = ".tmp"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -42,30 +42,19 @@ def write_bytes(path: Path, content: bytes) -> None:
         scratch.unlink(missing_ok=True)
 
 
-@contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside the path, removed afterwards."""
-    scratch = _scratch(path)
-    scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch)
-
-
 def _scratch(path: Path) -> Path:
     """A free name beside the path; removes what killed processes left there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Other machines may write to this folder; their processes are not visible from here.
     own = f".{path.name}.{platform.node()}"
-    pattern = re.compile(re.escape(own) + r"\.(\d+)\.tmp")
+    pattern = re.compile(rf"{re.escape(own)}\.(\d+){SCRATCH}")
     for left in path.parent.iterdir():
         found = pattern.fullmatch(left.name)
         # In containers, a killed process and this one often have the same id.
         if found and (int(found[1]) == os.getpid() or not _is_running(int(found[1]))):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            left.unlink(missing_ok=True)
     # Beside the target: a rename is atomic only within one file system. One per process: two may write at once.
-    return path.with_name(f"{own}.{os.getpid()}.tmp")
+    return path.with_name(f"{own}.{os.getpid()}{SCRATCH}")
 
 
 def _is_running(pid: int) -> bool:

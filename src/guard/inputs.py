@@ -71,20 +71,21 @@ class Inputs:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
         for path in read:
             self.opened.read[path] -= read[path]
-        if self.opened.has_started_another:
+        if self.opened.is_blind:
             raise UserError(
-                f"stage {self.stage.name} has started another process, and nobody sees which files that reads; "
-                "compute in threads (a DataLoader with num_workers=0)"
+                f"stage {self.stage.name} has started another process or SQLite, and nobody sees which files that "
+                "reads; compute in threads (a DataLoader with num_workers=0), and export tables to files"
             )
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 
     def check_written(self) -> None:
-        """Raise UserError if the process has written more than outputs; what it removed again does not count."""
-        there = [name for name in self.opened.written if os.path.lexists(name) and not is_own(name, is_written=True)]
-        if others := [name for name in there if not is_within(name, self.stage.outs)]:
+        """Raise UserError if the process has changed more than outputs; what it made and removed does not count."""
+        changed = {name for name in self.opened.written if os.path.lexists(name)} | self.opened.removed
+        others = [name for name in changed if not is_own(name, is_written=True)]
+        if others := [name for name in others if not is_within(name, self.stage.outs)]:
             raise UserError(
-                f"{_few(others)}: stage {self.stage.name} wrote it, but {DVC_FILE} does not list it among the stage's "
-                f"outputs; add it there, or write notes to {LOGS}"
+                f"{_few(others)}: stage {self.stage.name} wrote or removed it, but {DVC_FILE} does not list it among "
+                f"the stage's outputs; add it there, or write notes to {LOGS}"
             )
 
     def _is_as_it_was(self, path: str, now: Stamp | None) -> bool:
@@ -120,7 +121,8 @@ class Inputs:
         if read:
             raise UserError(
                 f"{_few(read)}: stage {self.stage.name} read it, but it was not there when the inputs were hashed, or "
-                f"{IGNORE} hides it; remove what does not belong there and run `dvc repro` again"
+                f"DVC ignores it ({IGNORE}, a `.dvc` beside it); remove what does not belong there and run `dvc repro` "
+                "again"
             )
 
 
@@ -149,7 +151,9 @@ def _files(place: str, ignored: GitIgnoreSpec) -> Iterator[str]:
         yield place
         return
     for folder, folders, names in os.walk(place, followlinks=True):
-        folders[:] = sorted(name for name in folders if not ignored.match_file(f"{folder}/{name}/"))
+        # DVC leaves out what has a repository of DVC's own.
+        here = (name for name in folders if not os.path.lexists(f"{folder}/{name}/.dvc"))
+        folders[:] = sorted(name for name in here if not ignored.match_file(f"{folder}/{name}/"))
         for name in sorted(names):
             if name == IGNORE:
                 raise UserError(f"{folder}/{name}: hides files of {place} from DVC; move its lines to {IGNORE}")

@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from src.core.copies import original
+from src.core.files import SCRATCH
 
 # Which argument of an audit event names the file.
 READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
-# Others that `subprocess` starts than shells are not refused: libraries ask them about the system.
-STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system")
+# After these, others than this process open files, or a library that can open any, as SQLite's ATTACH does. Others that
+# `subprocess` starts than shells are not refused: libraries ask them about the system.
+STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system", "sqlite3.connect")
 SHELLS = ("sh", "bash")
 # Modules that multiprocessing and joblib import to start a process, with or without a fork.
 STARTER = "popen_"
-EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, *STARTS})
+EVENTS = frozenset({"open", "os.truncate", "os.remove", "os.mkdir", "subprocess.Popen", *READS, *MOVES, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
 # Notes of the guard and the stages, checkpoints among them, whose name says to which run they belong.
@@ -61,15 +63,18 @@ class Opened:
     Attributes:
         read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
             process has made is none of them, unless it is code.
+            A folder that was opened is one, since any file can be opened relative to it.
         written: Files that were opened to be written, or moved to.
-        has_started_another: Whether it has started another process, which nobody records.
+        removed: Files that were there before.
+        is_blind: Whether it has started another process or SQLite, whose files nobody records.
     """
 
     def __init__(self, root: Path) -> None:
         self.root, self.original, self.python = f"{root}/", f"{original(root)}/", _python_folders(root)
         self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
-        self.has_started_another = False
+        self.removed: set[str] = set()
+        self.is_blind = False
         self._made: set[str] = set()
         self._paused_in: int | None = None
 
@@ -86,17 +91,15 @@ class Opened:
         """Record an audit event."""
         if self._paused_in == threading.get_ident():
             return
-        self.has_started_another |= _is_start(event, args)
+        self.is_blind |= _is_start(event, args)
         if event in MOVES:
             self._note_move(event, args[0], args[1])
         elif event == "open":
             self._note_open(args[0], args[2])
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
-        elif event == "sqlite3.connect":
-            # A path, or a URI such as `file:data.db?mode=ro`. It makes a file that is not there.
-            path = re.sub(r"^file:(//[^/]*)?([^?#]*).*", r"\2", os.fsdecode(args[0]))
-            self._note_open(path, os.O_RDONLY if os.path.exists(path) else os.O_CREAT)  # noqa: PTH110
+        elif event in ("os.remove", "os.mkdir"):
+            self._note_change(event, args[0])
         elif event in READS:
             self._note_open(args[READS[event]], os.O_RDONLY)
 
@@ -109,7 +112,8 @@ class Opened:
             found = os.stat(path)  # type: ignore[arg-type]  # noqa: PTH116 - a descriptor of a path, or bytes
         except (OSError, ValueError):
             found = None
-        if found and stat.S_ISDIR(found.st_mode):
+        # To be written to, it is opened for a temporary file without a name.
+        if found and stat.S_ISDIR(found.st_mode) and flags & WRITING:
             return
         if flags & WRITING:
             self.written.add(name)
@@ -127,6 +131,13 @@ class Opened:
         if name is not None:
             self.written.add(name)
             (self._made.add if is_made else self._made.discard)(name)
+
+    def _note_change(self, event: str, path: Any) -> None:
+        name, is_there = self._name(path), os.path.lexists(path)
+        # What killed processes have left beside an output is nobody's.
+        if name is None or name in self._made or name.endswith(SCRATCH) or is_there != (event == "os.remove"):
+            return
+        (self.removed if is_there else self._made).add(name)
 
     def _name(self, path: object) -> str | None:
         """Path relative to the folder; None if it is none of the project."""
@@ -147,6 +158,8 @@ class Opened:
             path = os.path.realpath(path)
         if path.startswith(self.python):
             return None
+        if self.root.startswith(f"{path}/"):
+            return os.path.relpath(path, self.root)
         if path.startswith(self.root):
             return path[len(self.root) :]
         # A copy has its own files. Only checkpoints are shared.

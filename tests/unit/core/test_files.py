@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.files import scratch_folder, write_bytes, write_json, write_table, write_text
+from src.core.files import write_bytes, write_json, write_table, write_text
 
 
 @contextmanager
@@ -45,16 +45,6 @@ def test_a_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_text(folder, "new")
     assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_a_scratch_folder_lies_beside_the_path_and_is_gone_afterwards(tmp_path: Path) -> None:
-    # In a container, a process that was killed may have had the id of this one.
-    (tmp_path / "a" / f".file.{platform.node()}.{os.getpid()}.tmp" / "left").mkdir(parents=True)
-    with scratch_folder(tmp_path / "a" / "file") as scratch:
-        assert list(scratch.iterdir()) == []
-        (scratch / "b").touch()
-        assert scratch.parent == tmp_path / "a"
-    assert list((tmp_path / "a").iterdir()) == []
 
 
 def test_scratch_of_other_machines_stays_even_if_their_names_begin_alike(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,10 @@ def test_ignored_files_are_no_inputs(start: Start) -> None:
     Path("code/a.py~").touch()
     Path("code/inner/__pycache__").mkdir()
     Path("code/inner/__pycache__/b.pyc").touch()
+    # A repository of DVC's own, with all that it ignores.
+    Path("code/other/.dvc").mkdir(parents=True)
+    Path("code/other/.dvcignore").touch()
+    Path("code/other/c.py").touch()
     assert start().deps == before.deps
     assert list(before.md5) == ["code/a.py", "code/inner/b.py", "data/in.txt"]
     Path(".dvcignore").unlink()
@@ -104,6 +109,7 @@ def test_a_missing_dependency_is_named_with_its_repair(start: Start) -> None:
 
 
 def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start) -> None:
+    Path("data/.out.killed.1.tmp").touch()
     inputs = start()
     Path("data/in.txt").read_text()
     Path("out").write_text("result")
@@ -111,6 +117,9 @@ def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start)
     Path("data/scratch").write_text("mine")
     Path("data/scratch").read_text()
     Path("data/scratch").unlink()
+    Path("data/.out.killed.1.tmp").unlink()
+    with tempfile.TemporaryDirectory(dir="data") as folder:
+        Path(folder, "mine").mkdir()
     inputs.check()
     inputs.check_written()
 
@@ -150,9 +159,11 @@ def read_from_outside() -> None:
     (link / "data/other.txt").read_text()
 
 
-def make_database(path: str) -> None:
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("create table t (x)")
+def open_below(folder: str, path: str) -> None:
+    """Open a file relative to a folder, which no audit event names."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.close(os.open(path, os.O_RDONLY, dir_fd=descriptor))
+    os.close(descriptor)
 
 
 def make_code() -> None:
@@ -173,7 +184,9 @@ def make_code() -> None:
         (lambda: append("data/other.txt"), "data/other.txt"),
         (lambda: os.truncate("data/other.txt", 3), "data/other.txt"),
         (lambda: Path("params.yaml").read_text(), "params.yaml"),
-        (lambda: sqlite3.connect("file:data/other.txt?mode=ro", uri=True).close(), "data/other.txt"),
+        (lambda: open_below("data", "other.txt"), "data"),
+        (lambda: open_below("data", "../other/in.txt"), "data"),
+        (lambda: open_below("..", f"{Path.cwd().name}/data/other.txt"), r"\.\."),
         (move_and_read, "data/mine.txt, data/other.txt"),
         (link_and_read, "data/mine.txt, data/other.txt"),
         (read_through_a_link, "data/mine.txt"),
@@ -185,8 +198,8 @@ def make_code() -> None:
         (lambda: Path("logs/checkpoints/mine.ckpt").read_text(), "logs/checkpoints/mine.ckpt"),
     ],
     ids=[
-        "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "database", "move",
-        "hard link", "link", "behind a link", "link from outside", "code", "log", "checkpoint",
+        "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "folder", "way out",
+        "from above", "move", "hard link", "link", "behind a link", "link from outside", "code", "log", "checkpoint",
     ],
 )  # fmt: skip
 def test_another_file_that_is_read_is_named(start: Start, read: Callable[[], object], named: str) -> None:
@@ -228,22 +241,31 @@ def process(method: str) -> None:
         *(partial(process, method) for method in multiprocessing.get_all_start_methods()),
         lambda: os.system("cat data/other.txt"),
         lambda: subprocess.run("cat data/other.txt", shell=True, check=True),
+        # ATTACH opens any file.
+        lambda: sqlite3.connect(":memory:").close(),
     ],
 )
-def test_another_process_is_refused_since_nobody_sees_what_it_reads(start: Start, begin: Callable[[], object]) -> None:
+def test_another_process_or_database_is_refused_since_nobody_sees_what_it_reads(
+    start: Start, begin: Callable[[], object]
+) -> None:
     inputs = start()
     begin()
-    with pytest.raises(UserError, match=r"^stage stage has started another process, .* num_workers=0\)$"):
+    with pytest.raises(UserError, match=r"^stage stage has started another process or SQLite, and nobody sees"):
         inputs.check()
 
 
 @pytest.mark.fault(59, 88)
 @pytest.mark.parametrize("name", ["data/note.txt", "dvc.yaml"])
-@pytest.mark.parametrize("write", [lambda path: Path(path).write_text("note"), make_database])
-def test_another_file_that_is_written_is_named(start: Start, write: Callable[[str], object], name: str) -> None:
+@pytest.mark.parametrize("change", [lambda path: path.write_text("note"), Path.unlink])
+def test_another_file_that_is_written_or_removed_is_named(
+    start: Start, change: Callable[[Path], object], name: str
+) -> None:
+    Path(name).touch()
     inputs = start()
-    write(name)
-    with pytest.raises(UserError, match=rf"^{name}: stage stage wrote it, but dvc.yaml does not list it among"):
+    change(Path(name))
+    with pytest.raises(
+        UserError, match=rf"^{name}: stage stage wrote or removed it, but dvc.yaml does not list it among"
+    ):
         inputs.check_written()
 
 
