@@ -19,10 +19,12 @@ def _restore_signals() -> None:
 
     Where SIGCHLD is ignored, the system keeps no exit codes, and `subprocess` takes every failed child for a success. A
     signal that is blocked never arrives, so that SIGKILL alone would end the program. Ctrl-C and a closed terminal stay
-    ignored, as in the background and under nohup.
+    ignored, as in the background and under nohup. Otherwise Ctrl-C ends the program without a traceback.
     """
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, _: sys.exit(128 + number))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -1,6 +1,6 @@
 """What a change does to the stages' definitions, on which all other checks rest."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from src.report.change import Change
 from src.report.edits import decides_more
@@ -19,11 +19,23 @@ def stages(change: Change) -> Iterator[Finding]:
     all but what is merely added, or decides only how an output is shown.
     """
     old, new = change.base.pipeline.stages, change.head.pipeline.stages
+    new_names = {name: _replacement(stage, old, new) for name, stage in old.items() if name not in new}
     for name in dict.fromkeys([*old, *new]) if old else ():
-        edits = sorted(_edits(old.get(name), new.get(name), change.base), key=lambda edit: -edit.level)
+        if name in new_names.values():
+            continue  # told with the stage that it replaces
+        edits = sorted(
+            _edits(old.get(name), new.get(new_names.get(name) or name), change.base), key=lambda edit: -edit.level
+        )
+        if new_names.get(name):
+            edits = [unsure("was renamed to or replaced by {}", new_names[name]), *edits]
         if edits:
             template = "stage changed: {}: {}" if highest(edits) is Level.NOTE else "stage changed, read it: {}: {}"
             yield Finding(highest(edits), Text(template, name, joined((edit.text for edit in edits), "; ")))
+
+
+def _replacement(gone: Stage, old: Mapping[str, Stage], new: Mapping[str, Stage]) -> str | None:
+    """The first new stage that makes an output of a stage that is gone."""
+    return next((name for name in new if name not in old and new[name].outs.keys() & gone.outs.keys()), None)
 
 
 def _edits(old: Stage | None, new: Stage | None, base: Revision) -> Iterator[Finding]:
@@ -54,7 +66,7 @@ def _items(stage: Stage) -> list[str]:
         f"settings {stage.settings}",
         *(f"dependency {path}" for path in stage.deps),
         *(f"param {file}:{name}" for file, names in stage.params.items() for name in names or ["(all)"]),
-        *(f"{stage.outs[path].kind} {path} {options}" for path, options in outs.items()),
+        *(f"{stage.outs[path].kind} {path} {options or ''}".strip() for path, options in outs.items()),
     ]
 
 

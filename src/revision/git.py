@@ -83,7 +83,7 @@ def places(folder: Path) -> Places:
     """Where a folder and the parts of its repository lie.
 
     Raises:
-        UserError: If there is no git repository.
+        UserError: If there is no git repository, or one that DVC cannot read.
     """
     return _places(folder.resolve())
 
@@ -91,10 +91,17 @@ def places(folder: Path) -> Places:
 @lru_cache
 def _places(folder: Path) -> Places:
     inner = [word for name in ("index", "objects", "shallow") for word in ("--git-path", name)]
-    lines = os.fsdecode(run_git(folder, "rev-parse", "--show-toplevel", "--show-prefix", *inner)).split("\n")
+    words = ("rev-parse", "--show-object-format", "--show-toplevel", "--show-prefix", *inner)
+    try:
+        lines = os.fsdecode(run_git(folder, *words)).split("\n")
+    except UserError as error:
+        raise UserError(f"{folder}: expected a folder of a git repository; {error}") from error
     match lines:
-        case [top, prefix, index, objects, shallow, ""]:
+        case ["sha1", top, prefix, index, objects, shallow, ""]:
             return Places(Path(top), prefix, folder / index, folder / objects, folder / shallow)
+        case [name, top, *_] if name != "sha1":
+            advice = "begin another with `git init --object-format=sha1`"
+            raise UserError(f"{top}: expected a git repository with SHA-1 names, got {name}, unknown to DVC; {advice}")
     raise UserError(f"{folder}: expected a path without line breaks")
 
 
@@ -105,10 +112,7 @@ def find_root() -> Path:
         UserError: If there is no git repository.
     """
     here = Path().resolve()
-    try:
-        top = places(here).top
-    except UserError as error:
-        raise UserError(f"{here}: expected a folder of a git repository; {error}") from error
+    top = places(here).top
     within = [folder for folder in (here, *here.parents) if folder.is_relative_to(top)]
     return next((folder for folder in within if (folder / ".dvc").is_dir()), top)
 

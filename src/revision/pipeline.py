@@ -318,7 +318,7 @@ class Pipeline:
         No hash covers such a file: it is declared, but DVC ignores it, or it is not declared, and git ignores it.
         """
         is_declared = enclosing(path, self.declared) is not None
-        return (ignored.by_dvc if is_declared else ignored.by_git).match_file(path)
+        return (ignored.by_dvc if is_declared else ignored.by_git).match(path)
 
     @cached_property
     def code(self) -> dict[str, dict[str, str]]:

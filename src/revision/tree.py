@@ -23,14 +23,13 @@ from src.core.folder import IGNORE, folder_md5, ignored_files
 from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, open_objects, places, run_git
 from src.revision.parsing import MAX_JSON_BYTES, parse
 
-# A pattern becomes a regular expression that takes time proportional to (length of the path) ** (number of stars).
-MAX_STARS = 3
 MAX_IGNORE_BYTES = 20_000
+MAX_STEPS = 10**10  # of matching a revision's files with the patterns of one file; at most half a minute
+MATCH_STEPS = 300  # as long as finding out that a line does not match takes
 MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
 LINK = "120000"
 MAX_PATH = 4096  # Linux opens no longer one, and a pattern would take long
-IGNORING = (".gitignore", IGNORE)
 
 
 class LinkError(UserError):
@@ -45,11 +44,44 @@ class Entry:
     oid: str
 
 
+class Patterns:
+    """The lines of a .gitignore or .dvcignore, whoever wrote them, matched in a limited time."""
+
+    def __init__(self, where: str, text: str, parse: Callable[[str], GitIgnoreSpec]) -> None:
+        """Parse the text.
+
+        Raises:
+            UserError: If a line is not a pattern.
+        """
+        self._where = where
+        self._stars = [len(re.findall(r"\*+", line)) for line in text.splitlines()]
+        self._left = MAX_STEPS
+        self._known: dict[str, bool] = {}
+        try:
+            self._spec = parse(text)
+        except ValueError as error:
+            raise UserError(f"{where}: has a line that is not a pattern: {error}") from error
+
+    def match(self, path: str) -> bool:
+        """Whether a file is ignored.
+
+        Raises:
+            UserError: If the lines take too long, together with those matched before.
+        """
+        if path not in self._known:
+            # A regular expression may try every place in the path for every star.
+            self._left -= sum(len(path) ** stars + MATCH_STEPS for stars in self._stars)
+            if self._left < 0:
+                raise UserError(f"{self._where}: takes too long to match; use fewer lines and fewer stars in a line")
+            self._known[path] = self._spec.match_file(path)
+        return self._known[path]
+
+
 class Ignored(NamedTuple):
     """What git ignores, and what DVC ignores: it hashes nothing there."""
 
-    by_git: GitIgnoreSpec
-    by_dvc: GitIgnoreSpec
+    by_git: Patterns
+    by_dvc: Patterns
 
 
 class Tree:
@@ -128,7 +160,7 @@ class Tree:
         inside = self.files(path)
         if not inside and not outside:
             return None
-        shown = {file: self.md5(file) for file in inside if not self._ignored.match_file(file)}
+        shown = {file: self.md5(file) for file in inside if not self.ignored.by_dvc.match(file)}
         files = {file.removeprefix(f"{path}/"): oid for file, oid in {**outside, **shown}.items()}
         known = {file: oid for file, oid in files.items() if oid and not oid.endswith(".dir")}
         if unknown := sorted(files.keys() - known.keys()):
@@ -142,29 +174,18 @@ class Tree:
         """What git and DVC ignore by the patterns in the project's own folder.
 
         Raises:
-            UserError: If they cannot be read.
+            UserError: If they cannot be read, or DVC has others below.
         """
-        return Ignored(
-            *(self._patterns(name, lambda text: GitIgnoreSpec.from_lines(text.splitlines())) for name in IGNORING)
-        )
-
-    @cached_property
-    def _ignored(self) -> GitIgnoreSpec:
         if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
             raise UserError(f"{below[0]} of {self.name}: hides files from DVC; move its lines to {IGNORE}")
-        return self._patterns(IGNORE, _few_stars)
+        return Ignored(
+            self._patterns(".gitignore", lambda text: GitIgnoreSpec.from_lines(text.splitlines())),
+            self._patterns(IGNORE, ignored_files),
+        )
 
-    def _patterns(self, name: str, parse: Callable[[str], GitIgnoreSpec]) -> GitIgnoreSpec:
-        try:
-            return parse((self.read(name, MAX_IGNORE_BYTES) or b"").decode(errors="replace"))
-        except ValueError as error:
-            raise UserError(f"{name} of {self.name}: has a line that is not a pattern: {error}") from error
-
-
-def _few_stars(text: str) -> GitIgnoreSpec:
-    if any(len(re.findall(r"\*+", line)) > MAX_STARS for line in text.splitlines()):
-        raise ValueError(f"expected at most {MAX_STARS} stars")
-    return ignored_files(text)
+    def _patterns(self, name: str, parse: Callable[[str], GitIgnoreSpec]) -> Patterns:
+        text = (self.read(name, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
+        return Patterns(f"{name} of {self.name}", text, parse)
 
 
 @contextmanager

@@ -150,15 +150,19 @@ def test_a_report_that_dies_is_no_pass(
     assert "Traceback" not in capfd.readouterr().err
 
 
-def run_module(
-    history: History, *words: str, missing: Sequence[str] = (), **options: Any
-) -> "subprocess.CompletedProcess[str]":
+def words_to_run(*words: str, missing: Sequence[str] = (), first: str = "pass") -> list[str]:
     """The command itself, in a process of its own, where some packages cannot be imported."""
     code = (
         f"import runpy, sys; sys.modules.update(dict.fromkeys({missing!r})); sys.path.insert(0, {str(REPOSITORY)!r}); "
-        "runpy.run_module('src.report', run_name='__main__', alter_sys=True)"
+        f"{first}; runpy.run_module('src.report', run_name='__main__', alter_sys=True)"
     )
-    command = [sys.executable, "-c", code, *words]
+    return [sys.executable, "-c", code, *words]
+
+
+def run_module(
+    history: History, *words: str, missing: Sequence[str] = (), **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    command = words_to_run(*words, missing=missing)
     return subprocess.run(command, cwd=history.path, capture_output=True, text=True, **options)
 
 
@@ -214,9 +218,36 @@ def test_the_page_is_linked_by_an_address_alone(capfd: pytest.CaptureFixture[str
     capfd.readouterr()
 
 
-def test_outside_a_repository(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(str(tmp_path))
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        ("", "expected a folder of a git repository; "),
+        ("sha256", "expected a git repository with SHA-1 names, got sha256, unknown to DVC; begin another with "),
+    ],
+)
+def test_outside_a_repository_that_dvc_reads(
+    names: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if names:
+        subprocess.run(["git", "init", "-q", f"--object-format={names}"], check=True)
     assert main(["main"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"report: could not tell: {tmp_path}: {complaint}")
+
+
+def test_ctrl_c_ends_the_report_and_what_it_has_started(history: History) -> None:
+    first = (
+        "import signal, subprocess, src.report.command as report; "
+        "report.find = lambda _: (print(subprocess.Popen(['sleep', '600']).pid, flush=True), signal.pause())"
+    )
+    command = words_to_run("main", first=first)
+    with subprocess.Popen(command, cwd=history.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        started = Path("/proc", process.stdout.readline().decode().strip(), "stat")
+        process.send_signal(signal.SIGINT)
+        assert (*process.communicate(), process.returncode) == (b"", b"", 130)
+    assert not started.exists() or started.read_text().split()[2] == "Z"
 
 
 def test_the_installation_brings_no_heavy_package() -> None:

@@ -252,6 +252,11 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         ),
     },
     (UNKNOWN, "stages"): {
+        "the scoring one renamed": locked(swap("dvc.yaml", "\n  evaluate:\n", "\n  score:\n")),
+        "the scoring one replaced": locked(
+            edit_yaml(lambda stages: stages.pop("evaluate")),
+            in_stage("other", cmd="echo", metrics=[{METRIC: {"cache": False}}]),
+        ),
         "table dropped": locked(without("evaluate", "plots", "plots/errors.png")),
         "dependency dropped": locked(without("train", "deps", "src/mnist/model"), put(NETWORK, "# edited\n")),
         "param dropped": locked(without("train", "params", "lr"), swap("params.yaml", "lr: 0.006", "lr: 0.5")),

@@ -82,6 +82,18 @@ def test_the_bytes_that_are_read_are_limited(history: History, monkeypatch: pyte
             snapshot.md5("many")
 
 
+def test_patterns_that_take_long_are_refused(history: History) -> None:
+    """As those that try every three places in a path do."""
+    history.write(f"src/core{('/' + 'a' * 200) * 15}", "")
+    history.write(".dvcignore", "**/a/**/a/**/b\n")
+    with open_it(history, history.commit("deep")) as snapshot:
+        with pytest.raises(
+            UserError, match=r"^\.dvcignore of it: takes too long to match; use fewer lines and fewer st"
+        ):
+            snapshot.md5("src/core")
+        assert snapshot.md5("src/mnist/model")
+
+
 def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths are the project's; above it, only what decides about its files and checks is seen."""
     project = history.path / "ml/mnist"
