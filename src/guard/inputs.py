@@ -71,10 +71,10 @@ class Inputs:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
         for path in read:
             self.opened.read[path] -= read[path]
-        if self.opened.is_blind:
+        if unseen := sorted(self.opened.unseen):
             raise UserError(
-                f"stage {self.stage.name} has started another process or SQLite, and nobody sees which files that "
-                "reads; compute in threads (a DataLoader with num_workers=0), and export tables to files"
+                f"stage {self.stage.name} has used {', '.join(unseen)}, and nobody sees which files that opens; "
+                "compute in threads (a DataLoader with num_workers=0), export tables, open files by their whole paths"
             )
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 

@@ -23,13 +23,13 @@ from src.core.files import SCRATCH
 # Which argument of an audit event names the file.
 READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
-# After these, others than this process open files, or a library that can open any, as SQLite's ATTACH does. Others that
-# `subprocess` starts than shells are not refused: libraries ask them about the system.
-STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system", "sqlite3.connect")
+# Others that `subprocess` starts than shells are not refused: libraries ask them about the system.
+STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system")
 SHELLS = ("sh", "bash")
 # Modules that multiprocessing and joblib import to start a process, with or without a fork.
 STARTER = "popen_"
-EVENTS = frozenset({"open", "os.truncate", "os.remove", "os.mkdir", "subprocess.Popen", *READS, *MOVES, *STARTS})
+CHANGES = ("os.remove", "os.mkdir")
+EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, *CHANGES, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
 # Notes of the guard and the stages, checkpoints among them, whose name says to which run they belong.
@@ -63,10 +63,9 @@ class Opened:
     Attributes:
         read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
             process has made is none of them, unless it is code.
-            A folder that was opened is one, since any file can be opened relative to it.
         written: Files that were opened to be written, or moved to.
         removed: Files that were there before.
-        is_blind: Whether it has started another process or SQLite, whose files nobody records.
+        unseen: By what else it may have opened files, which nobody records, in words.
     """
 
     def __init__(self, root: Path) -> None:
@@ -74,7 +73,7 @@ class Opened:
         self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
         self.removed: set[str] = set()
-        self.is_blind = False
+        self.unseen: set[str] = set()
         self._made: set[str] = set()
         self._paused_in: int | None = None
 
@@ -91,14 +90,18 @@ class Opened:
         """Record an audit event."""
         if self._paused_in == threading.get_ident():
             return
-        self.is_blind |= _is_start(event, args)
+        if _is_start(event, args):
+            self.unseen.add("another process")
         if event in MOVES:
             self._note_move(event, args[0], args[1])
         elif event == "open":
             self._note_open(args[0], args[2])
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
-        elif event in ("os.remove", "os.mkdir"):
+        elif event == "sqlite3.connect":
+            # Its ATTACH opens any file.
+            self.unseen.add("SQLite")
+        elif event in CHANGES:
             self._note_change(event, args[0])
         elif event in READS:
             self._note_open(args[READS[event]], os.O_RDONLY)
@@ -112,8 +115,11 @@ class Opened:
             found = os.stat(path)  # type: ignore[arg-type]  # noqa: PTH116 - a descriptor of a path, or bytes
         except (OSError, ValueError):
             found = None
-        # To be written to, it is opened for a temporary file without a name.
-        if found and stat.S_ISDIR(found.st_mode) and flags & WRITING:
+        if found and stat.S_ISDIR(found.st_mode):
+            # Files can be opened relative to it, by names that no event tells in full. One of its own is opened to be
+            # removed. To be written to, one is opened for a temporary file without a name.
+            if not flags & WRITING and name not in self._made:
+                self.unseen.add(f"the open folder {name}")
             return
         if flags & WRITING:
             self.written.add(name)

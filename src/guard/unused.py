@@ -9,10 +9,9 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
 from types import ModuleType
 
-# torchmetrics imports scipy, torchvision and transformers if they are installed, for metrics of sound, of image quality
-# and of text, and scikit-learn imports pandas. Hiding them saves a fifth of the trainer's start;
-# benchmarks/history.md has the figures.
-UNUSED = {"train": ("scipy", "torchvision", "transformers"), "evaluate": ("pandas",)}
+# torchmetrics imports them if they are installed, for metrics of sound, of image quality and of text. Hiding them saves
+# a fifth of the trainer's start; benchmarks/history.md has the figures.
+UNUSED = {"train": ("scipy", "torchvision", "transformers")}
 
 
 def import_lightly(module: str, packages: Sequence[str]) -> ModuleType:

@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError
 from src.guard.lock import locked
-from src.sweep.spec import Space
+from src.sweep.spec import MAX_TRIALS, Space
 
 # The variable's own name, so that `make sweep STORAGE=...` sets it; on a command line, others would see its password.
 STORAGE = "STORAGE"
@@ -73,8 +73,8 @@ class Study:
             self.optuna = optuna.create_study(
                 study_name=name,
                 storage=self._storage,
-                # No seed: workers that draw alike would draw the same.
-                sampler=_Tpe() if space.spec.sampler == "tpe" else _Random(),
+                # No seed: workers that draw alike would draw the same. TPE begins with random draws, ten or all.
+                sampler=_Rounding() if space.spec.sampler == "tpe" else _Rounding(n_startup_trials=MAX_TRIALS),
                 pruner=optuna.pruners.MedianPruner(n_warmup_steps=WARMUP_EPOCHS + 1)
                 if space.spec.pruner == "median"
                 else optuna.pruners.NopPruner(),
@@ -229,26 +229,17 @@ def engine_options(url: sqlalchemy.URL) -> dict[str, Any]:
     return {"connect_args": {"client_encoding": "utf8"}, "pool_pre_ping": True}
 
 
-class _Rounding:
-    """Rounds what a sampler draws, so that the study has the values that DVC runs."""
+class _Rounding(optuna.samplers.TPESampler):
+    """Rounds what it draws, so that the study has the values that DVC runs."""
 
     def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: BaseDistribution) -> Any:
         """One param."""
-        value = super().sample_independent(study, trial, param_name, param_distribution)  # type: ignore[misc]
-        return _rounded(value, param_distribution)
+        return _rounded(super().sample_independent(study, trial, param_name, param_distribution), param_distribution)
 
     def sample_relative(self, study: Any, trial: Any, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
         """Several params."""
-        values = super().sample_relative(study, trial, search_space)  # type: ignore[misc]
+        values = super().sample_relative(study, trial, search_space)
         return {name: _rounded(value, search_space[name]) for name, value in values.items()}
-
-
-class _Tpe(_Rounding, optuna.samplers.TPESampler):
-    pass
-
-
-class _Random(_Rounding, optuna.samplers.RandomSampler):
-    pass
 
 
 def _rounded(value: Any, distribution: BaseDistribution) -> Any:

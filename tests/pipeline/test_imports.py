@@ -11,7 +11,7 @@ TRAINERS = ("pytorch_lightning", "torchmetrics")
 SERVING = ("torch", "src.mnist.model.network", "src.mnist.evaluate.scores")
 IMPORTS = {
     "train": ((*UNUSED["train"], "pandas"), ("torch",)),
-    "evaluate": ((*UNUSED["evaluate"], *TRAINERS, "matplotlib"), SERVING),
+    "evaluate": ((*TRAINERS, "matplotlib"), SERVING),
     "fetch": (("torch", "sklearn", "pandas", "matplotlib"), ()),
 }
 EVALUATE = """
