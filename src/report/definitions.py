@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from src.report.change import Change
-from src.report.edits import decides_more
+from src.report.edits import is_read_by_tools
 from src.report.finding import Finding, Level, Text, highest, joined, note, unsure
 from src.revision.pipeline import Stage, enclosing
 from src.revision.revision import Revision
@@ -81,5 +81,5 @@ def _made_instead(outs: Collection[str], base: Revision) -> Iterator[Finding]:
     ]
     if found:
         yield unsure("makes what was a source: {}", found)
-    if unseen := list(filter(decides_more, outs)):
-        yield unsure("makes what may hide a change, or what installs packages or runs the checks: {}", unseen)
+    if unseen := list(filter(is_read_by_tools, outs)):
+        yield unsure("makes what tools read: {}", unseen)

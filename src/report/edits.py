@@ -1,91 +1,53 @@
-"""Edited files that decide what DVC and git find, what is installed, or what is measured."""
+"""Edited files that no hash covers, and that may decide what is found, installed, run or checked."""
 
-import posixpath
 from collections.abc import Iterator
 
 from pathspec import GitIgnoreSpec
 
+from src.noise.measurement import NOISE
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
-from src.report.pins import changed_pins, included, is_of_pins
+from src.report.pins import ARCHIVES, changed_pins, is_of_pins, named
 from src.report.policy import POLICY
-from src.revision.pipeline import Pipeline, enclosing
+from src.revision.pipeline import DVC_FILE, LOCK, enclosing
+from src.revision.tree import PARENTS, is_elsewhere
 
-ATTRIBUTES = ".gitattributes"
-# Patterns as in .gitignore. What decides which content DVC or git finds at a path:
-HIDING = GitIgnoreSpec.from_lines(
+# As in .gitignore: what tools read without being told to. At the top, every edit counts that no stage declares; endings
+# there are for what a stage makes.
+READ_BY_TOOLS = GitIgnoreSpec.from_lines(
     [
-        *("/.dvc/**", "!/.dvc/plots/**", ".dvcignore", "?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"),
-        *(ATTRIBUTES, ".gitmodules", ".lfsconfig"),
+        *(".*", "/*.toml", "/*.cfg", "/*.ini", "/*.conf", "/*.lock", "/*.mk"),
+        *("?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"),
+        *("*requirements*", "*constraints*", "*environment*.y*ml", "*Dockerfile*", "*compose*.y*ml", "*.nix", "*.whl"),
+        *("setup.py", "setup.cfg", "pyproject.toml", "site-packages", "pyvenv.cfg", "*customize.py", "*[Mm]akefile"),
+        *("!/dvc.lock", "!.gitignore", "!/.dvc/plots/**/*.json", "!*.md"),
     ]
 )
-# What installs packages, or runs the installation and the checks:
-INSTALLING = GitIgnoreSpec.from_lines(
-    [
-        *(
-            "install.py",
-            "setup.py",
-            "setup.cfg",
-            "pyproject.toml",
-            "Pipfile*",
-            "pylock*.toml",
-            "poetry.lock",
-            "uv.lock",
-        ),
-        *("uv.toml", "pip.conf", "pip.ini", "requirements*", "constraints*", "environment*.y*ml", "conda*.y*ml"),
-        *(
-            "env.y*ml",
-            "*.nix",
-            "*.whl",
-            "pixi.*",
-            "pdm.*",
-            "hatch.toml",
-            ".python-version",
-            ".tool-versions",
-            "mise.toml",
-            ".envrc",
-        ),
-        *("*Dockerfile*", "Containerfile*", "*compose*.y*ml", ".devcontainer"),
-        *("[Mm]akefile", "GNUmakefile", "*.mk", "[Jj]ustfile", "Taskfile.y*ml"),
-        *("tox.ini", "pytest.ini", "noxfile.py", ".pre-commit-config.y*ml"),
-        *("sitecustomize.py", "usercustomize.py", "site-packages", "pyvenv.cfg"),
-        *(".github", "/.ci", ".gitlab-ci.yml", ".circleci", ".travis.yml", "azure-pipelines.y*ml", "Jenkinsfile"),
-        *("bitbucket-pipelines.y*ml", ".buildkite", ".drone.y*ml", ".woodpecker*", ".cirrus.y*ml", "appveyor.y*ml"),
-    ]
-)
+DOCUMENTS = GitIgnoreSpec.from_lines(["*.md", "*.rst", "*.cff", "README*", "LICEN[CS]E*", ".gitignore"])
 TOOLS = GitIgnoreSpec.from_lines(["/src/audit/", "/src/report/", "/src/revision/", "/src/noise/"])
 
 
-def decides_more(path: str) -> bool:
-    """Whether a file decides what DVC and git find, what is installed, or what runs the checks."""
-    return HIDING.match_file(path) or INSTALLING.match_file(path) or is_of_pins(path)
+def is_read_by_tools(path: str) -> bool:
+    """Whether git, DVC, Python, make or a service looks for a file of this name, here or in a folder above."""
+    # Patterns do not match across line breaks.
+    return not is_elsewhere(path) and ("\n" in path or READ_BY_TOOLS.match_file(PARENTS.sub("", path)))
 
 
 def files(change: Change) -> Iterator[Finding]:
-    """Edits that may hide another change. None if the base has no stages."""
-    base = change.base
-    for path in change.edited if base.pipeline.stages else ():
-        if path.startswith("../") and not path.endswith(f"/{ATTRIBUTES}"):
-            continue  # another project's
-        # Patterns do not match across line breaks.
-        if "\n" in path or HIDING.match_file(path):
-            yield unsure("{} changed, which may hide another change: read it", path)
-        elif path in change.head.tree.entries and base.pipeline.is_planted(path, base.tree.ignored):
-            yield unsure("{} is in git, though {} ignores it and no hash covers it: remove it", path, base.name)
-
-
-def installed(change: Change) -> Iterator[Finding]:
-    """Edits of what is installed: versions by name; more than a version cannot be judged by hashes."""
+    """Edits that no hash covers. Of packages, other versions alone are merely noted."""
+    installed = named(change.base) | named(change.head)
     bumps: dict[Text, None] = {}
-    pins = included(change.base) | included(change.head)
+    uncovered = []
     for path in change.edited:
-        if path in pins or is_of_pins(path):
+        if is_of_pins(path) or (path in installed and not path.endswith(ARCHIVES)):
             more, bumped = changed_pins(change.base, change.head, path)
             bumps |= dict.fromkeys(bumped)
             if more:
                 yield unsure("what is installed changed, read it: {}: {}", path, more)
-        elif INSTALLING.match_file(path):
-            yield unsure("what installs packages or runs the checks changed, read it: {}", path)
+        elif enclosing(path, installed) or (change.base.pipeline.stages and _is_uncovered(path, change)):
+            uncovered.append(path)
+    if uncovered:
+        yield unsure("{} changed, which no hash covers: read the diff", uncovered)
     if bumps:
         yield note("other versions are installed: {}", joined(bumps, ", "))
 
@@ -96,60 +58,13 @@ def tools(change: Change) -> Iterator[Finding]:
         yield note("this change edits its own checks, which then prove little: {}", edited)
 
 
-def scorer(change: Change) -> Iterator[Finding]:
-    """Edits of the scorer, as the base defines it. If it differs, equal numbers need not mean the same."""
-    if not change.base.has_results:
-        return
-    if change.policy.scorer is not None:
-        wanted = dict.fromkeys(change.policy.scorer, True)
-        if absent := [path for path in wanted if not change.base.tree.files(path)]:
-            yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
-        first: set[str] = set()
-    else:
-        scoring = {stage for stage in change.scoring.values() if stage}
-        wanted = _implied_scorer(change.base.pipeline, scoring)
-        first = _first_searched(change.base.pipeline, scoring)
-    # What is installed has a check of its own.
-    changed = [
-        path
-        for path in change.edited
-        if wanted.get(enclosing(path, wanted) or "", _folder_of_module(path) in first) and not is_of_pins(path)
-    ]
-    if changed:
-        yield unsure("the scorer changed, read its diff: {}", changed)
-
-
-def _implied_scorer(pipeline: Pipeline, scoring: set[str]) -> dict[str, bool]:
-    """Files and folders of the scorer, and within them those that are not.
-
-    The scorer is the code that the scoring stages depend on. A stage before them that depends on all of it, too, checks
-    the whole pipeline; what it depends on besides, and no other stage does, runs the stages.
-    """
-    made = pipeline.producers
-    code = {
-        name: dict.fromkeys(path for path in stage.deps if enclosing(path, made) is None)
-        for name, stage in pipeline.stages.items()
-    }
-    own = {path for stage in scoring & code.keys() for path in code[stage]}
-    before = pipeline.before(scoring) - scoring
-    checking = {stage for stage in before if all(enclosing(path, code[stage]) for path in own)}
-    others = {path for stage in before - checking for path in code[stage]} - own
-    return dict.fromkeys([*own, *(path for stage in checking for path in code[stage])], True) | dict.fromkeys(
-        others, False
-    )
-
-
-def _first_searched(pipeline: Pipeline, scoring: set[str]) -> set[str]:
-    """Where Python looks for modules first: a script's folder, or with -m the project's; none with -I or -P."""
-    found = set()
-    for stage in (pipeline.stages[name] for name in scoring & pipeline.stages.keys()):
-        words = " ".join([stage.command] if isinstance(stage.command, str) else stage.command).split()
-        if not {"-I", "-P"} & {*words}:
-            scripts = [path for path in map(posixpath.normpath, words) if path in stage.deps and path.endswith(".py")]
-            found |= {*map(posixpath.dirname, scripts), *([""] if "-m" in words else [])}
-    return found
-
-
-def _folder_of_module(path: str) -> str | None:
-    stem, ending = posixpath.splitext(path)
-    return posixpath.dirname(stem.removesuffix("/__init__")) if ending in (".py", ".pyc", ".so") else None
+def _is_uncovered(path: str, change: Change) -> bool:
+    base, head = change.base, change.head
+    if path in head.tree.entries and base.pipeline.is_planted(path, base.tree.ignored):
+        return True
+    if is_read_by_tools(path):
+        return True
+    # The branch may declare what is new, but not an old file that others read.
+    declared = base.pipeline.declared | (head.pipeline.declared if path not in base.tree.entries else {})
+    known = (DVC_FILE, LOCK, POLICY, NOISE, *base.pipeline.metrics, *base.pipeline.params, *declared)
+    return "/" not in path and path not in known and not DOCUMENTS.match_file(path)

@@ -14,8 +14,10 @@ from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.report.change import Change
 from src.report.finding import Finding, Text, unsure
+from src.revision.pipeline import upwards
 from src.revision.receipts import Receipt
 from src.revision.revision import Revision
+from src.revision.tree import is_elsewhere
 
 MAX_BYTES = 2_000_000
 FILES_OF_PINS = GitIgnoreSpec.from_lines(
@@ -25,8 +27,9 @@ FILES_OF_PINS = GitIgnoreSpec.from_lines(
 USED = ("requirements.txt", "requirements.lock")
 PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(;.*)?", re.ASCII | re.IGNORECASE)
 HASH = re.compile(r"\s--hash[= ]\S+")
-# pip takes options cut short, several on a line, and a name in quotes or as a URL.
-INCLUDE = re.compile(r"(?:^|\s)(?:-[rc]|--(?:requirem|cons)[a-z]*)[ =]*['\"]?(?:file:)?([^\s'\"]+)")
+# What may be a path: pip takes options cut short, several on a line, names in quotes and addresses.
+BETWEEN_WORDS = re.compile(r"[\s'\"=@;,\[\]]+|file:/{0,2}")
+ARCHIVES = (".whl", ".zip", ".gz", ".bz2", ".xz", ".tar")
 CODING = re.compile(r"#.*coding[:=]")  # in the first two lines, it tells pip how to decode the file
 
 
@@ -61,23 +64,31 @@ def versions(change: Change) -> Iterator[Finding]:
 
 def is_of_pins(path: str) -> bool:
     """Whether a file has the name of one that pins packages. A folder of that name makes nothing in it one."""
-    return FILES_OF_PINS.match_file(PurePosixPath(path).name)
+    return FILES_OF_PINS.match_file(PurePosixPath(path).name) and not is_elsewhere(path)
 
 
-def included(revision: Revision) -> set[str]:
-    """Files of any name that those with the name of one include.
+def named(revision: Revision) -> set[str]:
+    """Files and folders that files of requirements name, and those that these files name.
 
     Raises:
         UserError: If one cannot be read.
     """
+    every = {part for path in revision.tree.entries for part in upwards(path)}
     found: set[str] = set()
     left = [path for path in revision.tree.entries if is_of_pins(path)]
     while left:
         path = left.pop()
-        names = [name for pin in _pins(revision, path) if not pin.version for name in INCLUDE.findall(pin.name)]
-        new = {posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) for name in names} - found
+        words = [word for pin in _pins(revision, path) if not pin.version for word in BETWEEN_WORDS.split(pin.name)]
+        # Relative to the file, or to the folder where pip runs. -rmore.txt is an option with its name.
+        new = {
+            posixpath.normpath(posixpath.join(folder, name))
+            for word in words
+            for name in (word, word[2:] if word.startswith("-") else "")
+            for folder in (posixpath.dirname(path), "")
+        }
+        new = {name for name in new & every - found if name.strip("./")}
         found |= new
-        left += new
+        left += [name for name in new if name in revision.tree.entries and not name.endswith(ARCHIVES)]
     return found
 
 

@@ -6,7 +6,7 @@ Git may not use the network, and nothing in the repository is changed.
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -149,20 +149,16 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
     return done.stdout.decode().split()
 
 
-def list_files(
-    root: Path, tree: str, paths: Sequence[str], where: str, extra: Mapping[str, str] = NOTHING, *, deep: bool = True
-) -> bytes:
-    """What `git ls-tree` tells about everything at some paths, with a null character after each file and folder.
+def list_files(root: Path, tree: str, where: str, extra: Mapping[str, str] = NOTHING) -> bytes:
+    """What `git ls-tree` tells about everything in a tree, with a null character after each file and folder.
 
-    It names folders, too, so that it never works for long without an output that can be limited. If not deep, it tells
-    only what lies in each path itself. `tree` is that of git's top folder, and called `where` in an error; the paths
-    are relative to the root.
+    It names folders, too, so that it never works for long without an output that can be limited. The tree is called
+    `where` in an error.
 
     Raises:
         UserError: If there is too much, or the clone lacks a part of it.
     """
-    words = ("ls-tree", *(["-r", "-t"] if deep else []), "-z", "--full-name", tree, "--", *paths)
-    with _running(root, *words, extra=extra) as process:
+    with _running(root, "ls-tree", "-r", "-t", "-z", "--full-tree", tree, extra=extra) as process:
         assert process.stdout
         listing = process.stdout.read(MAX_LISTING_BYTES + 1)
         if len(listing) > MAX_LISTING_BYTES:

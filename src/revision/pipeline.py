@@ -318,7 +318,7 @@ class Pipeline:
         No hash covers such a file: it is declared, but DVC ignores it, or it is not declared, and git ignores it.
         """
         is_declared = enclosing(path, self.declared) is not None
-        return (ignored.by_dvc if is_declared else ignored.by_git).match(path)
+        return not path.startswith("../") and (ignored.by_dvc if is_declared else ignored.by_git).match(path)
 
     @cached_property
     def code(self) -> dict[str, dict[str, str]]:
@@ -349,7 +349,7 @@ def output_md5(outs: Mapping[str, str | None], path: str) -> str | None:
     return folder_md5(known) if known and known == files else None
 
 
-def enclosing(path: str, outs: dict[str, Any]) -> str | None:
+def enclosing(path: str, outs: Collection[str]) -> str | None:
     """The output that is this path or a folder that holds it, or None."""
     return next((part for part in upwards(path) if part in outs), None)
 

@@ -29,6 +29,7 @@ MATCH_STEPS = 300  # as long as finding out that a line does not match takes
 MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
 LINK = "120000"
+PARENTS = re.compile(r"^(\.\./)+")
 MAX_PATH = 4096  # Linux opens no longer one, and a pattern would take long
 
 
@@ -42,6 +43,12 @@ class Entry:
 
     mode: str
     oid: str
+
+
+def is_elsewhere(path: str) -> bool:
+    """Whether a file is neither in the project, nor directly in a folder above it or in a dotted folder there."""
+    inner = PARENTS.sub("", path)
+    return inner != path and "/" in inner and not inner.startswith(".")
 
 
 class Patterns:
@@ -87,7 +94,7 @@ class Ignored(NamedTuple):
 class Tree:
     """Files by path, relative to the folder of the project and with forward slashes.
 
-    If the project lies below git's top folder, what decides about it from there has a path that begins with `../`.
+    If the project lies below git's top folder, the files outside of it have paths that begin with `../`.
     """
 
     def __init__(self, name: str, entries: Mapping[str, Entry], objects: Objects) -> None:
@@ -241,21 +248,12 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _told(listing: bytes) -> list[str]:
-    return os.fsdecode(listing).split("\0")[:-1]
-
-
 def _entries(root: Path, tree: str, name: str, extra: Mapping[str, str]) -> dict[str, Entry]:
-    """All files in the folder of the project, and what decides about them from above it."""
+    """All files, by their paths relative to the project."""
     prefix = places(root).prefix
-    above = ["../" * level for level in range(1, prefix.count("/") + 1)]
-    lines = _told(list_files(root, tree, [".", *(f"{up}.github" for up in above[-1:])], name, extra))
-    if above:
-        files = _told(list_files(root, tree, above, name, extra, deep=False))
-        lines += [line for line in files if " tree " not in line.partition("\t")[0]]
     found: dict[str, Entry] = {}
     seen = {""}
-    for line in lines:
+    for line in os.fsdecode(list_files(root, tree, name, extra)).split("\0")[:-1]:
         words, path = line.split("\t", 1)
         mode, kind, oid = words.split()
         bad = len(path) >= MAX_PATH or any(part.lower() in {"", ".", "..", ".git"} for part in path.split("/"))

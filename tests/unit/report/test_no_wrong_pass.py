@@ -284,9 +284,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
         "checkpoint to go on with": both(swap(".gitignore", "/logs/\n", ""), put("logs/last.ckpt", "weights")),
         "bytecode": both(swap(".gitignore", "__pycache__/\n", ""), put("src/core/__pycache__/a.pyc", "0")),
-    },
-    # what is installed
-    (UNKNOWN, "installed"): {
+        # what is installed
         "package added": pins("torch==2.15.0\nevil==1.0"),
         "package added to one file": locked(append("requirements.lock", "evil==1.0\n")),
         "another hash": locked(resub("requirements.lock", r"sha256:[0-9a-f]{4}", "sha256:0000")),
@@ -304,6 +302,21 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             )
             for option in ("--requirem='../most'", "--pre -c ../most", "-r \\\n  file:../most")
         },
+        **{
+            f"package from a folder by {option}": based_on(
+                both(put("lib/src/x.py", "x\n"), append("requirements.txt", f"{option}\n")),
+                locked(put("lib/src/x.py", "y\n")),
+            )
+            for option in (
+                "./lib",
+                "-e ./lib[extra]",
+                "--editable=lib",
+                "lib @ file:./lib",
+                "-elib",
+                "'lib/src'",
+                "-f lib",
+            )
+        },
         "marker of a pin": pins("torch==2.15.0; sys_platform == 'linux'"),
         "any version": locked(resub("requirements.txt", r"pooch==[\d.]+", "pooch==1.*")),
         "package behind a comment": locked(append("requirements.txt", "# nothing \\\nevil==1.0\n")),
@@ -319,7 +332,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "name with a comment sign": locked(append("requirements.txt", "evil#==1.0\n")),
         "program edited": put("install.py", "print()\n"),
     },
-    (PASS, "installed"): {
+    (PASS, "files"): {
         "another version of what no receipt names": locked(swap("requirements.txt", "pooch==", "pooch==9."))
     },
     (UNKNOWN, "versions"): {
@@ -473,15 +486,12 @@ def test_a_pipeline_that_is_refused(history: History, attack: Attack) -> None:
         read_pipeline(Files(history.path))
 
 
-def test_each_file_that_may_hide_or_installs_is_named(history: History) -> None:
+def test_each_file_that_no_hash_covers_is_named(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.report.finding.MAX_LISTED", 100)
     both(*HIDING.values(), *(put(path, text) for path, text in INSTALLING.items()))(history)
     history.commit("attack")
-    verdict = verdict_of("main~1", "HEAD")
-    found = {one["check"]: set[str]() for one in verdict["findings"]}
-    for one in (one for one in verdict["findings"] if one["level"] == "unsure"):
-        found[one["check"]].add(one["text"].removesuffix(" changed, which may hide another change: read it"))
-    assert found["files"] == HIDING.keys()
-    assert {text.split("read it: ")[-1].split(":")[0] for text in found["installed"]} == INSTALLING.keys()
+    found = " ".join(reasons("main~1", "HEAD", "files"))
+    assert [path for path in (*HIDING, *INSTALLING) if path not in found] == []
 
 
 @pytest.mark.parametrize("paths", [SCORING[:5], SCORING[5:]], ids=" ".join)
