@@ -38,27 +38,6 @@ def format_receipt(receipt: Mapping[str, Any]) -> str:
     return json.dumps([receipt], indent=2, allow_nan=False) + "\n"
 
 
-def parse_receipt(text: str) -> dict[str, Any]:
-    """Parse the text of a receipt's file.
-
-    Raises:
-        ValueError: If the text is not a receipt.
-    """
-    match json.loads(text):
-        case [
-            {
-                "stage": str(),
-                "deps": dict(),
-                "params": dict(),
-                "outs": dict(),
-                "versions": dict(),
-                "machine": dict(),
-            } as receipt
-        ]:
-            return receipt
-    raise ValueError("expected a list of one receipt")
-
-
 def receipt_differences(
     receipt: Mapping[str, Any], deps: Mapping[str, Any], params: Mapping[str, Any], outs: Mapping[str, Any]
 ) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.core.errors import UserError, one_line
 from src.core.files import md5, write_text, written
-from src.core.receipt import PARAMS_FILE, format_receipt, parse_receipt, receipt_differences, receipt_path
+from src.core.receipt import PARAMS_FILE, format_receipt, receipt_differences, receipt_path
 from src.core.run import ReceiptFields
 from src.guard.inputs import VOID, Inputs, md5_of, stamps_of
 from src.guard.stage import DVC_FILE, Stage
@@ -43,18 +43,19 @@ def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
     """
     path = receipt_path(stage)
     repair = f"run `dvc repro --single-item --force {stage}`"
+    params = locked.get("params", {}).get(PARAMS_FILE, {})
     try:
-        receipt = parse_receipt(Path(path).read_text(encoding="utf-8", errors="replace"))
+        (receipt,) = json.loads(Path(path).read_bytes())
+        wrong = receipt_differences(receipt, _by_path(locked, "deps"), params, _by_path(locked, "outs"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: is missing, so nothing shows what stage {stage} was run with; {repair}") from error
-    except (ValueError, RecursionError, IsADirectoryError) as error:
-        raise UserError(f"{path}: is not a receipt ({error}); {repair}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, IsADirectoryError) as error:
+        raise UserError(f"{path}: is not a receipt ({one_line(error)}); {repair}") from error
     if receipt["stage"] != stage:
         raise UserError(
             f"{path}: expected the receipt of stage {stage}, got that of stage {receipt['stage']}; {repair}"
         )
-    params = locked.get("params", {}).get(PARAMS_FILE, {})
-    if wrong := receipt_differences(receipt, _by_path(locked, "deps"), params, _by_path(locked, "outs")):
+    if wrong:
         raise UserError(f"dvc.lock contradicts {path} in {', '.join(wrong)}; {repair}")
     return receipt["outs"]
 

@@ -112,15 +112,6 @@ def test_what_dvc_commit_locks_by_hand_is_void(
     assert "evaluate: dvc.lock contradicts receipts/train.json in src/mnist/model" in capsys.readouterr().err
 
 
-def test_a_receipt_that_is_none_proves_nothing(
-    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (toy.path / "receipts/train.json").write_bytes(b"[" * 10**5 + b"\xff")
-    monkeypatch.chdir(toy.path)
-    assert run_stage("evaluate") == 1
-    assert "evaluate: receipts/train.json: is not a receipt" in capsys.readouterr().err
-
-
 # Nobody declares the first; the second is a dependency of stage check alone.
 @pytest.mark.fault(49)
 @pytest.mark.parametrize(

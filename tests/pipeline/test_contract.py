@@ -1,4 +1,5 @@
 import ast
+import json
 from functools import cache
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import stages.check
-from src.core.receipt import parse_receipt, receipt_path
+from src.core.receipt import receipt_path
 from src.guard.receipts import check_receipt
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project
@@ -166,7 +167,8 @@ def test_every_module_of_the_library_is_used_by_a_stage_or_a_command() -> None:
 def test_the_packages_that_the_receipts_name_are_those_whose_pins_are_an_input(reproduced: Project) -> None:
     computing = {"python"}
     for stage in ("train", "evaluate"):
-        computing |= parse_receipt((reproduced.path / receipt_path(stage)).read_text())["versions"].keys()
+        (receipt,) = json.loads((reproduced.path / receipt_path(stage)).read_text())
+        computing |= receipt["versions"].keys()
     assert computing == {"python", *stages.check.PACKAGES}
 
 

@@ -115,8 +115,11 @@ def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start)
     Path("out").write_text("result")
     Path("out").read_text()
     Path("data/scratch").write_text("mine")
-    Path("data/scratch").read_text()
-    Path("data/scratch").unlink()
+    Path("data/scratch").rename("data/moved")
+    Path("data/moved").read_text()
+    Path("data/moved").unlink()
+    with pytest.raises(FileNotFoundError):
+        Path("data/absent").read_text()
     Path("data/.out.killed.1.tmp").unlink()
     with tempfile.TemporaryDirectory(dir="data") as folder:
         Path(folder, "mine").mkdir()

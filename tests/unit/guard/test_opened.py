@@ -1,4 +1,3 @@
-import os
 import sys
 from pathlib import Path
 
@@ -63,21 +62,6 @@ def test_a_copy_does_not_use_the_files_of_its_repository_but_for_checkpoints(
 
     read = {"../../../../data/file", "data/file", "logs/checkpoints/a"}
     assert opened_by(act, copy) == (read, {"../../../../made"})
-
-
-def test_every_kind_of_opening_is_recorded(project: Path) -> None:
-    (project / "code.py").touch()
-
-    def act() -> None:
-        os.close(os.open("data/file", os.O_RDONLY))
-        Path("made").write_bytes(b"")
-        Path("made").rename("moved")
-        Path("moved").read_bytes()
-        Path("moved").unlink()
-        with pytest.raises(FileNotFoundError):
-            Path("absent").read_bytes()
-
-    assert opened_by(act, project) == ({"data/file"}, {"made", "moved"})
 
 
 def test_a_module_that_is_imported_is_recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """What a branch may do: functions of its repository, of which tests build attacks."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from src.core.files import md5
-from src.core.receipt import parse_receipt, receipt_path
+from src.core.receipt import receipt_path
 from tests.unit.history import POLICY, History
 
 METRIC = "metrics/eval.json"
@@ -112,7 +113,7 @@ def receipt(change: Callable[[dict[str, Any]], Any]) -> Attack:
     """Edit what the training recorded about itself, and lock it."""
 
     def write(history: History) -> None:
-        content = parse_receipt((history.path / receipt_path("train")).read_text())
+        (content,) = json.loads((history.path / receipt_path("train")).read_text())
         change(content)
         history.write_receipt(content.pop("stage"), **content)
 
