@@ -34,19 +34,30 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         params: Hyperparameters.
 
     Raises:
-        UserError: If a second pass gives other logits, or a buffer is another tensor after it.
+        UserError: If second passes give other logits, or leave another number or text in an attribute, which may count
+            later; or if a buffer is another tensor after them.
     """
-    buffers = dict(model.named_buffers())
+    buffers, modes = dict(model.named_buffers()), {module: module.training for module in model.modules()}
     before = copy.deepcopy(model.state_dict())
-    passes = []
-    for _ in range(2):
+    first: dict[str, object] = {}
+    second: dict[str, object] = {}
+    for found in (first, second):
         seed_generators(params.seed)
-        passes.append(compute_logits(model, x, params.precision).detach())
+        # In evaluation first, where what the other pass has left would count.
+        logits = [compute_logits(model.eval(), x.clone(), params.precision)]
+        for module, mode in modes.items():
+            module.training = mode
+        logits.append(compute_logits(model, x.clone(), params.precision))
+        found["logits"] = torch.cat(logits).nan_to_num().tolist()
+        for name, module in model.named_modules():
+            kept = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str)}
+            found |= {f"{name}.{key}".lstrip("."): value for key, value in kept.items()}
         model.load_state_dict(before)
-    if not torch.equal(*(logits.nan_to_num() for logits in passes)):
+    if changed := [name for name in second if first.get(name) != second[name]]:
         raise UserError(
-            f"{type(model).__name__}: the same weights, images and seed give other logits the second time, so that no "
-            "resume is exact; draw from the global generators of torch, NumPy or Python, and keep state in buffers"
+            f"{type(model).__name__}: the same weights, images and seed give other {', '.join(changed)} the second "
+            "time, so that no resume is exact; draw from the global generators of torch, NumPy or Python, and keep "
+            "state in buffers"
         )
     if moved := [name for name, buffer in model.named_buffers() if buffer is not buffers.get(name)]:
         raise UserError(

@@ -188,22 +188,42 @@ def test_counts_of_a_whole_epoch_are_exact() -> None:
     assert scores.confusion[3].tolist() == [0, 0, 0, 60_000, 1000, 0, 0, 0, 0, 0]
 
 
+DRAWS = (np.random.default_rng(0).random, random.SystemRandom().random, count().__next__)
+
+
+def after_many_passes(network: Any, logits: Tensor) -> Tensor:
+    network.passes += 1
+    return logits * (1 + (network.passes > 99))
+
+
+def in_evaluation(network: Any, logits: Tensor) -> Tensor:
+    if network.training:
+        network.mean = logits.detach().mean(0)
+    return logits if network.training else logits - network.mean
+
+
 @pytest.mark.fault(100)
 @pytest.mark.parametrize(
-    "draw",
-    [np.random.default_rng(0).random, random.SystemRandom().random, count().__next__],
-    ids=["a generator of its own", "the system's", "a counter"],
+    ("change", "what"),
+    [
+        *((lambda _, logits, draw=draw: logits + draw(), "logits") for draw in DRAWS),
+        (after_many_passes, "passes"),
+        (in_evaluation, "logits"),
+    ],
+    ids=["a generator of its own", "the system's", "a counter", "a counter that matters later", "a mean for later"],
 )
 def test_a_network_that_no_checkpoint_could_continue_is_refused(
-    split: Examples, monkeypatch: pytest.MonkeyPatch, draw: Callable[[], float]
+    split: Examples, monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Module, Tensor], Tensor], what: str
 ) -> None:
-    class Drawing(CNN):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) + draw()
+    class Changing(CNN):
+        passes, mean = 0, torch.zeros(())
 
-    monkeypatch.setitem(ARCHITECTURES, "drawing", Drawing)
-    with pytest.raises(UserError, match=r"^Drawing: the same weights, images and seed give other logits"):
-        fit(split, architecture="drawing")
+        def forward(self, x: Tensor) -> Tensor:
+            return change(self, super().forward(x))
+
+    monkeypatch.setitem(ARCHITECTURES, "changing", Changing)
+    with pytest.raises(UserError, match=f"^Changing: the same weights, images and seed give other {what} the second"):
+        fit(split, architecture="changing")
 
 
 @pytest.mark.fault(100)
@@ -223,9 +243,12 @@ def test_a_buffer_that_is_replaced_and_not_changed_in_place_is_named() -> None:
 
 
 def test_looking_whether_a_network_repeats_itself_changes_nothing() -> None:
-    model = nn.Sequential(build_model("small", SEED), nn.Dropout(0.5))
+    # The first changes its input in place, the last stays frozen.
+    model = nn.Sequential(nn.ReLU(inplace=True), build_model("small", SEED), nn.Dropout(0.5), nn.Dropout(0.5).eval())
     before = copy.deepcopy(model.state_dict())
-    check_repeatable(model, torch.randn(8, 1, 28, 28), params_of())
+    check_repeatable(model, x := torch.randn(8, 1, 28, 28), params_of())
+    assert (x < 0).any()
+    assert [module.training for module in model] == [True, True, True, False]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
