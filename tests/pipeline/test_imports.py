@@ -22,10 +22,6 @@ stages.evaluate.evaluate(params, stages.evaluate.DATA_DIR, stages.evaluate.MODEL
 """
 
 
-def test_every_stage_from_which_packages_are_hidden_is_tried() -> None:
-    assert UNUSED.keys() <= IMPORTS.keys()
-
-
 # That hidden packages stay away is tried without torch in tests/unit/guard/test_unused.py, too.
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", IMPORTS)

@@ -1,5 +1,5 @@
 import json
-import os
+import multiprocessing
 import platform
 import resource
 import threading
@@ -47,9 +47,14 @@ def test_a_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_scratch_of_other_machines_stays_even_if_their_names_begin_alike(tmp_path: Path) -> None:
-    # On a shared file system, their processes are not visible from here.
-    names = [f".file.{platform.node()}.cluster.{os.getpid()}.tmp", f".file.{platform.node()}.backup.tmp"]
+def test_scratch_of_the_dead_is_swept_and_that_of_the_living_and_of_other_machines_stays(tmp_path: Path) -> None:
+    dead = multiprocessing.get_context("fork").Process(target=int)
+    dead.start()
+    dead.join()
+    own = f".file.{platform.node()}"
+    (tmp_path / f"{own}.{dead.pid}.tmp").touch()
+    # On a shared file system, the processes of other machines are not visible from here. Their names may begin alike.
+    names = [f"{own}.1.tmp", f"{own}.cluster.{dead.pid}.tmp", f"{own}.backup.tmp", f".file.elsewhere.{dead.pid}.tmp"]
     for name in names:
         (tmp_path / name).touch()
     write_text(tmp_path / "file", "new")

@@ -51,6 +51,7 @@ def test_a_batch_system_decides_nothing() -> None:
     assert chosen_devices(environ, is_shared=True) == Devices()
 
 
+@pytest.mark.fault(40)
 @pytest.mark.parametrize(
     ("environ", "said"),
     [

@@ -135,6 +135,7 @@ def test_a_missing_file_is_named() -> None:
         load_model(Path("nowhere"))
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.999999])
 def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     path = tmp_path / "model"
@@ -149,6 +150,7 @@ OTHER, OLD = r"is not a model of this pipeline", r"another version wrote it, .*;
 DESCRIPTION = {"architecture": "cnn", "layout": "NHWC", "mean": MEAN, "std": STD, "temperature": 1.0}
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize(
     ("metadata", "reason"),
     [
@@ -189,6 +191,7 @@ class Marker:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.fault(37)
 @pytest.mark.parametrize("write", [lambda bomb, path: path.write_bytes(pickle.dumps(bomb)), torch.save])
 def test_nothing_in_a_pickle_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
