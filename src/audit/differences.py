@@ -49,7 +49,7 @@ def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, lis
         return False, [*reasons, f"{names}: the same bytes, so no machine or version explains what else differs."]
     compared = list(_compare_metrics(committed, again, rules))
     if not compared:
-        return False, [*reasons, "No metric counts: the base requires none, or is no revision of this clone."]
+        return False, [*reasons, "No metric counts: the base requires none."]
     return all(within for _, within in compared), [*reasons, *(line for line, _ in compared)]
 
 

@@ -58,12 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_rules(root: Path, base: str) -> Rules:
-    """What may differ, by the files of a revision; nothing if there is none of this name."""
-    try:
-        commit = find_commit(root, base)
-    except UserError:
-        return Rules(Policy(metrics={}), [])
-    with open_revision(root, commit, base) as revision:
+    """What may differ, by the files of a revision."""
+    with open_revision(root, base) as revision:
         policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
         return Rules(policy, read_noise(revision, policy.counted_accuracy), [revision.tree.ignored])
 
@@ -71,7 +67,8 @@ def read_rules(root: Path, base: str) -> Rules:
 def _planted(revision: Revision, rules: Rules) -> list[str]:
     """What git has where it or DVC ignores files: a training would go on with a checkpoint from there."""
     ignored = [revision.tree.ignored, *rules.ignored]
-    return [path for path in revision.tree.entries if any(revision.pipeline.is_planted(path, one) for one in ignored)]
+    entries = revision.tree.entries.items()
+    return [path for path, entry in entries if any(revision.pipeline.is_planted(path, entry, one) for one in ignored)]
 
 
 def _run_again(root: Path, commit: str, removed: Iterable[str]) -> Results:
@@ -88,7 +85,8 @@ def _run_again(root: Path, commit: str, removed: Iterable[str]) -> Results:
         _run(*remove, folder=project)
         _take_sources(root, project)
         # Forced, because the branch may name a cache that is not empty.
-        _run(sys.executable, "-m", "dvc", "repro", "--force", folder=project)
+        # With -P, since the branch may have a module called dvc.
+        _run(sys.executable, "-P", "-m", "dvc", "repro", "--force", folder=project)
         with open_revision(project, None, "the new run") as revision:
             return Results.of(revision)
 

@@ -114,11 +114,10 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
     if path.exists() and not path.is_dir():
         yield f"{name}: is not a folder; {restore}"
         return
-    files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    files = _files(path)
     if wrong:
         # Which of its files are wrong, only the listing in the cache could say.
-        found = folder_md5({file: md5(files[file]) for file in files})
-        yield "" if found == oid else f"{name}: md5 is {found}, expected {oid}; {again}"
+        yield _check(path, oid, name, again)
         return
     listing = {entry["relpath"]: entry["md5"] for entry in json.loads(cached.read_text(encoding="utf-8"))}
     for stray in files.keys() - listing.keys():
@@ -129,10 +128,15 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
         yield _check(path / file, expected, f"{name}/{file}", restore)
 
 
+def _files(folder: Path) -> dict[str, Path]:
+    """All files in a folder, by their paths relative to it."""
+    return {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
 def _check(path: Path, expected: str, name: str, repair: str) -> str:
-    """Empty if a file has the hash, otherwise what is wrong with it."""
+    """Empty if a file or folder has the hash, otherwise what is wrong with it."""
     try:
-        found = md5(path)
+        found = folder_md5({name: md5(file) for name, file in _files(path).items()}) if path.is_dir() else md5(path)
     except FileNotFoundError:
         return f"{name}: is missing; {repair.removeprefix('delete it and ')}"
     except OSError as error:

@@ -21,6 +21,7 @@ from src.report.tables import read_curves
 from src.revision.git import HASH, run_git
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision, open_revision
+from src.revision.stale import UNNOTICED
 
 REPRODUCED = {
     "yes": note("reproduced: the same bytes"),
@@ -73,7 +74,8 @@ def lock(change: Change) -> Iterator[Finding]:
         if frozen := [stage for stage in own if declared[stage].frozen]:
             then = Text("{}, once `dvc unfreeze` frees {}", then, frozen)
         wrong = list(dict.fromkeys(Text(f"{{}} {mismatch.problem}", mismatch.subject) for mismatch in first))
-        yield fail("dvc.lock is stale: `dvc repro` would run {}{} ({})", own, then, wrong)
+        forced = " --force" if any(mismatch.problem in UNNOTICED for mismatch in first) else ""
+        yield fail(f"dvc.lock is stale: `dvc repro{forced}` would run {{}}{{}} ({{}})", own, then, wrong)
     if change.base.stale or change.base.edited:
         yield note("the base itself is out of date, so its values may not be its code's")
 

@@ -18,9 +18,10 @@ READ_BY_TOOLS = GitIgnoreSpec.from_lines(
     [
         *(".*", "/*.toml", "/*.cfg", "/*.ini", "/*.conf", "/*.lock", "/*.mk"),
         *("?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"),
-        *("*requirements*", "*constraints*", "*environment*.y*ml", "*Dockerfile*", "*compose*.y*ml", "*.nix", "*.whl"),
-        *("setup.py", "setup.cfg", "pyproject.toml", "site-packages", "pyvenv.cfg", "*customize.py", "*[Mm]akefile"),
-        *("!/dvc.lock", "!.gitignore", "!/.dvc/plots/**/*.json", "!*.md"),
+        *("*requirements*", "*constraints*", "!*constraints*.py", "*environment*.y*ml", "*.nix", "*.whl"),
+        *("*Dockerfile*", "compose*.y*ml", "docker-compose*.y*ml", "*[Mm]akefile"),
+        *("setup.py", "setup.cfg", "pyproject.toml", "site-packages", "pyvenv.cfg", "*customize.py"),
+        *("!/dvc.lock", "!.gitignore", "!/.dvc/plots/**/*.json", "!/.github/ISSUE_TEMPLATE/**", "!*.md"),
     ]
 )
 DOCUMENTS = GitIgnoreSpec.from_lines(["*.md", "*.rst", "*.cff", "README*", "LICEN[CS]E*", ".gitignore"])
@@ -60,7 +61,8 @@ def tools(change: Change) -> Iterator[Finding]:
 
 def _is_uncovered(path: str, change: Change) -> bool:
     base, head = change.base, change.head
-    if path in head.tree.entries and base.pipeline.is_planted(path, base.tree.ignored):
+    entry = head.tree.entries.get(path)
+    if entry and base.pipeline.is_planted(path, entry, base.tree.ignored):
         return True
     if is_read_by_tools(path):
         return True

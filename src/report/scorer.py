@@ -59,8 +59,11 @@ def _first_searched(pipeline: Pipeline, scoring: set[str]) -> set[str]:
     for stage in (pipeline.stages[name] for name in scoring & pipeline.stages.keys()):
         words = " ".join([stage.command] if isinstance(stage.command, str) else stage.command).split()
         if not {"-I", "-P"} & {*words}:
-            scripts = [path for path in map(posixpath.normpath, words) if path in stage.deps and path.endswith(".py")]
-            found |= {*map(posixpath.dirname, scripts), *([""] if "-m" in words else [])}
+            scripts = {path for path in stage.deps if path.endswith(".py")}
+            named = scripts & {*map(posixpath.normpath, words)}
+            # Where neither is named, a shell or another folder's Python starts one of them.
+            started = {""} | named if "-m" in words else named or scripts
+            found |= {posixpath.dirname(path) for path in started}
     return found
 
 

@@ -28,7 +28,8 @@ SETTINGS = [
     word
     for setting in (
         "core.warnAmbiguousRefs=true",
-        *("core.fsmonitor=false", "core.untrackedCache=false", "core.splitIndex=false"),
+        # Hooks may lie in the working tree, where they are the branch's.
+        *("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.untrackedCache=false", "core.splitIndex=false"),
         *("core.autocrlf=false", "core.safecrlf=false", "core.compression=0"),
     )
     for word in ("-c", setting)

@@ -9,6 +9,8 @@ from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, source_md5, 
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
+UNDECLARED, OTHER_TYPE = "is in dvc.lock but no longer declared", "has another type"
+UNNOTICED = (UNDECLARED, OTHER_TYPE)  # by DVC, which runs the stage only if it is forced to
 # A file of it may have been removed, too.
 LACKS = ", or git lacks files of it: then name in .dvcignore what git ignores"
 
@@ -84,7 +86,8 @@ def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
 def repair(stage: str, problem: str, frozen: bool) -> str:
     """What to do about a stage's input. DVC runs neither a stage whose input is missing nor one that is frozen."""
     first = ["restore it"] if problem == "is missing" else []
-    return ", then ".join([*first, *([f"run `dvc unfreeze {stage}`"] if frozen else []), "run `dvc repro`"])
+    options = f" --single-item --force {stage}" if problem in UNNOTICED else ""
+    return ", then ".join([*first, *([f"run `dvc unfreeze {stage}`"] if frozen else []), f"run `dvc repro{options}`"])
 
 
 def _repair_in(pipeline: Pipeline, name: str, problem: str) -> str:
@@ -110,7 +113,7 @@ def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, An
         yield from _compare({path: locked.outs.get(path) or MISSING for path in stage.outs}, locked.outs)
         for file in {**stage.params, **locked.params}:
             if file not in stage.params or file not in params:
-                yield file, "is missing" if file in stage.params else "is in dvc.lock but no longer declared"
+                yield file, "is missing" if file in stage.params else UNDECLARED
                 continue
             content, names = params[file], stage.params[file]
             if names is None:
@@ -125,13 +128,13 @@ def _compare(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[tu
     """Where what is declared, by subject, is not what dvc.lock records."""
     for subject in {**now, **recorded}:
         if subject not in now:
-            yield subject, "is in dvc.lock but no longer declared"
+            yield subject, UNDECLARED
         elif subject not in recorded:
             yield subject, "is not in dvc.lock"
         elif now[subject] is MISSING:
             yield subject, "is missing"
         elif not same(now[subject], recorded[subject]):
-            yield subject, "changed"
+            yield subject, "changed" if now[subject] != recorded[subject] else OTHER_TYPE
 
 
 def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:

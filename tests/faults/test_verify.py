@@ -93,6 +93,17 @@ def test_the_repair_of_an_output_in_git_works(folder: Project) -> None:
     assert verify(folder.path)[1] == []
 
 
+def test_a_folder_in_git_is_hashed(folder: Project) -> None:
+    folder.edit("dvc.yaml", "outs: [made]", "outs: [{made: {cache: false}}]")
+    (folder.path / ".gitignore").unlink()
+    folder.repro()
+    folder.commit()
+    assert verify(folder.path)[1] == []
+    (folder.path / "made/one").write_text("edited")
+    (line,) = verify(folder.path)[1]
+    assert line.endswith("delete it and run `git checkout made`")
+
+
 def test_the_repair_of_a_file_that_only_its_hash_betrays_works(folder: Project) -> None:
     folder.edit("dvc.yaml", "outs: [made]", "outs: [made/one]")
     folder.repro()
@@ -237,7 +248,7 @@ def test_the_repair_of_a_missing_input_works(folder: Project) -> None:
 
 
 def test_what_dvc_does_not_repair_by_itself_has_another_repair(folder: Project) -> None:
-    """DVC keeps the entry of a stage that dvc.yaml no longer has, and runs no frozen stage."""
+    """DVC keeps what dvc.yaml no longer has, a stage or its input, and runs no frozen stage."""
     pipeline, lock = folder.path / "dvc.yaml", folder.path / "dvc.lock"
     declared, recorded = pipeline.read_text(), lock.read_text()
     lock.write_text(f"{recorded}  gone:\n    cmd: echo\n")
@@ -246,6 +257,14 @@ def test_what_dvc_does_not_repair_by_itself_has_another_repair(folder: Project) 
     ]
     folder.repro()
     assert "gone" in lock.read_text()
+    lock.write_text(recorded)
+    pipeline.write_text(declared.replace("    deps: [given]\n", ""))
+    line = "make: given is in dvc.lock but no longer declared; run `dvc repro --single-item --force make`"
+    assert verify(folder.path)[1] == [line]
+    folder.repro()
+    assert verify(folder.path)[1] == [line]
+    folder.dvc_ok("repro", "--single-item", "--force", "make")
+    assert verify(folder.path)[1] == []
     lock.write_text(recorded)
     pipeline.write_text(f"{declared}    frozen: true\n")
     (folder.path / "given").write_text("edited\n")

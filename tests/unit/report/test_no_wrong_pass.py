@@ -283,6 +283,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (UNKNOWN, "files"): {
         "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
         "checkpoint to go on with": both(swap(".gitignore", "/logs/\n", ""), put("logs/last.ckpt", "weights")),
+        "link in the place of an ignored folder": both(put("docs/last.ckpt", "weights"), link("logs", "docs")),
         "bytecode": both(swap(".gitignore", "__pycache__/\n", ""), put("src/core/__pycache__/a.pyc", "0")),
         # what is installed
         "package added": pins("torch==2.15.0\nevil==1.0"),
@@ -396,6 +397,7 @@ HIDING: dict[str, Attack] = {
     ".dvc/cache/files/md5/00/11": force(".dvc/cache/files/md5/00/11", "model"),
     "src/mnist/model.dvc": put("src/mnist/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
     "more/dvc.yaml": put("more/dvc.yaml", "stages: {}\n"),
+    "src/.dvc/config": put("src/.dvc/config", ""),
     "a/b c/.gitattributes": put("a/b\nc/.gitattributes", "*.py eol=crlf\n"),
     ".dvc/plots/.gitattributes": put(".dvc/plots/.gitattributes", "*.json eol=crlf\n"),
 }
@@ -503,9 +505,10 @@ def test_each_file_of_the_scorer_is_named(history: History, paths: tuple[str, ..
 
 
 def test_what_does_not_score_is_not_the_scorer(history: History) -> None:
-    """The model's architecture is part of what scores, but how it is trained is not."""
-    paths = ("src/mnist/train/classifier.py", "src/mnist/fetch/download.py", "stages/train.py", "stages/fetch.py")
-    locked(other_hash(MODEL), *(put(path, "x = 1\n") for path in (*paths, "README.md")))(history)
+    """The model's architecture is part of what scores, but how it is trained is not; nor does it install anything."""
+    paths = ("src/mnist/train/constraints.py", "src/mnist/fetch/download.py", "stages/train.py", "stages/fetch.py")
+    more = (".github/ISSUE_TEMPLATE/bug.yml", ".github/README.md", "docs/requirements.md", "conf/decompose.yaml")
+    locked(other_hash(MODEL), *(put(path, "x = 1\n") for path in (*paths, *more)))(history)
     assert verdict_of("main")["outcome"] == PASS
 
 

@@ -8,7 +8,17 @@ import pytest
 
 from src.report.finding import Finding, Level, Text
 from tests.unit.history import History
-from tests.unit.report.attacks import BASE_ERRORS, delete, edit_yaml, other_hash, receipt, swap, worse
+from tests.unit.report.attacks import (
+    BASE_ERRORS,
+    Attack,
+    delete,
+    edit_yaml,
+    other_hash,
+    receipt,
+    swap,
+    without,
+    worse,
+)
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row, texts, verdict_of
 
 
@@ -68,6 +78,21 @@ def test_changed_code_is_stale_with_all_that_comes_after(history: History, head:
     history.commit("edited and not run")
     (found,) = reasons("main~1", head, "lock")
     assert re.search(r"stale: dvc repro would run .*train, then perhaps .*evaluate \(src/mnist/train changed\)", found)
+
+
+@pytest.mark.parametrize(
+    ("edit", "force", "why"),
+    [
+        (swap("params.yaml", "epochs: 10", "epochs: 10.0"), " --force", "params.yaml:epochs has another type"),
+        (without("train", "params", "lr"), " --force", "params.yaml:lr is in dvc.lock but no longer declared"),
+        (swap("params.yaml", "epochs: 10", "epochs: '10'"), "", "params.yaml:epochs changed"),
+    ],
+)
+def test_what_dvc_does_not_notice_is_to_be_forced(history: History, edit: Attack, force: str, why: str) -> None:
+    edit(history)
+    (found,) = reasons("main", None, "lock")
+    assert f"stale: dvc repro{force} would run " in found
+    assert why in found
 
 
 def test_changed_params_are_named(history: History) -> None:
