@@ -71,7 +71,10 @@ class Inputs:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
         for path in read:
             self.opened.read[path] -= read[path]
-        if unseen := sorted(self.opened.unseen):
+        # `shutil.rmtree` opens what it removes.
+        mine = (*self.stage.outs, LOGS.rstrip("/"))
+        folders = [f"the open folder {name}" for name in self.opened.folders if not is_within(name, mine)]
+        if unseen := sorted((*self.opened.unseen, *folders)):
             raise UserError(
                 f"stage {self.stage.name} has used {', '.join(unseen)}, and nobody sees which files that opens; "
                 "compute in threads (a DataLoader with num_workers=0), export tables, open files by their whole paths"

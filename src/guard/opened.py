@@ -29,6 +29,8 @@ SHELLS = ("sh", "bash")
 # Modules that multiprocessing and joblib import to start a process, with or without a fork.
 STARTER = "popen_"
 CHANGES = ("os.remove", "os.mkdir")
+# The descriptor of a folder that a path is relative to, if it is to none.
+NOWHERE = -1
 EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, *CHANGES, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
@@ -65,6 +67,7 @@ class Opened:
             process has made is none of them, unless it is code.
         written: Files that were opened to be written, or moved to.
         removed: Files that were there before.
+        folders: Folders that were opened. Files can be opened relative to them, by names that no event tells in full.
         unseen: By what else it may have opened files, which nobody records, in words.
     """
 
@@ -73,6 +76,7 @@ class Opened:
         self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
         self.removed: set[str] = set()
+        self.folders: set[str] = set()
         self.unseen: set[str] = set()
         self._made: set[str] = set()
         self._paused_in: int | None = None
@@ -101,7 +105,7 @@ class Opened:
         elif event == "sqlite3.connect":
             # Its ATTACH opens any file.
             self.unseen.add("SQLite")
-        elif event in CHANGES:
+        elif event in CHANGES and args[-1] == NOWHERE:
             self._note_change(event, args[0])
         elif event in READS:
             self._note_open(args[READS[event]], os.O_RDONLY)
@@ -116,10 +120,9 @@ class Opened:
         except (OSError, ValueError):
             found = None
         if found and stat.S_ISDIR(found.st_mode):
-            # Files can be opened relative to it, by names that no event tells in full. One of its own is opened to be
-            # removed. To be written to, one is opened for a temporary file without a name.
+            # To be written to, it is opened for a temporary file without a name.
             if not flags & WRITING and name not in self._made:
-                self.unseen.add(f"the open folder {name}")
+                self.folders.add(name)
             return
         if flags & WRITING:
             self.written.add(name)
