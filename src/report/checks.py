@@ -34,7 +34,7 @@ Check = Callable[[Change], Iterator[Finding]]
 
 def results(change: Change) -> Iterator[Finding]:
     """Whether there is a result to judge, and one to compare with."""
-    if not change.head.pipeline.code:
+    if not change.head.pipeline.has_run:
         yield unsure(
             "{} has no stage that both dvc.yaml and dvc.lock have: there is no result to judge", change.head.name
         )
@@ -247,7 +247,7 @@ def find(change: Change) -> list[Finding]:
 
 def _run(check: Check, change: Change) -> Iterator[Finding]:
     try:
-        if check not in OF_RESULTS or change.head.pipeline.code:
+        if check not in OF_RESULTS or change.head.pipeline.has_run:
             yield from check(change)
     except UserError as error:
         yield unsure("{}", error)

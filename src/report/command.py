@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.core.files import write_text
 from src.report.change import open_change
 from src.report.checks import REPRODUCED, find
-from src.report.comment import cells, compared, is_news, title, write_comment
+from src.report.comment import cells, compared, first_rows, title, write_comment
 from src.report.finding import Finding, Level, code, highest, visible
 from src.report.metrics import Row, judge_metrics
 from src.report.page import render_page
@@ -156,7 +156,7 @@ def _write(report: Report) -> int:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     """The metrics that count, for a terminal."""
-    lines = [[cell.plain for cell in cells(row)] for row in rows if is_news(row)]
+    lines = [[cell.plain for cell in cells(row)] for row in first_rows(rows)]
     table = [["metric", "base", "head", "change", "may lose", ""], *lines] if lines else []
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]

@@ -13,7 +13,7 @@ from src.report.finding import Finding, Level, Text, code, highest, html_code, j
 from src.report.metrics import MISSING, Reading, Row
 from src.report.tables import Mistake, Pair, read_curves
 from src.revision.parsing import flatten
-from src.revision.revision import Revision
+from src.revision.pipeline import enclosing
 
 Item = TypeVar("Item")
 MAX_LENGTH = 60_000  # characters; GitHub accepts 65,536, and the workflow that posts the report adds a line
@@ -38,7 +38,7 @@ def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Ro
     first = [
         f"## {title(change, highest(findings), rows).markdown}",
         compared(change, page_url).markdown,
-        _metrics_table([row for row in rows if is_news(row)]) if differs else "",
+        _metrics_table(first_rows(rows)),
         _reasons(findings),
         _noise_line(change, rows) if rows else "",
         _changed(change, findings),
@@ -78,8 +78,12 @@ def compared(change: Change, page_url: str = "") -> Text:
     return joined([Text("{} against {}", head, base), *page, REPRODUCED[change.reproduced].text], " · ")
 
 
-def is_news(row: Row) -> bool:
-    """Whether a metric belongs into the first table: it is required, or lost more than its rule tolerates."""
+def first_rows(rows: Sequence[Row]) -> list[Row]:
+    """The metrics of the first table, if any metric changed: what is required, or lost more than its rule tolerates."""
+    return [row for row in rows if _is_news(row)] if any(row.old != row.new for row in rows) else []
+
+
+def _is_news(row: Row) -> bool:
     return row.required or row.why is not None
 
 
@@ -202,7 +206,7 @@ def _changed(change: Change, findings: Sequence[Finding]) -> str:
     wrong = {finding.check for finding in findings if finding.level > Level.NOTE}
     edits = [finding.text.markdown for finding in findings if finding.check == "stages" and finding.level is Level.NOTE]
     parts += edits or ["stages, see above" if "stages" in wrong else "no stage"]
-    if change.head.pipeline.code and not wrong & {"lock", "outputs", "receipts"}:
+    if change.head.pipeline.has_run and not wrong & {"lock", "outputs", "receipts"}:
         parts.append("dvc.lock and receipts hold" if change.head.receipts else "dvc.lock holds")
     return f"**Changed:** {' · '.join(parts)}"
 
@@ -222,13 +226,9 @@ def _params_changed(change: Change) -> str:
 
 
 def _code_changed(change: Change) -> str:
-    old, new = (_code_hashes(revision) for revision in (change.base, change.head))
-    paths = sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
+    code = {path for one in (change.base, change.head) for paths in one.pipeline.sources.values() for path in paths}
+    paths = sorted({source for path in change.edited if (source := enclosing(path, code))})
     return Text("code in {}", paths).markdown if paths else "no code"
-
-
-def _code_hashes(revision: Revision) -> dict[str, str]:
-    return {path: oid for paths in revision.pipeline.code.values() for path, oid in paths.items()}
 
 
 def _confusions(change: Change) -> str:
@@ -239,11 +239,11 @@ def _confusions(change: Change) -> str:
 
     def written(pair: tuple[Pair, int]) -> str:
         (actual, predicted), change = pair
-        return f"| {code(actual)} | {code(predicted)} | {change:+d} |"
+        return f"| {code(actual)} | {code(predicted)} | {_signed(change)} |"
 
     table = ["| actual | predicted | change |", "| --- | --- | ---: |"]
     table += _first(MAX_PAIRS, pairs, written, "\nand {:,} more")
-    names = [f"{html_code(actual)}→{html_code(predicted)} ({n:+d})" for (actual, predicted), n in pairs[:3]]
+    names = [f"{html_code(actual)}→{html_code(predicted)} ({_signed(n)})" for (actual, predicted), n in pairs[:3]]
     body = [
         "\n".join(table) if pairs else "",
         "<!-- picture: confusions -->",
@@ -274,7 +274,7 @@ def _curves(change: Change) -> str:
 
 
 def _other_metrics(rows: Sequence[Row]) -> str:
-    rest = sorted((row for row in rows if not is_news(row)), key=lambda row: row.old == row.new)
+    rest = sorted((row for row in rows if not _is_news(row)), key=lambda row: row.old == row.new)
     return _details(f"{len(rest)} other metrics", [_metrics_table(rest)]) if rest else ""
 
 

@@ -73,7 +73,7 @@ def _items(stage: Stage) -> list[str]:
 def _made_instead(outs: Collection[str], base: Revision) -> Iterator[Finding]:
     """Outputs in the place of what git should have, since others run it: a source, or a file that installs packages."""
     made = base.pipeline.producers
-    deps = {path: None for stage in base.pipeline.stages.values() for path in stage.deps if path not in made}
+    deps = {path for paths in base.pipeline.sources.values() for path in paths}
     found = [
         out
         for out in outs

@@ -1,7 +1,7 @@
 """Whether the code that decides what is measured changed."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from src.report.change import Change
 from src.report.finding import Finding, unsure
@@ -15,42 +15,35 @@ def scorer(change: Change) -> Iterator[Finding]:
     if not change.base.has_results:
         return
     if change.policy.scorer is not None:
-        wanted = dict.fromkeys(change.policy.scorer, True)
+        wanted = change.policy.scorer
         if absent := [path for path in wanted if not change.base.tree.files(path)]:
             yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
-        first: set[str] = set()
+        changed = [path for path in change.edited if enclosing(path, wanted)]
     else:
         scoring = {stage for stage in change.scoring.values() if stage}
-        wanted = _implied_scorer(change.base.pipeline, scoring)
-        first = _first_searched(change.base.pipeline, scoring)
+        changed = _implied_scorer(change.base.pipeline, scoring, change.edited)
     # What is installed has a check of its own.
-    changed = [
-        path
-        for path in change.edited
-        if wanted.get(enclosing(path, wanted) or "", _folder_of_module(path) in first) and not is_of_pins(path)
-    ]
-    if changed:
+    if changed := [path for path in changed if not is_of_pins(path)]:
         yield unsure("the scorer changed, read its diff: {}", changed)
 
 
-def _implied_scorer(pipeline: Pipeline, scoring: set[str]) -> dict[str, bool]:
-    """Files and folders of the scorer, and within them those that are not.
+def _implied_scorer(pipeline: Pipeline, scoring: set[str], paths: Sequence[str]) -> list[str]:
+    """Those paths that the scoring stages depend on, or that only a stage which checks the whole pipeline depends on.
 
-    The scorer is the code that the scoring stages depend on. A stage before them that depends on all of it, too, checks
-    the whole pipeline; what it depends on besides, and no other stage does, runs the stages.
+    Such a stage comes before the scoring ones and depends on all their code. What it alone reads runs the stages. Where
+    Python looks first for modules of a scoring stage, every module counts that no other stage before it depends on.
     """
-    made = pipeline.producers
-    code = {
-        name: dict.fromkeys(path for path in stage.deps if enclosing(path, made) is None)
-        for name, stage in pipeline.stages.items()
-    }
-    own = {path for stage in scoring & code.keys() for path in code[stage]}
+    code = pipeline.sources
     before = pipeline.before(scoring) - scoring
+    own = {path for stage in scoring & code.keys() for path in code[stage]}
     checking = {stage for stage in before if all(enclosing(path, code[stage]) for path in own)}
-    others = {path for stage in before - checking for path in code[stage]} - own
-    return dict.fromkeys([*own, *(path for stage in checking for path in code[stage])], True) | dict.fromkeys(
-        others, False
-    )
+    searched = _first_searched(pipeline, scoring)
+    found = []
+    for path in paths:
+        readers = {stage for stage in (before | scoring) & code.keys() if enclosing(path, code[stage])}
+        if readers & scoring or (readers <= checking if readers else _folder_of_module(path) in searched):
+            found.append(path)
+    return found
 
 
 def _first_searched(pipeline: Pipeline, scoring: set[str]) -> set[str]:

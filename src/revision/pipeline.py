@@ -322,14 +322,17 @@ class Pipeline:
         return not path.startswith("../") and (ignored.by_dvc if is_declared else ignored.by_git).match(name)
 
     @cached_property
-    def code(self) -> dict[str, dict[str, str]]:
-        """Hash of each dependency that no stage makes, by stage and path, as dvc.lock records it."""
+    def sources(self) -> dict[str, list[str]]:
+        """What each stage depends on and no stage makes, by the stage's name."""
         made = self.producers
         return {
-            name: {path: oid for path, oid in locked.deps.items() if oid is not None and enclosing(path, made) is None}
-            for name, locked in self.locked.items()
-            if name in self.stages
+            name: [path for path in stage.deps if enclosing(path, made) is None] for name, stage in self.stages.items()
         }
+
+    @property
+    def has_run(self) -> bool:
+        """Whether dvc.lock records a run of a stage that dvc.yaml declares."""
+        return not self.stages.keys().isdisjoint(self.locked)
 
     @cached_property
     def locked_outs(self) -> dict[str, str | None]:

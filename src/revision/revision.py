@@ -57,14 +57,15 @@ class Revision:
 
         The error of a file that cannot be read; None for one that DVC keeps outside git. A missing file is left out.
         """
-        receipts = set(map(receipt_path, self.pipeline.stages))
         outs = [path for path, out in self.pipeline.outs.items() if out.kind == "metrics"]
         found: dict[str, dict[str, Any] | UserError | None] = {}
-        for path in dict.fromkeys(path for path in [*outs, *self.pipeline.metrics] if path not in receipts):
+        for path in dict.fromkeys([*outs, *self.pipeline.metrics]):
             content = self.tree.read(path, MAX_JSON_BYTES)
             if content is not None:
                 try:
-                    found[path] = _named(parse(content, path, f"{path} of {self.name}"), path)
+                    values = parse(content, path, f"{path} of {self.name}")
+                    if not isinstance(values, list):  # in which DVC looks for no metrics; a receipt is one
+                        found[path] = _named(values, path)
                 except UserError as error:
                     found[path] = error
             elif self.pipeline.is_cached(path) or self.tree.has(f"{path}.dvc"):
@@ -86,7 +87,7 @@ class Revision:
     @property
     def has_results(self) -> bool:
         """Whether a pipeline ran here: there are stages in dvc.lock, and metrics, readable or not."""
-        return bool(self.pipeline.code) and any(found != {} for found in self.metrics.values())
+        return self.pipeline.has_run and any(found != {} for found in self.metrics.values())
 
     @cached_property
     def stale(self) -> list[Mismatch]:
