@@ -295,7 +295,7 @@ def test_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     [
         {"ema": 0.9, "shift": 2},
         pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"architecture": "resnet"}, marks=pytest.mark.slow),
+        pytest.param({"architecture": "ensemble"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

@@ -33,7 +33,9 @@ class FetchParams(_Checked):
 class TrainParams(_Checked):
     """What the train stage reads."""
 
-    architecture: Literal["cnn", "small", "resnet"] = Field(description="which network of src/mnist/model/network.py")
+    architecture: Literal["cnn", "small", "resnet", "ensemble"] = Field(
+        description="which network of src/mnist/model/network.py"
+    )
     seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights, the batches and the augmentation")
     val_fraction: float = Field(gt=0, lt=1, description="share of the training set held out for validation")
     epochs: int = Field(ge=1, le=10_000, description="passes over the training part")

@@ -54,7 +54,7 @@ def test_the_file_computes_what_torch_computes_and_says_what_it_is(folder: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["small", "resnet"])
+@pytest.mark.parametrize("architecture", ["small", "ensemble"])
 def test_every_network_is_computed_as_torch_computes_it(architecture: str) -> None:
     model = untrained(architecture)
     assert compare(model, to_onnx(model, {}), EXAMPLES.images)["equal"]

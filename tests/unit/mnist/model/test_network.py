@@ -1,7 +1,7 @@
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from src.mnist.model.network import (
     STD,
     CalibratedModel,
     CPULinear,
+    Ensemble,
     build_model,
     normalize,
     shifted_views,
@@ -26,7 +27,7 @@ from src.mnist.model.weights import METADATA_KEY, load_model, save_model
 from tests.conftest import random_examples
 
 # Not all of ARCHITECTURES, to which other tests add.
-EACH = pytest.mark.parametrize("architecture", ["cnn", "small", "resnet"])
+EACH = pytest.mark.parametrize("architecture", ["cnn", "small", "resnet", "ensemble"])
 IMAGES = torch.from_numpy(random_examples(7).images)
 
 
@@ -45,6 +46,23 @@ def test_images_become_logits_of_as_many_weights_as_the_docstring_says(architect
         assert (logits < 0).any()
     number = sum(weight.numel() for weight in network.parameters())
     assert f"{number:,} weights" in (ARCHITECTURES[architecture].__doc__ or "")
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_each_image_trains_one_member_of_the_ensemble_and_is_scored_by_both(count: int) -> None:
+    network, x = build_model("ensemble", 0), normalize(IMAGES[:count])
+    first, second = (list(member.parameters()) for member in cast(Ensemble, network).members)
+    for part, trained, other in (
+        (slice(None, -(-count // 2)), first, second),
+        (slice(-(-count // 2), None), second, first),
+    ):
+        network.zero_grad()
+        network.train()(x)[part].sum().backward()
+        assert all(weight.grad is not None for weight in trained) == bool(len(x[part]))
+        assert all(weight.grad is None or not weight.grad.any() for weight in other)
+    alone = [member(x) for member in cast(Ensemble, network.eval()).members]
+    assert not torch.equal(*alone)
+    torch.testing.assert_close(network(x), sum(alone) / 2)
 
 
 def test_the_cnn_is_the_one_that_was_asked_for() -> None:

@@ -33,9 +33,9 @@ CASES: dict[str, dict[str, Any]] = {
     "small, shards": {"architecture": "small", "shards": 2},
     "dropout": {"architecture": DROPOUT},
     "dropout, shards, everything": {"architecture": DROPOUT, "shards": 2, **EVERYTHING},
-    "resnet, bf16, shards, everything": {"architecture": "resnet", "precision": "bf16", "shards": 2, **EVERYTHING},
+    "ensemble, bf16, shards, everything": {"architecture": "ensemble", "precision": "bf16", "shards": 2, **EVERYTHING},
 }
-SLOW = pytest.param("resnet, bf16, shards, everything", marks=pytest.mark.slow)
+SLOW = pytest.param("ensemble, bf16, shards, everything", marks=pytest.mark.slow)
 Train = Callable[..., list[bytes]]
 
 

@@ -67,11 +67,11 @@ def train_into(
 EVERYTHING = {"ema": 0.9, "weight_decay": 0.1, "rotation": 10.0, "scale": 0.1, "precision": "bf16"}
 CASES: dict[str, dict[str, Any]] = {
     "dropout": {"shards": 4, "architecture": DROPOUT},
-    "resnet, everything": {"shards": 4, "architecture": "resnet", "epochs": 1, **EVERYTHING},
+    "ensemble, everything": {"shards": 4, "architecture": "ensemble", "epochs": 1, **EVERYTHING},
     # 3 and 6 are no powers of two, and the last batch has five images for six shards.
     "cnn, six shards": {"shards": 6, "batch_size": 30, "epochs": 1},
 }
-SLOW = [("dropout", 4), ("resnet, everything", 4), ("cnn, six shards", 3), ("cnn, six shards", 6)]
+SLOW = [("dropout", 4), ("ensemble, everything", 4), ("cnn, six shards", 3), ("cnn, six shards", 6)]
 
 
 def assert_as_alone(params: Params, data_dir: Path, folder: Path, case: str, count: int) -> None:
@@ -104,7 +104,7 @@ def test_two_processes_train_and_resume_to_the_bytes_of_one_and_refuse_other_inp
     params: Params, few_digits: Path, tmp_path: Path
 ) -> None:
     run_together(2, refuse)
-    assert_as_alone(params, few_digits, tmp_path, "resnet, everything", 2)
+    assert_as_alone(params, few_digits, tmp_path, "ensemble, everything", 2)
     sharded = params.model_copy(update={"shards": 2, "schedule": "constant", "architecture": DRAWS})
     one, two = (sharded.model_copy(update={"epochs": epochs}) for epochs in (1, 2))
     train(two, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
