@@ -73,11 +73,10 @@ class Inputs:
             self.opened.read[path] -= read[path]
         # `shutil.rmtree` opens what it removes.
         mine = (*self.stage.outs, LOGS.rstrip("/"))
-        folders = [f"the open folder {name}" for name in self.opened.folders if not is_within(name, mine)]
-        if unseen := sorted((*self.opened.unseen, *folders)):
+        if folders := [name for name in self.opened.folders if not is_within(name, mine)]:
             raise UserError(
-                f"stage {self.stage.name} has used {', '.join(unseen)}, and nobody sees which files that opens; "
-                "compute in threads (a DataLoader with num_workers=0), export tables, open files by their whole paths"
+                f"{_few(folders)}: stage {self.stage.name} opened the folder, and nobody sees which files it opens "
+                "relative to that; open files by their whole paths"
             )
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 

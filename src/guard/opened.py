@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from src.core.copies import original
+from src.core.errors import UserError
 from src.core.files import SCRATCH
 
 # Which argument of an audit event names the file.
@@ -68,7 +69,6 @@ class Opened:
         written: Files that were opened to be written, or moved to.
         removed: Files that were there before.
         folders: Folders that were opened. Files can be opened relative to them, by names that no event tells in full.
-        unseen: By what else it may have opened files, which nobody records, in words.
     """
 
     def __init__(self, root: Path) -> None:
@@ -77,7 +77,6 @@ class Opened:
         self.written: set[str] = set()
         self.removed: set[str] = set()
         self.folders: set[str] = set()
-        self.unseen: set[str] = set()
         self._made: set[str] = set()
         self._paused_in: int | None = None
 
@@ -91,20 +90,25 @@ class Opened:
             self._paused_in = None
 
     def note(self, event: str, args: tuple[Any, ...]) -> None:
-        """Record an audit event."""
+        """Record an audit event.
+
+        Raises:
+            UserError: Instead of what would open files that nobody records, so it does not begin.
+        """
         if self._paused_in == threading.get_ident():
             return
-        if _is_start(event, args):
-            self.unseen.add("another process")
+        # SQLite's ATTACH opens any file.
+        if event == "sqlite3.connect" or _is_start(event, args):
+            raise UserError(
+                f"{'SQLite' if event == 'sqlite3.connect' else 'another process'} would open files that nobody sees; "
+                "export tables, compute in threads (a DataLoader with num_workers=0)"
+            )
         if event in MOVES:
             self._note_move(event, args[0], args[1])
         elif event == "open":
             self._note_open(args[0], args[2])
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
-        elif event == "sqlite3.connect":
-            # Its ATTACH opens any file.
-            self.unseen.add("SQLite")
         elif event in CHANGES and args[-1] == NOWHERE:
             self._note_change(event, args[0])
         elif event in READS:

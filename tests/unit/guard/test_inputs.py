@@ -242,18 +242,21 @@ def process(method: str) -> None:
 @pytest.mark.parametrize(
     ("act", "used"),
     [
-        *((partial(process, method), "another process") for method in multiprocessing.get_all_start_methods()),
-        (lambda: os.system("cat data/other.txt"), "another process"),
-        (lambda: subprocess.run("cat data/other.txt", shell=True, check=True), "another process"),
-        (lambda: sqlite3.connect(":memory:").close(), "SQLite"),
-        (lambda: open_below("data", "../other/in.txt"), "the open folder data"),
-        (lambda: open_below("..", f"{Path.cwd().name}/data/other.txt"), r"the open folder \.\."),
+        *(
+            (partial(process, method), "another process would open")
+            for method in multiprocessing.get_all_start_methods()
+        ),
+        (lambda: os.system("cat data/other.txt"), "another process would open"),
+        (lambda: subprocess.run("cat data/other.txt", shell=True, check=True), "another process would open"),
+        (lambda: sqlite3.connect(":memory:").close(), "SQLite would open"),
+        (lambda: open_below("data", "../other/in.txt"), "data: stage stage opened the folder"),
+        (lambda: open_below("..", f"{Path.cwd().name}/data/other.txt"), r"\.\.: stage stage opened the folder"),
     ],
 )
 def test_what_opens_files_that_nobody_sees_is_refused(start: Start, act: Callable[[], object], used: str) -> None:
     inputs = start()
-    act()
-    with pytest.raises(UserError, match=rf"^stage stage has used {used}, and nobody sees which files that opens"):
+    with pytest.raises(UserError, match=f"^{used}"):
+        act()
         inputs.check()
 
 
