@@ -75,7 +75,8 @@ class ShardedBackward:
         logits, loss = forward(number)
         loss.backward()
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
-        moved = [buffer - value for buffer, value in zip(state, before, strict=True)]
+        # Of flags, too, which torch does not subtract.
+        moved = [buffer + 0 - (value + 0) for buffer, value in zip(state, before, strict=True)]
         results = [*gradients, *moved, logits.detach()]
         content = torch.cat([tensor.flatten().float() for tensor in results])
         row[: len(content)].copy_(content)
@@ -93,4 +94,5 @@ class ShardedBackward:
             weight.grad = gradient.copy_(part.view_as(weight))
         moves = [*parts[len(self.weights) :], *counts.split([counter.numel() for counter in self.counters])]
         for buffer, value, move in zip([*self.buffers, *self.counters], before, moves, strict=True):
-            buffer.copy_(value + move.view_as(buffer).to(buffer.dtype))
+            number = value + 0
+            buffer.copy_(number + move.view_as(buffer).to(number.dtype))

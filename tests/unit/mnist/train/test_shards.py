@@ -64,7 +64,7 @@ def test_running_statistics_move_by_the_mean_of_what_the_shards_move_them_by(siz
 
 
 class Odd(nn.Module):
-    """A network with weights that are not used or not trained, and a constant."""
+    """A network with weights that are not used or not trained, a constant, and flags of which a pass sets two."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,8 +72,11 @@ class Odd(nn.Module):
         self.frozen = nn.Parameter(torch.ones(10), requires_grad=False)
         self.constant: Tensor
         self.register_buffer("constant", torch.tensor([0.1, 1 / 3]))
+        self.flags: Tensor
+        self.register_buffer("flags", torch.tensor([True, False, True]))
 
     def forward(self, x: Tensor) -> Tensor:
+        self.flags[:2] = torch.tensor([False, True])
         return self.linear(x.flatten(1)) * self.frozen + self.constant.sum()
 
 
@@ -83,6 +86,7 @@ def test_what_no_shard_changes_stays_as_it_is() -> None:
     for _ in range(3):
         sharded.backward(forward_of(model, 6, 3))
     assert model.constant.tolist() == torch.tensor([0.1, 1 / 3]).tolist()
+    assert model.flags.tolist() == [False, True, True]
     assert model.frozen.grad is None
     assert model.unused.weight.grad is not None
     assert not model.unused.weight.grad.any()
