@@ -255,9 +255,13 @@ def process(method: str) -> None:
 )
 def test_what_opens_files_that_nobody_sees_is_refused(start: Start, act: Callable[[], object], used: str) -> None:
     inputs = start()
-    with pytest.raises(UserError, match=f"^{used}"):
+
+    def act_and_check() -> None:
         act()
         inputs.check()
+
+    with pytest.raises(UserError, match=f"^{used}"):
+        act_and_check()
 
 
 @pytest.mark.fault(59, 88)
