@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from src.mnist.model.scores import CHARTED
 from src.mnist.train.learning_curve import draw_learning_curve
 
-ACC, F1 = 1, 2
+SHARES = [name for name in CHARTED if name != "loss"]
 TRAIN, VALIDATION = (0x1F, 0x77, 0xB4), (0xD9, 0x5F, 0x02)
 ROWS: list[dict[str, Any]] = [
-    {"epoch": epoch, "loss": 1 / epoch, "acc": 1 - 0.1 / epoch, "f1": 1 - 0.2 / epoch} for epoch in range(1, 7)
+    {"epoch": epoch, "loss": 1 / epoch, **{name: 1 - 0.2 / epoch for name in SHARES}} for epoch in range(1, 7)
 ]
 
 
@@ -19,7 +20,8 @@ def drawn(rows: list[dict[str, Any]], folder: Path) -> list[np.ndarray]:
     draw_learning_curve(rows, folder / "curve.png")
     with Image.open(folder / "curve.png") as image:
         assert image.format == "PNG"
-        return [panel[:, :220] for panel in np.array_split(np.asarray(image.convert("RGB")).astype(int), 3, axis=1)]
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+        return [panel[:, :220] for panel in np.array_split(pixels, len(CHARTED), axis=1)]
 
 
 def height(panel: np.ndarray, colour: tuple[int, int, int] = TRAIN) -> float:
@@ -32,17 +34,17 @@ def test_each_panel_has_a_line_for_each_column_that_there_is(tmp_path: Path) -> 
     validated = [row | {"val_loss": 2 * row["loss"], "val_acc": row["acc"] - 0.1} for row in ROWS]
     panels = drawn(validated, tmp_path)
     assert all(height(panel) > 0 for panel in panels)
-    assert [height(panel, VALIDATION) > 0 for panel in panels] == [True, True, False]
+    assert [height(panel, VALIDATION) > 0 for panel in panels] == [name in ("loss", "acc") for name in CHARTED]
 
 
 def test_a_first_epoch_far_off_is_not_cropped_and_does_not_flatten_the_later_ones(tmp_path: Path) -> None:
-    rows = [{**ROWS[0], "loss": 1e3, "acc": 0.1, "f1": 0.02}, *ROWS[1:]]
+    rows = [{**ROWS[0], "loss": 1e3, **dict.fromkeys(SHARES, 0.02)}, *ROWS[1:]]
     far = drawn(rows, tmp_path)
     # A line spans its panel, from the first epoch to the last ones.
     assert min(map(height, far)) > 0.5
     # A change of the last epoch by a tenth of what is left can be seen.
     last = rows[-1]
-    nearer = {"loss": 0.9 * last["loss"], **{name: 1 - 0.9 * (1 - last[name]) for name in ("acc", "f1")}}
+    nearer = {"loss": 0.9 * last["loss"], **{name: 1 - 0.9 * (1 - last[name]) for name in SHARES}}
     better = drawn([*rows[:-1], last | nearer], tmp_path)
     assert all(np.abs(one - other).max() > 100 for one, other in zip(better, far, strict=True))
 
@@ -55,4 +57,5 @@ def test_any_number_of_epochs_is_a_picture(tmp_path: Path, count: int) -> None:
 
 def test_a_score_at_an_end_of_its_range_has_a_point(tmp_path: Path) -> None:
     panels = drawn([{"epoch": 1, "acc": 0.5, "f1": 0.5}, {"epoch": 2, "acc": 0.0, "f1": 1.0}], tmp_path)
-    assert height(panels[ACC]) > 0.3 < height(panels[F1])
+    shown = dict(zip(CHARTED, panels, strict=True))
+    assert height(shown["acc"]) > 0.3 < height(shown["f1"])
