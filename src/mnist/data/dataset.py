@@ -76,10 +76,11 @@ def _check(examples: Examples, images_path: Path, labels_path: Path) -> None:
         if array.dtype != np.uint8:
             raise UserError(f"{path}: expected numbers of type uint8, got {array.dtype}")
     if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
-        raise UserError(f"{images_path}: expected images of shape (N, 28, 28), got {images.shape}")
+        height, width = IMAGE_SHAPE
+        raise UserError(f"{images_path}: expected images of shape (N, {height}, {width}), got {images.shape}")
     if labels.shape != (len(images),):
         raise UserError(f"{labels_path}: expected {len(images)} labels, one per image, got shape {labels.shape}")
     if len(labels) == 0:
         raise UserError(f"{labels_path}: expected at least one label, got none")
     if labels.max() >= NUM_CLASSES:
-        raise UserError(f"{labels_path}: expected labels from 0 to 9, got {labels.max()}")
+        raise UserError(f"{labels_path}: expected labels from 0 to {NUM_CLASSES - 1}, got {labels.max()}")

@@ -30,7 +30,7 @@ def draw_errors(images: np.ndarray, titles: list[str], path: Path) -> None:
     """
     shown = images[:MAX_ERRORS]
     # In whole rows, at least one, since a picture cannot be empty.
-    cells = np.zeros((max(1, -(-len(shown) // COLUMNS)) * COLUMNS, 28, 28), np.uint8)
+    cells = np.zeros((max(1, -(-len(shown) // COLUMNS)) * COLUMNS, *images.shape[1:]), np.uint8)
     cells[: len(shown)] = shown
     digits = resize(WHITE - torch.from_numpy(cells).unsqueeze(1), [DIGIT, DIGIT], InterpolationMode.NEAREST)
     side = (SIDE - DIGIT) // 2

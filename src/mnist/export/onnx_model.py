@@ -9,6 +9,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from src.mnist.data.dataset import IMAGE_SHAPE
 from src.mnist.model.network import CalibratedModel, normalize, predict_logits
 
 # The one that PyTorch's exporter writes without converting.
@@ -47,7 +48,7 @@ def to_onnx(model: CalibratedModel, facts: dict[str, str]) -> bytes:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             Deployed(model).eval(),
-            (torch.zeros(2, 28, 28, dtype=torch.uint8),),
+            (torch.zeros(2, *IMAGE_SHAPE, dtype=torch.uint8),),
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_shapes={"images": {0: "batch"}},

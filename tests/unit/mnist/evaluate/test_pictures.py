@@ -36,7 +36,7 @@ def test_without_errors_there_is_a_white_row(tmp_path: Path) -> None:
 
 
 def test_a_useless_model_does_not_put_megabytes_into_git(tmp_path: Path) -> None:
-    draw_errors(np.zeros((MAX_ERRORS + 50, 28, 28), np.uint8), [""] * (MAX_ERRORS + 50), tmp_path / "errors.png")
+    draw_errors(np.zeros((MAX_ERRORS + 50, 32, 32), np.uint8), [""] * (MAX_ERRORS + 50), tmp_path / "errors.png")
     with Image.open(tmp_path / "errors.png") as image:
         assert image.height == MAX_ERRORS // COLUMNS * SIDE
 
