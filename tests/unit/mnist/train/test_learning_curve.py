@@ -11,7 +11,7 @@ from src.mnist.train.learning_curve import draw_learning_curve
 SHARES = [name for name in CHARTED if name != "loss"]
 TRAIN, VALIDATION = (0x1F, 0x77, 0xB4), (0xD9, 0x5F, 0x02)
 ROWS: list[dict[str, Any]] = [
-    {"epoch": epoch, "loss": 1 / epoch, **{name: 1 - 0.2 / epoch for name in SHARES}} for epoch in range(1, 7)
+    {"epoch": epoch, "loss": 1 / epoch, **dict.fromkeys(SHARES, 1 - 0.2 / epoch)} for epoch in range(1, 7)
 ]
 
 
