@@ -36,16 +36,23 @@ def is_read_by_tools(path: str) -> bool:
 
 def files(change: Change) -> Iterator[Finding]:
     """Edits that no hash covers. Of packages, other versions alone are merely noted."""
-    installed = named(change.base) | named(change.head)
+    base, head = change.base, change.head
+    installed = named(base) | named(head)
+    known = {DVC_FILE, LOCK, POLICY, NOISE, *base.pipeline.metrics, *base.pipeline.params, *base.pipeline.declared}
+    new = {path: head.tree.entries[path] for path in change.edited if path in head.tree.entries}
+    # The branch may declare what is new, but no old file that others read.
+    known |= {path for path in head.pipeline.declared if path not in base.tree.entries}
+    free = {path for path in change.edited if not ("/" in path or path in known or DOCUMENTS.match_file(path))}
+    free |= {path for path, entry in new.items() if base.pipeline.is_planted(path, entry, base.tree.ignored)}
     bumps: dict[Text, None] = {}
     uncovered = []
     for path in change.edited:
         if is_of_pins(path) or (path in installed and not path.endswith(ARCHIVES)):
-            more, bumped = changed_pins(change.base, change.head, path)
+            more, bumped = changed_pins(base, head, path)
             bumps |= dict.fromkeys(bumped)
             if more:
                 yield unsure("what is installed changed, read it: {}: {}", path, more)
-        elif enclosing(path, installed) or (change.base.pipeline.stages and _is_uncovered(path, change)):
+        elif enclosing(path, installed) or (base.pipeline.stages and (path in free or is_read_by_tools(path))):
             uncovered.append(path)
     if uncovered:
         yield unsure("{} changed, which no hash covers: read the diff", uncovered)
@@ -57,16 +64,3 @@ def tools(change: Change) -> Iterator[Finding]:
     """Edits of the checks' own code. The comment is made by the base's copy; other checks by the branch's."""
     if edited := list(TOOLS.match_files(change.edited)):
         yield note("this change edits its own checks, which then prove little: {}", edited)
-
-
-def _is_uncovered(path: str, change: Change) -> bool:
-    base, head = change.base, change.head
-    entry = head.tree.entries.get(path)
-    if entry and base.pipeline.is_planted(path, entry, base.tree.ignored):
-        return True
-    if is_read_by_tools(path):
-        return True
-    # The branch may declare what is new, but not an old file that others read.
-    declared = base.pipeline.declared | (head.pipeline.declared if path not in base.tree.entries else {})
-    known = (DVC_FILE, LOCK, POLICY, NOISE, *base.pipeline.metrics, *base.pipeline.params, *declared)
-    return "/" not in path and path not in known and not DOCUMENTS.match_file(path)

@@ -8,7 +8,7 @@ import os
 import posixpath
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
-from src.core.folder import IGNORE, folder_md5, ignored_files
+from src.core.folder import ALWAYS_IGNORED, IGNORE, folder_md5
 from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, open_objects, places, run_git
 from src.revision.parsing import MAX_JSON_BYTES, parse
 
@@ -54,18 +54,18 @@ def is_elsewhere(path: str) -> bool:
 class Patterns:
     """The lines of a .gitignore or .dvcignore, whoever wrote them, matched in a limited time."""
 
-    def __init__(self, where: str, text: str, parse: Callable[[str], GitIgnoreSpec]) -> None:
-        """Parse the text.
+    def __init__(self, where: str, lines: Sequence[str]) -> None:
+        """Parse the lines.
 
         Raises:
-            UserError: If a line is not a pattern.
+            UserError: If one is not a pattern.
         """
         self._where = where
-        self._stars = [len(re.findall(r"\*+", line)) for line in text.splitlines()]
+        self._stars = [len(re.findall(r"\*+", line)) for line in lines]
         self._left = MAX_STEPS
         self._known: dict[str, bool] = {}
         try:
-            self._spec = parse(text)
+            self._spec = GitIgnoreSpec.from_lines(lines)
         except ValueError as error:
             raise UserError(f"{where}: has a line that is not a pattern: {error}") from error
 
@@ -185,14 +185,11 @@ class Tree:
         """
         if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
             raise UserError(f"{below[0]} of {self.name}: hides files from DVC; move its lines to {IGNORE}")
-        return Ignored(
-            self._patterns(".gitignore", lambda text: GitIgnoreSpec.from_lines(text.splitlines())),
-            self._patterns(IGNORE, ignored_files),
-        )
+        return Ignored(self._patterns(".gitignore"), self._patterns(IGNORE, ALWAYS_IGNORED))
 
-    def _patterns(self, name: str, parse: Callable[[str], GitIgnoreSpec]) -> Patterns:
+    def _patterns(self, name: str, more: Sequence[str] = ()) -> Patterns:
         text = (self.read(name, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
-        return Patterns(f"{name} of {self.name}", text, parse)
+        return Patterns(f"{name} of {self.name}", [*more, *text.splitlines()])
 
 
 @contextmanager
