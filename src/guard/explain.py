@@ -12,7 +12,7 @@ GPU_TAKEN = (
 LOST = "the connection to another process of this run is lost; see what ended it, then run again to resume"
 ACTIVATE = (
     "DVC runs the `python` that is first on PATH: activate the environment (`. .venv/bin/activate`) and try again, or "
-    "run `make repro`"
+    "run `make repro`; a new package goes into requirements.txt, then `make lock repro`"
 )
 ADVICE = {
     "free some space": (errno.ENOSPC, errno.EDQUOT),
@@ -39,8 +39,9 @@ def explain(error: Exception) -> str | None:
             is_there = error.errno == errno.EEXIST and Path(error.filename or "").is_dir()
             if error.errno in numbers and not is_there:
                 return f"{error.filename or 'its output'}: {error.strerror}; {advice} and try again"
-    if isinstance(error, ModuleNotFoundError):
-        is_own = (error.name or "").startswith(("src", "stages"))
+    # Some libraries raise it without a name, and say themselves what to install.
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        is_own = error.name.startswith(("src", "stages"))
         return None if is_own else f"{sys.executable} has no package {error.name}; {ACTIVATE}"
     if isinstance(error, MemoryError):
         return MEMORY

@@ -78,6 +78,7 @@ def test_a_gpu_that_another_program_took_is_said_in_one_line(said: str) -> None:
         OSError(errno.ENOENT, "No such file", "x"),
         OSError(errno.EEXIST, "File exists", "/"),
         KeyError("x"),
+        ModuleNotFoundError("Neither `tensorboard` nor `tensorboardX` is available."),
         KeyError("out of memory"),
     ],
 )
