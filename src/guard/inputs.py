@@ -82,7 +82,8 @@ class Inputs:
 
     def check_written(self) -> None:
         """Raise UserError if the process has changed more than outputs; what it made and removed does not count."""
-        changed = {name for name in self.opened.written if os.path.lexists(name)} | self.opened.removed
+        changed = [name for name in self.opened.written if os.path.lexists(name)]
+        changed += [name for name in self.opened.removed if not os.path.lexists(name)]
         others = [name for name in changed if not is_own(name, is_written=True)]
         if others := [name for name in others if not is_within(name, self.stage.outs)]:
             raise UserError(

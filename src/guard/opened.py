@@ -67,7 +67,7 @@ class Opened:
         read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
             process has made is none of them, unless it is code.
         written: Files that were opened to be written, or moved to.
-        removed: Files that were there before.
+        removed: Files that were to be removed, and that it had not made.
         folders: Folders that were opened. Files can be opened relative to them, by names that no event tells in full.
     """
 

@@ -122,6 +122,8 @@ def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start)
     Path("data/moved").unlink()
     with pytest.raises(FileNotFoundError):
         Path("data/absent").read_text()
+    with pytest.raises(OSError, match="data"):
+        Path("data").unlink()
     Path("data/.out.killed.1.tmp").unlink()
     with tempfile.TemporaryDirectory(dir="data") as folder:
         Path(folder, "mine").mkdir()
