@@ -74,7 +74,7 @@ def _planted(revision: Revision, rules: Rules) -> list[str]:
 def _run_again(root: Path, commit: str, removed: Iterable[str]) -> Results:
     """Results of the whole pipeline in a clone without some paths; the project may lie below git's top folder, too."""
     found = places(root)
-    with tempfile.TemporaryDirectory(prefix="reproduce-") as folder:
+    with tempfile.TemporaryDirectory(prefix="reproduce-", ignore_cleanup_errors=True) as folder:
         clone = Path(folder) / "clone"
         project = clone / found.prefix
         _run("git", "clone", "--quiet", "--no-checkout", str(found.top), str(clone), folder=root)

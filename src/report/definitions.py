@@ -1,5 +1,6 @@
 """What a change does to the stages' definitions, on which all other checks rest."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 
 from src.report.change import Change
@@ -62,11 +63,14 @@ def _items(stage: Stage) -> list[str]:
         for path, out in stage.outs.items()
     }
     return [
-        f"command {stage.command!r}",
-        f"settings {stage.settings}",
+        f"command {json.dumps(stage.command)}",
+        f"settings {json.dumps(stage.settings)}",
         *(f"dependency {path}" for path in stage.deps),
         *(f"param {file}:{name}" for file, names in stage.params.items() for name in names or ["(all)"]),
-        *(f"{stage.outs[path].kind} {path} {options or ''}".strip() for path, options in outs.items()),
+        *(
+            f"{stage.outs[path].kind} {path} {json.dumps(options) if options else ''}".strip()
+            for path, options in outs.items()
+        ),
     ]
 
 

@@ -401,27 +401,31 @@ HIDING: dict[str, Attack] = {
     "a/b c/.gitattributes": put("a/b\nc/.gitattributes", "*.py eol=crlf\n"),
     ".dvc/plots/.gitattributes": put(".dvc/plots/.gitattributes", "*.json eol=crlf\n"),
 }
-INSTALLING = {
-    "install.py": "print()\n",
-    "Makefile": "report:\n\ttrue\n",
-    "GNUmakefile": "report:\n\ttrue\n",
-    ".github/workflows/checks.yml": "jobs: {}\n",
-    ".github/actions/x/action.yml": "runs: {}\n",
-    "requirements-report.lock": "evil==1.0\n",
-    "constraints.txt": "evil==1.0\n",
-    "requirements/base.txt": "evil==1.0\n",
-    "requirements.yml": "- evil\n",
-    "environment-gpu.yml": "- evil\n",
-    "gpu.Dockerfile": "RUN pip install evil\n",
-    "uv.toml": "index-url = 'https://example.org'\n",
-    "setup.py": "print()\n",
-    "pytest.ini": "[pytest]\naddopts = -p evil\n",
-    "wheels/torch-2.15.0-py3-none-any.whl": "another\n",
-    ".buildkite/pipeline.yml": "steps: []\n",
-    "pyproject.toml": "[tool.mypy]\nplugins = 'evil.py'\n",
-    "env/lib/site-packages/torch.py": "print()\n",
-    ".ci/run": "true\n",
-}
+# What installs packages, or runs the installation and the checks.
+INSTALLING = (
+    "install.py",
+    "Makefile",
+    "GNUmakefile",
+    ".github/workflows/checks.yml",
+    ".github/actions/x/action.yml",
+    "requirements-report.lock",
+    "constraints.txt",
+    "requirements/base.txt",
+    "requirements.yml",
+    "environment-gpu.yml",
+    "gpu.Dockerfile",
+    "uv.toml",
+    "setup.py",
+    "pytest.ini",
+    "wheels/torch-2.15.0-py3-none-any.whl",
+    ".buildkite/pipeline.yml",
+    "pyproject.toml",
+    "env/lib/site-packages/torch.py",
+    ".ci/run",
+    "deps.txt",
+    "Justfile",
+    ".gitlab-ci.yml",
+)
 SCORING = (
     "src/__init__.py",
     "src/core/files.py",
@@ -490,7 +494,7 @@ def test_a_pipeline_that_is_refused(history: History, attack: Attack) -> None:
 
 def test_each_file_that_no_hash_covers_is_named(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.report.finding.MAX_LISTED", 100)
-    both(*HIDING.values(), *(put(path, text) for path, text in INSTALLING.items()))(history)
+    both(*HIDING.values(), *(put(path, "evil==1.0\n") for path in INSTALLING))(history)
     history.commit("attack")
     found = " ".join(reasons("main~1", "HEAD", "files"))
     assert [path for path in (*HIDING, *INSTALLING) if path not in found] == []
