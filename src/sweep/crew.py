@@ -118,7 +118,7 @@ def environments(asked: int | None, threads: int) -> list[dict[str, str]]:
 def run(workers: Sequence[Worker], varied: Sequence[str]) -> int:
     """Let the workers of one clone run trials until none is left; returns the exit code."""
     first, console = workers[0], Console()
-    say(console, f"study {first.study.name}: {counts(first.study.trials())}; {len(workers)} workers")
+    say(console, f"study {first.study.name}: {counts(first.study.trials())}; workers: {len(workers)}")
     with ThreadPoolExecutor(len(workers)) as pool:
         try:
             ending = [pool.submit(worker.work) for worker in workers]

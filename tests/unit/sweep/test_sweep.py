@@ -46,7 +46,7 @@ COPIES = ".dvc/tmp/exps/sweep"
 @pytest.mark.fault(77)
 def test_a_sweep_leaves_experiments_and_nothing_else(swept: Project) -> None:
     printed = (swept.path / PRINTED).read_text()
-    assert "3 to run; 2 workers" in printed
+    assert "3 to run; workers: 2" in printed
     assert sorted(re.findall(r"seed=(\d+): final.val_acc (0.\d+)", printed)) == [("0", "0.9000"), ("1", "0.9010")]
     assert "known already" not in printed
     for reference in references(swept.path).values():
