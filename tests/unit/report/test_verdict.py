@@ -77,6 +77,7 @@ def test_changed_code_is_stale_with_all_that_comes_after(history: History, head:
     history.write("src/mnist/train/classifier.py", "# edited\n")
     history.commit("edited and not run")
     (found,) = reasons("main~1", head, "lock")
+    assert "code in `src/mnist/train`" in judge("main~1", head)[1]
     assert re.search(r"stale: dvc repro would run .*train, then perhaps .*evaluate \(src/mnist/train changed\)", found)
 
 

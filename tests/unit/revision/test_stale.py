@@ -193,5 +193,7 @@ def test_what_is_no_receipt_of_the_stage_is_refused(history: History, text: str 
 
 
 def test_a_receipt_is_no_metric(history: History) -> None:
+    """Nor is that of a stage which has another name now."""
+    history.write("dvc.yaml", (history.path / "dvc.yaml").read_text().replace("\n  evaluate:\n", "\n  score:\n"))
     with open_revision(history.path, None) as revision:
         assert set(revision.metrics) == {"metrics/train.json", "metrics/eval.json"}
