@@ -24,7 +24,7 @@ from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import COPIES, identity, remove
 from src.sweep.progress import counts, follow, say
 from src.sweep.spec import Space
-from src.sweep.study import EXPERIMENT, HEARTBEAT_SECONDS, STORAGE, Study, storage_url
+from src.sweep.study import DATABASE, EXPERIMENT, HEARTBEAT_SECONDS, STORAGE, Study, storage_url
 from src.sweep.worker import LOGS, Worker
 
 LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
@@ -74,8 +74,9 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
                 push_left(worker)
             gpus = environments(arguments.workers, space.common.get("threads", 1))
             return run([replace(worker, gpu=gpu) for gpu in gpus], space.spec.varied)
-    except (StorageInternalError, sqlalchemy.exc.OperationalError) as error:
-        raise UserError(f"{STORAGE}: the database cannot be used: {one_line(error)}") from error
+    except (StorageInternalError, sqlalchemy.exc.DatabaseError) as error:
+        where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (delete it; experiments stay)"
+        raise UserError(f"{where}: the database cannot be used: {one_line(error)}") from error
 
 
 def study_name(base: Base, space: Space) -> str:

@@ -44,7 +44,7 @@ class CPULinear(nn.Linear):
         is_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         # PyTorch calls oneDNN by its former name; it is switched off where a network is exported.
         has_onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-        if x.device.type != "cpu" or not is_float32 or not has_onednn:
+        if x.device.type != "cpu" or not is_float32 or not has_onednn or torch.compiler.is_compiling():
             return super().forward(x)
         return F.linear(x.to_mkldnn(), self.weight, self.bias).to_dense()
 

@@ -192,6 +192,9 @@ def test_what_is_wrong_or_missing_is_one_line_and_no_trial_starts(
     printed = complaint()
     assert re.fullmatch(r"sweep: STORAGE: the database cannot be used: .*refused.*\n", printed), printed
     assert "secret" not in printed
+    monkeypatch.setenv("STORAGE", f"sqlite:///{in_copy.path}/params.yaml")
+    assert re.fullmatch(r"sweep: STORAGE: the database cannot be used: .*not a database.*\n", complaint())
+    monkeypatch.delenv("STORAGE")
     shutil.rmtree(in_copy.path / "logs/sweep")
     (in_copy.path / "logs/sweep").touch()
     assert re.fullmatch(r"sweep: \S+/logs/sweep: File exists; a folder must be there; .*\n", complaint())
