@@ -50,8 +50,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         logits.append(compute_logits(model, x.clone(), params.precision))
         found["logits"] = torch.cat(logits).nan_to_num().tolist()
         for name, module in model.named_modules():
-            kept = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str)}
-            found |= {f"{name}.{key}".lstrip("."): value for key, value in kept.items()}
+            found |= {f"{name}.{key}".lstrip("."): value for key, value in plain_attributes(module).items()}
         model.load_state_dict(before)
     if changed := [name for name in second if first.get(name) != second[name]]:
         raise UserError(
@@ -64,6 +63,11 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
             f"{type(model).__name__}: {', '.join(moved)} is set to another tensor, so that its average and that of the "
             "shards would be wrong; change a buffer in place (`copy_`, `add_`)"
         )
+
+
+def plain_attributes(thing: object) -> dict[str, object]:
+    """Numbers and texts among the attributes of a module or an optimizer, which its state dict does not have."""
+    return {name: value for name, value in vars(thing).items() if type(value) in (int, float, str)}
 
 
 def capture_for(device: torch.device, steps: int) -> Capture | None:
@@ -157,7 +161,13 @@ class StepRunner:
             loss.backward()
         else:
             logits = self.sharded.backward(forward)
+        before = plain_attributes(self.optimizer)
         self.optimizer.step()
+        if changed := [name for name, value in plain_attributes(self.optimizer).items() if before.get(name) != value]:
+            raise UserError(
+                f"{type(self.optimizer).__name__}: a step changes {', '.join(changed)}, which no checkpoint has, so "
+                "that no resume is exact; keep it in the optimizer's `state`"
+            )
         if self.averaged:
             self.update_average(self.averaged, self.weights, None)
         return logits.detach()

@@ -227,6 +227,21 @@ def test_a_network_that_no_checkpoint_could_continue_is_refused(
 
 
 @pytest.mark.fault(100)
+def test_an_optimizer_that_counts_its_steps_outside_of_its_state_is_refused(
+    split: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(torch.optim.SGD):
+        steps = 0
+
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            self.steps += 1
+
+    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: Counting(self.model.parameters()))
+    with pytest.raises(UserError, match=r"^Counting: a step changes steps, which no checkpoint has"):
+        fit(split)
+
+
+@pytest.mark.fault(100)
 def test_a_buffer_that_is_replaced_and_not_changed_in_place_is_named() -> None:
     class Moving(CNN):
         def __init__(self) -> None:
