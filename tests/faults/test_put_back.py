@@ -76,10 +76,11 @@ def open_descriptor() -> Iterator[None]:
 def shell(there: str, back: str) -> Iterator[None]:
     """Commands that edit the file F or its folder D with the help of O or its folder P, and those that put it back."""
     names = {"F": str(FILE), "D": str(FILE.parent), "O": str(OTHER), "P": str(OTHER.parent), "L": str(LINK)}
-    run = partial(subprocess.run, shell=True, check=True, env={**os.environ, **names})
-    run(there)
+    # Not a shell that this process starts: a stage may not.
+    run = partial(subprocess.run, check=True, env={**os.environ, **names})
+    run(["env", "sh", "-c", there])
     yield
-    run(back)
+    run(["env", "sh", "-c", back])
 
 
 # Whether the edit needs its times set back, and the edit.
