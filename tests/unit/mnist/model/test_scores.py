@@ -22,5 +22,5 @@ def test_a_score_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_score_has_its_column_in_the_progress_table() -> None:
-    assert HEADINGS.keys() == EpochScores().compute().keys()
+    assert HEADINGS.keys() == EpochScores()(torch.zeros(1, 10), torch.tensor([0])).keys()
     assert max(map(len, HEADINGS.values())) <= 6
