@@ -21,6 +21,7 @@ PROGRAMS = {
     "default, bf16": "ours --recipe default --precision bf16",
     "fast": "ours --recipe fast",
     "accurate": "ours --recipe accurate",
+    "gpu": "ours --recipe gpu",
 }
 
 

@@ -16,7 +16,7 @@ from src.mnist.model.weights import load_model
 from stages.evaluate import predict
 from stages.train import Outputs, train
 
-RECIPES = {"default": "params.yaml"} | {name: f"recipes/{name}.yaml" for name in ("plain", "fast", "accurate")}
+RECIPES = {"default": "params.yaml"} | {name: f"recipes/{name}.yaml" for name in ("plain", "fast", "accurate", "gpu")}
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class FetchParams(_Checked):
 class TrainParams(_Checked):
     """What the train stage reads."""
 
-    architecture: Literal["cnn", "small", "resnet", "ensemble"] = Field(
+    architecture: Literal["cnn", "small", "resnet", "ensemble", "large_ensemble"] = Field(
         description="which network of src/mnist/model/network.py"
     )
     seed: int = Field(ge=0, lt=2**32, description="seeds the split, the weights, the batches and the augmentation")

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_module
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 import stages.train
+from benchmarks.ours import RECIPES
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import load_examples, write_examples
@@ -28,7 +30,7 @@ from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
 from stages.evaluate import predict
 from stages.train import Outputs, main, train
-from tests.conftest import THREADS, random_examples
+from tests.conftest import REPOSITORY, THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in, read_all
 
@@ -171,13 +173,19 @@ def test_a_gpu_learns_the_same(
     assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
 
 
+RESUMED = {name: yaml.safe_load((REPOSITORY / path).read_text()) for name, path in RECIPES.items()}
+RESUMED |= {name: {"architecture": name} for name in (DROPOUT, DRAWS)}
+
+
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("architecture", [DROPOUT, DRAWS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("accurate", "gpu") else name for name in RESUMED]
+)
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
 def test_a_resumed_training_gives_the_same_bytes(
-    params: Params, few_digits: Path, tmp_path: Path, accelerator: str, architecture: str
+    params: Params, few_digits: Path, tmp_path: Path, accelerator: str, name: str
 ) -> None:
-    constant = params.model_copy(update={"schedule": "constant", "architecture": architecture})
+    constant = params.model_copy(update=RESUMED[name] | {"schedule": "constant", "batch_size": 64, "threads": 1})
     first, resumed, whole = (outputs_in(tmp_path / name) for name in ("first", "resumed", "whole"))
     for epochs, outputs in (1, first), (2, resumed):
         checkpoints = Checkpoints(tmp_path / "checkpoints", {})

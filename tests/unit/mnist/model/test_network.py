@@ -27,7 +27,7 @@ from src.mnist.model.weights import METADATA_KEY, load_model, save_model
 from tests.conftest import random_examples
 
 # Not all of ARCHITECTURES, to which other tests add.
-EACH = pytest.mark.parametrize("architecture", ["cnn", "small", "resnet", "ensemble"])
+EACH = pytest.mark.parametrize("architecture", ["cnn", "small", "resnet", "ensemble", "large_ensemble"])
 IMAGES = torch.from_numpy(random_examples(7).images)
 
 
