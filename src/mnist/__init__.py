@@ -1,1 +1,1 @@
-"""What one changes for another problem: data, network, training, evaluation, and the life of the model afterwards."""
+"""The code to change for another problem: data, network, training, evaluation, and tools that use the trained model."""

@@ -14,7 +14,7 @@ CARD = Path("docs/model_card.md")
 
 
 def main() -> int:
-    """Write the card of the working tree; returns the exit code."""
+    """Write the card of the working tree and return the exit code."""
     try:
         with open_revision(find_root(), None, "the working tree") as revision:
             write_text(CARD, render_card(revision))

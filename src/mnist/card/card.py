@@ -1,4 +1,4 @@
-"""The model card of a revision: its results, in the words of card.md.j2."""
+"""The model card of a revision: its results, rendered with card.md.j2."""
 
 import csv
 import io
@@ -18,10 +18,10 @@ MAX_TABLE_BYTES = 100_000
 
 
 def render_card(revision: Revision) -> str:
-    """Markdown with the header that model hubs read; depends on the revision alone.
+    """Render the card as Markdown with the header that model hubs read; the output depends only on the revision.
 
     Raises:
-        UserError: If it has no results, or they are not those of its code, or contradict each other.
+        UserError: If the revision has no results, or if they are stale or inconsistent.
     """
     results = Results.of(revision)
     params = {name: value for receipt in results.receipts.values() for name, value in sorted(receipt.params.items())}
@@ -31,7 +31,7 @@ def render_card(revision: Revision) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # it writes Markdown, of one's own results
+        autoescape=False,  # The output is Markdown, and the results are our own.
     )
     environment.filters["percent"] = lambda share: f"{share:.2%}"
     environment.filters["share"] = lambda share: f"{100 * share:.4g}%"
@@ -49,7 +49,7 @@ def render_card(revision: Revision) -> str:
 
 
 def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
-    """Rows of a CSV file; its counts are numbers."""
+    """Read the rows of a CSV file, with counts as integers."""
     text = revision.text(path, MAX_TABLE_BYTES)
     if text is None:
         raise UserError(f"{path} of {revision.name}: is missing; run `dvc repro`")
@@ -58,7 +58,7 @@ def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
 
 
 def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:
-    """Accuracy of this data and recipe with several seeds, or None if they were not measured."""
+    """Test accuracy of this data and recipe over several seeds, or None if it was not measured."""
     found = results.measurement(read_noise(revision), DATA)
     if found is None:
         return None

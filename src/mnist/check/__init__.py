@@ -1,1 +1,1 @@
-"""What stage check knows about this pipeline: its data sets and what a run needs."""
+"""The part of stage check that is specific to this pipeline: the data sets' sizes and the resources a run needs."""

@@ -1,16 +1,16 @@
-"""Whether params fit the data set, known before it is fetched."""
+"""Checks that params fit the data set before it is fetched, and the resources that a run needs."""
 
 from src.core.errors import UserError
 from src.mnist.model.params import Params
 from src.mnist.model.split import held_out
 
-# Training images of each class. The hashes of MNIST's files fix its numbers. Nothing is known about an unlisted data
-# set before it is fetched; the train stage repeats the checks.
+# Training images per class; the hashes of MNIST's files guarantee its counts. The counts of an unlisted data set are
+# unknown until it is fetched, so the train stage repeats the checks.
 CLASS_COUNTS = {
     "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "digits": (142, 146, 142, 146, 145, 145, 145, 143, 139, 144),
 }
-# The learning rates of all steps are computed beforehand: 40 MB, and about 400 MB while computing.
+# The learning rates of all steps are computed in advance. They take 40 MB, and about 400 MB while being computed.
 MAX_STEPS = 10_000_000
 
 
@@ -37,7 +37,7 @@ def check_sizes(params: Params) -> None:
 
 
 def check_processes(processes: int, shards: int) -> None:
-    """Raise UserError if some process would compute more shards than others."""
+    """Raise UserError if the shards cannot be divided evenly among the processes."""
     if shards % processes:
         fitting = ", ".join(str(count) for count in range(1, shards + 1) if shards % count == 0)
         raise UserError(
@@ -47,16 +47,16 @@ def check_processes(processes: int, shards: int) -> None:
 
 
 def needs(images: int, processes: int) -> dict[str, int]:
-    """Bytes that processes may need when they train together on so many images, by what limits them; seen on a CPU."""
+    """Estimate the bytes that a run needs, by the limit that applies to them; measured on a CPU."""
     return {
-        # Each of them.
+        # Per process.
         "ulimit -d": 1_300_000_000 + 8_000 * images,
-        # The checkpoint of a large recipe, or the images.
+        # The largest file: the checkpoint of a large recipe, or the images.
         "ulimit -f": max(40_000_000, 800 * images),
         "ulimit -s": 1 << 20,
         "ulimit -v": 4_100_000_000 + 8_000 * images,
-        # All, without what the system may drop.
+        # All processes together, without reclaimable memory.
         "memory": processes * (900_000_000 + 4_000 * images),
-        # Data, model and checkpoints, twice where DVC's cache keeps a copy.
+        # Data, model and checkpoints; twice, where DVC's cache keeps a copy.
         "disk": 60_000_000 + 2_500 * images,
     }

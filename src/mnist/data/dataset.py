@@ -22,7 +22,7 @@ class Examples:
     """One part of a data set; N is at least 1.
 
     Attributes:
-        images: uint8 of shape (N, 28, 28), light ink on 0, such as digits of 20 x 20 pixels in the middle.
+        images: uint8 of shape (N, 28, 28), light ink on a background of 0; MNIST's digits fit 20 x 20 pixels.
         labels: uint8 of shape (N,), values 0 to 9.
     """
 
@@ -36,7 +36,7 @@ def raw_folder(data_dir: Path) -> Path:
 
 
 def load_examples(data_dir: Path, part: Literal["train", "test"]) -> Examples:
-    """Read the official training set or the official test set from what the fetch stage wrote.
+    """Read the official training set or the official test set, as written by the fetch stage.
 
     Raises:
         UserError: If a file is missing or damaged, or if images and labels do not match.
@@ -56,11 +56,12 @@ def write_examples(data_dir: Path, train: Examples, test: Examples) -> None:
 
     Args:
         data_dir: A folder named MNIST; created if missing.
-        train: For training and validation, which train splits.
-        test: Scored by evaluate alone; whoever splits a data set keeps both parts apart, the same on every run.
+        train: Examples for training and validation; the train stage splits them.
+        test: Examples for the evaluate stage only. They must not overlap with `train`, and must be the same on every
+            run.
 
     Raises:
-        UserError: If a part is not as `Examples` says; nothing is then written.
+        UserError: If a part violates the constraints of `Examples`; nothing is written in that case.
     """
     paths = [[raw_folder(data_dir) / name for name in pair] for pair in FILES.values()]
     for part, (images_path, labels_path) in zip((train, test), paths, strict=True):

@@ -23,7 +23,7 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read a file to a read-only uint8 array.
+    """Read a file into a read-only uint8 array.
 
     Raises:
         UserError: If the magic number is wrong or the length does not match the header.

@@ -1,4 +1,4 @@
-"""One picture of the misclassified digits, each below what it was taken for; git alone is enough to see them."""
+"""An image of the misclassified digits with their titles, small enough to commit to git."""
 
 import io
 from pathlib import Path
@@ -12,24 +12,23 @@ from torchvision.utils import make_grid
 from src.core.files import write_bytes
 
 WHITE = 255
-# Each digit has a square of this many pixels; metrics_policy.yaml tells the report so.
+# Pixels per cell and cells per row; metrics_policy.yaml repeats both for the report.
 SIDE, COLUMNS = 112, 10
 DIGIT, TITLE_SIZE, MARGIN = 84, 14, 18
-# About 100 KB; without a limit, a network that learned nothing would add megabytes to git.
+# About 100 KB. Without a limit, a network that learned nothing would add megabytes to git.
 MAX_ERRORS = 200
 
 
 def draw_errors(images: np.ndarray, titles: list[str], path: Path) -> None:
-    """Write digits as dark ink on white, ten in a row, as a greyscale PNG.
+    """Draw digits as dark ink on white, ten per row, and write a greyscale PNG.
 
     Args:
         images: uint8 of shape (N, 28, 28); N may be 0. Only the first 200 are drawn.
-        titles: N titles of one line.
-        path: Where to write the PNG. Its bytes depend only on what is drawn and on the versions of Pillow and
-            torchvision.
+        titles: One line of text per image.
+        path: Output file. Its bytes depend only on images, titles and the versions of Pillow and torchvision.
     """
     shown = images[:MAX_ERRORS]
-    # In whole rows, at least one, since a picture cannot be empty.
+    # Whole rows, and at least one, since an image cannot be empty.
     cells = np.zeros((max(1, -(-len(shown) // COLUMNS)) * COLUMNS, *images.shape[1:]), np.uint8)
     cells[: len(shown)] = shown
     digits = resize(WHITE - torch.from_numpy(cells).unsqueeze(1), [DIGIT, DIGIT], InterpolationMode.NEAREST)

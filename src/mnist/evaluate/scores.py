@@ -1,4 +1,4 @@
-"""Scores of a trained model on the test set, from labels and probabilities, and the tables of what it got wrong."""
+"""Test scores of a trained model and tables of its errors, computed from labels and probabilities."""
 
 import numpy as np
 import torch
@@ -13,15 +13,15 @@ CLASSES = np.arange(NUM_CLASSES)
 
 
 def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]:
-    """Every test metric, rounded to six decimals.
+    """Compute every test metric, rounded to six decimals.
 
     Args:
         y_true: True classes, shape (N,), values 0 to 9, N at least 1.
         probs: Probability of each class, shape (N, 10); each row sums to 1.
 
     Returns:
-        `test_acc` with its 95% interval `test_acc_low`, `test_acc_high`; `test_loss` (mean cross-entropy, natural
-        logarithm); `test_` of every other score, as in training; `test_ece`.
+        `test_acc` with its 95% interval, `test_acc_low` to `test_acc_high`; `test_loss` (mean cross-entropy, natural
+        logarithm); every other score of `SCORES` with the prefix `test_`; `test_ece`.
     """
     counts = confusion_matrix(y_true, probs.argmax(1), labels=CLASSES)
     scores = scores_from_confusion(torch.from_numpy(counts).double())
@@ -38,7 +38,7 @@ def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]
 
 
 def expected_calibration_error(y_true: np.ndarray, probs: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
-    """Mean distance between confidence and accuracy, over bins of equal width (Guo et al., ICML 2017, equation 3).
+    """Mean gap between confidence and accuracy over bins of equal width (Guo et al., ICML 2017, equation 3).
 
     The confidence is the largest probability.
 
@@ -46,20 +46,20 @@ def expected_calibration_error(y_true: np.ndarray, probs: np.ndarray, bins: int 
         Σ over bins of (images in the bin / N) · |accuracy − mean confidence|, in [0, 1].
     """
     confidence, right = probs.max(1), probs.argmax(1) == y_true
-    # Bins are open below and closed above, as in the paper; a confidence is always above 0.
+    # A bin excludes its lower edge and includes its upper edge, as in the paper. Confidence is always above 0.
     bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(bin_of, weights=right - confidence.astype(float), minlength=bins)
     return float(np.abs(gaps).sum() / len(y_true))
 
 
 def confusion_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, int]]:
-    """Counts of every (actual, predicted) pair of classes, 100 rows, zeros included so that a heat map has no holes."""
+    """Count every (actual, predicted) pair of classes: 100 rows, zeros included so that a heat map has no holes."""
     counts = confusion_matrix(y_true, y_pred, labels=CLASSES)
     return [{"actual": int(i), "predicted": int(j), "count": int(counts[i, j])} for i in CLASSES for j in CLASSES]
 
 
 def per_class_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, float]]:
-    """Precision, recall, F1 (four decimals) and number of images of every class, ten rows."""
+    """Precision, recall, F1 (four decimals) and number of images per class: ten rows."""
     counts = torch.from_numpy(confusion_matrix(y_true, y_pred, labels=CLASSES)).double()
     scores = {name: values.numpy().round(4).tolist() for name, values in class_scores(counts).items()}
     columns = {"class": CLASSES.tolist(), **scores, "images": counts.sum(1).int().tolist()}
@@ -67,7 +67,7 @@ def per_class_rows(y_true: np.ndarray, y_pred: np.ndarray) -> list[dict[str, flo
 
 
 def error_rows(y_true: np.ndarray, probs: np.ndarray) -> list[dict[str, float]]:
-    """Index, actual, predicted and confidence (four decimals) of each misclassified image, the surest first."""
+    """Index, actual, predicted and confidence (four decimals) of each misclassified image, most confident first."""
     y_pred, confidence = probs.argmax(1), probs.max(1).round(4)
     wrong = np.flatnonzero(y_pred != y_true)
     columns = {"actual": y_true, "predicted": y_pred, "confidence": confidence}

@@ -12,10 +12,10 @@ METRICS, CONFUSION, PICTURE = Path("metrics/eval.json"), Path("plots/confusion.c
 
 
 def summary_line() -> str:
-    """Accuracy with its interval, loss, number of errors, and where to see them.
+    """Accuracy with its interval, loss, number of errors, and the path of their image.
 
     Raises:
-        UserError: If a file is missing or is not what the evaluate stage writes.
+        UserError: If an output of the evaluate stage is missing or malformed.
     """
     try:
         metrics = json.loads(METRICS.read_text(encoding="utf-8"))

@@ -15,11 +15,10 @@ DATA_DIR = Path("data/MNIST")
 
 
 def export() -> None:
-    """Export the model, and write beside it, with `.json` added to the name, how it compares with PyTorch's.
+    """Export the model, and write its comparison with PyTorch next to it, with `.json` appended to the name.
 
     Raises:
-        UserError: If a package, the model or the data is missing or damaged, or if the exported model computes
-            something else.
+        UserError: If a package, the model or the data is missing or damaged, or if the exported model's results differ.
     """
     try:
         from src.mnist.export.onnx_model import OPSET, compare, to_onnx

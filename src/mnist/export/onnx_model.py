@@ -1,4 +1,4 @@
-"""The model as ONNX, from grey values to calibrated probabilities, so that running it takes no code of this project."""
+"""The model as ONNX, from grey values to calibrated probabilities, so that it runs without this project's code."""
 
 import warnings
 from typing import Any
@@ -12,39 +12,39 @@ from torch import Tensor, nn
 from src.mnist.data.dataset import IMAGE_SHAPE
 from src.mnist.model.network import CalibratedModel, normalize, predict_logits
 
-# The one that PyTorch's exporter writes without converting.
+# The opset that PyTorch's exporter writes without a conversion.
 OPSET = 18
 INPUT, OUTPUT = "images", "probabilities"
-# Largest difference of a probability that counts as rounding: float32 has seven digits, and the order of sums differs.
+# Larger differences in a probability are not rounding: float32 has seven digits, and the order of sums differs.
 TOLERANCE = 1e-5
 BATCH_SIZE = 100
 
 
 class Deployed(nn.Module):
-    """A model with what stands before and after it: normalisation and softmax."""
+    """A model with its pre- and postprocessing: normalisation and softmax."""
 
     def __init__(self, model: CalibratedModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """Grey values, uint8 (N, 28, 28), to calibrated probabilities, float32 (N, 10)."""
+        """Map grey values, uint8 (N, 28, 28), to calibrated probabilities, float32 (N, 10)."""
         return self.model(normalize(images)).softmax(1)
 
 
 def to_onnx(model: CalibratedModel, facts: dict[str, str]) -> bytes:
-    """Export a model on the CPU, which is put into evaluation mode and left there.
+    """Export a model to ONNX.
 
     Args:
-        model: What is exported.
-        facts: Added to the metadata, such as the hash of the model file.
+        model: A model on the CPU; it is left in evaluation mode.
+        facts: Additional metadata, such as the hash of the model file.
 
     Returns:
-        An ONNX file: input `images`, uint8 of shape (batch, 28, 28), light ink on 0 like MNIST's; output
-        `probabilities`, float32 of shape (batch, 10). Its bytes depend only on arguments and package versions.
+        An ONNX file with input `images`, uint8 of shape (batch, 28, 28), light ink on 0 like MNIST's, and output
+        `probabilities`, float32 of shape (batch, 10). Its bytes depend only on the arguments and package versions.
     """
     with warnings.catch_warnings():
-        # The exporter uses what torch has deprecated.
+        # The exporter calls deprecated functions of torch.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             Deployed(model).eval(),
@@ -59,7 +59,7 @@ def to_onnx(model: CalibratedModel, facts: dict[str, str]) -> bytes:
     assert program is not None
     proto = program.model_proto
     for node in proto.graph.node:
-        # Stack traces, with this machine's paths.
+        # These are stack traces, which contain local paths.
         del node.metadata_props[:]
     proto.doc_string = "Handwritten digits: grey values 0 to 255, light ink on 0, to calibrated probabilities of 0 to 9"
     onnx.helper.set_model_props(proto, {"temperature": str(model.temperature), **facts})
@@ -68,7 +68,7 @@ def to_onnx(model: CalibratedModel, facts: dict[str, str]) -> bytes:
 
 
 def run_onnx(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Probabilities, float32 (N, 10), that onnxruntime computes on the CPU for uint8 images (N, 28, 28)."""
+    """Run an ONNX file on the CPU: uint8 images (N, 28, 28) to probabilities, float32 (N, 10)."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -80,9 +80,9 @@ def compare(model: CalibratedModel, content: bytes, images: np.ndarray) -> dict[
     """Compare an ONNX file with the model that it was exported from, on uint8 images (N, 28, 28).
 
     Returns:
-        `images`, their number; `max_difference` of a probability, absolute; `tolerance`;
-        `changed_predictions`, the images with another most probable class: index, `torch`, `onnx`; `equal`, whether
-        there is none and no difference is over the tolerance.
+        `images`: number of images; `max_difference`: largest absolute difference in a probability; `tolerance`;
+        `changed_predictions`: `index` of each image whose top class differs, with both classes as `torch` and `onnx`;
+        `equal`: whether no prediction changed and no difference exceeds the tolerance.
     """
     ours = predict_logits(model, torch.tensor(images)).softmax(1).numpy()
     theirs = run_onnx(content, images)

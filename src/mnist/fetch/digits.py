@@ -13,7 +13,7 @@ BOX, MARGIN = 20, 4
 
 
 def digits_as_mnist() -> dict[str, Examples]:
-    """The 1,797 digits, 8 x 8 pixels of 0 to 16, scaled to MNIST's format, with a fixed split.
+    """Convert the 1,797 digits, 8 x 8 pixels of 0 to 16, to MNIST's format, with a fixed split.
 
     Returns:
         `train` (1,437) and `test` (360), stratified by class.
@@ -26,6 +26,6 @@ def digits_as_mnist() -> dict[str, Examples]:
 
 
 def _scale(image: np.ndarray) -> np.ndarray:
-    """One image from (8, 8), 0 to 16, to (28, 28), 0 to 255."""
+    """Scale one image from (8, 8), 0 to 16, to (28, 28), 0 to 255."""
     grey = Image.fromarray((image * 255 / 16).astype(np.uint8))
     return np.pad(np.asarray(grey.resize((BOX, BOX), Image.Resampling.BICUBIC)), MARGIN)

@@ -31,7 +31,7 @@ MIRRORS = (
 
 
 class Original(NamedTuple):
-    """What is known of a file; its size is in bytes."""
+    """Expected hash and size, in bytes, of a file."""
 
     sha256: str
     size: int
@@ -47,11 +47,11 @@ ORIGINALS = {
     ),
     "t10k-labels-idx1-ubyte.gz": Original("f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", 4_542),
 }
-# The longest wait for a connection and between two packets, and for a whole file: enough for the largest at 17 kB/s.
+# Timeout of a connection and between two packets, and of a whole file, which allows the largest one 17 kB/s.
 TIMEOUT_SECONDS, DEADLINE_SECONDS = 20.0, 600.0
 RETRIES = 1
 CHUNK_BYTES = 1 << 16
-# No other mirror helps against these.
+# Errors that another mirror cannot fix.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -65,18 +65,18 @@ def download(
 ) -> None:
     """Download every file, each from the first mirror that delivers it with the right hash.
 
-    A mirror that fails is not asked for the remaining files; what it delivered stays.
+    A mirror that fails is not tried for the remaining files; files that it delivered are kept.
 
     Args:
-        folder: Where the files go; files already there with the right hash are kept.
+        folder: Target folder. Files in it with the right hash are kept.
         mirrors: URLs (http, https, file) or folders, tried in order.
-        originals: What is known of each file, by name.
-        timeout_seconds: Longest wait for a connection and between two packets.
-        deadline_seconds: Longest wait for one file.
-        retries: Further attempts at a file before giving up on its mirror.
+        originals: Expected hash and size of each file, by name.
+        timeout_seconds: Timeout of a connection and between two packets.
+        deadline_seconds: Timeout of one file.
+        retries: Retries per file before giving up on a mirror.
 
     Raises:
-        UserError: If a file cannot be downloaded; the message gives each mirror's cause and the offline alternatives.
+        UserError: If a file cannot be downloaded; the message gives the cause for each mirror, and what works offline.
         OSError: If the disk of the folder is full or read-only.
     """
     # pooch reports every retry at INFO; the progress bar and the final error are enough.
@@ -115,8 +115,8 @@ def download(
 
 
 def _receive(url: str, size: int, timeout_seconds: float) -> bytes:
-    """A file as it was sent, or unpacked if the server packed it on the way."""
-    # Asked not to pack; some servers do, and some only say so of a file that ends in .gz.
+    """Download a file, and undo any compression that the server applied in transfer."""
+    # Some servers compress nevertheless; some only declare a .gz file as compressed.
     headers = {"Accept-Encoding": "identity"}
     name, content = url.rpartition("/")[2], bytearray()
     with (
@@ -128,26 +128,26 @@ def _receive(url: str, size: int, timeout_seconds: float) -> bytes:
             for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
                 content += chunk
                 bar.update(len(chunk))
-                # Packing what cannot be packed adds less than 1%.
+                # Compressing a compressed file adds less than 1%.
                 if len(content) > 1.01 * size + 1000:
                     raise ValueError(f"sends more than the {size} bytes of the original file")
-        # As requests' errors, after which pooch tries again.
+        # Converted to requests' errors, which pooch retries.
         except ReadTimeoutError as error:
             raise requests.Timeout from error
         except ProtocolError as error:
             raise requests.ConnectionError from error
     if len(content) != size:
-        # What is damaged, or not packed, stays as it came, and has the wrong hash.
+        # Content that cannot be decompressed is returned as received; the hash check rejects it.
         with suppress(EOFError, gzip.BadGzipFile, zlib.error), gzip.open(io.BytesIO(content)) as file:
             return file.read(size + 1)
     return bytes(content)
 
 
 def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
-    """Call what may wait without end for a server that sends a byte now and then: a blocked read looks at no clock.
+    """Run `work` with a deadline, since a server that sends a byte now and then never reaches the read timeout.
 
     Raises:
-        TimeoutError: If it takes longer. It goes on in a thread, which ends with the process.
+        TimeoutError: If it takes longer. Its thread keeps running until the process ends.
     """
     pool = ThreadPool(1)
     result = pool.apply_async(work)
@@ -159,7 +159,7 @@ def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
 
 
 def _cause(error: Exception) -> str:
-    """The cause in a few words; requests buries it under several layers."""
+    """Describe the cause in a few words; requests buries it under several layers."""
     match error:
         case requests.HTTPError(response=requests.Response() as response):
             return f"HTTP status {response.status_code}"

@@ -1,1 +1,1 @@
-"""What check, train and evaluate share: hyperparameters, network, split, device."""
+"""Shared by check, train and evaluate: hyperparameters, network, split, device."""

@@ -1,4 +1,4 @@
-"""The torch device, settings that make it compute the same every time, and the facts about it for a receipt."""
+"""The torch device, settings that make it deterministic, and the facts about it for a receipt."""
 
 import ctypes
 import os
@@ -11,19 +11,19 @@ import torch
 from src.core.errors import UserError
 
 DRIVER_VERSION = Path("/sys/module/nvidia/version")
-# CUDA, its libraries and MNIST take about this much, with the batches of any recipe here. Estimated, not measured.
+# Memory for CUDA, its libraries, MNIST and the batches of any recipe here. Estimated, not measured.
 GPU_BYTES = 1_500_000_000
-# Numbers of `mallopt` in glibc's malloc.h.
+# Parameters of `mallopt`, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# More than any tensor of a training takes.
+# Larger than any tensor in training.
 KEPT_BYTES = 1 << 30
 
 
 def torch_device(accelerator: str) -> torch.device:
-    """The device that Lightning takes for an accelerator; `auto` takes a GPU where there is one.
+    """The device that Lightning chooses for an accelerator; `auto` prefers a GPU.
 
     Raises:
-        UserError: If there is no such device.
+        UserError: If no such device is available.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     names = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}.get(accelerator, (accelerator,))
@@ -34,14 +34,14 @@ def torch_device(accelerator: str) -> torch.device:
 
 
 def try_cuda() -> None:
-    """Compute once on the first CUDA device, with as much memory as training takes.
+    """Run a small computation on the first CUDA device, and allocate as much memory as training needs.
 
     Raises:
-        UserError: If there is none, its driver is too old or does not start, this torch has no kernels for it, or it is
-            full or taken. The message is torch's.
+        UserError: If there is no device, its driver is too old or does not start, this torch has no kernels for it, or
+            it is full or in use. The message includes torch's.
     """
     try:
-        # Its warnings take several lines to say what the error says.
+        # torch's warnings repeat the error in several lines.
         with warnings.catch_warnings(action="ignore"):
             torch.zeros(GPU_BYTES, dtype=torch.uint8, device="cuda")
             torch.ones(8, 8, device="cuda").mm(torch.ones(8, 8, device="cuda")).sum().item()
@@ -54,23 +54,22 @@ def try_cuda() -> None:
 
 
 def configure_determinism(threads: int, *, tf32: bool = False) -> None:
-    """Compute with the same number of CPU threads, deterministic kernels and the same arithmetic on every machine.
+    """Use the same number of CPU threads, deterministic kernels and the same arithmetic on every machine.
 
     Args:
-        threads: CPU threads. The order of a sum depends on their number, and so would the weights on the machine.
-        tf32: Whether GPUs may round the factors of float32 products to TF32's 10 bits of mantissa. By default, PyTorch
-            does so in convolutions but not in linear layers; here, float32 is float32 unless it is asked for.
+        threads: CPU threads. Their number determines the order of sums, and thereby the last bits of the weights.
+        tf32: Whether GPUs may round the factors of float32 products to TF32's 10 bits of mantissa. PyTorch's default
+            does so in convolutions but not in linear layers; here, neither does unless requested.
     """
     torch.set_num_threads(threads)
-    # As `use_deterministic_algorithms(True)`, which also tells PyTorch's compiler: importing that takes 1.5 s.
+    # Same as `use_deterministic_algorithms(True)`, which also imports PyTorch's compiler: 1.5 s.
     torch.set_deterministic_debug_mode("error")
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.backends.cudnn.benchmark = False
-    # This mode makes PyTorch fill all new memory, one kernel launch each time. Nothing here reads memory that it did
-    # not write.
+    # Deterministic mode also fills all new memory, at one kernel launch per allocation. Nothing here reads
+    # uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # Their successors, `fp32_precision`, cannot be used: once they are set, reading one of these raises, and Lightning
-    # reads them.
+    # The newer `fp32_precision` cannot be used: once it is set, reading these flags raises, and Lightning reads them.
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
 
@@ -79,7 +78,7 @@ def keep_freed_memory() -> None:
     """Make the C library reuse freed memory instead of giving it back to the system.
 
     By default, it returns the activations of each training step to the system, and the next step faults them in again,
-    page by page: 500 to 2,000 page faults per step, a fifth to a third of its time. Without glibc, nothing changes.
+    page by page: 500 to 2,000 page faults per step, a fifth to a third of its time. Without glibc, this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -88,7 +87,7 @@ def keep_freed_memory() -> None:
 
 
 def device_facts(device: torch.device, *, tf32: bool = False) -> dict[str, Any]:
-    """What the exact bytes of a result depend on, for its receipt: the device and what computes on it."""
+    """The device, libraries and arithmetic that determine the exact bytes of a result, for its receipt."""
     if device.type != "cuda":
         return {"device": device.type}
     return {

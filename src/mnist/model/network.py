@@ -1,4 +1,4 @@
-"""The networks, and the way from grey values to logits."""
+"""The networks, and the computation of logits from grey values."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ from src.mnist.model.seeds import seeded
 
 # Mean and standard deviation of all pixels of the MNIST training images, scaled to [0, 1].
 MEAN, STD = 0.1307, 0.3081
-# Images in a batch of `predict_logits`. On a CPU, 100 take half the time of 1000 for the resnet, and three quarters for
-# the cnn. The logits' last bits depend on the number.
+# Batch size of `predict_logits`. On a CPU, 100 takes half the time of 1000 for the resnet, and three quarters for the
+# cnn. The last bits of the logits depend on it.
 BATCH_SIZE = {"cpu": 100, "cuda": 1000}
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Grey values (N, 28, 28), 0 to 255, of any dtype, to the networks' input: float32 (N, 1, 28, 28)."""
-    # `sub` returns a new tensor, so dividing in place leaves the input as it is.
+    """Convert grey values (N, 28, 28), 0 to 255, of any dtype, to the networks' input: float32 (N, 1, 28, 28)."""
+    # `sub` returns a new tensor, so dividing in place does not change the input.
     return images.unsqueeze(1).sub(255 * MEAN).float().div_(255 * STD)
 
 
@@ -34,15 +34,15 @@ def shifted_views(images: Tensor, shift: int) -> Tensor:
 
 
 class CPULinear(nn.Linear):
-    """A linear layer that computes float32 on a CPU with oneDNN; anything else as `nn.Linear`.
+    """A linear layer that uses oneDNN for float32 on a CPU, and behaves like `nn.Linear` otherwise.
 
-    By default, PyTorch leaves float32 products of matrices to MKL, which does not use AVX-512 on AMD's processors.
+    By default, PyTorch multiplies float32 matrices with MKL, which does not use AVX-512 on AMD's processors.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (N, in_features) to (N, out_features)."""
+        """Map features (N, in_features) to (N, out_features)."""
         is_float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        # PyTorch calls oneDNN by its former name; it is switched off where a network is exported.
+        # PyTorch uses oneDNN's former name. It is disabled while a network is exported.
         has_onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
         if x.device.type != "cpu" or not is_float32 or not has_onednn or torch.compiler.is_compiling():
             return super().forward(x)
@@ -60,10 +60,10 @@ class CNN(nn.Module):
         self.linear2 = nn.Linear(500, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, 1, 28, 28) to logits (N, 10)."""
-        # Both are monotone, so pooling before the ReLU gives the same values and leaves it a quarter of the pixels.
+        """Map normalised images (N, 1, 28, 28) to logits (N, 10)."""
+        # Max pooling and ReLU commute; pooling first leaves ReLU a quarter of the pixels.
         x = F.relu(F.max_pool2d(self.conv1(x), 2))
-        # Flattened pixel by pixel, as `channels_last` lies in memory: nothing is copied.
+        # Flattened in the memory order of `channels_last`, so that nothing is copied.
         x = F.relu(self.conv2(x).permute(0, 2, 3, 1).flatten(1))
         x = F.relu(self.linear1(x))
         return self.linear2(x)
@@ -77,7 +77,7 @@ class Residual(nn.Module):
         self.path = nn.Sequential(*conv_norm(channels, channels), nn.ReLU(inplace=True), *conv_norm(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (N, channels, H, W) to the same shape."""
+        """Map features (N, channels, H, W) to the same shape."""
         return F.relu(x + self.path(x))
 
 
@@ -102,7 +102,7 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(128, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, 1, 28, 28) to logits (N, 10)."""
+        """Map normalised images (N, 1, 28, 28) to logits (N, 10)."""
         # Global max pooling; unlike adaptive pooling, `amax` has a deterministic backward pass on CUDA.
         return self.linear(self.layers(x).amax((2, 3)))
 
@@ -151,8 +151,8 @@ class SmallCNN(nn.Module):
         self.linear2 = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, 1, 28, 28) to logits (N, 10)."""
-        # Pooling comes first, which leaves the rest a quarter of the pixels.
+        """Map normalised images (N, 1, 28, 28) to logits (N, 10)."""
+        # Pooling first leaves normalisation and ReLU a quarter of the pixels.
         x = F.relu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
         x = F.relu(self.norm2(F.max_pool2d(self.conv2(x), 2)))
         x = F.relu(self.norm3(self.conv3(x)))
@@ -168,7 +168,7 @@ class CalibratedModel(nn.Module):
         self.network, self.temperature = network, temperature
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, 1, 28, 28) to logits (N, 10), whose softmax gives calibrated probabilities."""
+        """Map normalised images (N, 1, 28, 28) to logits (N, 10), whose softmax gives calibrated probabilities."""
         return self.network(x) / self.temperature
 
 
@@ -182,21 +182,21 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 
 
 def build_model(architecture: str, seed: int) -> nn.Module:
-    """A network with initial weights, which depend only on the seed; global random state is untouched."""
+    """Build a network whose initial weights depend only on the seed; global random state is untouched."""
     with seeded(seed, torch.device("cpu")):
         return ARCHITECTURES[architecture]()
 
 
 def predict_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits of grey values, uint8 (N, 28, 28) on the model's device, as float64 (N, 10) on the CPU.
+    """Compute logits of grey values, uint8 (N, 28, 28) on the model's device, as float64 (N, 10) on the CPU.
 
-    The model is put into evaluation mode and into the layout `channels_last`, and left there. Whatever it draws even
-    then, it draws the same in each call; global random state is untouched.
+    The model is left in evaluation mode and in the layout `channels_last`. If it draws random numbers even in
+    evaluation mode, it draws the same ones in every call; global random state is untouched.
     """
-    # In this layout, a CPU takes six tenths of the time.
+    # A CPU takes 60% of the time in this layout.
     model.eval().to(memory_format=torch.channels_last)
     size = BATCH_SIZE.get(images.device.type, BATCH_SIZE["cuda"])
     with torch.inference_mode(), seeded(0, images.device):
         logits = torch.cat([model(normalize(batch)) for batch in images.split(size)])
-    # On the CPU first: Apple's GPUs have no float64.
+    # Moved to the CPU first, because Apple's GPUs have no float64.
     return logits.cpu().double()

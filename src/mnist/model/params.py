@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from src.core.errors import UserError
 from src.core.yaml_file import read_mapping
 
-# Most characters of a value that an error message shows.
+# Maximum length of a value in an error message.
 SHOWN = 60
 
 Threads = Annotated[
@@ -19,19 +19,19 @@ Threads = Annotated[
 
 
 class _Checked(BaseModel):
-    """A group of hyperparameters, of exactly these names, types and ranges."""
+    """A group of hyperparameters with strict names, types and ranges."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class FetchParams(_Checked):
-    """What the fetch stage reads."""
+    """Params of the fetch stage."""
 
     dataset: Literal["mnist", "digits"] = Field(description="mnist (70,000 images) or digits (1,797, offline)")
 
 
 class TrainParams(_Checked):
-    """What the train stage reads."""
+    """Params of the train stage."""
 
     architecture: Literal["cnn", "small", "resnet", "ensemble", "large_ensemble"] = Field(
         description="which network of src/mnist/model/network.py"
@@ -41,7 +41,7 @@ class TrainParams(_Checked):
     epochs: int = Field(ge=1, le=10_000, description="passes over the training part")
     batch_size: int = Field(ge=1, le=60_000, description="images in one optimizer step, on all devices together")
     shards: int = Field(ge=1, le=64, description="equal parts of a batch that may be computed by several processes")
-    # A schedule would lower a smaller rate to zero in float32. With a larger one, the loss is NaN in the first epoch.
+    # A schedule would round a smaller rate to zero in float32. A larger one makes the loss NaN in the first epoch.
     lr: float = Field(ge=1e-20, le=1e6, description="learning rate of Adam; its peak if there is a schedule")
     schedule: Literal["constant", "one-cycle", "cosine"] = Field(description="schedule of the learning rate")
     weight_decay: float = Field(ge=0, le=1e6, description="decoupled weight decay of AdamW; 0 makes it plain Adam")
@@ -57,7 +57,7 @@ class TrainParams(_Checked):
 
 
 class EvaluateParams(_Checked):
-    """What the evaluate stage reads."""
+    """Params of the evaluate stage."""
 
     threads: Threads
     tta_shift: int = Field(
@@ -66,19 +66,19 @@ class EvaluateParams(_Checked):
 
 
 class Params(EvaluateParams, TrainParams, FetchParams):
-    """All of params.yaml, in its order; device, mirror and folders are not among them."""
+    """All of params.yaml, in its order; device, mirror and folders are set elsewhere."""
 
 
 def load_params(path: Path) -> Params:
-    """Read params.yaml, and check it as `check_params` does."""
+    """Read params.yaml and check it with `check_params`."""
     return check_params(read_mapping(path), str(path))
 
 
 def check_params(content: Mapping[Any, Any], where: str) -> Params:
-    """Check values by name against the schema; `where` names their source in an error.
+    """Check values by name against the schema; error messages name their source as `where`.
 
     Raises:
-        UserError: If anything is wrong; the message names every problem by its key.
+        UserError: If anything is invalid; the message lists every problem by key.
     """
     try:
         return Params.model_validate(content)
@@ -87,7 +87,7 @@ def check_params(content: Mapping[Any, Any], where: str) -> Params:
 
 
 def _describe(problem: ErrorDetails) -> str:
-    """Describe a problem that pydantic found in the user's terms."""
+    """Describe a problem found by pydantic in the user's terms."""
     key = _shown(problem["loc"][0]).strip("'")
     if problem["type"] == "missing":
         return f"{key} is missing"
@@ -97,7 +97,7 @@ def _describe(problem: ErrorDetails) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as text, cut to leave room for the rest of the line."""
+    """Format a value for an error message, truncated to leave room for the rest of the line."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):

@@ -11,10 +11,10 @@ class Score(NamedTuple):
     """How a score is computed and shown.
 
     Attributes:
-        of_counts: From the number of images by (actual, predicted) class, floating point, shape (10, 10), to a finite
+        of_counts: Maps the number of images by (actual, predicted) class, floating point, shape (10, 10), to a finite
             scalar on the same device.
-        heading: In the progress table, at most six characters.
-        title: Of its panel in the learning curve; without one, it has neither a panel nor a column in the history.
+        heading: Column heading in the progress table, at most six characters.
+        title: Title of the panel in the learning curve. If empty, the score has no panel, and no column in the history.
     """
 
     of_counts: Callable[[Tensor], Tensor]
@@ -25,7 +25,7 @@ class Score(NamedTuple):
 def class_scores(counts: Tensor) -> dict[str, Tensor]:
     """`precision`, `recall` and `f1` of each class, shape (10,).
 
-    A class that never occurs or was never predicted has 0, as in scikit-learn with `zero_division=0`.
+    A class that never occurs or is never predicted scores 0, as in scikit-learn with `zero_division=0`.
     """
     right, actual, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
     return {
@@ -36,16 +36,16 @@ def class_scores(counts: Tensor) -> dict[str, Tensor]:
 
 
 def accuracy(counts: Tensor) -> Tensor:
-    """Share of the images that are right."""
+    """Share of images that are classified correctly."""
     return counts.diagonal().sum() / counts.sum().clamp(min=1)
 
 
 def macro(name: str, counts: Tensor) -> Tensor:
-    """Mean of a class score over all ten classes; torchmetrics' own macro average leaves absent classes out."""
+    """Mean of a class score over all ten classes; torchmetrics' own macro average omits absent classes."""
     return class_scores(counts)[name].mean()
 
 
-# Every score but the loss, by its name; validation's has the prefix `val_`, the test set's `test_`. Add one here.
+# Every score except the loss, by name; the prefix is `val_` in validation and `test_` on the test set. Add scores here.
 SCORES = {
     "acc": Score(accuracy, "acc", "Accuracy"),
     "precision": Score(partial(macro, "precision"), "prec"),
@@ -57,5 +57,5 @@ CHARTED = {"loss": "Loss before calibration", **{name: score.title for name, sco
 
 
 def scores_from_confusion(counts: Tensor) -> dict[str, Tensor]:
-    """Each of `SCORES`, a scalar on the device of the counts."""
+    """Compute each of `SCORES` as a scalar on the device of the counts."""
     return {name: score.of_counts(counts) for name, score in SCORES.items()}

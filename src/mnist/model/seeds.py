@@ -1,4 +1,4 @@
-"""What a network may draw random numbers from: the global generators of Python, NumPy and PyTorch."""
+"""Seeds for the global random generators of Python, NumPy and PyTorch, from which a network may draw."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -9,11 +9,11 @@ import torch
 
 
 def seed_generators(seed: int, generators: Iterable[torch.Generator] | None = None) -> None:
-    """Seed all of them.
+    """Seed the global generators.
 
     Args:
-        seed: 0 to 2^64 - 1; NumPy takes its lower half.
-        generators: PyTorch's; None: those of all devices, which takes a tenth of a millisecond.
+        seed: 0 to 2^64 - 1; NumPy uses the lower 32 bits.
+        generators: PyTorch's generators to seed; None seeds those of all devices, which takes 0.1 ms.
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)
@@ -23,13 +23,13 @@ def seed_generators(seed: int, generators: Iterable[torch.Generator] | None = No
         generator.manual_seed(seed)
 
 
-# What a module draws while it is imported, such as a table for a network, is the same in every process.
+# Makes random numbers drawn at import time, such as a network's constant table, the same in every process.
 seed_generators(0)
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """While active, the generators draw what the seed decides; afterwards they go on as if nothing had been drawn."""
+    """Seed the generators within the context, and restore their previous state afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         seed_generators(seed)

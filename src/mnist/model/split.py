@@ -19,12 +19,12 @@ def split_indices(labels: "np.ndarray", val_fraction: float, seed: int) -> tuple
         seed: Seeds this split only; global random state is untouched.
 
     Returns:
-        (train, val): sorted int64 indices, disjoint, their union is range(N).
+        (train, val): sorted, disjoint int64 indices whose union is range(N).
 
     Raises:
         UserError: If a class would be missing from either part.
     """
-    # Imported here because it takes as long as a third of stage check, which needs the number alone.
+    # Imported here because the import takes a third of the time of stage check, which needs only `held_out`.
     import numpy as np
 
     generator = np.random.default_rng(seed)
@@ -36,10 +36,10 @@ def split_indices(labels: "np.ndarray", val_fraction: float, seed: int) -> tuple
 
 
 def held_out(count: int, val_fraction: float, label: int) -> int:
-    """How many of the `count` images of a class go to the validation part.
+    """Number of the `count` images of a class that go to the validation part.
 
     Raises:
-        UserError: If either part would get none.
+        UserError: If either part would be empty.
     """
     number = round(count * val_fraction)
     if number in (0, count):

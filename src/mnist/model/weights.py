@@ -12,23 +12,23 @@ from src.core.files import write_bytes
 from src.mnist.model.network import MEAN, STD, CalibratedModel, build_model
 
 METADATA_KEY = "mnist"
-# What the weights take for granted: how images are normalised, and in which order pixels are flattened.
+# Preprocessing that the weights assume: the normalisation of images, and the order in which pixels are flattened.
 PREPARATION = {"layout": "NHWC", "mean": MEAN, "std": STD}
 
 
 def save_model(path: Path, model: CalibratedModel, architecture: str) -> None:
-    """Write the weights as safetensors, atomically, with what `load_model` needs in the metadata."""
+    """Write the weights as safetensors, atomically, with the metadata that `load_model` needs."""
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.network.state_dict().items()}
-    # A single key: safetensors does not keep the order of several, so the bytes would differ from run to run.
+    # A single key: safetensors does not preserve the order of several, so the bytes would differ from run to run.
     description = {"architecture": architecture, **PREPARATION, "temperature": model.temperature}
     write_bytes(path, save(weights, {METADATA_KEY: json.dumps(description)}))
 
 
 def load_model(path: Path) -> CalibratedModel:
-    """Read a model that `save_model` wrote; safetensors holds numbers only, so nothing in the file can run.
+    """Read a model that `save_model` wrote; safetensors cannot contain code.
 
     Raises:
-        UserError: If the file is missing, truncated, or not such a model.
+        UserError: If the file is missing, truncated, or not a model of this pipeline.
     """
     repair = "delete it and run `dvc checkout` or `dvc repro`"
     if not path.is_file():
@@ -50,6 +50,6 @@ def load_model(path: Path) -> CalibratedModel:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """Metadata of a safetensors file: eight bytes with the length of a header, then the header as JSON."""
+    """Read the metadata of a safetensors file: eight bytes with the header's length, then the header as JSON."""
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length])["__metadata__"]
