@@ -24,7 +24,7 @@ MODEL = Path("models/model.safetensors")
 
 
 class Answer(NamedTuple):
-    """A digit, its calibrated probability, in [0, 1], and why it may be wrong nevertheless."""
+    """A digit, its calibrated probability in [0, 1], and a reason to doubt it, if there is one."""
 
     digit: int
     confidence: float
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a table or JSON; 1 if a picture or the model could not be read, 2 if the command is wrong."""
+    """Print a table or JSON; exit code 1 if a picture or the model is unreadable, 2 if the arguments are invalid."""
     parser = argparse.ArgumentParser(prog="python -m src.mnist.predict", description=__doc__)
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help=f"picture of one digit: {', '.join(FORMATS)}"
@@ -86,7 +86,7 @@ def _classify(digits: list[Digit], model_path: Path, version: str | None) -> lis
 
 
 def predict(digits: list[Digit], model_path: Path) -> list[Answer]:
-    """The digit in each of at least one picture.
+    """Classify the digits of at least one picture.
 
     Raises:
         UserError: If the model is missing or damaged.

@@ -1,11 +1,11 @@
-"""Why an answer may be wrong: the picture looks like several digits, or has too many strokes."""
+"""Reasons to doubt an answer: the picture looks like several digits, or has too many strokes."""
 
 import numpy as np
 
-# Taken from MNIST's validation images, of which fewer than 1 in 100 exceed either (`python -m benchmarks.pictures`).
-# Most digits that a picture looks like.
+# Thresholds from MNIST's validation images; fewer than 1 in 100 exceed either (`python -m benchmarks.pictures`).
+# Maximum effective number of digits.
 DIGITS = 2.75
-# Most strokes that a row, and that a column, of each digit crosses on average.
+# Maximum mean number of strokes that a row, and that a column, crosses, by digit.
 CROSSINGS = (
     (2.3, 2.15),
     (1.35, 1.65),
@@ -23,17 +23,18 @@ CROSSINGS = (
 def effective_number(probs: np.ndarray) -> float:
     """Number of digits that a picture looks like, from 1 to 10: the exponential of Renyi's entropy of order 1/2 (1961).
 
-    A sloppy digit looks like one other; what is no digit looks a little like many, which this order sees best.
+    A sloppy digit looks like one other digit. A picture without a digit looks a little like many, which this order
+    detects best.
     """
     return float(np.sqrt(probs).sum() ** 2)
 
 
 def doubt(probs: np.ndarray, crossings: tuple[float, float]) -> str | None:
-    """Say why an answer may be wrong, if it may.
+    """Return why the answer may be wrong, or None.
 
     Args:
         probs: Calibrated probability of each digit, shape (10,).
-        crossings: Strokes that a row and a column of the picture's digit crosses on average.
+        crossings: Mean number of strokes that a row, and that a column, of the picture's digit crosses.
     """
     best, second, third = probs.argsort()[:-4:-1]
     if effective_number(probs) > DIGITS:

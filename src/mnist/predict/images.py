@@ -1,4 +1,4 @@
-"""Pictures of a digit, converted to the form of MNIST's images."""
+"""Conversion of pictures of a digit to the format of MNIST's images."""
 
 import warnings
 from pathlib import Path
@@ -16,26 +16,26 @@ from src.mnist.predict.strokes import STRONG, crossings, find_strokes, stroke_wi
 # MNIST's digits were scaled to fit 20 x 20 pixels, with their centre of mass in the middle of 28 x 28 (LeCun, Cortes
 # and Burges, the MNIST page).
 BOX = 20
-# Least contrast between paper and ink, in grey levels of 255, for a picture to show a digit.
+# Minimum contrast between paper and ink, in grey levels of 255, for a picture to show a digit.
 MIN_CONTRAST = 32
-# Larger pictures are reduced first: a digit that covers 2% of the longer side still has MNIST's resolution.
+# Larger pictures are reduced first; a digit that covers 2% of the longer side then still has MNIST's resolution.
 MAX_SIDE = 1024
-# Parts of the longer side: the grain that is smoothed away before strokes are told from paper, and their soft edges.
+# Divisors of the longer side: the scale of grain to smooth before strokes are detected, and of their soft edges.
 GRAIN, EDGE = 300, 100
-# Strokes of MNIST are at least this wide, as a share of the digit's longer side. A thinner pen's would vanish.
+# Minimum width of MNIST's strokes, as a share of the digit's longer side. Thinner ones would vanish in scaling.
 THINNEST = 0.1
-# No others: Pillow has some rarely used readers, and starts Ghostscript for EPS.
+# No others: Pillow has some rarely used readers, and runs Ghostscript for EPS.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-# What Pillow's readers raise on damaged files.
+# Exceptions that Pillow's readers raise on damaged files.
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Digit(NamedTuple):
-    """A digit in MNIST's form."""
+    """A digit in MNIST's format."""
 
     # uint8 of shape (28, 28), light ink on 0.
     image: np.ndarray
-    # Strokes that a row, and that a column, of the digit in the picture crosses on average.
+    # Mean number of strokes that a row, and that a column, of the digit in the picture crosses.
     crossings: tuple[float, float]
 
 
@@ -43,17 +43,18 @@ def read_digit(path: Path) -> Digit:
     """Read a picture of one digit.
 
     Args:
-        path: A file in one of FORMATS, of any size, dark on light or light on dark; of an animation, the first frame.
+        path: A file in one of FORMATS, of any size, dark on light or light on dark. Only an animation's first frame is
+            read.
 
     Raises:
         UserError: If the file cannot be read, is damaged, or does not show one digit.
     """
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            # Pillow warns from 89 million pixels on, and refuses twice as many.
+            # Pillow warns above 89 million pixels, and raises above twice as many.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # Only this looks at the checksums of a PNG.
+            # Only `verify` tests the checksums of a PNG.
             Image.open(file, formats=FORMATS).verify()
             file.seek(0)
             with Image.open(file, formats=FORMATS) as image:
@@ -70,9 +71,9 @@ def read_digit(path: Path) -> Digit:
 
 
 def _grey(image: Image.Image) -> np.ndarray:
-    """Grey values, float64 of shape (H, W), 0 to 255; transparency becomes white if the rest is dark, else black."""
+    """Convert to float64 (H, W), 0 to 255; transparency becomes white if the rest is dark, otherwise black."""
     if image.mode.startswith("I;16"):
-        # Pillow would cut off everything above 255.
+        # Pillow would clip values above 255.
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError("its grey values have 32 bits; save it with 8 or 16")
@@ -89,19 +90,19 @@ def like_mnist(pixels: np.ndarray, name: str) -> Digit:
 
     Args:
         pixels: Grey values, shape (H, W), 0 to 255. The border shows the paper.
-        name: Of the picture, for messages.
+        name: Name of the picture in error messages.
 
     Raises:
-        UserError: If nothing stands out from the paper, or something else than one digit does.
+        UserError: If nothing stands out from the paper, or if it is not exactly one digit.
     """
     ink, contrast = find_ink(pixels)
-    # Grain of paper and camera; a picture of MNIST's size has none.
+    # Removes grain of paper and camera; a picture of MNIST's size is unchanged.
     smooth = ndimage.gaussian_filter(ink, max(ink.shape) / GRAIN)
     if contrast < MIN_CONTRAST:
         raise UserError(f"{name}: shows no digit: expected ink that stands out from the paper by {MIN_CONTRAST} of 255")
-    # MNIST centres the mass, so a few of its own images reach the border.
+    # MNIST centres digits by mass, so a few of its own images reach the border.
     strokes = find_strokes(smooth, name, may_reach_border=ink.shape == IMAGE_SHAPE)
-    # Their soft edges belong to them.
+    # Include the soft edges of the strokes.
     around = ndimage.binary_dilation(strokes, iterations=-(-max(ink.shape) // EDGE))
     rows, columns = (np.flatnonzero(strokes.any(axis)) for axis in (1, 0))
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
@@ -115,7 +116,7 @@ def like_mnist(pixels: np.ndarray, name: str) -> Digit:
 
 
 def _thickened(digit: np.ndarray) -> np.ndarray:
-    """Widen the strokes of a thin pen to those of MNIST."""
+    """Widen thin strokes to the minimum width of MNIST's."""
     missing = round(THINNEST * max(digit.shape) - stroke_width(digit > STRONG * digit.max()))
     if missing < 1:
         return digit
@@ -123,9 +124,9 @@ def _thickened(digit: np.ndarray) -> np.ndarray:
 
 
 def _centred(digit: np.ndarray) -> np.ndarray:
-    """Put a digit's centre of mass in the middle, as far as the digit still fits."""
+    """Put a digit's centre of mass in the middle, as far as the digit fits."""
     canvas = np.zeros(IMAGE_SHAPE, np.uint8)
-    # Of pixels, not of their middles.
+    # Measured from the image's edge; `center_of_mass` measures from the middle of the first pixel.
     centres = (middle + 0.5 for middle in ndimage.center_of_mass(digit))
     top, left = (
         int(np.clip(round(room / 2 - centre), 0, room - side))

@@ -1,4 +1,4 @@
-"""Ink on paper that is lit unevenly: how much darker (or lighter) each pixel is than the paper there."""
+"""Ink on unevenly lit paper: how much darker (or lighter) each pixel is than the paper around it."""
 
 import numpy as np
 from PIL import Image
@@ -6,18 +6,18 @@ from scipy import ndimage
 
 # The paper is estimated on a thumbnail of at most this many pixels a side.
 THUMBNAIL = 64
-# Share of the longer side that is wider than any stroke, so that a closing of this width removes all ink.
+# Width of the closing, as a share of the longer side; it removes all ink, because no stroke is as wide.
 WINDOW = 0.3
-# Rounds of the fit in which pixels far from the surface are left out. It settles in three or four.
+# Rounds of the surface fit, each of which excludes pixels far from the surface. It converges in three or four.
 ROUNDS = 8
-# What camera noise alone makes a pixel differ from the paper, in grey levels of 255.
+# Camera noise: how far a pixel of paper deviates from the surface, in grey levels of 255.
 NOISE = 4
 
 
 def find_ink(pixels: np.ndarray) -> tuple[np.ndarray, float]:
     """Divide a picture by the brightness of its paper.
 
-    Light on dark is inverted first. Light multiplies what paper and ink reflect, so the quotient is free of it.
+    Light ink on dark paper is inverted first. Illumination scales paper and ink alike, so it cancels in the quotient.
 
     Args:
         pixels: Grey values, shape (H, W), 0 to 255. The border shows the paper.
@@ -37,8 +37,8 @@ def find_ink(pixels: np.ndarray) -> tuple[np.ndarray, float]:
 def _paper(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
     """Brightness of the paper at each pixel, and whether it is darker than the ink.
 
-    A quadratic surface follows the light of a lamp or a window; grey closing (Serra, 1982) follows smaller shades.
-    Opening does the same for light ink on dark paper. The paper is the smoother of the two.
+    A quadratic surface follows the light of a lamp or a window; grey closing (Serra, 1982) follows smaller shadows.
+    Opening does the same for light ink on dark paper. The smoother of the two results is the paper.
     """
     surface = _surface(pixels)
     width = round(WINDOW * max(pixels.shape)) | 1
@@ -52,14 +52,15 @@ def _paper(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
 
 
 def _surface(pixels: np.ndarray) -> np.ndarray:
-    """A quadratic surface through the border and through everything that turns out to be near it."""
+    """Fit a quadratic surface to the border, and then to all pixels near the surface."""
     y, x = np.meshgrid(*(np.linspace(-1, 1, side) for side in pixels.shape), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
     is_paper = np.ones(pixels.shape, bool)
     is_paper[1:-1, 1:-1] = False
     for _ in range(ROUNDS):
         chosen = terms[is_paper]
-        # The normal equations are fast and well conditioned here; a picture of one row leaves terms undetermined.
+        # The normal equations are fast and well conditioned here; a picture of one row leaves terms undetermined, which
+        # `lstsq` allows.
         surface: np.ndarray = terms @ np.linalg.lstsq(chosen.T @ chosen, chosen.T @ pixels[is_paper])[0]
         distance = np.abs(pixels - surface)
         is_paper = distance <= max(NOISE, 2.5 * np.median(distance[is_paper]))
@@ -67,5 +68,5 @@ def _surface(pixels: np.ndarray) -> np.ndarray:
 
 
 def _variation(pixels: np.ndarray) -> float:
-    """Total variation: the sum of all differences between neighbours."""
+    """Total variation: the sum of absolute differences between neighbours."""
     return sum(float(np.abs(np.diff(pixels, axis=axis)).sum()) for axis in (0, 1))

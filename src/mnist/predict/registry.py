@@ -1,4 +1,4 @@
-"""Models that GTO registered."""
+"""Model versions registered with GTO."""
 
 import logging
 from pathlib import Path
@@ -12,17 +12,17 @@ def fetch_version(version: str, target: Path) -> None:
     """Write a registered version of the model, from DVC's cache or the default remote of that version.
 
     Args:
-        version: As `gto show mnist-classifier` lists it: v1.0.0.
-        target: A new file.
+        version: A version as listed by `gto show mnist-classifier`, such as v1.0.0.
+        target: The file to create.
 
     Raises:
-        UserError: If there is no such version here, or its file cannot be fetched.
+        UserError: If the version is not in this repository, or its file cannot be fetched.
     """
-    # Imported here because it takes half a second, which a model file need not pay.
+    # Imported here because it takes half a second, which is wasted if the model is a local file.
     from dvc.exceptions import DvcException
     from dvc.repo.artifacts import Artifacts
 
-    # Where it finds nothing, it logs that there is no account of DVC Studio.
+    # If it finds nothing, it logs that there is no account for DVC Studio.
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     try:
         Artifacts.get(".", NAME, version=version, out=str(target))

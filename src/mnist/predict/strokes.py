@@ -1,20 +1,20 @@
-"""The strokes of one digit, told from specks, shades, an empty frame, ruled lines and a second digit beside it."""
+"""Detection of one digit's strokes, as opposed to specks, shadows, a frame, ruled lines and a second digit."""
 
 import numpy as np
 from scipy import ndimage
 
 from src.core.errors import UserError
 
-# Shares of the strongest ink: strokes reach from STRONG down to FAINT, shades and faint lines stay below STRONG.
+# Shares of the strongest ink: a stroke extends to where its ink is FAINT; shadows and faint lines stay below STRONG.
 FAINT, STRONG = 0.25, 0.5
-# What is smaller than this share of the largest stroke is dust.
+# Parts smaller than this share of the largest stroke are dust.
 SPECK = 0.1
-# The rest is measured on 40,000 images of MNIST. Each rule refuses fewer than one in 1,000 of them.
-# Farthest that a detached stroke is away, as a share of the largest.
+# The limits below were measured on 40,000 images of MNIST. Each rule rejects fewer than one in 1,000 of them.
+# Maximum distance of a detached stroke, as a share of the largest stroke.
 GAP = 0.25
-# Height of a detached part, as a share of the other's, from which it is a digit of its own beside or below it.
+# Height of a detached part, as a share of the other's, above which it is a second digit beside or below it.
 BESIDE, BELOW = 0.5, 0.6
-# Part of its bounding box that a stroke with its holes fills: 0.86 for the squarest 0, 1 for a frame.
+# Share of its bounding box that a stroke with its holes fills: 0.86 for the squarest 0, 1 for a frame.
 FRAME = 0.88
 CONNECTED = np.ones((3, 3))
 
@@ -27,10 +27,10 @@ def find_strokes(ink: np.ndarray, name: str, may_reach_border: bool = False) -> 
     Args:
         ink: Shape (H, W), 0 to 1, more than 0 somewhere.
         name: Name of the picture in error messages.
-        may_reach_border: Whether ink at the border is no sign of a digit that is cut off.
+        may_reach_border: Whether to accept ink at the border, which usually means that the digit is cut off.
 
     Returns:
-        Shape (H, W): true where its strokes are.
+        Booleans of shape (H, W), true on the strokes.
 
     Raises:
         UserError: If the picture shows a frame, lines, several digits, or only a part of one.
@@ -54,19 +54,19 @@ def find_strokes(ink: np.ndarray, name: str, may_reach_border: bool = False) -> 
 
 
 def crossings(strokes: np.ndarray) -> tuple[float, float]:
-    """Strokes that a row, and that a column, crosses on average.
+    """Mean number of strokes that a row, and that a column, crosses.
 
     Args:
-        strokes: Shape (H, W): true where the strokes are that fill it.
+        strokes: Booleans of shape (H, W), true on the strokes, cropped to them.
     """
-    # Each stroke that a line crosses starts once.
+    # Along a row or column, each crossed stroke starts once.
     starts = (np.diff(strokes.astype(np.int8), axis=axis, prepend=0) == 1 for axis in (1, 0))
     rows, columns = (int(one.sum()) / lines for one, lines in zip(starts, strokes.shape, strict=True))
     return rows, columns
 
 
 def stroke_width(strokes: np.ndarray) -> float:
-    """Width of strokes, in pixels: a line's area is its length times its width, its rim twice its length."""
+    """Width of strokes in pixels: a line's area is its length times its width, and its rim is twice its length."""
     rim = strokes & ~ndimage.binary_erosion(strokes)
     return 2 * int(strokes.sum()) / int(rim.sum())
 
@@ -76,7 +76,7 @@ def _extent(box: Box) -> int:
 
 
 def _are_apart(one: Box, other: Box) -> bool:
-    """Whether two strokes are too far apart, or too much alike, for parts of one digit."""
+    """Whether two strokes are too far apart, or too similar in height, to be parts of one digit."""
     extent = _extent(one)
     below, beside = ((max(a.start, b.start) - min(a.stop, b.stop)) / extent for a, b in zip(one, other, strict=True))
     heights = sorted(box[0].stop - box[0].start for box in (one, other))

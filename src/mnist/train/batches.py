@@ -1,7 +1,7 @@
-"""From the training set to batches on the device: split, order and augmentation, decided by (seed, epoch) alone.
+"""Batches on the device: split, order and augmentation, which depend only on (seed, epoch).
 
-A batch's way: `TrainingData` lays all images on the device, `epoch_plan` draws which come when and how each is moved,
-`in_calls` cuts the plan into batches, and `Batches.load`, called within the training step, gives the network's input.
+`TrainingData` moves all images to the device, `epoch_plan` draws their order and augmentation, `in_calls` cuts the plan
+into batches, and `Batches.load`, called within the training step, returns the network's input.
 """
 
 from typing import NamedTuple
@@ -18,23 +18,23 @@ from src.mnist.model.network import normalize, shifted_views
 from src.mnist.model.params import TrainParams
 from src.mnist.model.split import split_indices
 
-# How many batches Lightning passes per call, which are one CUDA graph. A call costs about half a millisecond: little
-# compared with sixteen steps on a CPU, and hidden behind them on a GPU. Results do not depend on the number.
+# Batches that Lightning passes per call; on CUDA, they form one graph. A call costs about half a millisecond: little
+# compared with sixteen steps on a CPU, and hidden behind them on a GPU. Results do not depend on this number.
 BATCHES_PER_CALL = 16
 VAL_BATCH_SIZE = 1000
-# Of each image that comes: its index, int64; which of its shifted views, int64 (2,), 0 to 2 * shift; and, if images are
-# resampled, rotation and scale about the centre, float32 (2, 3), as `F.affine_grid` takes them.
+# For each image, in order: its index, int64; the index of its shifted view, int64 (2,), 0 to 2 * shift; and, if images
+# are resampled, rotation and scale about the centre, float32 (2, 3), in the form of `F.affine_grid`.
 Plan = tuple[Tensor, ...]
 
 
 class Batches(NamedTuple):
-    """Consecutive batches of one size, which Lightning passes in one call.
+    """Consecutive batches of one size, which Lightning passes in a single call.
 
     Attributes:
         views: All images with all their shifts, uint8 of shape (N, 2s + 1, 2s + 1, 28, 28), from `shifted_views`.
-        labels: Their classes, int64 of shape (N,).
-        plan: Which of them make up the batches; each tensor's shape starts with (steps, batch_size).
-        first_step: Number of the first batch, counted from 0 over all epochs.
+        labels: Classes of all images, int64 of shape (N,).
+        plan: The images of the batches and their augmentation; each tensor's shape starts with (steps, batch_size).
+        first_step: Index of the first batch, counted over all epochs.
     """
 
     views: Tensor
@@ -43,7 +43,7 @@ class Batches(NamedTuple):
     first_step: int
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """The network's input, float32 of shape (steps, batch_size, 1, 28, 28), and labels (steps, batch_size)."""
+        """Return the network's input, float32 (steps, batch_size, 1, 28, 28), and labels (steps, batch_size)."""
         shape = self.plan[0].shape
         indices, offsets, *matrices = (tensor.flatten(0, 1) for tensor in self.plan)
         images = self.views[indices, offsets[:, 0], offsets[:, 1]]
@@ -53,7 +53,7 @@ class Batches(NamedTuple):
 
 
 def epoch_plan(size: int, epoch: int, params: TrainParams) -> Plan:
-    """`size` images in random order, each randomly moved; depends only on (seed, epoch)."""
+    """Draw a random order and random augmentations of `size` images; the draw depends only on (seed, epoch)."""
     generator = np.random.default_rng([params.seed, epoch])
     indices = torch.from_numpy(generator.permutation(size))
     offsets = torch.from_numpy(generator.integers(0, 2 * params.shift + 1, (size, 2)))
@@ -69,20 +69,20 @@ def epoch_plan(size: int, epoch: int, params: TrainParams) -> Plan:
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
-    """Resample images bilinearly, with background beyond their edges; any dtype (N, 28, 28) to float32."""
+    """Resample images (N, 28, 28) of any dtype bilinearly to float32, with background beyond their edges."""
     pictures = images.unsqueeze(1).float()
     grid = F.affine_grid(matrices, list(pictures.shape), align_corners=False)
     return F.grid_sample(pictures, grid, align_corners=False).squeeze(1)
 
 
 class Loader(list):
-    """What Lightning takes for one loader; a plain list would be several."""
+    """A list that Lightning treats as one loader; it treats a plain list as several."""
 
 
 def in_calls(epoch: Batches, batch_size: int, max_batches: int) -> Loader:
-    """Cut an epoch, whose plan has the shape (images,), into `Batches` of at most `max_batches`.
+    """Split an epoch, whose plan has the shape (images,), into `Batches` of at most `max_batches`.
 
-    The last batch holds the remainder and comes alone.
+    A remainder forms a smaller batch in a last call of its own.
     """
     full, remainder = divmod(len(epoch.plan[0]), batch_size)
     calls = [(step, min(max_batches, full - step), batch_size) for step in range(0, full, max_batches)]
@@ -107,7 +107,7 @@ class TrainingData(LightningDataModule):
         """Split the training set.
 
         Raises:
-            UserError: If a batch would hold more images than the training part has.
+            UserError: If the batch size exceeds the size of the training part.
         """
         super().__init__()
         self.params = params
@@ -124,7 +124,7 @@ class TrainingData(LightningDataModule):
         self.steps_per_epoch = -(-size // params.batch_size)
 
     def setup(self, stage: str) -> None:
-        """Move everything to the trainer's device, once."""
+        """Move all data to the trainer's device, once."""
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         (images, labels), (val_images, val_labels) = self.train, self.val
@@ -132,7 +132,7 @@ class TrainingData(LightningDataModule):
         self.val = val_images.to(device), val_labels.to(device)
 
     def train_dataloader(self) -> Loader:
-        """The current epoch's `Batches`; the trainer asks again for each epoch."""
+        """Return the current epoch's `Batches`; the trainer calls this again for every epoch."""
         assert self.trainer is not None
         (views, labels), epoch = self.train, self.trainer.current_epoch
         plan = tuple(tensor.to(labels.device) for tensor in epoch_plan(len(labels), epoch, self.params))
@@ -140,5 +140,5 @@ class TrainingData(LightningDataModule):
         return in_calls(whole, self.params.batch_size, BATCHES_PER_CALL)
 
     def val_dataloader(self) -> Loader:
-        """Images and labels in their own order."""
+        """Return images and labels in their original order."""
         return Loader(zip(*(tensor.split(VAL_BATCH_SIZE) for tensor in self.val), strict=True))

@@ -4,32 +4,32 @@ from torch import Tensor
 
 from src.core.errors import UserError
 
-# The temperature stays within these limits, even for a network that learned nothing.
+# Limits of the temperature, which bound it even for a network that learned nothing.
 LOWEST, HIGHEST = 0.05, 20.0
-# Each halves the interval that holds the inverse temperature; after this many, float64 has no number in between.
+# Each halves the interval of the inverse temperature; after this many, float64 cannot divide it any further.
 BISECTIONS = 60
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature under which `softmax(logits / temperature)` has the lowest cross-entropy.
+    """Fit the temperature that minimises the cross-entropy of `softmax(logits / temperature)`.
 
     The cross-entropy is convex in 1 / temperature, so bisection on the sign of its slope finds the minimum. If every
-    image is classified correctly, there is none: lower is always better. So the sum includes one extra image with a
-    uniformly distributed label (Laplace's rule of succession, as in Platt, 1999).
+    image is classified correctly, there is no minimum: a lower temperature is always better. The sum therefore includes
+    one extra image with a uniformly distributed label (Laplace's rule of succession, as in Platt, 1999).
 
     Args:
-        logits: Of images that the network was not trained on, shape (N, C).
-        labels: Their classes, int64 of shape (N,).
+        logits: Logits of images that the network was not trained on, shape (N, C).
+        labels: Classes of these images, int64 of shape (N,).
 
     Returns:
-        A number from 0.05 to 20; 1 if the logits do not depend on the class.
+        A temperature from 0.05 to 20; 1 if the logits do not depend on the class.
 
     Raises:
         UserError: If a logit is not finite.
     """
     if not logits.isfinite().all():
         raise UserError("the network's validation logits are not finite; lower lr in params.yaml and run again")
-    # Softmax ignores a row's mean. Without it, the extra image adds nothing to the observed sum.
+    # Softmax is invariant to a row's mean. Once it is subtracted, the extra image adds nothing to the observed sum.
     logits = logits.double() - logits.double().mean(1, keepdim=True)
     if not logits.any():
         return 1.0

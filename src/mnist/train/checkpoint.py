@@ -1,7 +1,7 @@
-"""Checkpoints after every epoch, so that interrupted training resumes where it was.
+"""Checkpoints after every epoch, from which interrupted training resumes.
 
-A file is the SHA-256 of its name and of the rest, then what `torch.save` writes. The checksums within that are not
-enough: where a bit of the archive's directory has changed, `torch.load` may return other numbers.
+A file starts with the SHA-256 of its name and its payload, followed by the payload, the output of `torch.save`. The
+payload's own checksums are not enough: if a bit of the archive's directory flips, `torch.load` may return wrong values.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ from pytorch_lightning.callbacks import Checkpoint
 from src.core.files import write_bytes
 from src.mnist.train.distributed import from_first, rank_and_count
 
-# Of a repository; its copies share them.
+# Relative to the original repository; its copies, as for experiments, share the folder.
 CHECKPOINTS = Path("logs/checkpoints")
 NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
-# A file of the default recipe takes 12 MB.
+# A checkpoint of the default recipe takes 12 MB.
 MAX_FILES, MAX_BYTES = 20, 500_000_000
 HASH_BYTES = hashlib.sha256().digest_size
 
@@ -35,7 +35,7 @@ class DamagedError(Exception):
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Makes Lightning write beside the target: its own way is atomic only if temporary files are on the same disk."""
+    """Writes temporary files next to the target; Lightning's own writes are atomic only if both share a disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint atomically."""
@@ -45,17 +45,17 @@ class CheckpointFiles(TorchCheckpointIO):
         write_bytes(Path(path), _digest(Path(path), payload) + payload)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Let process 0 read a checkpoint, for all."""
+        """Read a checkpoint in process 0 and send it to all processes."""
         rank, _ = rank_and_count()
         return from_first(None if rank else read_checkpoint(Path(path)))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU; nothing in it runs.
+    """Load a checkpoint to the CPU without running any code in it.
 
     Raises:
-        FileNotFoundError: If there is none.
-        DamagedError: If its hash is wrong, or it holds more than numbers and names.
+        FileNotFoundError: If the file does not exist.
+        DamagedError: If its hash is wrong, or it contains more than tensors and plain values.
     """
     content = path.read_bytes()
     if content[:HASH_BYTES] != _digest(path, content[HASH_BYTES:]):
@@ -67,31 +67,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _digest(path: Path, payload: bytes) -> bytes:
-    """With the name, which says whose state it is: a renamed file belongs to another training run."""
+    """Hash the payload and the name, which identifies the training run, so that a renamed file is rejected."""
     return hashlib.sha256(path.name.encode() + payload).digest()
 
 
 class Checkpoints(Checkpoint):
-    """Writes one file per training run, replaces it after every epoch, and finds it again.
+    """Writes one file per training run, overwrites it after every epoch, and finds it for a resume.
 
-    The file of a finished run stays: DVC may not have stored its results, and with a constant learning rate, a run with
-    more epochs may resume from it. Lightning calls a `Checkpoint` after all other callbacks, so their saved state
+    The file of a finished run is kept: DVC may not have stored its results, and with a constant learning rate, a run
+    with more epochs may resume from it. Lightning calls a `Checkpoint` after all other callbacks, so their saved state
     includes the epoch.
     """
 
     def __init__(self, folder: Path, identity: dict[str, str], is_stored: bool = False) -> None:
-        """Use a folder, which is created if missing.
+        """Choose the file of a training run.
 
         Args:
-            folder: Where the files are.
+            folder: Folder of the checkpoints; created if missing.
             identity: Everything that determines the state after an epoch.
-            is_stored: Whether the results are stored, so that repeating a finished run is deliberate.
+            is_stored: Whether dvc.lock records the results, so that repeating a finished run is deliberate.
         """
         self.is_stored = is_stored
         self.path = folder / f"{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()}.ckpt"
 
     def find(self, epochs: int) -> Path | None:
-        """The file, if a run of `epochs` resumes from it; prints what it does about one that is there.
+        """Return the file if a run of `epochs` can resume from it, and print whether it resumes or starts over.
 
         If all epochs are done, only the results remain to be written.
         """
@@ -108,19 +108,19 @@ class Checkpoints(Checkpoint):
         return self.path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the file."""
+        """Write the checkpoint."""
         trainer.save_checkpoint(self.path, weights_only=False)
         delete_oldest(self.path)
 
 
 def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
-    """Delete the oldest checkpoints in a run's folder until there are few enough files and bytes.
+    """Delete the oldest checkpoints in a run's folder until their number and total size are within the limits.
 
-    The run's own file stays, however large it is, and however old if the clock was set back.
+    The run's own file is kept, even if it is larger than the limit, or appears old because the clock was set back.
     """
     found = []
     for path in own.parent.iterdir():
-        # Another run may delete it in the meantime.
+        # Another run may delete the file concurrently.
         with suppress(OSError):
             if NAME.fullmatch(path.name):
                 found.append((path == own, path.stat().st_mtime_ns, path.stat().st_size, path))

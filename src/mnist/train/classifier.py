@@ -1,4 +1,4 @@
-"""The LightningModule: training steps, validation, and the scores of an epoch."""
+"""The LightningModule: training steps, validation, and scores per epoch."""
 
 import copy
 from typing import cast
@@ -21,10 +21,10 @@ from src.mnist.train.steps import StepRunner, check_repeatable, compute_logits
 
 
 class Classifier(LightningModule):
-    """Trains a network; logs the loss, each of `scores.SCORES`, `val_` of each, and `lr`.
+    """Trains a network; logs the loss and `scores.SCORES`, with the prefix `val_` in validation, and `lr`.
 
-    Optimization is manual because Lightning passes several batches per call: its overhead is paid once per call, and
-    nothing in a step waits for the device.
+    Optimization is manual because Lightning passes several batches per call. Its overhead is thus paid once per call,
+    and no step waits for the device.
     """
 
     def __init__(self, params: TrainParams, steps_per_epoch: int) -> None:
@@ -37,19 +37,19 @@ class Classifier(LightningModule):
         rates = learning_rates(params.schedule, params.lr, params.epochs * steps_per_epoch)
         self.register_buffer("rates", torch.from_numpy(rates), persistent=False)
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
-        # By the shape of a call: an epoch's last call has fewer batches, or a smaller one.
+        # By the shape of a call: the last calls of an epoch have fewer batches, or a smaller batch.
         self.runners: dict[torch.Size, StepRunner] = {}
 
     @property
     def eval_network(self) -> nn.Module:
-        """The network that is validated and saved: the one with averaged weights, if there is one."""
+        """The network to validate and save: the one with averaged weights, if there is one."""
         return self.model if self.average is None else self.average
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Fused AdamW; without weight decay, it is Adam."""
+        """Fused AdamW, which without weight decay is Adam."""
         return torch.optim.AdamW(
             self.model.parameters(),
-            # One tensor on the device for all steps, so that a captured step can change it.
+            # A tensor on the device, because captured steps read each rate from device memory.
             lr=torch.zeros((), device=self.device),
             weight_decay=self.params.weight_decay,
             fused=True,
@@ -57,7 +57,7 @@ class Classifier(LightningModule):
         )
 
     def training_step(self, batches: Batches, batch_idx: int) -> None:
-        """One optimizer step per batch."""
+        """Take one optimizer step per batch."""
         indices = batches.plan[0]
         if not self.runners:
             check_repeatable(self.model, batches.load()[0][0], self.params)
@@ -76,7 +76,7 @@ class Classifier(LightningModule):
         return self.train_scores.compute()["loss"]
 
     def on_validation_epoch_start(self) -> None:
-        """Seed what a network draws even in evaluation, which no training step before may influence."""
+        """Seed the random numbers of validation, so that they do not depend on the training steps before it."""
         seed_generators(self.params.seed)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -92,7 +92,7 @@ class Classifier(LightningModule):
         """Log an epoch's scores.
 
         Raises:
-            UserError: If one is not a finite number.
+            UserError: If a score is not finite.
         """
         for name, value in scores.compute().items():
             if not value.isfinite():
@@ -102,7 +102,7 @@ class Classifier(LightningModule):
         scores.reset()
 
     def _log(self, name: str, value: Tensor | float) -> None:
-        """Log a value of the whole epoch, which Lightning must not average over anything."""
+        """Log a value of the whole epoch, which Lightning must not average."""
         self.log(name, value, on_step=False, on_epoch=True, batch_size=1)
 
 
@@ -114,7 +114,7 @@ class EpochScores(Metric):
     classes: Tensor
 
     def __init__(self) -> None:
-        # Every process sees every image, so none may add what the others counted.
+        # Every process scores every image, so counts must not be summed over processes.
         super().__init__(sync_on_compute=False)
         self.add_state("confusion", torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("summed_loss", torch.zeros(()), dist_reduce_fx="sum")
@@ -122,12 +122,12 @@ class EpochScores(Metric):
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Add fewer than 16 million images: logits, float32 of shape (N, 10), and classes, int64 of shape (N,)."""
-        # A product of one-hot rows counts pairs; unlike `bincount`, it does not wait for a GPU. Exact up to 2^24.
+        # A product of one-hot rows counts pairs; unlike `bincount`, it does not wait for a GPU. It is exact up to 2^24.
         actual, predicted = ((classes.unsqueeze(1) == self.classes).float() for classes in (target, logits.argmax(1)))
         self.confusion += (actual.T @ predicted).long()
-        # Without label smoothing, even if training uses it, so that it is comparable with the validation loss.
+        # Without label smoothing, even if training uses it, so that it can be compared with the validation loss.
         self.summed_loss += F.cross_entropy(logits, target, reduction="sum")
 
     def compute(self) -> dict[str, Tensor]:
-        """The loss and each of `SCORES`, scalars on the device."""
+        """Return the loss and each of `SCORES` as scalars on the device."""
         return {"loss": self.summed_loss / self.confusion.sum(), **scores_from_confusion(self.confusion.float())}

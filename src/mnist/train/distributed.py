@@ -1,4 +1,4 @@
-"""Several processes that train together: how they connect and agree. Lightning takes each for the only one."""
+"""Distributed training: how processes connect and agree. To Lightning, each is the only process."""
 
 import os
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from torch import distributed
 
 from src.core.errors import UserError
 
-# Longest wait for another process: for its start, where a network drive may be slow, or for its part of a step.
+# Timeout for another process: for its start, which may be slow on a network drive, or for its part of a step.
 TIMEOUT = timedelta(minutes=5)
 
 
 def connect(device: torch.device) -> None:
-    """Connect the processes that torchrun has started: on CUDA with NCCL, otherwise with gloo."""
+    """Connect the processes that torchrun started, with NCCL on CUDA and gloo otherwise."""
     if distributed.is_torchelastic_launched():
         if device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -23,12 +23,12 @@ def connect(device: torch.device) -> None:
 
 
 def rank_and_count() -> tuple[int, int]:
-    """Number of this process among those that train together, from 0, and how many they are."""
+    """Rank of this process, and the number of processes that train together."""
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
 
 
 def from_first(value: Any) -> Any:
-    """What process 0 has, in every process: other nodes need not have its files, and none may find another one."""
+    """Send the value of process 0 to every process, since other nodes may lack its files or have different ones."""
     values = [value]
     if distributed.is_initialized():
         distributed.broadcast_object_list(values, device=torch.device("cpu"))
@@ -36,10 +36,10 @@ def from_first(value: Any) -> Any:
 
 
 def check_same(inputs: Mapping[str, str]) -> None:
-    """Check that all processes have the same inputs: on other nodes, code, data or processor may be others.
+    """Check that all processes have the same inputs; code, data or processor may differ between nodes.
 
     Raises:
-        UserError: If something differs; in every process.
+        UserError: In every process, if an input differs.
     """
     _, count = rank_and_count()
     if count == 1:

@@ -1,4 +1,4 @@
-"""The training history: a row an epoch, as a table that DVC plots, and its summary, as metrics that DVC compares."""
+"""The training history, one row per epoch, as a table that DVC plots, and its summary as metrics that DVC compares."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +14,13 @@ COLUMNS = ("epoch", *(prefix + name for prefix in ("", "val_") for name in CHART
 
 
 class History(Callback):
-    """Collects the logged values of every epoch, and writes `COLUMNS` of them as CSV after each.
+    """Collects the logged values of every epoch, and writes their `COLUMNS` as CSV after each epoch.
 
-    Lightning calls callbacks before the module's own `on_train_epoch_end`: what that logs comes too late for the row.
+    Lightning calls callbacks before the module's own `on_train_epoch_end`, so values logged there miss the row.
 
     Attributes:
         rows: One dictionary per finished epoch: `epoch`, from 1, and every logged name with its value. A resumed run
-            continues them.
+            appends to them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class History(Callback):
         write_table(self.path, COLUMNS, rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, for a checkpoint."""
+        """Return the rows for a checkpoint."""
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -50,19 +50,19 @@ class History(Callback):
 def summary(
     rows: list[dict[str, float]], val_scores: Mapping[str, Tensor], calibrated_loss: Tensor, temperature: float
 ) -> dict[str, Any]:
-    """The metrics of a training run.
+    """Summarise a training run as metrics.
 
     Args:
         rows: Logged values of each epoch, at least one.
-        val_scores: Validation scores of the saved network by name; the loss is that of its logits as they are.
-        calibrated_loss: The same loss of the logits divided by the temperature.
-        temperature: What was fitted on these logits.
+        val_scores: Validation scores of the saved network by name; the loss is computed before calibration.
+        calibrated_loss: Validation loss of the logits divided by the temperature.
+        temperature: The temperature fitted on these logits.
 
     Returns:
-        `final`: the last epoch's training scores, of augmented images, and the saved network's validation scores;
+        `final`: the last epoch's training scores, on augmented images, and the saved network's validation scores;
         `val_loss` is comparable with the history's, `val_loss_calibrated` with the test set's and with other runs'.
-        `best`: the highest value that each charted validation score had after an epoch, and the epoch of the best
-        accuracy (the first in a tie). `temperature`. Rounded to six decimals.
+        `best`: the maximum of each charted validation score over all epochs, and the epoch of the best accuracy (the
+        first in a tie). `temperature`. All values are rounded to six decimals.
     """
     final = {name: rows[-1][name] for name in val_scores}
     final |= {f"val_{name}": float(value) for name, value in val_scores.items()}

@@ -10,21 +10,21 @@ from src.core.png import default_style, write_png
 from src.mnist.model.scores import CHARTED
 
 LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
-# Ticks are these times a power of ten; the second list where the first gives too few.
+# Ticks are these multiples of powers of ten; the second list is used if the first yields too few.
 DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 FEWEST_TICKS = 3
 
 
 @default_style()
 def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
-    """Each charted score by epoch in a panel of its own, train and validation, as a PNG.
+    """Plot each charted score by epoch in its own panel, for training and validation, as a PNG.
 
-    The loss has a logarithmic axis and a share, such as the accuracy, a logit axis, on which 99% is as far from 90% as
-    from 99.9%: the first epochs can be read as well as the last ones.
+    The loss has a logarithmic axis. A share, such as the accuracy, has a logit axis, on which 99% is as far from 90% as
+    from 99.9%, so that early and late epochs are equally readable.
 
     Args:
         rows: One dictionary per epoch with `epoch` and the scores; a missing score has no line.
-        path: Where to write the PNG.
+        path: Output file.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     for position, (name, title) in enumerate(CHARTED.items(), start=1):
@@ -43,21 +43,21 @@ def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
         axes.set_xlim(rows[0]["epoch"] - margin, rows[-1]["epoch"] + margin)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        # A fixed place: on a busy machine, matplotlib takes long to find the best one and warns about it.
+        # A fixed location: on a busy machine, matplotlib's search for the best one is slow, and it warns.
         if columns:
             axes.legend(loc="lower right" if is_share else "upper right")
     write_png(figure, path)
 
 
 def _inside(values: list[float], most: float) -> tuple[float, float]:
-    """Limits for values that such an axis cannot show, 0 and `most`: beyond all others, half as far from the end."""
+    """Clip limits for 0 and `most`, which the axis cannot show: halfway between them and their nearest values."""
     low = min((value for value in values if value > 0), default=0.02) / 2
     high = most - min((most - value for value in values if value < most), default=0.02) / 2
     return low, high
 
 
 def _set_ticks(axes: Axes, is_share: bool) -> None:
-    """Ticks at round numbers, or evenly spaced where the axis holds too few of them."""
+    """Set ticks at round numbers, or evenly spaced ones if the axis range has too few."""
     low, high = axes.get_ylim()
     for digits in DIGITS:
         numbers = [digit * 10.0**power for power in range(-5, 5) for digit in digits]

@@ -1,4 +1,4 @@
-"""Training as a table in the terminal."""
+"""Training progress as a table in the terminal."""
 
 import time
 from collections.abc import Callable, Collection
@@ -13,7 +13,7 @@ from torch import Tensor
 from src.mnist.model.scores import HEADINGS
 from src.mnist.train.history import History
 
-# The running loss is read this seldom, because reading it waits for the device.
+# Interval between reads of the running loss. Each read waits for the device.
 LOSS_SECONDS = 0.5
 
 
@@ -27,12 +27,12 @@ class ProgressTable(Callback):
         outputs: Collection[Path] = (),
         console: Console | None = None,
     ) -> None:
-        """Print what a history has collected.
+        """Print the rows of a history.
 
         Args:
-            history: Comes before this one among the trainer's callbacks.
-            running_loss: Mean loss of the current epoch so far.
-            outputs: What a run writes when it is done that may be stopped and resumed: who stops it is told.
+            history: Must precede this callback in the trainer's list.
+            running_loss: Returns the mean loss of the current epoch so far.
+            outputs: Outputs of a run that can be resumed; interrupting it prints how, and which of them are missing.
             console: Standard output by default.
         """
         self.history, self.running_loss, self.outputs = history, running_loss, outputs
@@ -66,7 +66,7 @@ class ProgressTable(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar; it is drawn at its own pace, not here."""
+        """Advance the bar, which redraws itself at its own rate."""
         self.bar.update(self.task, completed=batch_idx + 1)
         is_last = batch_idx + 1 == trainer.num_training_batches
         if self.console.is_terminal and not is_last and time.perf_counter() - self.loss_shown > LOSS_SECONDS:
@@ -82,7 +82,7 @@ class ProgressTable(Callback):
         self.bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the bar, so that the error has lines of its own; after a signal, say how to go on and what is gone."""
+        """Remove the bar above an error; after a signal, print how to resume and which outputs are missing."""
         self.bar.stop()
         if not self.outputs or isinstance(exception, Exception):
             return
@@ -93,14 +93,14 @@ class ProgressTable(Callback):
 
 
 def format_row(row: dict[str, float], seconds: float | None = None) -> str:
-    """One epoch as a line of 80 characters with five scores.
+    """Format an epoch as a line of 80 characters with five scores.
 
     Args:
-        row: `epoch` and the logged values; a score that was not logged shows as a dash.
-        seconds: What the epoch took; unknown for an epoch before a resume.
+        row: `epoch` and the logged values; a score that was not logged appears as a dash.
+        seconds: Duration of the epoch; unknown for an epoch before a resume.
     """
     values = [row.get(prefix + name) for prefix in ("", "val_") for name in HEADINGS]
     cells = "".join(f"{'-':>7}" if value is None else f"{value:7.4f}" for value in values)
-    # From 100 seconds on, a decimal would fill the column and touch the epoch.
+    # With a decimal, 100 seconds or more would fill the column and touch the epoch.
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"
     return f"{row['epoch']:5d}{took:>5}{cells}"

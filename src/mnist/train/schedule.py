@@ -2,19 +2,19 @@
 
 import numpy as np
 
-# One-cycle: the share of steps in which the rate rises, and the shares of the peak where it starts and ends; PyTorch's
-# defaults.
+# One-cycle: the share of steps in which the rate rises, and its first and last values as shares of the peak. These are
+# PyTorch's defaults.
 RISE, START, END = 0.3, 1 / 25, 1 / 25e4
 
 
 def learning_rates(schedule: str, lr: float, total_steps: int) -> np.ndarray:
-    """The learning rate of each step.
+    """Compute the learning rate of each step.
 
     Args:
         schedule: `constant`; `cosine`, from lr down to 0 along half a cosine (Loshchilov and Hutter, 2017, without
             restarts); `one-cycle`, up to lr and down again along half cosines (Smith and Topin, 2018).
         lr: The highest rate.
-        total_steps: In all epochs together, at least 1.
+        total_steps: Number of steps in all epochs, at least 1.
 
     Returns:
         float32 of shape (total_steps,).

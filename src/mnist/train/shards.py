@@ -1,7 +1,7 @@
-"""The gradient of a batch that is cut into a fixed number of shards, whichever process computes which.
+"""The gradient of a batch that is cut into a fixed number of shards, independent of which process computes which.
 
-A floating-point sum depends on its order, and so would the weights on the number of processes. Here they do not: a
-shard is always computed as a whole, and every process adds the results of all shards in the order of the shards.
+A floating-point sum depends on its order, which could make the weights depend on the number of processes. Here, a shard
+is always computed as a whole, and every process adds the results of all shards in the order of the shards.
 """
 
 from collections.abc import Callable
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.train.distributed import rank_and_count
 
-# From the number of a shard to the logits of its images, float32 of shape (images, 10), and their mean loss.
+# Maps the index of a shard to the logits of its images, float32 of shape (images, 10), and their mean loss.
 Forward = Callable[[int], tuple[Tensor, Tensor]]
 
 
 class ShardedBackward:
     """Replaces `loss.backward()`.
 
-    A batch is cut by `Tensor.tensor_split`: where the number of shards does not divide it, as in an epoch's last batch,
-    the first ones get one image more; if there are fewer images than shards, the last ones are empty.
+    A batch is cut with `Tensor.tensor_split`: if the number of shards does not divide it, as in an epoch's last batch,
+    the first shards get one more image; if there are fewer images than shards, the last shards are empty.
     The gradient is that of the mean loss over the whole batch: the mean over the shards, weighted by their sizes.
-    Batch normalisation uses the statistics of a shard. Its running statistics, and all other floating-point buffers,
-    move by the weighted mean of what each shard moves them by; counters move by what the first shard moves them by.
+    Batch normalisation uses the statistics of each shard. Its running statistics, and all other floating-point buffers,
+    change by the weighted mean of the shards' changes; counters change as in the first shard.
     """
 
     def __init__(self, model: nn.Module, batch_size: int, shards: int) -> None:
-        """Allocate the memory; the number of shards is a multiple of that of connected processes."""
+        """Allocate the memory; the number of shards must be a multiple of the number of connected processes."""
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
@@ -35,8 +35,8 @@ class ShardedBackward:
         self.sizes = [len(part) for part in torch.empty(batch_size).tensor_split(shards)]
         own = shards // self.count
         self.own = range(rank * own, (rank + 1) * own)
-        # One row per shard, with its results one after another: gradient, movements of the buffers, movements of the
-        # counters, logits. One message per step takes less time than one per tensor.
+        # One row per shard, with its concatenated results: gradients, changes of the buffers, changes of the counters,
+        # logits. One message per step takes less time than one per tensor.
         averaged = sum(tensor.numel() for tensor in [*self.weights, *self.buffers])
         counted = sum(counter.numel() for counter in self.counters)
         self.sections = [averaged, counted, max(self.sizes) * NUM_CLASSES]
@@ -44,11 +44,11 @@ class ShardedBackward:
         self.rows = torch.zeros(own, sum(self.sections), device=device)
         self.all_rows = self.rows if self.count == 1 else torch.zeros(shards, sum(self.sections), device=device)
         self.total = torch.zeros(averaged, device=device)
-        # In the memory format of the weights, as the optimizer wants them.
+        # In the memory format of the weights, as the optimizer expects.
         self.gradients = [torch.zeros_like(weight) for weight in self.weights]
 
     def backward(self, forward: Forward) -> Tensor:
-        """Set the gradient of every weight and move the buffers.
+        """Set the gradient of every weight and update the buffers.
 
         Returns:
             Logits of the whole batch, float32 of shape (batch_size, 10), in every process.
@@ -63,7 +63,7 @@ class ShardedBackward:
         return torch.cat([row[:size] for row, size in zip(logits, self.sizes, strict=True)])
 
     def _compute(self, row: Tensor, number: int, before: list[Tensor], forward: Forward) -> None:
-        """Write what one shard yields into its row."""
+        """Write the results of one shard into its row."""
         row.zero_()
         if self.sizes[number] == 0:
             return
@@ -75,7 +75,7 @@ class ShardedBackward:
         logits, loss = forward(number)
         loss.backward()
         gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self.weights]
-        # Of flags, too, which torch does not subtract.
+        # Adding 0 turns flags into integers; torch cannot subtract flags.
         moved = [buffer + 0 - (value + 0) for buffer, value in zip(state, before, strict=True)]
         results = [*gradients, *moved, logits.detach()]
         content = torch.cat([tensor.flatten().float() for tensor in results])

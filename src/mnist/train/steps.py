@@ -20,22 +20,22 @@ from src.mnist.train.shards import ShardedBackward
 
 
 def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
-    """Normalised images (N, 1, 28, 28) to logits, float32 of shape (N, 10), in the arithmetic of training."""
+    """Map normalised images (N, 1, 28, 28) to logits, float32 of shape (N, 10), in the precision of training."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return model(x).float()
 
 
 def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
-    """Check that a network's logits depend on its state dict, its input and the seed alone, as a resume needs it.
+    """Check that a network's logits depend only on its state dict, its input and the seed, as an exact resume requires.
 
     Args:
-        model: In training mode; its state stays as it is.
+        model: A network in training mode; its state is preserved.
         x: Normalised images (N, 1, 28, 28).
         params: Hyperparameters.
 
     Raises:
-        UserError: If second passes give other logits, or leave another number or text in an attribute, which may count
-            later; or if a buffer is another tensor after them.
+        UserError: If repeated passes give different logits, change a number or string in an attribute, which may affect
+            later passes, or replace a buffer with another tensor.
     """
     buffers, modes = dict(model.named_buffers()), {module: module.training for module in model.modules()}
     before = copy.deepcopy(model.state_dict())
@@ -43,7 +43,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
     second: dict[str, object] = {}
     for found in (first, second):
         seed_generators(params.seed)
-        # In evaluation first, where what the other pass has left would count.
+        # In evaluation mode first, so that the second round shows whether the training pass left state behind.
         logits = [compute_logits(model.eval(), x.clone(), params.precision)]
         for module, mode in modes.items():
             module.training = mode
@@ -66,22 +66,22 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
 
 
 def plain_attributes(thing: object) -> dict[str, object]:
-    """Numbers and texts among the attributes of a module or an optimizer, which its state dict does not have."""
+    """Numbers and strings among the attributes of a module or an optimizer, which its state dict does not include."""
     return {name: value for name, value in vars(thing).items() if type(value) in (int, float, str)}
 
 
 def capture_for(device: torch.device, steps: int) -> Capture | None:
-    """What records a call of this many steps, so that the following ones replay it; None: they run directly."""
-    # A single step, such as an epoch's last and smaller batch, is not worth a graph. Steps that wait for other
-    # processes run directly, because it might fail to record them in some of the processes only.
+    """Return the function that captures a call of `steps` steps for replay, or None if calls should run directly."""
+    # A single step, such as an epoch's smaller last batch, is not worth a graph. Steps that wait for other processes
+    # run directly, because capturing them might fail in only some of the processes.
     return capture_cuda_graph if device.type == "cuda" and steps > 1 and rank_and_count()[1] == 1 else None
 
 
 class StepRunner:
     """Trains a network on `Batches` of one shape.
 
-    A call's plan is copied into buffers, so that all calls are the same sequence of operations on the same memory,
-    which a CUDA graph can replay. On a CPU, the same code runs directly.
+    A call's plan is copied into buffers, so that every call performs the same operations on the same memory, which a
+    CUDA graph can replay. On a CPU, the same code runs directly.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class StepRunner:
         """Allocate the buffers.
 
         Args:
-            model: Normalised images (N, 1, 28, 28) to logits (N, 10).
-            average: Holds the moving average of the weights; None: no average.
+            model: Maps normalised images (N, 1, 28, 28) to logits (N, 10).
+            average: Network that holds the moving average of the weights, or None.
             optimizer: Its learning rate must be a tensor.
-            batches: Of the shape that all calls will have.
+            batches: An example; all calls must have its shape.
             params: Hyperparameters.
         """
         self.model, self.optimizer, self.params = model, optimizer, params
@@ -108,7 +108,7 @@ class StepRunner:
         self.batches = batches._replace(plan=tuple(tensor.clone() for tensor in batches.plan))
         (steps, batch_size), device = batches.plan[0].shape, batches.labels.device
         self.rates = torch.zeros(steps, device=device)
-        # Target probabilities by class: a share of each is spread evenly over all classes.
+        # Target probabilities by class, with label smoothing.
         smoothing = params.label_smoothing
         self.targets = (1 - smoothing) * torch.eye(NUM_CLASSES, device=device) + smoothing / NUM_CLASSES
         self.seeds = ForwardSeeds(params.seed, steps, params.shards, device)
@@ -121,7 +121,7 @@ class StepRunner:
         """Take one optimizer step per batch.
 
         Args:
-            batches: Of the same shape as in the first call.
+            batches: Batches of the shape passed to the constructor.
             rates: Learning rate of each step, float32 of shape (steps,).
 
         Returns:
@@ -132,7 +132,7 @@ class StepRunner:
         self.rates.copy_(rates)
         if self.capture is not None:
             self._record(self.capture)
-        # After recording, which draws as well.
+        # After recording, which draws random numbers too.
         self.seeds.start_call(batches.first_step)
         if self.replay is None:
             return self._steps()
@@ -140,7 +140,7 @@ class StepRunner:
         return self.logits
 
     def _steps(self) -> Tensor:
-        """Train on every batch in the buffers, in order; returns the logits."""
+        """Train on every batch in the buffers, in order, and return the logits."""
         x, labels = self.batches.load()
         batches = zip(x, self.targets[labels], self.rates, strict=True)
         return torch.stack([self._step(step, *batch) for step, batch in enumerate(batches)])
@@ -173,12 +173,12 @@ class StepRunner:
         return logits.detach()
 
     def _state(self) -> list[Tensor]:
-        """Every tensor that a step changes; the optimizer's moments come last, since its first step creates them."""
+        """Every tensor that a step changes; the optimizer's moments come last because its first step creates them."""
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         return [*self.model.state_dict().values(), *self.averaged, *moments]
 
     def _record(self, capture: Capture) -> None:
-        """Record the steps and restore the state, so that every step that counts is a replay."""
+        """Record the steps and restore the state, so that every step of training is a replay."""
         self.capture = None
         before = [tensor.clone() for tensor in self._state()]
         try:
@@ -194,5 +194,5 @@ class StepRunner:
 
 
 def float_tensors(module: nn.Module) -> list[Tensor]:
-    """Weights and running statistics of a network, without its counters; what layers share comes once."""
+    """Weights and floating-point buffers of a network; tensors that layers share appear once."""
     return [tensor.detach() for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point()]

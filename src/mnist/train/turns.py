@@ -1,8 +1,8 @@
-"""Trainings that share cores compute in turns: side by side, each of their operators would wait for the other's.
+"""Turns for trainings that share cores, so that they do not slow each other down.
 
-A step has some sixty operators, and each waits until all its threads are done. If another training occupies a core,
-every one of these waits may take a time slice of the scheduler. So a training computes several batches at full speed,
-then the other does.
+A step has some sixty operators, each of which waits for all its threads. If another training occupies a core, every
+one of these waits may take a time slice of the scheduler. With turns, one training computes several batches at full
+speed, then the other does.
 """
 
 import time
@@ -15,32 +15,32 @@ from pytorch_lightning import Callback
 from src.core.lease import LEASES, Lease
 
 POLL_SECONDS = 0.001
-# Several times what a training waits for: a turn takes a tenth of a second, with the larger network more than one.
-# Whoever has the turn for longer has been suspended, or is confined to other cores and stands in another line.
+# Several times a turn, which takes a tenth of a second, or more than a second with the larger network. A training that
+# holds the cores for longer is suspended, or is confined to other cores and waits in a different queue.
 PATIENCE_SECONDS = 10.0
 
 
 class Turns(Callback):
-    """Leases as many cores as there are threads for each call of several batches, in training and validation.
+    """Leases a core per thread for each call of several batches, in training and validation.
 
-    Waiting trainings stand in line, so that none comes twice before another has had its turn.
+    Waiting trainings queue, so that none gets two turns while another waits.
     """
 
     def __init__(self, threads: int, cores: Collection[int], folder: Path = LEASES) -> None:
-        """Take turns on these of the system's cores; their files are in the folder."""
+        """Take turns on these of the system's cores, with lease files in `folder`."""
         self.needed = min(threads, len(cores))
         self.cores: list[Lease] = []
         # None: this training takes no turns.
         self.line: Lease | None = None
         try:
             self.cores = [Lease(f"core-{core}", folder) for core in sorted(cores)]
-            # Trainings confined to other cores have a line of their own.
+            # Trainings confined to other cores have a separate queue.
             self.line = Lease(f"cores-{sum(1 << core for core in cores):x}", folder)
         except OSError:
             self.cores = []
 
     def take(self, *_: Any) -> None:
-        """Wait for this training's turn; after PATIENCE_SECONDS, go on without turns."""
+        """Wait for this training's turn; after PATIENCE_SECONDS, continue without turns."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.line is not None:
             if self.line.take() and self._take_cores():
@@ -56,13 +56,13 @@ class Turns(Callback):
         for core in self.cores:
             core.give()
 
-    # Lightning's names. A training batch is here a call of several batches.
+    # Lightning's hooks. What Lightning calls a training batch is a call of several batches here.
     on_train_batch_start = on_validation_batch_start = take  # type: ignore[assignment]
-    # A training that fails within a call may be one of several in its process, as in a notebook.
+    # After an error, the process may go on to another training, as in a notebook.
     on_train_batch_end = on_validation_batch_end = on_exception = give  # type: ignore[assignment]
 
     def _take_cores(self) -> bool:
-        """Take as many cores as are needed, or none."""
+        """Take as many cores as needed, or none."""
         taken = 0
         for core in self.cores:
             taken += core.take()
