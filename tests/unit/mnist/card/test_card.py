@@ -85,7 +85,7 @@ def test_of_data_and_networks_that_nobody_described_only_the_results_are_told(pr
     assert (done.returncode, done.stdout) == (0, "docs/model_card.md\n"), done.stderr
     card = (project.path / "docs/model_card.md").read_text()
     assert "`cnn`, " in card
-    assert f"\n`digits`. Nobody has described it yet: add a sentence to `data_sets` in `{template}`.\n" in card
+    assert f"\n`digits`. Not described yet: add a sentence to `data_sets` in `{template}`.\n" in card
     for name in ("`digits`.", "`dataset: digits`", "dataset: {name: digits, type: digits", "[digits,"):
         card = card.replace(name, "")
     for untrue in ("digit", "official", "photograph", "writers", "post codes", "MNIST"):
