@@ -19,10 +19,10 @@ HIDDEN = ("", "-1", "NoDevFiles")
 
 
 def take_gpus(environ: MutableMapping[str, str], count: int = 1, folder: Path = LEASES) -> None:
-    """Take the emptiest GPUs that no other stage has taken until this process ends, and make only them visible.
+    """Take the first visible GPUs that no other stage has taken until this process ends, and make only them visible.
 
-    It must come before torch is imported. If too few are left, the emptiest of the others are shared. Where the user or
-    a batch system has chosen GPUs, and without NVML, everything stays as it is.
+    It must come before torch is imported. If too few are left, the first of the others are shared. Without NVML,
+    everything stays as it is.
 
     Args:
         environ: Its CUDA_VISIBLE_DEVICES is set.
@@ -33,13 +33,13 @@ def take_gpus(environ: MutableMapping[str, str], count: int = 1, folder: Path = 
         UserError: If there are some, but fewer than `count`.
     """
     gpus = visible_gpus(environ)
-    if gpus and len(gpus) < count:
+    if not gpus:
+        return
+    if len(gpus) < count:
         raise UserError(
             f"{count} GPUs are needed, {len(gpus)} are visible ({VISIBLE}); start fewer processes, or train on the "
             "CPU: PL_TRAINER_ACCELERATOR=cpu dvc repro"
         )
-    if not gpus or VISIBLE in environ:
-        return
     taken: list[str] = []
     for gpu in gpus:
         # Another user's file may be closed to this one.
@@ -56,7 +56,7 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
     """
     gpus = _by_free_memory()
     if gpus and VISIBLE in environ:
-        return [name for name in environ[VISIBLE].split(",") if name.strip() not in HIDDEN]
+        return [name for name in map(str.strip, environ[VISIBLE].split(",")) if name not in HIDDEN]
     return gpus
 
 

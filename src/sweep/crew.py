@@ -8,7 +8,6 @@ import platform
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import sqlalchemy
@@ -18,7 +17,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from src.core.errors import UserError, one_line
-from src.guard.gpus import VISIBLE, visible_gpus
+from src.guard.gpus import visible_gpus
 from src.guard.lock import locked
 from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import COPIES, identity, remove
@@ -65,15 +64,14 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
         with locked(base.root / LOGS / "lock", LOCKED):
             study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
             clone = clone_name(base.root)
-            worker = Worker(base, space.common, study, clone, arguments.remote, {}, threading.Event())
+            worker = Worker(base, space.common, study, clone, arguments.remote, threading.Event())
             # This clone's lock is ours, so whoever worked here before is dead.
             study.give_back(clone)
             remove(base.root / COPIES)
             study.fill(slots(base, space))
             if arguments.remote:
                 push_left(worker)
-            gpus = environments(arguments.workers, space.common.get("threads", 1))
-            return run([replace(worker, gpu=gpu) for gpu in gpus], space.spec.varied)
+            return run(worker, arguments.workers or fitting(space.common.get("threads", 1)), space.spec.varied)
     except (StorageInternalError, sqlalchemy.exc.DatabaseError) as error:
         where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (delete it; experiments stay)"
         raise UserError(f"{where}: the database cannot be used: {one_line(error)}") from error
@@ -106,28 +104,24 @@ def push_left(worker: Worker) -> None:
         worker.push(left, LOGS / "push.log")
 
 
-def environments(asked: int | None, threads: int) -> list[dict[str, str]]:
-    """The environment variables that give each worker a GPU, if there are any.
-
-    One worker for each GPU, unless another number is asked for; without GPUs, as many as the cores have room for.
-    """
+def fitting(threads: int) -> int:
+    """How many trials this machine has room for: one for each GPU, which the stages take, else by cores."""
     gpus = [] if os.environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(os.environ)
-    fitting = len(gpus) or len(os.sched_getaffinity(0)) // threads or 1
-    return [{VISIBLE: gpus[number % len(gpus)]} if gpus else {} for number in range(asked or min(MAX_WORKERS, fitting))]
+    return min(MAX_WORKERS, len(gpus) or len(os.sched_getaffinity(0)) // threads or 1)
 
 
-def run(workers: Sequence[Worker], varied: Sequence[str]) -> int:
-    """Let the workers of one clone run trials until none is left; returns the exit code."""
-    first, console = workers[0], Console()
-    say(console, f"study {first.study.name}: {counts(first.study.trials())}; workers: {len(workers)}")
-    with ThreadPoolExecutor(len(workers)) as pool:
+def run(worker: Worker, count: int, varied: Sequence[str]) -> int:
+    """Let `count` workers of one clone run trials until none is left; returns the exit code."""
+    study, console = worker.study, Console()
+    say(console, f"study {study.name}: {counts(study.trials())}; workers: {count}")
+    with ThreadPoolExecutor(count) as pool:
         try:
-            ending = [pool.submit(worker.work) for worker in workers]
-            unpushed = follow(first.study, varied, console, lambda: all(future.done() for future in ending))
+            ending = [pool.submit(worker.work) for _ in range(count)]
+            unpushed = follow(study, varied, console, lambda: all(future.done() for future in ending))
         finally:
-            first.stop.set()
-            first.study.give_back(first.clone)
-    failed, left = len(first.study.failed()), len(first.study.trials(TrialState.WAITING))
+            worker.stop.set()
+            study.give_back(worker.clone)
+    failed, left = len(study.failed()), len(study.trials(TrialState.WAITING))
     code = int(bool(failed or left or unpushed))
     if code:
         counted = ((failed, "failed"), (left, "not run"))

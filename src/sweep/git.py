@@ -20,16 +20,15 @@ from dvc.config import Config
 from src.core.errors import UserError
 from src.guard.preflight import cache_folder
 
-# A server that does not answer must not hold up the other trials for ever; a busy one may fail at once.
+# A remote that does not answer must not hold up the other trials for ever.
 TIMEOUT_SECONDS = 120
-PAUSES_SECONDS = (0.5, 1.0, 2.0)
 # A stage whose sweep was killed ends within a second, and may write until then.
 ENDING_SECONDS, POLL_SECONDS = 5.0, 0.1
 COPIES = Path(".dvc/tmp/exps/sweep")
 
 
-def git(root: Path, *words: str, seconds: float | None = None) -> str:
-    """Output of a git command, without the last newline; UserError if it fails, or has not ended in `seconds`."""
+def git(root: Path, *words: str) -> str:
+    """Output of a git command, without the last newline; UserError if it fails, or has not ended in two minutes."""
     try:
         done = subprocess.run(
             ["git", *words],
@@ -38,24 +37,14 @@ def git(root: Path, *words: str, seconds: float | None = None) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=seconds,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"git {words[0]}: no answer in {seconds} s") from error
+        raise UserError(f"git {words[0]}: no answer in {TIMEOUT_SECONDS} s") from error
     if done.returncode:
         raise UserError(f"git {words[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
     return done.stdout.removesuffix("\n")
-
-
-def ask_remote(root: Path, *words: str) -> str:
-    """Output of a git command that a remote has to answer; UserError if it fails again and again."""
-    for pause in PAUSES_SECONDS:
-        try:
-            return git(root, *words, seconds=TIMEOUT_SECONDS)
-        except UserError:
-            time.sleep(pause)
-    return git(root, *words, seconds=TIMEOUT_SECONDS)
 
 
 def fetch_words(source: str, reference: str) -> list[str]:

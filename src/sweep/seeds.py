@@ -20,7 +20,6 @@ from src.core.process import prepare_process
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.noise.significance import t_limit
 from src.report.tables import read_classes, read_mistakes
-from src.revision.parsing import validated
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from src.sweep.command import guarded
@@ -40,14 +39,6 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; returns 0 if all seeds have run and the file is written."""
     parser = argparse.ArgumentParser(prog="python -m src.sweep.seeds", description=__doc__)
     parser.add_argument("seeds", type=int, help="number of seeds, at least 2")
-    parser.add_argument(
-        "-S",
-        "--set-param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="of another recipe than params.yaml",
-    )
     add_options(parser)
     arguments = parser.parse_args(argv)
 
@@ -55,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.seeds < 2:
             raise UserError(f"expected at least 2 seeds, got {arguments.seeds}")
         base = read_base()
-        space = read_space(base, read_changes(arguments.set_param, arguments.seeds), "seeds")
+        space = read_space(base, Spec(params={"seed": list(range(arguments.seeds))}), "seeds")
         code = run_missing(base, space, arguments)
         names = map(base.name, space.grid)
         known = references(base.root)
@@ -64,23 +55,10 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"{len(results)} of {arguments.seeds} seeds are here, nothing is written")
         measurement = measure(base.root, space.common, results)
         record(base.root / NOISE, measurement)
-        show(measurement, arguments.set_param, Console())
+        show(measurement, Console())
         return code
 
     return guarded("seeds", run)
-
-
-def read_changes(changes: Sequence[str], seeds: int) -> Spec:
-    """The grid of some seeds of a recipe, given as NAME=VALUE where it differs from params.yaml."""
-    pairs = dict(text.partition("=")[::2] for text in changes)
-    if wrong := [text for text in changes if "=" not in text]:
-        raise UserError(f"--set-param: expected NAME=VALUE, got {wrong[0]!r}")
-    if "seed" in pairs:
-        raise UserError("--set-param: seed is not a param to choose here, since the seeds are what varies")
-    spec = validated(Spec, {"params": {**pairs, "seed": list(range(seeds))}}, "--set-param")
-    if several := [name for name in spec.varied if name != "seed"]:
-        raise UserError(f"--set-param: expected one value of {', '.join(several)}, since only the seed may vary")
-    return spec
 
 
 def measure(root: Path, params: Mapping[str, Any], results: Sequence[Result]) -> Measurement:
@@ -136,16 +114,10 @@ def record(path: Path, measurement: Measurement) -> None:
     write_text(path, text)
 
 
-def show(measurement: Measurement, changes: Sequence[str], console: Console) -> None:
-    """Print the mean of each metric with its 95% interval, and how much of the variance is luck.
-
-    Args:
-        measurement: The seeds.
-        changes: Params of the recipe that differ from params.yaml, as given.
-        console: Where to print.
-    """
+def show(measurement: Measurement, console: Console) -> None:
+    """Print the mean of each metric with its 95% interval, and how much of the variance is luck."""
     n = len(measurement.seeds)
-    say(console, " ".join([f"{n} seeds of params.yaml", *(["with"] if changes else []), *changes]))
+    say(console, f"{n} seeds of params.yaml")
     table = Table("metric", "mean", "std", "95% interval of the mean", box=SIMPLE_HEAD)
     for name, spread in measurement.metrics[EVAL].items():
         half = t_limit(n - 1) * spread.std / math.sqrt(n)

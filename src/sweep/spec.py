@@ -36,8 +36,6 @@ from src.sweep.experiments import Base
 
 SPEC = Path("sweep.yaml")
 MAX_TRIALS = 1_000
-# Of values that are checked before the first trial.
-MAX_SETTINGS = 10_000
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ class Spec(BaseModel):
         ]
 
     def settings(self, base: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-        """The params of every trial of a grid; of a sampler, every combination of choices and ends of intervals.
-
-        If these are too many, those in which one param differs from the first combination.
+        """The params of every trial of a grid; of a sampler, each choice and each end of an interval by itself.
 
         Raises:
             UserError: If params.yaml (`base`) lacks a param, or a grid is too large.
@@ -99,15 +95,13 @@ class Spec(BaseModel):
         if unknown := [name for name in self.params if name not in base]:
             raise UserError(f"{where}: params: {unknown[0]} is not a parameter (known: {', '.join(base)})")
         options = {name: _extremes(values) for name, values in self.params.items()}
+        first = {**base, **{name: values[0] for name, values in options.items()}}
+        if self.sampler != "grid":
+            return [{**first, name: value} for name, values in options.items() for value in values]
         count = math.prod(map(len, options.values()))
-        if self.sampler == "grid" and count > MAX_TRIALS:
+        if count > MAX_TRIALS:
             raise UserError(f"{where}: expected at most {MAX_TRIALS:,} trials, got {count:,}")
-        if count <= MAX_SETTINGS:
-            chosen = (dict(zip(options, values, strict=True)) for values in itertools.product(*options.values()))
-        else:
-            first = {name: values[0] for name, values in options.items()}
-            chosen = ({**first, name: value} for name, values in options.items() for value in values)
-        return [{**base, **values} for values in chosen]
+        return [{**first, **dict(zip(options, values, strict=True))} for values in itertools.product(*options.values())]
 
     def space(self, where: str, checked: Sequence[Mapping[str, Any]]) -> Space:
         """What trials may have, from the settings in the schema's order and types."""

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from src.core.errors import UserError
 from src.sweep.experiments import HISTORY, Base, Result, by_name, read_history, read_result, references
-from src.sweep.git import ask_remote, copied, fetch_words, git
+from src.sweep.git import copied, fetch_words, git
 from src.sweep.study import PROBLEM, TRAINED, UNFINISHED, Study
 
 LOGS = Path("logs/sweep")
@@ -29,7 +29,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker; those of one clone are threads of one process."""
+    """What the workers of one clone have in common, which are threads of one process."""
 
     base: Base
     # All params; trials change those that are drawn.
@@ -38,8 +38,6 @@ class Worker:
     # Its name in the study.
     clone: str
     remote: str | None
-    # The environment variable that names its GPU, if there are any.
-    gpu: Mapping[str, str]
     stop: threading.Event
 
     def work(self) -> None:
@@ -62,7 +60,7 @@ class Worker:
         """Reference of every experiment on the remote, by the experiment's name; UserError if it cannot be read."""
         if not self.remote:
             return {}
-        listed = ask_remote(self.base.root, "ls-remote", self.remote, "refs/exps/*").splitlines()
+        listed = git(self.base.root, "ls-remote", self.remote, "refs/exps/*").splitlines()
         return by_name([line.split("\t")[1] for line in listed])
 
     def push(self, names: Sequence[str], log: Path) -> None:
@@ -101,7 +99,7 @@ class Worker:
         """What the run is compared by; it trains only if nobody knows."""
         here = references(self.base.root)
         if name in pushed and name not in here:
-            ask_remote(self.base.root, *fetch_words(str(self.remote), pushed[name]))
+            git(self.base.root, *fetch_words(str(self.remote), pushed[name]))
             here[name] = pushed[name]
         if name in here:
             result = read_result(self.base, here[name])
@@ -167,7 +165,7 @@ class Worker:
             return subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, "PATH": path, **self.gpu, **site},
+                env={**os.environ, "PATH": path, **site},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

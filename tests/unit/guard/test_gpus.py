@@ -47,10 +47,17 @@ def test_several_are_taken_at_once(machine_with: Callable[..., None], take: Call
         take(4)
 
 
-def test_what_was_chosen_stays(machine_with: Callable[..., None], take: Callable[..., str | None]) -> None:
-    machine_with("GPU-b", "GPU-a")
-    for chosen in ("1", "GPU-a,GPU-b", "", "-1"):
-        assert take(CUDA_VISIBLE_DEVICES=chosen) == chosen
+def test_only_what_was_chosen_is_taken(machine_with: Callable[..., None], take: Callable[..., str | None]) -> None:
+    machine_with("GPU-b", "GPU-a", "GPU-c")
+    for chosen, taken in (
+        ("1", "1"),
+        ("1", "1"),
+        ("GPU-a, GPU-c", "GPU-a"),
+        ("GPU-a,GPU-c", "GPU-c"),
+        ("", ""),
+        ("-1", "-1"),
+    ):
+        assert take(CUDA_VISIBLE_DEVICES=chosen) == taken
     assert take() == "GPU-b"
     with pytest.raises(UserError, match=r"^2 GPUs are needed, 1 are visible"):
         take(2, CUDA_VISIBLE_DEVICES="1")

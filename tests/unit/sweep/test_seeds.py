@@ -33,8 +33,8 @@ def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params, monke
     (known,) = parse_noise((tmp_path / NOISE).read_text(), NOISE)
     assert find_measurement([known], "abc.dir", params.model_dump()) == known
     output = io.StringIO()
-    seeds.show(found, ["lr=0.1"], Console(file=output, width=200))
-    assert "3 seeds of params.yaml with lr=0.1" in output.getvalue()
+    seeds.show(found, Console(file=output, width=200))
+    assert "3 seeds of params.yaml" in output.getvalue()
     low, high = t.interval(0.95, 2, 0.8333333, 0.05773503 / 3**0.5)
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
@@ -47,22 +47,12 @@ def test_runs_on_other_data_are_refused(tmp_path: Path, params: Params) -> None:
         seeds.measure(tmp_path, params.model_dump(), [one, other])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["1"], "expected at least 2 seeds, got 1"),
-        (["2", "-S", "lr"], "--set-param: expected NAME=VALUE, got 'lr'"),
-        (["2", "-S", "lr=0.1,0.2"], "--set-param: expected one value of lr, since only the seed may vary"),
-        (["2", "-S", "epoch=3"], "seeds: params: epoch is not a parameter"),
-        (["2", "-S", "seed=7"], "--set-param: seed is not a param to choose here"),
-    ],
-)
-def test_what_is_wrong_is_one_line(
-    swept: Project, arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_one_seed_is_refused(
+    swept: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(swept.path)
-    assert seeds.main(arguments) == 1
-    assert capsys.readouterr().err.startswith(f"seeds: {said}")
+    assert seeds.main(["1"]) == 1
+    assert capsys.readouterr().err == "seeds: expected at least 2 seeds, got 1\n"
 
 
 def test_the_file_is_written_from_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from scipy.stats import ttest_ind
 from src.mnist.model.params import Params
 from src.sweep.experiments import Result
 from src.sweep.page import as_study, figures, render
-from src.sweep.seeds import read_changes
 from src.sweep.spec import Spec
 from src.sweep.summary import group, show
 from tests.unit.sweep.conftest import made_up
@@ -103,4 +102,4 @@ def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(params: 
     assert [len(figures(as_study(SPEC, drawn[:count]))) for count in (1, 2)] == [1, 4]
     # A hundred seeds took hours.
     hundred = [made_up(params, 0.9 + seed / 1000, seed=seed) for seed in range(100)]
-    assert len(figures(as_study(read_changes([], 100), hundred))) == 4
+    assert len(figures(as_study(Spec(params={"seed": list(range(100))}), hundred))) == 4

@@ -150,14 +150,12 @@ def test_data_that_dvc_tracks_is_committed(
         read_base()
 
 
-def test_each_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    gpus = ["GPU-a", "GPU-b"]
-    monkeypatch.setattr(crew, "visible_gpus", lambda _: gpus)
-    for asked, expected in ((None, gpus), (3, [*gpus, "GPU-a"])):
-        assert crew.environments(asked, 1) == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in expected]
+def test_there_are_as_many_workers_as_the_machine_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "visible_gpus", lambda _: ["GPU-a", "GPU-b", "GPU-c"])
+    assert crew.fitting(10_000) == 3
     monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
-    assert crew.environments(None, 10_000) == [{}]
-    assert crew.environments(None, 1) == [{}] * min(16, len(os.sched_getaffinity(0)))
+    assert crew.fitting(10_000) == 1
+    assert crew.fitting(1) == min(16, len(os.sched_getaffinity(0)))
 
 
 def test_a_spec_that_is_wrong_is_one_line(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +184,6 @@ def test_what_is_wrong_or_missing_is_one_line_and_no_trial_starts(
     # More would delete each other's checkpoints.
     assert complaint(workers=17) == "sweep: --workers: expected 1 to 16, got 17\n"
     assert complaint(heartbeat=0) == "sweep: --heartbeat: expected 1 to 3600, got 0\n"
-    monkeypatch.setattr(git_module, "PAUSES_SECONDS", ())
     assert re.fullmatch(r"sweep: git ls-remote: .*nowhere.*\n", complaint(remote="nowhere"))
     monkeypatch.setenv("STORAGE", "postgresql+psycopg://user:secret@127.0.0.1:1/nothing")
     printed = complaint()
