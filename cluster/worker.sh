@@ -17,7 +17,7 @@ if [[ -f $SHARED/venv/bin/activate ]]; then
   source "$SHARED/venv/bin/activate"
 fi
 if [[ ! -d $clone ]]; then
-  # Under its name only when it is whole.
+  # Renamed only when it is complete.
   rm -rf "$clone.new"
   git clone --quiet "$REPOSITORY" "$clone.new"
   mv "$clone.new" "$clone"
