@@ -1,1 +1,1 @@
-"""How much a metric differs between trainings that differ only in the seed, and what is more than that."""
+"""How much a metric varies between trainings that differ only in the seed, and which changes exceed that."""

@@ -1,6 +1,6 @@
-"""How much a metric differs between trainings that differ only in the seed, as metrics_noise.json records it.
+"""How much a metric varies between trainings that differ only in the seed, as recorded in metrics_noise.json.
 
-A measurement holds only for the data and the recipe that it was made with.
+A measurement is valid only for the data and the recipe that it was made with.
 """
 
 import json
@@ -19,7 +19,7 @@ from src.revision.parsing import MAX_JSON_BYTES, parse, validated
 from src.revision.revision import Revision
 
 NOISE = "metrics_noise.json"
-Place = tuple[str, str]  # of a metric: its file and its name
+Place = tuple[str, str]  # File and name of a metric.
 ROUNDING = 1e-6
 Count = Annotated[int, Field(ge=0)]
 
@@ -48,9 +48,9 @@ class Measurement(BaseModel):
     )
 
     def split(self, accuracy: Place) -> tuple[float, float]:
-        """Standard deviation of the accuracy between seeds: the luck with these test examples, and the rest.
+        """Split the standard deviation of the accuracy between seeds: luck with these test examples, and the rest.
 
-        The rest is that on unlimited test examples, 0 if the estimate of its square is negative.
+        The rest is the standard deviation on unlimited test examples, or 0 if the estimated variance is negative.
         """
         file, name = accuracy
         luck, real = split_variance(self.metrics[file][name].std ** 2, self.wrong_in)
@@ -59,12 +59,12 @@ class Measurement(BaseModel):
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Difference in one metric that the seeds alone make between two trainings, one of each recipe.
+    """Difference in one metric that seeds alone cause between two trainings, one of each recipe.
 
     Attributes:
         std: Standard deviation of the difference, in the metric's unit.
         df: Degrees of freedom of that estimate.
-        seeds: Number of trainings that it was measured over, of both recipes if there are two.
+        seeds: Number of trainings measured, summed over both recipes if there are two.
     """
 
     std: float
@@ -72,28 +72,28 @@ class SeedNoise:
     seeds: int
 
     def p_value(self, change: float) -> float:
-        """Two-sided p-value of a change by Student's t: how often seeds alone make one as large."""
+        """Two-sided p-value of a change by Student's t: how often seeds alone cause a change as large."""
         return t_p(change / self.std if self.std else math.inf, self.df) if change else 1.0
 
     @property
     def limit(self) -> float:
-        """95% of the differences between seeds are smaller."""
+        """Limit below which 95% of the differences between seeds lie."""
         return t_limit(self.df) * self.std
 
 
 def read_noise(revision: Revision, accuracy: Place | None = None) -> list[Measurement]:
-    """The measurements of a revision; none if it has no file of them. Arguments and errors as in `parse_noise`."""
+    """Read the measurements of a revision; empty if it has no file. Arguments and errors are those of `parse_noise`."""
     text = revision.text(NOISE, MAX_JSON_BYTES)
     return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}", accuracy)
 
 
 def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Measurement]:
-    """The text of metrics_noise.json as measurements; `where` names the file in an error.
+    """Parse the text of metrics_noise.json; errors name the file as `where`.
 
-    If `accuracy` is given, it is the metric that `wrong_in` must agree with.
+    If `accuracy` is given, that metric must be consistent with `wrong_in`.
 
     Raises:
-        UserError: If it is malformed, or no trainings can have given it.
+        UserError: If the text is malformed, or contains values that no trainings can produce.
     """
     measurements = validated(list[Measurement], parse(text.encode(), NOISE, where), where)
     for number, found in enumerate(measurements):
@@ -103,14 +103,14 @@ def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Me
 
 
 def _impossible(found: Measurement, accuracy: Place) -> str:
-    """What no trainings can have given, or an empty string."""
+    """Describe values that no trainings can produce; empty if there are none."""
     file, name = accuracy
     seeds, images = len(found.seeds), sum(found.wrong_in)
     if len(found.wrong_in) != seeds + 1 or name not in found.metrics.get(file, {}):
         return f"expected {name} and one more wrong_in than there are seeds"
     if images < 2:
         return "wrong_in: expected the counts of at least 2 test examples"
-    # The accuracies of the seeds differ most if the same seeds get every such example wrong.
+    # The accuracies of the seeds vary most if the same seeds get every such example wrong.
     errors = [sum(found.wrong_in[wrong:]) / images for wrong in range(1, seeds + 1)]
     spread = found.metrics[file][name]
     if abs(1 - statistics.mean(errors) - spread.mean) > ROUNDING or spread.std > statistics.stdev(errors) + ROUNDING:
@@ -121,20 +121,20 @@ def _impossible(found: Measurement, accuracy: Place) -> str:
 def find_measurement(
     measurements: Sequence[Measurement], data: str | None, params: Mapping[str, Any]
 ) -> Measurement | None:
-    """The measurement of data with this hash in dvc.lock and of this recipe, with whatever seed; or None."""
+    """Find the measurement of this recipe, with any seed, on data with this hash in dvc.lock; None if missing."""
     recipe = _without_seed(params)
     return next((found for found in measurements if found.data == data and same(found.params, recipe)), None)
 
 
 def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name: str) -> SeedNoise | None:
-    """How much seeds alone change a metric between two recipes, or None if either was not measured."""
+    """Compute how much seeds alone change a metric between two recipes; None if either was not measured."""
     if old is None or new is None or any(name not in one.metrics.get(file, {}) for one in (old, new)):
         return None
     if old == new:
         return SeedNoise(math.sqrt(2) * old.metrics[file][name].std, len(old.seeds) - 1, len(old.seeds))
     variances = [one.metrics[file][name].std ** 2 for one in (old, new)]
     counts = [len(one.seeds) for one in (old, new)]
-    # Single trainings are compared, not means, so each recipe adds its whole variance (Welch and Satterthwaite).
+    # Single trainings are compared, not means, so each recipe contributes its whole variance (Welch and Satterthwaite).
     doubt = sum(variance**2 / (count - 1) for variance, count in zip(variances, counts, strict=True))
     df = math.floor(sum(variances) ** 2 / doubt) if doubt else min(counts) - 1
     return SeedNoise(math.sqrt(sum(variances)), df, sum(counts))
@@ -146,11 +146,11 @@ def measure_noise(
     """Summarise at least 2 trainings of one recipe that differ only in the seed.
 
     Args:
-        data: Its hash in dvc.lock.
+        data: Hash of the data in dvc.lock.
         params: The recipe, with or without its seed.
-        machine: What they ran on, in words.
+        machine: Description of the machine.
         images: Size of the test set.
-        runs: Each with its `seed`, `wrong` (indices of the test images that it gets wrong) and `metrics` by file and
+        runs: For each training its `seed`, `wrong` (indices of misclassified test images) and `metrics` by file and
             name.
     """
     seeds_wrong = [0] * images
@@ -172,12 +172,12 @@ def measure_noise(
 
 
 def updated(measurements: Sequence[Measurement], new: Measurement) -> list[Measurement]:
-    """The measurements with a new one, which replaces an older one of the same data and recipe."""
+    """Add a measurement; it replaces an older one of the same data and recipe."""
     return [one for one in measurements if (one.data, one.params) != (new.data, new.params)] + [new]
 
 
 def format_noise(measurements: Sequence[Measurement]) -> str:
-    """Content of metrics_noise.json: what `parse_noise` reads."""
+    """Format measurements as metrics_noise.json, which `parse_noise` reads."""
     return json.dumps([one.model_dump() for one in measurements], indent=2) + "\n"
 
 

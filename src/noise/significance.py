@@ -1,4 +1,4 @@
-"""Whether the difference between two models is more than chance or another seed explains."""
+"""Whether the difference between two models is larger than chance or another seed can explain."""
 
 import math
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ def mcnemar_p(broken: int, fixed: int) -> float:
         fixed: Digits that only the new model gets right, at least 0.
     """
     tosses, fewer = broken + fixed, min(broken, fixed)
-    ways = term = 1  # term: the number of ways to choose `heads` of the tosses
+    ways = term = 1  # `term` is the number of ways to choose `heads` of the tosses.
     for heads in range(1, fewer + 1):
         term = term * (tosses - heads + 1) // heads
         ways += term
-    # Both tails are equal by symmetry; if they overlap in the middle, it is counted twice.
+    # Both tails are equal by symmetry. If they overlap, the middle is counted twice.
     return min(1.0, 2 * ways / 2**tosses)
 
 
@@ -37,7 +37,7 @@ def t_p(t: float, df: int) -> float:
     angle = math.atan(abs(t) / math.sqrt(df))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = df % 2
-    # The last term of the series has cosine ** (df - 2); each term is computed from the one before.
+    # The last term of the series has cosine ** (df - 2); each term is computed from the previous one.
     term, total = (cosine, 0.0) if odd else (1.0, 0.0)
     for power in range(odd, df - 1, 2):
         total += term
@@ -60,18 +60,18 @@ def t_limit(df: int) -> float:
 def split_variance(variance: float, wrong_in: Sequence[int]) -> tuple[float, float]:
     """Split the variance of the accuracy between trainings into luck with this test set and real differences.
 
-    Each image that some trainings get right and others wrong adds to the first part as if it were drawn anew each time.
-    The rest is how much trainings differ on unlimited test images. Both estimates are unbiased if the test images are
-    an independent sample (K. Jordan, On the Variance of Neural Network Training with respect to Test Sets and
+    Each image that some trainings get right and others wrong adds to the luck as if it were drawn anew each time. The
+    rest is how much trainings differ on unlimited test images. Both estimates are unbiased if the test images are an
+    independent sample (K. Jordan, On the Variance of Neural Network Training with respect to Test Sets and
     Distributions, arXiv 2304.01910, the estimator of distribution-wise variance): the expected variance on a sample of
     n images is that of one image's outcome divided by n, plus (n - 1) / n times the variance on the distribution.
 
     Args:
         variance: Sample variance of the accuracy over the trainings.
-        wrong_in: wrong_in[k] is the number of images that exactly k of the trainings get wrong; at least 3 numbers.
+        wrong_in: wrong_in[k] is the number of images that exactly k of the trainings get wrong; at least 3 values.
 
     Returns:
-        (luck, real): the second may be negative, since it estimates a value near 0.
+        (luck, real); `real` may be negative, since it estimates a value near 0.
     """
     trainings, images = len(wrong_in) - 1, sum(wrong_in)
     outcomes = sum(

@@ -1,9 +1,9 @@
-"""`python -m src.share.push [REMOTE]`, or `make push`: push results for `dvc exp run --pull` elsewhere to restore.
+"""`python -m src.share.push [REMOTE]`, or `make push`: push results that `dvc exp run --pull` restores elsewhere.
 
-`dvc push --run-cache` pushes records of runs, and the outputs in the working tree that DVC caches. A record also names
-outputs that git tracks, such as metrics. Their objects stay behind, so DVC runs the stage again wherever it finds the
-record. This pushes every object that a record names, and then the record. A run of which objects are missing, for
-example after `dvc gc`, could not be restored and is left out.
+`dvc push --run-cache` pushes the records of runs, and those outputs in the working tree that DVC caches. A record also
+lists outputs that git tracks, such as metrics. Their objects are not pushed, so another clone that finds the record
+runs the stage again. This command pushes every object that a record lists, and then the record. A run with missing
+objects, for example after `dvc gc`, could not be restored and is skipped.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from src.core.errors import UserError, one_line
 from src.core.process import prepare_process
 from src.core.yaml_file import read_mapping
 
-# What the remotes' libraries raise besides OSError has no common class.
+# Libraries of the remotes, whose exceptions have no common class.
 REMOTE_LIBRARIES = {"asyncssh", "botocore", "dvc_objects", "dvc_s3", "dvc_ssh", "s3fs", "sshfs"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Push, and say what; returns the exit code."""
+    """Push, print a summary and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m src.share.push")
     parser.add_argument("remote", metavar="REMOTE", nargs="?", help="name of a DVC remote; the default one if omitted")
     try:
@@ -40,13 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def push(remote: str | None = None) -> tuple[int, int, int]:
-    """Push the outputs in the working tree and every whole run in the cache.
+    """Push the outputs in the working tree and every complete run in the cache.
 
     Args:
         remote: Name of a DVC remote; None for the default.
 
     Returns:
-        Number of objects that the remote lacked, of runs that it now can restore, and of runs that were left out.
+        Number of objects that the remote lacked, of runs that it can now restore, and of runs that were skipped.
 
     Raises:
         UserError: If there is no such remote, or it cannot be reached or written.
@@ -59,7 +59,7 @@ def push(remote: str | None = None) -> tuple[int, int, int]:
                 runs = {record: named for record in records if (named := _objects(repo, record))}
                 hashes = [repo.cache.local.get(oid).hash_info for oid in set().union(*runs.values())]
                 objects += len(repo.cloud.push(hashes, remote=remote).transferred)
-                # Last, so that a clone that pulls meanwhile finds whole runs.
+                # Records come last, so that a clone that pulls meanwhile finds only complete runs.
                 _push_records(repo, list(runs), remote)
                 return objects, len(runs), len(records) - len(runs)
     except DvcException as error:
@@ -76,12 +76,12 @@ def _is_about_remote(error: Exception) -> bool:
 
 
 def _records(repo: Repo) -> list[Path]:
-    """The run cache: a file for every run of a stage, without what DVC is writing or left half written."""
+    """List the run cache: one file per run of a stage, without temporary files of DVC."""
     return [path for path in Path(repo.stage_cache.cache_dir).glob("*/*/*") if not path.name.startswith(".")]
 
 
 def _objects(repo: Repo, record: Path) -> set[str]:
-    """MD5 of every object that a record names, with those of the files in folders; empty if one is not in the cache."""
+    """MD5 of every object that a record lists, including files in folders; empty if one is not in the cache."""
     try:
         named = {out["md5"] for out in read_mapping(record)["outs"]}
         listings = (Path(repo.cache.local.oid_to_path(oid)) for oid in named if oid.endswith(".dir"))

@@ -1,6 +1,6 @@
-"""Run the experiments of a sweep that are missing: `python -m src.sweep sweep.yaml`.
+"""Run the missing experiments of a sweep: `python -m src.sweep sweep.yaml`.
 
-Run it again to continue after an interruption, to retry what failed, or after adding values or trials. Run it in other
+Run it again to resume after an interruption, to retry failed trials, or after adding values or trials. Run it in other
 clones, with the same STORAGE, to share the trials.
 """
 
@@ -16,7 +16,7 @@ from src.sweep.spec import SPEC, read_space, read_spec
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns 0 if no trial failed, 1 if one did or something is wrong, 128 + number after a signal."""
+    """Run the command line; returns 0 if no trial failed, 1 after an error or a failed trial, 128 + signal number."""
     parser = argparse.ArgumentParser(prog="python -m src.sweep", description=__doc__)
     parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="the sweep (%(default)s)")
     add_options(parser)

@@ -1,4 +1,4 @@
-"""How the commands of this folder end."""
+"""Error and signal handling shared by the commands of this folder."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from src.sweep.git import forget_repository
 
 
 def guarded(command: str, run: Callable[[], int]) -> int:
-    """Run a command; expected errors are one line, and a signal ends it with what it has started."""
+    """Run a command; expected errors become one line, and a signal ends the command and its child processes."""
     stopped = f"{command}: stopped; run it again to resume"
     with ending_on_signals(stopped):
         try:

@@ -1,4 +1,4 @@
-"""The workers of one clone, and what they need before they begin."""
+"""The workers of one clone, and the setup before they start."""
 
 import argparse
 import hashlib
@@ -27,7 +27,7 @@ from src.sweep.study import DATABASE, EXPERIMENT, HEARTBEAT_SECONDS, STORAGE, St
 from src.sweep.worker import LOGS, Worker
 
 LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
-# Trainings of one clone share a folder that keeps 20 checkpoints.
+# All trainings of a clone share a folder that keeps 20 checkpoints.
 MAX_WORKERS = 16
 
 
@@ -39,16 +39,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--heartbeat",
         type=int,
         default=HEARTBEAT_SECONDS,
-        help="seconds between signs of life; a worker that gives none for six times as long is dead (%(default)s)",
+        help="seconds between heartbeats; a worker without one for six times as long is dead (%(default)s)",
     )
 
 
 def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
-    """Run the trials that a sweep asks for, as far as they are missing.
+    """Run the missing trials of a sweep.
 
     Args:
         base: The commit to run.
-        space: What trials may have, and which should exist afterwards.
+        space: The search space, and the trials that should exist afterwards.
         arguments: The options that `add_options` adds.
 
     Returns:
@@ -65,7 +65,7 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
             clone = clone_name(base.root)
             worker = Worker(base, space.common, study, clone, arguments.remote, threading.Event())
-            # This clone's lock is ours, so whoever worked here before is dead.
+            # This process holds the clone's lock, so earlier workers of this clone are dead.
             study.give_back(clone)
             remove(base.root / COPIES)
             study.fill(slots(base, space))
@@ -78,7 +78,7 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
 
 
 def study_name(base: Base, space: Space) -> str:
-    """The same for the same space of params and the same code, in every clone."""
+    """Name of the study: the same in every clone for the same search space and the same code."""
     fixed = {name: value for name, value in space.common.items() if name not in space.drawn}
     drawn = {name: distribution_to_json(distribution) for name, distribution in space.drawn.items()}
     text = json.dumps([base.code, fixed, drawn], sort_keys=True)
@@ -86,32 +86,32 @@ def study_name(base: Base, space: Space) -> str:
 
 
 def clone_name(root: Path) -> str:
-    """The same for every sweep in this clone, and another one in a copy of it or on another machine."""
+    """Name of this clone: the same for every sweep in it, and different in a copy of it or on another machine."""
     return f"{platform.node()}:{root}:{(root / '.dvc').stat().st_ino}"
 
 
 def slots(base: Base, space: Space) -> dict[str, dict[str, object]]:
-    """The params of each trial that is wanted; empty where the sampler chooses."""
+    """The params of each requested trial by slot; empty if the sampler chooses them."""
     if trials := space.spec.trials:
         return {str(number): {} for number in range(trials)}
     return {base.name(params): {name: params[name] for name in space.drawn} for params in space.grid}
 
 
 def push_left(worker: Worker) -> None:
-    """Push the study's experiments that this clone has and the remote lacks: pushing them has failed before."""
+    """Push the study's experiments that this clone has and the remote lacks, because an earlier push failed."""
     of_study = {trial.user_attrs[EXPERIMENT] for trial in worker.study.trials(TrialState.COMPLETE)}
     if left := sorted((of_study & references(worker.base.root).keys()) - worker.pushed().keys()):
         worker.push(left, LOGS / "push.log")
 
 
 def fitting(threads: int) -> int:
-    """How many trials this machine has room for: one for each GPU, which the stages take, else by cores."""
+    """Number of trials that fit on this machine: one per GPU, which the stages choose; without GPUs, by cores."""
     gpus = [] if os.environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(os.environ)
     return min(MAX_WORKERS, len(gpus) or len(os.sched_getaffinity(0)) // threads or 1)
 
 
 def run(worker: Worker, count: int, varied: Sequence[str]) -> int:
-    """Let `count` workers of one clone run trials until none is left; returns the exit code."""
+    """Run trials with `count` workers of one clone until none is left, and return the exit code."""
     study, console = worker.study, Console()
     say(console, f"study {study.name}: {counts(study.trials())}; workers: {count}")
     with ThreadPoolExecutor(count) as pool:

@@ -1,8 +1,8 @@
-"""DVC's experiments: their names, and what git keeps of them.
+"""DVC experiments: their names, and their results in git.
 
-The same run has the same name in every clone, and another run never has it: a name is a hash of all params and of the
-code that decides the result. Docs, tests, tools and the guard are not part of it. Nor are installed packages and the
-machine, as for DVC; the receipts name them.
+A run has the same name in every clone, and different runs have different names: a name is a hash of all params and of
+the code that determines the result. It excludes docs, tests, tools and the guard. As in DVC, it also excludes installed
+packages and the machine; receipts record those.
 """
 
 import csv
@@ -30,25 +30,25 @@ from src.sweep.git import git
 
 HASH_DIGITS = 12
 NAME = re.compile(rf"run-[0-9a-f]{{{HASH_DIGITS}}}")
-# refs/exps/<hash of the commit that it began from, cut after two digits>/<name>. DVC's others are for its own use.
+# refs/exps/<hash of the commit it started from, split after two digits>/<name>. DVC uses other references internally.
 REFERENCE = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38,62}/([^/]+)")
-# Besides the code and params, these decide what a run does.
+# Besides the code and params, these files determine what a run does.
 RULES = ("dvc.yaml", ".dvcignore", ".dvc/config", ".gitattributes")
 TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
-# Settings are chosen by the validation accuracy of the saved model. The test set chooses nothing.
+# Settings are chosen by the validation accuracy of the saved model, never by the test set.
 SCORE, TEST_SCORE = "final.val_acc", "test_acc"
-# What a training writes after each epoch, and its columns that a pruner compares.
+# The table that training writes after each epoch, and the columns that a pruner compares.
 HISTORY, STEP, VALUE = "plots/history.csv", "epoch", "val_acc"
 MAX_HISTORY_BYTES = 5_000_000
-# Hash of each dependency that no stage makes, by stage and path: code, and data that a .dvc file tracks. Of a part of a
-# tracked folder, only the hash of the whole is known.
+# Hash of each dependency that no stage produces, by stage and path: code, and data that a .dvc file tracks. A path
+# within a tracked folder has the hash of the whole folder.
 Code = Mapping[str, Mapping[str, str]]
 Number = Annotated[FiniteFloat, Strict()]
 
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment: all params, the metrics of the test set by name, receipts by stage, and what pruners compare."""
+    """An experiment: all params, test metrics by name, receipts by stage, and the history that pruners compare."""
 
     name: str
     params: Mapping[str, Any]
@@ -61,7 +61,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Base:
-    """The commit that experiments begin from, in a project that may lie below git's top folder."""
+    """The commit that experiments start from, in a project that may be in a subfolder of the git repository."""
 
     root: Path
     commit: str
@@ -70,7 +70,7 @@ class Base:
     params: Mapping[str, Any]
 
     def name(self, params: Mapping[str, Any]) -> str:
-        """Name of the experiment that runs this commit's code with these params; 0 and 0.0 are the same."""
+        """Name of the experiment that runs this commit's code with these params; 0 and 0.0 are equal."""
         same = {
             key: int(value) if isinstance(value, float) and value.is_integer() else value
             for key, value in params.items()
@@ -79,12 +79,12 @@ class Base:
         return f"run-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
 
     def reference(self, name: str) -> str:
-        """Where DVC puts an experiment that begins from this commit."""
+        """DVC's reference of an experiment that starts from this commit."""
         return f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"
 
 
 def read_base(revision: str = "HEAD") -> Base:
-    """Read a commit; UserError if there is none, or if dvc.yaml names a file that is not in it."""
+    """Read a commit; raises UserError if it does not exist, or if dvc.yaml lists a file that it lacks."""
     root = find_root()
     with open_revision(root, revision) as found:
         assert found.commit
@@ -104,7 +104,7 @@ def read_base(revision: str = "HEAD") -> Base:
 
 
 def check_committed(base: Base) -> None:
-    """UserError if the working tree's code and params are not those of the commit, which is what experiments run."""
+    """Raise UserError if code or params in the working tree differ from the commit, which experiments run."""
     paths = {path for hashes in base.code.values() for path in hashes}
     tracked = {f"{folder}.dvc" for path in paths for folder in upwards(path)}
     asked = sorted({*paths, *tracked, PARAMS_FILE, *RULES})
@@ -115,7 +115,7 @@ def check_committed(base: Base) -> None:
     with Repo(os.fspath(base.root)) as repo:
         files = (path for file in sorted(tracked) if (path := base.root / file).is_file())
         for out in (out for file in files for stage in repo.stage.load_all(os.fspath(file)) for out in stage.outs):
-            # Data that is not here may be in the cache, and need not be anywhere where all is known already.
+            # Missing data may be in the cache, and is not needed at all if every experiment is already known.
             if "modified" in out.workspace_status().values():
                 raise UserError(
                     f"{out}: changed, and a sweep runs what is committed; `dvc add {out}` and commit, or `dvc checkout`"
@@ -123,21 +123,21 @@ def check_committed(base: Base) -> None:
 
 
 def references(root: Path) -> dict[str, str]:
-    """Reference of every experiment in this clone, by the experiment's name, the oldest first."""
+    """Reference of every experiment in this clone, by the experiment's name, oldest first."""
     listed = run_git(root, "for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")
     return by_name(listed.decode().splitlines())
 
 
 def by_name(listed: Sequence[str]) -> dict[str, str]:
-    """Those references that are experiments, by name."""
+    """Select the references that are experiments, by name."""
     return {found[1]: reference for reference in listed if (found := REFERENCE.fullmatch(reference))}
 
 
 def read_result(base: Base, reference: str, root: Path | None = None) -> Result | None:
-    """Read an experiment, here or in another clone; None if other code made it.
+    """Read an experiment in this clone or the one at `root`; None if other code produced it.
 
     Raises:
-        UserError: If its receipts are of another run, or its metrics are not numbers.
+        UserError: If its receipts belong to another run, or its metrics are not numbers.
     """
     name = reference.rpartition("/")[2]
     try:
@@ -149,7 +149,7 @@ def read_result(base: Base, reference: str, root: Path | None = None) -> Result 
 
 
 def read_all(base: Base) -> tuple[list[Result], list[str]]:
-    """The experiments here that a commit's code has made, the oldest first, and a line on each that cannot be used."""
+    """Read this clone's experiments of a commit's code, oldest first, and describe those that cannot be used."""
     results, problems = [], []
     for name, reference in references(base.root).items():
         try:
@@ -161,7 +161,7 @@ def read_all(base: Base) -> tuple[list[Result], list[str]]:
 
 
 def read_history(text: str) -> dict[int, float]:
-    """The value of each whole epoch in the text of HISTORY, which may be just being written."""
+    """Parse HISTORY as a value per epoch; empty if it is malformed, since it may be only partly written."""
     try:
         return {int(row[STEP]): float(row[VALUE]) for row in csv.DictReader(io.StringIO(text))}
     except (KeyError, TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""Git commands that write, or that may use the network; reading is `src.revision`'s.
+"""Git commands that write or may use the network; `src.revision` has those that read.
 
 Trials run in copies of the repository, so that none touches the working tree or waits for a lock. A copy is a clone of
-one commit that borrows git's objects and shares DVC's cache. It lies where DVC puts its own copies, so that checkpoints
+one commit that borrows git's objects and shares DVC's cache. It is where DVC puts its own copies, so that checkpoints
 are kept in `logs/checkpoints` of the project.
 """
 
@@ -20,15 +20,15 @@ from dvc.config import Config
 from src.core.errors import UserError
 from src.guard.preflight import cache_folder
 
-# A remote that does not answer must not hold up the other trials for ever.
+# A remote that does not answer must not block other trials for ever.
 TIMEOUT_SECONDS = 120
-# A stage whose sweep was killed ends within a second, and may write until then.
+# After a sweep is killed, its stages end within a second and may write until then.
 ENDING_SECONDS, POLL_SECONDS = 5.0, 0.1
 COPIES = Path(".dvc/tmp/exps/sweep")
 
 
 def git(root: Path, *words: str) -> str:
-    """Output of a git command, without the last newline; UserError if it fails, or has not ended in two minutes."""
+    """Output of a git command, without the last newline; raises UserError if it fails or takes over two minutes."""
     try:
         done = subprocess.run(
             ["git", *words],
@@ -48,19 +48,19 @@ def git(root: Path, *words: str) -> str:
 
 
 def fetch_words(source: str, reference: str) -> list[str]:
-    """Words of the git command that brings an experiment into a clone and does nothing else."""
+    """Arguments of the git command that fetches an experiment into a clone, without side effects."""
     quietly = ("-c", "gc.auto=0", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
     return [*quietly, source, f"{reference}:{reference}"]
 
 
 def forget_repository() -> None:
-    """Unset what git sets for its hooks: in a copy it would lead git back to the user's repository."""
+    """Unset the variables that git sets for hooks: in a copy, they would redirect git to the user's repository."""
     for name in git(Path(), "rev-parse", "--local-env-vars").split():
         os.environ.pop(name, None)
 
 
 def identity(root: Path) -> list[str]:
-    """Who makes commits here, as options of `git clone`; UserError if git does not know."""
+    """The committer as options of `git clone`; raises UserError if git has none."""
     try:
         ident = git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except UserError as error:
@@ -75,7 +75,7 @@ def identity(root: Path) -> list[str]:
 
 @contextmanager
 def copied(root: Path, commit: str, name: str) -> Iterator[Path]:
-    """The project's folder in a copy of its own, removed at the end; what cannot be removed, the next sweep removes."""
+    """Yield the project's folder in a temporary copy; the next sweep removes leftovers."""
     (root / COPIES).mkdir(parents=True, exist_ok=True)
     top = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root / COPIES))
     try:
@@ -89,8 +89,8 @@ def copied(root: Path, commit: str, name: str) -> Iterator[Path]:
 
 
 def _configure(root: Path, copy: Path) -> None:
-    """Give a copy what is configured for this repository alone, such as credentials, and the one cache."""
-    # DVC writes only ASCII into its configuration, so the cache has a name beside it, wherever it is.
+    """Give a copy this repository's local configuration, such as credentials, and its cache."""
+    # A link, because DVC's configuration may hold only ASCII, and the cache's path may not be ASCII.
     cache = cache_folder(root).resolve()
     cache.mkdir(parents=True, exist_ok=True)
     (copy / ".dvc/cache").symlink_to(cache)
@@ -101,7 +101,7 @@ def _configure(root: Path, copy: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a copy, or the folder of all, as far as that is possible: what was made in it is safe elsewhere."""
+    """Remove a copy, or the folder of all copies, as far as possible; its results are already stored elsewhere."""
     deadline = time.monotonic() + ENDING_SECONDS
     shutil.rmtree(folder, ignore_errors=True)
     while folder.exists() and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The results of a sweep as one HTML file that needs no network: Optuna's figures, drawn by plotly."""
+"""The results of a sweep as one HTML file that works offline: Optuna's figures, drawn by plotly."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,11 @@ HEAD = """<!DOCTYPE html>
 
 
 def render(spec: Spec, results: Sequence[Result]) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        spec: What was asked for.
-        results: What was run, the oldest first.
+        spec: The sweep.
+        results: Its experiments, oldest first.
     """
     parts = [
         figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False})
@@ -33,21 +33,21 @@ def render(spec: Spec, results: Sequence[Result]) -> str:
 
 
 def figures(study: optuna.Study) -> list[go.Figure]:
-    """History, parallel coordinates, importances and slices, as far as the results have something to show."""
+    """Draw history, parallel coordinates, importances and slices, omitting those that would be empty."""
     trials = study.get_trials()
     params = [name for name in trials[0].distributions if len({trial.params[name] for trial in trials}) > 1]
     shown = [visualization.plot_optimization_history(study, target_name=SCORE)]
     if params:
         shown.append(visualization.plot_parallel_coordinate(study, params, target_name=SCORE))
         if len({trial.value for trial in trials}) > 1:
-            # By PED-ANOVA, Optuna's default; fANOVA takes hours where a choice, such as the seed, has a hundred values.
+            # PED-ANOVA, Optuna's default; fANOVA takes hours if a choice, such as the seed, has a hundred values.
             shown.append(visualization.plot_param_importances(study, params=params, target_name=SCORE))
         shown.append(visualization.plot_slice(study, params, target_name=SCORE))
     return shown
 
 
 def as_study(spec: Spec, results: Sequence[Result]) -> optuna.Study:
-    """The results as a study in memory; its values are those that DVC ran."""
+    """Convert the results to a study in memory, with the values that DVC ran."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     drawn: dict[str, BaseDistribution] = {

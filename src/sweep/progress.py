@@ -1,4 +1,4 @@
-"""How far a sweep is, and how long it will take: a live display on a terminal, a line for each trial elsewhere."""
+"""Progress of a sweep and the time it will take: a live display on a terminal, otherwise a line per trial."""
 
 import statistics
 import time
@@ -22,17 +22,20 @@ STATES = {
 
 
 def follow(study: Study, varied: Sequence[str], console: Console, is_over: Callable[[], bool]) -> bool:
-    """Show a study, wherever its trials run, until it is over; true if one is complete meanwhile, but not pushed.
+    """Show a study, wherever its trials run, until it is over.
 
     Args:
         study: The study.
-        varied: Names of the params to tell trials apart by.
+        varied: Names of the params that distinguish trials.
         console: Where to print.
-        is_over: Asked again and again.
+        is_over: Polled until it returns true.
+
+    Returns:
+        Whether a trial completed in the meantime but could not be pushed.
     """
     seen = {trial.number for trial in study.trials() if trial.state.is_finished()}
     unpushed = over = False
-    # It shows nothing where there is no terminal.
+    # Shows nothing without a terminal.
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not over:
             over = is_over()
@@ -52,12 +55,12 @@ def follow(study: Study, varied: Sequence[str], console: Console, is_over: Calla
 
 
 def say(console: Console, line: str) -> None:
-    """Print a line as it is."""
+    """Print a line without formatting it."""
     console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def counts(trials: Sequence[FrozenTrial]) -> str:
-    """How many trials are in which state, in words. One that failed and was queued again counts once."""
+    """Describe how many trials are in each state; a trial that failed and was queued again counts once."""
     states = [trial.state for trial in trials]
     return ", ".join(f"{number} {word}" for state, word in STATES.items() if (number := states.count(state)))
 
@@ -84,7 +87,7 @@ def _epoch(trial: FrozenTrial) -> str:
 
 
 def _left(trials: Sequence[FrozenTrial]) -> str:
-    """How long the rest may take, from how long the others took."""
+    """Estimate the time left from the duration of finished trials."""
     took = [trial.duration.total_seconds() for trial in trials if TRAINED in trial.user_attrs and trial.duration]
     running, waiting = (sum(t.state == state for t in trials) for state in (TrialState.RUNNING, TrialState.WAITING))
     if not took or not running + waiting:

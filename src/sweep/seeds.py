@@ -1,6 +1,6 @@
 """Measure how much seeds alone change the results of params.yaml, and write metrics_noise.json, which the report reads.
 
-Runs the seeds that are missing as experiments, from 0 up.
+Missing seeds, counted from 0, are run as experiments.
 """
 
 import argparse
@@ -31,12 +31,12 @@ from src.sweep.spec import Spec, read_space
 DATA = "data/MNIST"
 ACCURACY = (EVAL, TEST_SCORE)
 ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
-# Limits of the interval of test_acc: they belong to one run.
+# Limits of the interval of test_acc, which apply to a single run.
 LEFT_OUT = ("test_acc_low", "test_acc_high")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns 0 if all seeds have run and the file is written."""
+    """Run the command line; returns 0 if all seeds have run and the file is written."""
     parser = argparse.ArgumentParser(prog="python -m src.sweep.seeds", description=__doc__)
     parser.add_argument("seeds", type=int, help="number of seeds, at least 2")
     add_options(parser)
@@ -62,10 +62,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(root: Path, params: Mapping[str, Any], results: Sequence[Result]) -> Measurement:
-    """Summarise runs that differ in their seeds alone, and otherwise have these params in the schema's order.
+    """Summarise runs of these params, given in the schema's order, that differ only in the seed.
 
     Raises:
-        UserError: If they were not scored on the same data, or a table is malformed.
+        UserError: If the runs were not scored on the same data, or a table is malformed.
     """
     data = {output_md5(result.receipts["fetch"].outs, DATA) for result in results}
     if len(data) > 1:
@@ -79,7 +79,7 @@ def measure(root: Path, params: Mapping[str, Any], results: Sequence[Result]) ->
 
 
 def machines(results: Sequence[Result]) -> str:
-    """What the runs were trained on, in words; each kind of machine once."""
+    """Describe the machines that the runs were trained on, each once."""
     kinds = []
     for result in results:
         receipt = result.receipts["train"]
@@ -92,7 +92,7 @@ def machines(results: Sequence[Result]) -> str:
 
 
 def read_errors(root: Path, result: Result) -> tuple[int, list[int]]:
-    """(number of test images, indices of those that the run gets wrong).
+    """Read the number of test images, and the indices of those that the run gets wrong.
 
     Raises:
         UserError: If a table is malformed.
@@ -109,7 +109,7 @@ def record(path: Path, measurement: Measurement) -> None:
     """Add a measurement to the file; it replaces one of the same data and recipe."""
     known = parse_noise(path.read_text(encoding="utf-8"), path.name, ACCURACY) if path.exists() else []
     text = format_noise(updated(known, measurement))
-    # The report would refuse a file that contradicts itself; better now.
+    # Fail now, because the report would reject an inconsistent file.
     parse_noise(text, path.name, ACCURACY)
     write_text(path, text)
 

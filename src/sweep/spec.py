@@ -1,7 +1,7 @@
-"""Which experiments a sweep asks for: sweep.yaml.
+"""The experiments of a sweep: sweep.yaml.
 
     sampler: tpe # grid: every combination, the default; random; tpe: where the results so far look best
-    trials: 20 # how many, unless the sampler is grid
+    trials: 20 # number of trials, unless the sampler is grid
     pruner: median # ends a trial that is worse than the median of the others at the same epoch; none is the default
     params:
       epochs: 5
@@ -10,8 +10,8 @@
       lr: tag(log, interval(0.001, 0.1))
       seed: [0, 1]
 
-Values have the grammar of `dvc exp run --set-param` (Hydra's). DVC itself refuses intervals, which are the same
-grammar's random draws. A param that is not named keeps its value from params.yaml.
+Values have the grammar of `dvc exp run --set-param` (Hydra's). Intervals, the grammar's random draws, are rejected by
+DVC itself. Params that are not listed keep their values from params.yaml.
 """
 
 import itertools
@@ -40,27 +40,27 @@ MAX_TRIALS = 1_000
 
 @dataclass(frozen=True)
 class Space:
-    """What trials may have, checked against the schema."""
+    """The search space of a sweep, checked against the schema."""
 
-    # The file that asks for it, and its content.
+    # The file's name and content.
     where: str
     spec: "Spec"
-    # All params, in the schema's order; trials change those that are drawn.
+    # All params, in the schema's order; trials override those in `drawn`.
     common: Mapping[str, Any]
     drawn: Mapping[str, BaseDistribution]
-    # The params of each trial of a grid, in the order in which they run; empty if a sampler chooses.
+    # The params of each trial of a grid, in the order of execution; empty if a sampler chooses.
     grid: Sequence[Mapping[str, Any]]
 
 
 class Spec(BaseModel):
-    """What a file asks for."""
+    """The content of a sweep file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     sampler: Literal["grid", "random", "tpe"] = "grid"
     trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
     pruner: Literal["none", "median"] = "none"
-    # By name, the values to try or where to draw them from.
+    # By name, the values to try or the distribution to draw them from.
     params: dict[str, Any] = Field(min_length=1)
 
     @field_validator("params")
@@ -87,7 +87,7 @@ class Spec(BaseModel):
         ]
 
     def settings(self, base: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-        """The params of every trial of a grid; of a sampler, each choice and each end of an interval by itself.
+        """List the params of every trial of a grid; for a sampler, vary one param at a time over its choices or ends.
 
         Raises:
             UserError: If params.yaml (`base`) lacks a param, or a grid is too large.
@@ -104,7 +104,7 @@ class Spec(BaseModel):
         return [{**first, **dict(zip(options, values, strict=True))} for values in itertools.product(*options.values())]
 
     def space(self, where: str, checked: Sequence[Mapping[str, Any]]) -> Space:
-        """What trials may have, from the settings in the schema's order and types."""
+        """Build the search space from settings that have the schema's order and types."""
         drawn: dict[str, BaseDistribution] = {}
         for name in self.varied:
             values, known = self.params[name], list(dict.fromkeys(setting[name] for setting in checked))
@@ -117,7 +117,7 @@ class Spec(BaseModel):
         return Space(where, self, checked[0], drawn, checked if self.sampler == "grid" else ())
 
     def asks_for(self, params: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-        """Whether a run with these params is one that the file asks for, if it began from these of params.yaml."""
+        """Whether a run with these params belongs to the sweep, given the values of params.yaml as `base`."""
         return params.keys() == base.keys() and all(
             values.low <= params[name] <= values.high
             if isinstance(values := self.params.get(name, [base[name]]), FloatDistribution)
@@ -127,14 +127,14 @@ class Spec(BaseModel):
 
 
 def read_spec(path: Path) -> Spec:
-    """Read a file; UserError if anything is wrong with it."""
+    """Read a file; raises UserError if it is missing or malformed."""
     if not path.exists():
         raise UserError(f"{path}: there is no such file; name the file that describes the sweep, such as {SPEC}")
     return validated(Spec, read_mapping(path), str(path))
 
 
 def read_space(base: Base, spec: Spec, where: str) -> Space:
-    """What trials may have; UserError if stage check says that a run cannot have it."""
+    """Build the search space; raises UserError if stage check rejects one of its settings."""
     command, asked = [sys.executable, "-m", "stages.check", where], spec.settings(base.params, where)
     text = json.dumps(asked, default=str)
     done = subprocess.run(command, cwd=base.root, input=text, capture_output=True, text=True, check=False)
@@ -145,7 +145,7 @@ def read_space(base: Base, spec: Spec, where: str) -> Space:
 
 
 def _values(name: str, given: Any) -> list[Any] | FloatDistribution:
-    """The values to try of one param: text in DVC's grammar, another scalar, or a list of scalars."""
+    """Parse the values to try for one param: text in DVC's grammar, another scalar, or a list of scalars."""
     values = given if isinstance(given, list) else [given]
     if isinstance(given, str):
         try:
@@ -167,12 +167,12 @@ def _values(name: str, given: Any) -> list[Any] | FloatDistribution:
 
 
 def _tidy(value: Any) -> Any:
-    """Without the error that a range of floats adds up."""
+    """Remove the rounding error that a range of floats accumulates."""
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _extremes(values: list[Any] | FloatDistribution) -> list[Any]:
-    """The values, or the ends of an interval; whole numbers as such, which the schema takes for either kind."""
+    """The values, or the ends of an interval, as int if they are whole: the schema accepts an int for a float."""
     if not isinstance(values, FloatDistribution):
         return values
     return [int(end) if end.is_integer() else end for end in (values.low, values.high)]

@@ -1,7 +1,7 @@
 """The results of a sweep: the best settings in the terminal, figures in report/sweep.html.
 
-Read from the experiments in this clone; `dvc exp pull REMOTE` brings those of others. A setting is the params of a run
-without its seed.
+They come from the experiments in this clone; `dvc exp pull REMOTE` adds those of others. A setting is the params of a
+run without its seed.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ROUNDING = 1e-9  # of a mean
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; returns 1 if there is nothing to summarise or something is wrong."""
+    """Run the command line; returns 1 if there is nothing to summarise, or after an error."""
     parser = argparse.ArgumentParser(prog="python -m src.sweep.summary", description=__doc__)
     parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="the sweep (%(default)s)")
     parser.add_argument("--rev", default="HEAD", help="the commit whose code was run, if it has changed since")
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
                 "`make sweep` runs them, `dvc exp pull --all-commits --no-cache origin` brings those of others, and "
                 "--rev names the commit if the code has changed since" + "".join(f"; {problem}" for problem in problems)
             )
-        # Params that settings differ in: all that vary but the seed, whose effect is noise.
+        # All params that vary, except the seed, whose effect is noise.
         compared = [name for name in spec.varied if name != "seed"]
         write_text(base.root / PAGE, render(spec, results))
         show(results, compared, Console(), problems)
@@ -57,19 +57,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
-    """The settings of some runs, the best first.
+    """Group runs by setting, best first.
 
     Args:
         results: The runs.
-        compared: Names of the params that settings differ in.
+        compared: Names of the params that distinguish settings.
 
     Returns:
         For each setting its params, the number of `seeds`, mean (`score`), standard deviation (`std`, NaN for one seed)
         and mean on the test set (`test`) over them, the name of one `experiment`, and whether it is as `good` as the
-        best: it does not lag, or within what the seeds explain (Student's t, 95%, each on its own). `attrs` has
+        best: it is level, or the seeds explain its lag (Student's t, 95%, each setting on its own). `attrs` has
         `noise`, the standard deviation over the seeds pooled over all settings, and `df`, its degrees of freedom.
     """
-    # Params as text: pandas would make 1 and 0.5 alike. `all` makes one group if settings differ in nothing.
+    # Params are text, because pandas would convert 1 to 1.0 next to 0.5. `all` makes one group if no params vary.
     rows = [
         {name: str(result.params[name]) for name in compared}
         | {"all": "", "score": result.score, "test": result.test[TEST_SCORE], "experiment": result.name}
@@ -94,11 +94,11 @@ def group(results: Sequence[Result], compared: Sequence[str]) -> pd.DataFrame:
 
 
 def show(results: Sequence[Result], compared: Sequence[str], console: Console, problems: Sequence[str] = ()) -> None:
-    """Print the settings, the best first, and what is known of them.
+    """Print the settings, best first, and how reliable their differences are.
 
     Args:
         results: The runs.
-        compared: Names of the params that settings differ in.
+        compared: Names of the params that distinguish settings.
         console: Where to print.
         problems: Lines about experiments that could not be used.
     """
@@ -114,7 +114,7 @@ def show(results: Sequence[Result], compared: Sequence[str], console: Console, p
         std = "-" if row["seeds"] == 1 else f"{row['std']:.4f}"
         mark = "best" if place == 0 else "yes" if row["good"] else ""
         table.add_row(named(row), str(row["seeds"]), f"{row['score']:.4f}", std, mark, row["experiment"])
-    # A narrower terminal breaks the lines itself; here, words would break.
+    # A narrower terminal wraps whole lines; rich would break words.
     console.print(table, width=max(console.width, WIDTH), crop=False)
     say(console, f"{len(results)} experiments, {len(settings)} settings.")
     for problem in problems:

@@ -1,4 +1,4 @@
-"""A worker runs trials, one after another, each as a DVC experiment in a copy of the repository."""
+"""A worker: runs trials one after another, each as a DVC experiment in a copy of the repository."""
 
 import os
 import signal
@@ -24,28 +24,28 @@ POLL_SECONDS, WAIT_SECONDS = 0.2, 1.0
 
 
 class StoppedError(Exception):
-    """The sweep was told to end."""
+    """The sweep is ending."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What the workers of one clone have in common, which are threads of one process."""
+    """State shared by the workers of one clone, which are threads of one process."""
 
     base: Base
-    # All params; trials change those that are drawn.
+    # All params; trials override those that are drawn.
     common: Mapping[str, object]
     study: Study
-    # Its name in the study.
+    # Name of the clone in the study.
     clone: str
     remote: str | None
     stop: threading.Event
 
     def work(self) -> None:
-        """Run trials until all have ended. A worker waits while others run: one of them may die.
+        """Run trials until all have ended. An idle worker waits for the others, because one of them may die.
 
         Raises:
-            UserError: If the git remote cannot be read, so that nobody knows what was run.
-            StoppedError: If it should end.
+            UserError: If the git remote cannot be read, so that finished experiments are unknown.
+            StoppedError: If the sweep is ending.
         """
         while self.study.trials(*UNFINISHED):
             pushed = self.pushed() if self.study.trials(TrialState.WAITING) else {}
@@ -57,14 +57,14 @@ class Worker:
                 self._run(trial, pushed)
 
     def pushed(self) -> dict[str, str]:
-        """Reference of every experiment on the remote, by the experiment's name; UserError if it cannot be read."""
+        """Reference of every experiment on the remote, by name; raises UserError if the remote cannot be read."""
         if not self.remote:
             return {}
         listed = git(self.base.root, "ls-remote", self.remote, "refs/exps/*").splitlines()
         return by_name([line.split("\t")[1] for line in listed])
 
     def push(self, names: Sequence[str], log: Path) -> None:
-        """Push experiments, with their files if DVC has a remote for these; UserError if they are not there then."""
+        """Push experiments, and their files if DVC has a remote; raises UserError if they do not arrive."""
         has_storage = Config(dvc_dir=os.fspath(self.base.root / ".dvc"))["core"].get("remote")
         words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), str(self.remote), *names]
         process = self._start(words, self.base.root, log)
@@ -96,7 +96,7 @@ class Worker:
     def _value(
         self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path, pushed: Mapping[str, str]
     ) -> float:
-        """What the run is compared by; it trains only if nobody knows."""
+        """Return the run's score; train only if no experiment or trial has it."""
         here = references(self.base.root)
         if name in pushed and name not in here:
             git(self.base.root, *fetch_words(str(self.remote), pushed[name]))
@@ -117,7 +117,7 @@ class Worker:
             try:
                 self.push([name], log)
             except (UserError, OSError) as error:
-                # It is kept, and pushed when the sweep is run again.
+                # The experiment is kept, and pushed when the sweep is run again.
                 trial.set_user_attr(PROBLEM, f"is done, but could not be pushed to {self.remote}: {error}")
         return result.score
 
@@ -131,19 +131,19 @@ class Worker:
                 self._watch(trial, process, copy / HISTORY)
             finally:
                 end(process)
-            # Whatever becomes of dvc after it has made the experiment: the trial is done.
+            # If dvc fails after creating the experiment, the trial is still done.
             if name not in references(copy):
                 raise UserError(f"dvc exp run ended with exit code {process.returncode} and made no experiment")
             result = read_result(self.base, reference, copy)
-            # Another worker that was taken for dead may have been first.
+            # Another worker that was considered dead may have finished first.
             if result and name not in references(self.base.root):
                 git(self.base.root, *fetch_words(git(copy, "rev-parse", "--absolute-git-dir"), reference))
         trial.set_user_attr(TRAINED, True)
         return result
 
     def _watch(self, trial: optuna.Trial, process: "subprocess.Popen[bytes]", history: Path) -> None:
-        """Report epochs until the process ends; TrialPruned if the trial is not worth going on."""
-        # The commit's file stays until the training writes its own.
+        """Report epochs until the process ends; raises TrialPruned if the trial is not promising."""
+        # The file is the commit's until training writes its own.
         seen = _read(history)
         while process.poll() is None:
             if (text := _read(history)) != seen:
@@ -153,10 +153,10 @@ class Worker:
             self._pause(POLL_SECONDS)
 
     def _start(self, words: Sequence[str], folder: Path, log: Path) -> "subprocess.Popen[bytes]":
-        """Start dvc in a process group of its own, with its output added to a log."""
-        # Told by the kernel, it ends with the thread that waits for it, however this process ends.
+        """Start dvc in its own process group, and append its output to a log."""
+        # The kernel kills it when the thread that started it ends, however this process ends.
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-P", "-m", "dvc", *words]
-        # Stages run `python`, which must be this one.
+        # Stages run `python`, which must be this interpreter.
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         site = {"DVC_SITE_CACHE_DIR": os.fspath(folder / ".dvc/tmp/site")} if folder != self.base.root else {}
         with (self.base.root / log).open("ab") as output:
@@ -178,7 +178,7 @@ class Worker:
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process with all that it has started, if it runs: what it would clean up is in a copy, which goes, too."""
+    """Kill a process group if it is running; it needs no cleanup, because its copy of the repository is removed."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -200,7 +200,7 @@ def test_a_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
     [
         ("journal.log", "expected sqlite:///PATH or postgresql"),
         ("mysql://u:secret@h/d", r"got mysql://u:\*\*\*@h/d; Optuna's journal file and gRPC proxy"),
-        ("grpc://localhost:13000", "gRPC proxy know no heartbeat"),
+        ("grpc://localhost:13000", "gRPC proxy have no heartbeat"),
         ("sqlite://", "expected sqlite:///PATH"),
     ],
 )
