@@ -1,8 +1,7 @@
 """The environment variables that choose devices and processes, and those that would make a stage hang or fail."""
 
-import os
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from src.core.errors import UserError
@@ -13,12 +12,10 @@ from src.guard.gpus import VISIBLE
 PREFIX = "PL_TRAINER_"
 ACCELERATOR, DEVICES = f"{PREFIX}ACCELERATOR", f"{PREFIX}DEVICES"
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
-# What src.guard.launcher tells each of several processes: its number, how many there are, the process that has started
-# them, and a file in which they find each other, with reports beside it.
-RANK, COUNT, LAUNCHER, STORE = "RANK", "WORLD_SIZE", "STAGE_LAUNCHER", "STAGE_STORE"
-# Any other launcher may have left these. Libraries would wait for processes that nobody starts.
-STRAYS = (RANK, COUNT, STORE, "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-TORCHRUN = "TORCHELASTIC_RUN_ID"
+# What torchrun tells each of several processes.
+RUN_ID, ERROR_FILE = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
+NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+TORCHRUN = (*NUMBERS, "MASTER_ADDR", RUN_ID, ERROR_FILE, "GROUP_RANK", "NODE_RANK", "TORCHELASTIC_USE_AGENT_STORE")
 # oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
 # too large for the machine ends the process when the first thread starts. matplotlib refuses to be imported with a
 # backend that it does not know.
@@ -44,11 +41,18 @@ class Devices:
     rank: int | None = None
 
 
-def chosen_devices(environ: MutableMapping[str, str]) -> Devices:
-    """The device and the processes that the environment asks for; removes what another launcher has left there.
+def chosen_devices(environ: MutableMapping[str, str], *, is_shared: bool) -> Devices:
+    """The device and the processes that the environment asks for.
+
+    torchrun's variables count only if all are there: some of them may be left over from anything. Where they mean
+    nothing they are removed, so that no library waits for processes that nobody starts.
+
+    Args:
+        environ: The variables.
+        is_shared: Whether several processes may run the stage together.
 
     Raises:
-        UserError: If a variable is none that it may set, or has a bad value.
+        UserError: If a variable is none that it may set, has a bad value, or contradicts torchrun's.
     """
     others = sorted(name for name in environ if name.startswith(PREFIX) and name not in (ACCELERATOR, DEVICES))
     if others:
@@ -58,18 +62,16 @@ def chosen_devices(environ: MutableMapping[str, str]) -> Devices:
         raise UserError(f"{ACCELERATOR}: expected one of {', '.join(ACCELERATORS)}, got {accelerator!r}")
     if not re.fullmatch("[1-9][0-9]{0,3}", devices):
         raise UserError(f"{DEVICES}: expected a whole number of at least 1, got {devices!r}")
-    if TORCHRUN in environ:
-        raise UserError(f"torchrun cannot start a stage or dvc; run `{DEVICES}=N dvc repro`, or unset {TORCHRUN}")
-    if is_launched(environ):
-        return Devices(accelerator, int(environ[COUNT]), int(environ[RANK]))
-    for name in STRAYS:
+    numbers = [environ.get(name, "") for name in NUMBERS]
+    is_complete = RUN_ID in environ and all(re.fullmatch("[0-9]{1,5}", number) for number in numbers)
+    rank, count = map(int, numbers[:2]) if is_complete else (0, 1)
+    if DEVICES in environ and count > 1 and int(devices) != count:
+        raise UserError(f"{DEVICES} is {devices}, but torchrun started {count} processes; unset it")
+    if count > 1 and is_shared:
+        return Devices(accelerator, count, rank)
+    for name in TORCHRUN:
         environ.pop(name, None)
-    return Devices(accelerator, int(devices))
-
-
-def is_launched(environ: Mapping[str, str]) -> bool:
-    """Whether src.guard.launcher has started this process, with others."""
-    return environ.get(LAUNCHER) == str(os.getppid())
+    return Devices(accelerator, count if count > 1 else int(devices))
 
 
 def sanitize(environ: MutableMapping[str, str]) -> None:

@@ -7,8 +7,8 @@ In this order, each line for the sake of those after it:
  2. Variables that would make a library hang or fail are removed.
  3. Signals end the stage from here on, never with success.
  4. The system ends it with the `dvc` that started it: nobody else would store its results.
- 5. It takes its GPUs. If several processes are to run the stage, it starts them, and each begins at line 1.
- 6. It takes the stage's lock. Only one process runs a stage here, together with those that are launched beside it.
+ 5. It takes its GPUs. If several processes are to run the stage, torchrun starts them, and each begins at line 1.
+ 6. It takes the stage's lock. Only one process runs a stage here, together with those that torchrun starts beside it.
  7. dvc.yaml says what the stage may read and write. DVC hashes that only after the stage has ended, so:
  8. every input gets a stamp (size, times, inode), the file system's clock moves on, and every input is hashed.
  9. Results that the stage builds on must be what their receipts say, and packages must be those that are pinned.
@@ -29,7 +29,7 @@ from src.core.errors import UserError
 from src.core.files import written
 from src.core.receipt import receipt_path
 from src.core.run import ReceiptFields, Run
-from src.guard.environment import Devices, chosen_devices, is_launched, sanitize
+from src.guard.environment import Devices, chosen_devices, sanitize
 from src.guard.explain import explain
 from src.guard.gpus import take_gpus
 from src.guard.inputs import Inputs
@@ -41,7 +41,7 @@ from src.guard.pins import PINS, check_installed, read_pins
 from src.guard.receipts import check_recordable, check_results_before, is_locked, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.stage import DVC_FILE, read_lock, read_stages
-from src.guard.starter import end_with_starter
+from src.guard.starter import end_with_starter, is_launched
 
 LOCKS = Path("logs")
 # The stages that compute on a GPU, and the one that several processes may run together.
@@ -65,11 +65,11 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
     sanitize(os.environ)
     stopped = f"{name}: stopped before it was done"
     # The process that has started this one says why.
-    with ending_on_signals("" if is_launched(os.environ) else stopped) as received:
+    with ending_on_signals("" if is_launched() else stopped) as received:
         try:
-            devices = chosen_devices(os.environ)
-            end_with_starter()
-            # Processes that are launched come with theirs.
+            devices = chosen_devices(os.environ, is_shared=name == SHARED)
+            end_with_starter(name)
+            # torchrun's processes come with theirs.
             if name in COMPUTING and devices.rank is None and devices.accelerator != "cpu":
                 take_gpus(os.environ, devices.processes if name == SHARED else 1)
             if name == SHARED and devices.processes > 1 and devices.rank is None:

@@ -1,65 +1,88 @@
-"""Runs a stage in several processes of this machine, which end together."""
+"""Runs a stage in several processes of this machine, started and watched by torchrun."""
 
+import json
+import logging
 import os
 import signal
-import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from src.core.files import write_text
-from src.guard.environment import COUNT, LAUNCHER, RANK, STORE, is_launched
-from src.guard.starter import DVC_STAGE
+from src.guard.environment import ERROR_FILE
+from src.guard.starter import DVC_STAGE, is_launched, run_id
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 SCRIPT = "stages/__main__.py"
+LOOPBACK = "127.0.0.1"
 
 
 def launch(stage: str, count: int) -> int:
     """Run a stage in `count` processes; returns the exit code.
 
-    When one fails, the others are ended, and what it has reported is printed.
+    If one fails, the others are ended, and what it has reported is printed.
     """
+    # Imported here because it takes a second, and after the GPUs are chosen.
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     # DVC has started this process, not each of the others.
-    environ = {name: value for name, value in os.environ.items() if name != DVC_STAGE}
-    processes: list[subprocess.Popen[bytes]] = []
+    os.environ.pop(DVC_STAGE, None)
+    # Of a failure, it would print thirty lines.
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryDirectory() as folder:
-        environ |= {LAUNCHER: str(os.getpid()), STORE: f"{folder}/store", COUNT: str(count)}
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=run_id(os.getpid()),
+            rdzv_backend="c10d",
+            rdzv_endpoint=f"{LOOPBACK}:0",
+            local_addr=LOOPBACK,
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(folder),
+            # The guard's own handlers stay.
+            signals_to_handle="",
+        )
         try:
-            for rank in range(count):
-                # A group of their own: a signal to this process's group is its own to handle.
-                group = processes[0].pid if processes else 0
-                command = [sys.executable, "-I", SCRIPT, stage]
-                processes.append(subprocess.Popen(command, env=environ | {RANK: str(rank)}, process_group=group))
-            for _ in processes:
-                # Of several that fail, the one that is first: the others may have failed because of it.
-                ended = os.waitid(os.P_PGID, processes[0].pid, os.WEXITED)
-                if ended and ended.si_status:
-                    rank = [process.pid for process in processes].index(ended.si_pid)
-                    _explain(stage, f"process {rank} of {count}", ended, Path(folder, str(rank)))
-                    return 1
-            return 0
-        finally:
-            with suppress(ProcessLookupError, IndexError):
-                os.killpg(processes[0].pid, signal.SIGKILL)
-            for process in processes:
-                process.wait()
+            elastic_launch(config, sys.executable)("-I", SCRIPT, stage)
+        except ChildFailedError as error:
+            explain_failures(stage, count, error.failures)
+            return 1
+    return 0
 
 
 def report(line: str) -> None:
     """Print why a stage fails; if `launch` has started this process, it does so, once for all processes."""
     # The terminal may be closed.
     with suppress(OSError):
-        if is_launched(os.environ):
-            write_text(Path(os.environ[STORE]).with_name(os.environ[RANK]), line)
+        if is_launched():
+            write_text(Path(os.environ[ERROR_FILE]), json.dumps({"message": line}))
         else:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
 
 
-def _explain(stage: str, process: str, ended: os.waitid_result, reported: Path) -> None:
-    if ended.si_code != os.CLD_EXITED:
-        name = signal.Signals(ended.si_status).name
-        report(f"{stage}: {process} was killed by {name}, so all end; the next run resumes after the last epoch")
-    elif reported.exists():
+def explain_failures(stage: str, count: int, failures: "Mapping[int, ProcessFailure]") -> None:
+    """Print what the process said that failed first."""
+    # torchrun ends the others with SIGTERM, some before they can report anything.
+    ended = (-signal.SIGTERM, 128 + signal.SIGTERM)
+    first = min(failures, key=lambda rank: (failures[rank].exitcode in ended, _reported_ns(failures[rank])))
+    failure = failures[first]
+    if failure.exitcode < 0:
+        killed = f"process {first} of {count} was killed by {failure.signal_name()}"
+        report(f"{stage}: {killed}, so all end; the next run resumes after the last epoch")
+    elif _reported_ns(failure):
         # Without a report, there is a traceback.
-        report(reported.read_text(encoding="utf-8"))
+        report(failure.message)
+
+
+def _reported_ns(failure: "ProcessFailure") -> int:
+    """When a process reported why it failed; 0 if it did not, as those do that others lose their connection to."""
+    file = Path(failure.error_file)
+    return file.stat().st_mtime_ns if file.exists() else 0

@@ -1,11 +1,11 @@
-"""Ends the process when what has started it ends."""
+"""What has started this process, and that it ends when that does."""
 
 import ctypes
 import os
 import signal
 
 from src.core.errors import UserError
-from src.guard.environment import LAUNCHER, is_launched
+from src.guard.environment import RUN_ID
 
 # DVC sets it for the commands that it runs.
 DVC_STAGE = "DVC_STAGE"
@@ -13,24 +13,39 @@ DVC_STAGE = "DVC_STAGE"
 PR_SET_PDEATHSIG = 1
 
 
-def end_with_starter() -> None:
+def end_with_starter(stage: str) -> None:
     """Let the system end this process with its parent; the checkpoint keeps what was done so far.
 
     The parent is `dvc`, whose shell becomes this process by `exec` in dvc.yaml, or what has started several processes.
 
     Raises:
-        UserError: If that has ended already.
+        UserError: If that has ended already, or if torchrun has started DVC once for each process.
     """
-    if DVC_STAGE not in os.environ and LAUNCHER not in os.environ:
+    if DVC_STAGE not in os.environ and RUN_ID not in os.environ:
         return
+    if DVC_STAGE in os.environ and RUN_ID in os.environ:
+        raise UserError(
+            f"torchrun started dvc once for each process; let it start `python -m stages {stage}`, then run "
+            f"`dvc commit {stage}`"
+        )
     # Linux has it. Elsewhere the stage goes on to its end.
     if prctl := getattr(ctypes.CDLL(None), "prctl", None):
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.
     if DVC_STAGE in os.environ and _parents_group() != os.getpgrp():
         raise UserError("dvc ended before the stage began; run `dvc repro` again")
-    if LAUNCHER in os.environ and not is_launched(os.environ):
+    if os.environ.get(RUN_ID, "").startswith(run_id("")) and not is_launched():
         raise UserError("the process that started this one has ended; run `dvc repro` again")
+
+
+def is_launched() -> bool:
+    """Whether src.guard.launcher has started this process, with others."""
+    return os.environ.get(RUN_ID) == run_id(os.getppid())
+
+
+def run_id(pid: int | str) -> str:
+    """Name of the processes that the launcher in this process starts."""
+    return f"stage-{pid}"
 
 
 def _parents_group() -> int | None:

@@ -1,5 +1,6 @@
 """A stage that several processes run is still one run."""
 
+import inspect
 import os
 import signal
 import sys
@@ -20,6 +21,14 @@ SHARDS = 2
 RECEIPT = "receipts/train.json"
 RESULTS = ("models/model.safetensors", "metrics/train.json", "plots/history.csv")
 KILLED = "train: process 1 of 2 was killed by SIGKILL, so all end; the next run resumes after the last epoch\n"
+RANKS = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _known_files() -> None:
+    # torch's launcher often asks for the stack. For each file in it that is no module, inspect looks at all modules.
+    for frame in inspect.stack():
+        inspect.modulesbyfile.setdefault(frame.filename, "__main__")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,7 @@ def processes_of(launcher: int) -> list[psutil.Process]:
     def found() -> list[psutil.Process] | None:
         by_rank = {}
         for child in psutil.Process(launcher).children():
-            # It may not be the stage yet.
+            # It may not be the stage yet, or one of torch's questions to the system, which has ended.
             with suppress(psutil.ZombieProcess, KeyError):
                 by_rank[int(child.environ()["RANK"])] = child
         return [by_rank[0], by_rank[1]] if len(by_rank) == 2 else None
@@ -204,11 +213,27 @@ def code_of_failing(project: Project, failure: str) -> int:
     return project.start_stage("train", PL_TRAINER_DEVICES="2").wait(20)
 
 
-@pytest.mark.fault(72)
-def test_a_process_whose_launcher_is_gone_ends(toy: Project) -> None:
-    done = toy.forked_stage("train", STAGE_LAUNCHER="1")
-    said = "train: the process that started this one has ended; run `dvc repro` again\n"
-    assert (done.returncode, done.stderr) == (1, said)
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        pytest.param(
+            {"TORCHELASTIC_RUN_ID": "stage-1"},
+            "the process that started this one has ended; run `dvc repro` again",
+            id="launcher is gone",
+            marks=pytest.mark.fault(72),
+        ),
+        pytest.param(
+            {"TORCHELASTIC_RUN_ID": "a", "DVC_STAGE": "train"},
+            "torchrun started dvc once for each process; let it start `python -m stages train`, then run `dvc commit "
+            "train`",
+            id="dvc under torchrun",
+            marks=pytest.mark.fault(73),
+        ),
+    ],
+)
+def test_a_process_that_others_would_wait_for_in_vain_ends(toy: Project, variables: dict[str, str], said: str) -> None:
+    done = toy.forked_stage("train", MASTER_ADDR="localhost", **RANKS, **variables)
+    assert (done.returncode, done.stderr) == (1, f"train: {said}\n")
 
 
 # tests/unit/guard/test_environment.py has others.
@@ -221,8 +246,8 @@ def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
     wait_for(lambda: lock.exists() and lock.read_text() == str(holder.pid), "the lock")
     monkeypatch.chdir(held.path)
     monkeypatch.setattr(guard, "LOCK_SECONDS", 0.5)
-    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": "1"}.items():
-        monkeypatch.setenv(name, value)
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, RANKS[name])
     assert run_stage("train") == 1
     assert f"process {holder.pid} is running this stage here" in capfd.readouterr().err
 
@@ -232,7 +257,7 @@ def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
     ("shards", "devices", "said"),
     [
         (3, "1", "params.yaml: batch_size must be a multiple of shards, which is 3, got 128"),
-        (2, "4", "4 processes were asked for (PL_TRAINER_DEVICES), but params.yaml cuts a"),
+        (2, "4", "4 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a"),
     ],
 )
 def test_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
@@ -248,3 +273,18 @@ def test_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
     monkeypatch.setenv("PL_TRAINER_DEVICES", devices)
     assert run_stage("check") == 1
     assert capfd.readouterr().err.startswith(f"check: {said}")
+
+
+@pytest.mark.fault(71)
+@pytest.mark.slow
+def test_torchrun_and_dvc_commit_lock_what_dvc_repro_does(untrained: Project, sharded: Project) -> None:
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    done = untrained.run(torchrun, "--nproc-per-node", "2", "-m", "stages", "train")
+    assert done.returncode == 0, done.stderr
+    assert "commit" not in untrained.dvc_ok("commit", "--force", "train")
+    assert untrained.results() == sharded.results()
+    before, after = sharded.lock(), untrained.lock()
+    assert [out for out in after["train"]["outs"] if out["path"] != RECEIPT] == [
+        out for out in before["train"]["outs"] if out["path"] != RECEIPT
+    ]
+    assert "Running stage" not in untrained.repro()

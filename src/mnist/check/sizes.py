@@ -41,7 +41,7 @@ def check_processes(processes: int, shards: int) -> None:
     if shards % processes:
         fitting = ", ".join(str(count) for count in range(1, shards + 1) if shards % count == 0)
         raise UserError(
-            f"{processes} processes were asked for (PL_TRAINER_DEVICES), but params.yaml cuts a batch into "
+            f"{processes} processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a batch into "
             f"{shards} shard{'s' if shards > 1 else ''}: expected {fitting}; change their number or shards"
         )
 

@@ -10,20 +10,16 @@ from torch import distributed
 
 from src.core.errors import UserError
 
-# Timeout for another process: for its start, which may be slow, or for its part of a step.
+# Timeout for another process: for its start, which may be slow on a network drive, or for its part of a step.
 TIMEOUT = timedelta(minutes=5)
 
 
 def connect(device: torch.device) -> None:
-    """Connect the processes that the guard started, if any, with NCCL on CUDA and gloo otherwise."""
-    if "STAGE_STORE" not in os.environ:
-        return
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    if device.type == "cuda":
-        torch.cuda.set_device(rank)
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    store = f"file://{os.environ['STAGE_STORE']}"
-    distributed.init_process_group(backend, store, TIMEOUT, count, rank)
+    """Connect the processes that torchrun started, with NCCL on CUDA and gloo otherwise."""
+    if distributed.is_torchelastic_launched():
+        if device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
 
 
 def rank_and_count() -> tuple[int, int]:
@@ -32,7 +28,7 @@ def rank_and_count() -> tuple[int, int]:
 
 
 def from_first(value: Any) -> Any:
-    """Send the value of process 0 to every process, so that none finds another checkpoint."""
+    """Send the value of process 0 to every process, since other nodes may lack its files or have different ones."""
     values = [value]
     if distributed.is_initialized():
         distributed.broadcast_object_list(values, device=torch.device("cpu"))
@@ -40,7 +36,7 @@ def from_first(value: Any) -> Any:
 
 
 def check_same(inputs: Mapping[str, str]) -> None:
-    """Check that all processes have the same inputs: one may have started before an edit and another after it.
+    """Check that all processes have the same inputs; code, data or processor may differ between nodes.
 
     Raises:
         UserError: In every process, if an input differs.
@@ -56,5 +52,5 @@ def check_same(inputs: Mapping[str, str]) -> None:
         if names:
             raise UserError(
                 f"{', '.join(names)}: process {rank} of {count} has another value than process 0, so the "
-                "result would depend on which one computes what; run it again"
+                "result would depend on which one computes what; run all processes on equal inputs and machines"
             )

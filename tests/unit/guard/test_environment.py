@@ -1,32 +1,54 @@
-import os
-
 import pytest
 
 from src.core.errors import UserError
-from src.guard.environment import COUNT, LAUNCHER, STRAYS, Devices, chosen_devices, sanitize
+from src.guard.environment import NUMBERS, Devices, chosen_devices, sanitize
 
 pytestmark = pytest.mark.fault(73)
 
+TORCHRUN = {
+    "RANK": "3",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "node0",
+    "MASTER_PORT": "29500",
+    "TORCHELASTIC_RUN_ID": "none",
+}
+
 
 def test_a_run_is_one_process_on_any_device_unless_it_is_asked_for_another() -> None:
-    assert chosen_devices({"PL_GLOBAL_SEED": "1"}) == Devices("auto", 1, None)
+    assert chosen_devices({"PL_GLOBAL_SEED": "1"}, is_shared=True) == Devices("auto", 1, None)
     chosen = {"PL_TRAINER_ACCELERATOR": "gpu", "PL_TRAINER_DEVICES": "4"}
-    assert chosen_devices(chosen) == Devices("gpu", 4, None)
+    assert chosen_devices(chosen, is_shared=True) == Devices("gpu", 4, None)
 
 
-def test_what_the_parent_has_launched_knows_its_number_and_what_others_left_is_removed() -> None:
-    environ = dict.fromkeys(STRAYS, "1") | {COUNT: "2", LAUNCHER: str(os.getppid())}
-    assert chosen_devices(environ) == Devices("auto", 2, 1)
-    assert environ.keys() >= set(STRAYS)
-    for launcher in ({}, {LAUNCHER: str(os.getpid())}):
-        environ = dict.fromkeys(STRAYS, "1") | launcher
-        assert chosen_devices(environ) == Devices()
-        assert environ == launcher
+def test_torchruns_variables_are_believed_where_processes_may_share_a_stage() -> None:
+    for more in ({}, {"PL_TRAINER_DEVICES": "4"}):
+        environ = {**TORCHRUN, **more}
+        assert chosen_devices(environ, is_shared=True) == Devices("auto", 4, 3)
+        assert environ == {**TORCHRUN, **more}
+    environ = {**TORCHRUN, "HOME": "/"}
+    assert chosen_devices(environ, is_shared=False) == Devices("auto", 4, None)
+    assert environ == {"HOME": "/"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: None} for name in TORCHRUN if name != "MASTER_ADDR"),
+        *({name: ""} for name in NUMBERS),
+        {"RANK": "0", "WORLD_SIZE": "1"},
+    ],
+)
+def test_left_over_variables_mean_nothing_and_are_removed(changes: dict[str, str | None]) -> None:
+    environ = {name: value for name, value in {**TORCHRUN, **changes}.items() if value is not None}
+    assert chosen_devices(environ, is_shared=True) == Devices()
+    assert environ == {}
 
 
 def test_a_batch_system_decides_nothing() -> None:
     environ = {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
-    assert chosen_devices(environ) == Devices()
+    assert chosen_devices(environ, is_shared=True) == Devices()
 
 
 @pytest.mark.fault(40)
@@ -37,14 +59,14 @@ def test_a_batch_system_decides_nothing() -> None:
             ({"PL_TRAINER_DEVICES": value}, f"PL_TRAINER_DEVICES: expected a whole number of at least 1, got '{value}'")
             for value in ("two", "0", "-1", "9" * 5000)
         ),
-        ({"TORCHELASTIC_RUN_ID": "none"}, "torchrun cannot start a stage or dvc; run `PL_TRAINER_DEVICES=N dvc repro`"),
+        ({**TORCHRUN, "PL_TRAINER_DEVICES": "2"}, "PL_TRAINER_DEVICES is 2, but torchrun started 4 processes"),
         ({"PL_TRAINER_ACCELERATOR": "abacus"}, "PL_TRAINER_ACCELERATOR: expected one of auto, cpu, .*, got 'abacus'"),
         ({"PL_TRAINER_MAX_TIME": "1"}, "PL_TRAINER_MAX_TIME: expected no PL_TRAINER_ variable but PL_TRAINER_ACC"),
     ],
 )
 def test_nonsense_is_refused_by_name(environ: dict[str, str], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        chosen_devices(environ)
+        chosen_devices(environ, is_shared=True)
 
 
 def test_on_the_cpu_the_gpus_are_hidden() -> None:

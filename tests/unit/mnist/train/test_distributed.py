@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-import tempfile
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,28 +23,33 @@ pytestmark = pytest.mark.fault(71)
 
 # Seconds after which processes count as hanging.
 DEADLINE = 120.0
+LOOPBACK = "127.0.0.1"
 
 
-def run_as(rank: int, count: int, store: str, accelerator: str, work: Callable[..., None], arguments: tuple) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "STAGE_STORE": store}
+def run_as(rank: int, count: int, port: int, accelerator: str, work: Callable[..., None], arguments: tuple) -> None:
+    numbers = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    os.environ |= {name: str(number) for name, number in numbers.items()}
+    os.environ |= {"MASTER_ADDR": LOOPBACK, "TORCHELASTIC_RUN_ID": "test"}
     connect(torch_device(accelerator))
     work(*arguments)
 
 
 def run_together(count: int, work: Callable[..., None], *arguments: Any, accelerator: str = "cpu") -> None:
-    """Call `work(*arguments)` in several processes at once, which are started as the guard would."""
+    """Call `work(*arguments)` in several processes at once, which are started as torchrun would."""
     # Children of a server that has imported all this and computed nothing: they start at once. Where another test has
     # exported a network, autograd refuses to run in forks of this process.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with tempfile.TemporaryDirectory() as folder:
-        shared = (count, f"{folder}/store", accelerator, work, arguments)
-        started = [context.Process(target=run_as, args=(rank, *shared)) for rank in range(count)]
-        for process in started:
-            process.start()
-        for process in started:
-            process.join(DEADLINE)
-            process.kill()
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port = server.getsockname()[1]
+    started = [
+        context.Process(target=run_as, args=(rank, count, port, accelerator, work, arguments)) for rank in range(count)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(DEADLINE)
+        process.kill()
     assert [process.exitcode for process in started] == [0] * count
 
 
