@@ -37,10 +37,8 @@ reproduce: $(VENV)/installed ## rerun the last commit in a fresh clone and compa
 report: $(VENV)/installed-report ## compare the working tree with another revision; BASE=main
 	@python -m src.report "$$BASE"
 
-# All metrics but the two that count, hashes of files, and times.
-NOT_LISTED := Created|temperature|weights|.*/|best\.|final\.(?!val_acc$$)|test_(?!acc$$)
 experiments: $(VENV)/installed ## list this commit's experiments, best validation accuracy first
-	@dvc exp show --only-changed --sort-by final.val_acc --sort-order desc --drop '$(NOT_LISTED)'
+	@python -m src.sweep.listing
 SPEC ?= sweep.yaml
 SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOTE))
 sweep: $(VENV)/installed ## run missing trials of a sweep; SPEC= WORKERS= REMOTE= STORAGE=

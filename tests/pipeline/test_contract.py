@@ -22,6 +22,7 @@ COMMANDS = [
     Path("src/mnist/card/__main__.py"),
     Path("src/mnist/evaluate/summary.py"),
     Path("src/mnist/export/__main__.py"),
+    Path("src/sweep/listing.py"),
     Path("src/sweep/seeds.py"),
     Path("src/sweep/summary.py"),
     Path("src/sweep/__main__.py"),

@@ -1,0 +1,58 @@
+"""`make experiments`: the experiments of this commit, the best validation accuracy first.
+
+DVC's own table has a column for every param, and leaves out those that do not fit the terminal.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dvc.repo import Repo
+from dvc.repo.experiments.show import tabulate
+from rich.console import Console
+from rich.table import Column, Table
+
+from src.core.process import prepare_process
+from src.core.receipt import PARAMS_FILE
+from src.core.yaml_file import read_mapping
+from src.sweep.command import guarded
+from src.sweep.experiments import SCORE, TEST_SCORE
+
+
+def main() -> int:
+    """Print the table; returns the exit code."""
+
+    def run() -> int:
+        params = read_mapping(Path(PARAMS_FILE))
+        with Repo() as repo:
+            found, _ = tabulate(repo.experiments.show(), fill_value="", precision=None)
+        rows = [{name: str(value) for name, value in row.items()} for row in found.as_dict()]
+        Console(highlight=False).print(table(rows, list(params)))
+        return 0
+
+    return guarded("experiments", run)
+
+
+def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
+    """The working tree and its commit, then the experiments, each with its scores and the params that differ.
+
+    Args:
+        rows: What `dvc exp show` lists, by column.
+        params: Names of the params.
+    """
+    varied = [name for name in params if len({row.get(name) for row in rows}) > 1]
+    found = Table(
+        Column("experiment", no_wrap=True), SCORE, TEST_SCORE, Column("params that differ", ratio=1), box=None
+    )
+    for row in sorted(rows, key=lambda row: (row["typ"] != "baseline", -float(row.get(SCORE) or 0))):
+        scores = (
+            f"{float(row[name]):.2%}" if row.get(name) else row.get("State") or "-" for name in (SCORE, TEST_SCORE)
+        )
+        settings = ", ".join(f"{name}={row[name]}" for name in varied)
+        found.add_row(row["Experiment"] or row["rev"], *scores, settings)
+    return found
+
+
+if __name__ == "__main__":
+    prepare_process()
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""The list of experiments, which the real dvc gives."""
+
+import re
+
+import pytest
+
+from src.sweep.listing import main
+from tests.faults.project import Project
+
+EIGHT = ("batch_size", "ema", "epochs", "label_smoothing", "rotation", "scale", "shift", "weight_decay")
+
+
+def test_scores_and_whatever_params_differ_are_shown_in_80_columns(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # DVC adds columns for the state of a queued one.
+    settings = [f"--set-param={name}=0.25" for name in EIGHT]
+    in_copy.dvc_ok("exp", "run", "--queue", "--name", "queued", "--set-param", "seed=3", *settings)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main() == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[:3] == ["experiment", "final.val_acc", "test_acc"]
+    rows = [line.split() for line in lines[1:] if line[1] != " "]
+    assert [row[0] for row in rows[:2]] == ["workspace", "main"]
+    assert [row[1:4] for row in rows[2:4]] == [
+        ["90.10%", "90.00%", "seed=1,"],
+        ["90.00%", "90.00%", "seed=0,"],
+    ]
+    assert rows[4][:2] == ["queued", "Queued"]
+    words = printed[printed.index("queued") :].split()
+    assert {f"{name}=0.25" for name in EIGHT} | {"seed=3"} <= {word.rstrip(",") for word in words}
+    assert "threads=" not in printed
+    # DVC's own errors are one line, too.
+    (in_copy.path / ".dvc/config").write_text("no configuration")
+    assert main() == 1
+    assert re.fullmatch(r"experiments: .*config.*\n", capsys.readouterr().err)
