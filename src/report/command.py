@@ -1,6 +1,6 @@
-"""Compare the working tree, or HEAD, with BASE: the verdict here; a comment, a page and the verdict in report/.
+"""Compare the working tree, or HEAD, with BASE: print the verdict, write it with a comment and a page to report/.
 
-Nothing of a branch is run, and nothing is fetched, checked out or read from DVC's cache.
+No code of a branch is run; nothing is fetched, checked out or read from DVC's cache.
 """
 
 import argparse
@@ -101,15 +101,15 @@ def refuse(error: Exception) -> Report:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m src.report", description=__doc__)
-    parser.add_argument("base", metavar="BASE", help="the revision to compare with: a branch, a tag, a commit")
-    parser.add_argument("head", metavar="HEAD", nargs="?", help="the revision to judge; the working tree by default")
+    parser.add_argument("base", metavar="BASE", help="revision to compare with: a branch, tag or commit")
+    parser.add_argument("head", metavar="HEAD", nargs="?", help="revision to judge (default: the working tree)")
     parser.add_argument(
         "--reproduced",
         choices=REPRODUCED,
         default="not-tried",
-        help="whether running HEAD's pipeline again gave its results",
+        help="whether running HEAD's pipeline again reproduced its results",
     )
-    parser.add_argument("--page", default="", metavar="URL", help="where the page will be, to link it in the comment")
+    parser.add_argument("--page", default="", metavar="URL", help="where the page will be, for a link in the comment")
     arguments = parser.parse_args(argv)
     if arguments.page and not ADDRESS.fullmatch(arguments.page):
         parser.error(f"--page: expected an address that begins with https://, got {arguments.page!r}")

@@ -27,7 +27,7 @@ REMOTE_LIBRARIES = {"asyncssh", "botocore", "dvc_objects", "dvc_s3", "dvc_ssh", 
 def main(argv: Sequence[str] | None = None) -> int:
     """Push, print a summary and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m src.share.push")
-    parser.add_argument("remote", metavar="REMOTE", nargs="?", help="name of a DVC remote; the default one if omitted")
+    parser.add_argument("remote", metavar="REMOTE", nargs="?", help="DVC remote (default: DVC's default remote)")
     try:
         objects, runs, incomplete = push(parser.parse_args(argv).remote)
     except UserError as error:

@@ -18,7 +18,7 @@ from src.sweep.spec import SPEC, read_space, read_spec
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 0 if no trial failed, 1 after an error or a failed trial, 128 + signal number."""
     parser = argparse.ArgumentParser(prog="python -m src.sweep", description=__doc__)
-    parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="the sweep (%(default)s)")
+    parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="file of the sweep (default: %(default)s)")
     add_options(parser)
     arguments = parser.parse_args(argv)
 

@@ -33,13 +33,13 @@ MAX_WORKERS = 16
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that runs trials."""
-    parser.add_argument("--workers", type=int, help="trials at once (the number of GPUs, else of cores by threads)")
-    parser.add_argument("--remote", help="a git remote to get experiments from and to push them to")
+    parser.add_argument("--workers", type=int, help="trials at once (default: one per GPU, or as the cores allow)")
+    parser.add_argument("--remote", help="git remote to fetch experiments from and push them to")
     parser.add_argument(
         "--heartbeat",
         type=int,
         default=HEARTBEAT_SECONDS,
-        help="seconds between heartbeats; a worker without one for six times as long is dead (%(default)s)",
+        help="seconds between heartbeats; a worker that misses six is dead (default: %(default)s)",
     )
 
 

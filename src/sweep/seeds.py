@@ -1,4 +1,4 @@
-"""Measure how much seeds alone change the results of params.yaml, and write metrics_noise.json, which the report reads.
+"""Measure how much the seed alone changes the results of params.yaml; write metrics_noise.json, which the report reads.
 
 Missing seeds, counted from 0, are run as experiments.
 """

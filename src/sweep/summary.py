@@ -1,7 +1,7 @@
-"""The results of a sweep: the best settings in the terminal, figures in report/sweep.html.
+"""Summarize a sweep: print the best settings, write plots to report/sweep.html.
 
-They come from the experiments in this clone; `dvc exp pull REMOTE` adds those of others. A setting is the params of a
-run without its seed.
+The results come from the experiments in this clone; `dvc exp pull REMOTE` adds those of others. A setting is the params
+of a run without its seed.
 """
 
 import argparse
@@ -33,8 +33,8 @@ ROUNDING = 1e-9  # of a mean
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns 1 if there is nothing to summarise, or after an error."""
     parser = argparse.ArgumentParser(prog="python -m src.sweep.summary", description=__doc__)
-    parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="the sweep (%(default)s)")
-    parser.add_argument("--rev", default="HEAD", help="the commit whose code was run, if it has changed since")
+    parser.add_argument("spec", nargs="?", type=Path, default=SPEC, help="file of the sweep (default: %(default)s)")
+    parser.add_argument("--rev", default="HEAD", help="commit whose code was run, if the code has changed since")
     arguments = parser.parse_args(argv)
 
     def run() -> int:

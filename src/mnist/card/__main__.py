@@ -21,7 +21,7 @@ def main() -> int:
     except UserError as error:
         print(f"card: {error}", file=sys.stderr)  # noqa: T201
         return 1
-    print(CARD)  # noqa: T201
+    print(f"Model card: {CARD}")  # noqa: T201
     return 0
 
 

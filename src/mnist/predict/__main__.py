@@ -1,4 +1,4 @@
-"""`python -m src.mnist.predict IMAGE...`: the digit in each picture, and how sure the model is."""
+"""Predict the digit in each picture, with the model's confidence: `python -m src.mnist.predict IMAGE...`."""
 
 import argparse
 import json
@@ -38,9 +38,9 @@ def main(argv: list[str] | None = None) -> int:
         "images", nargs="+", type=Path, metavar="IMAGE", help=f"picture of one digit: {', '.join(FORMATS)}"
     )
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", type=Path, default=MODEL, help="what the train stage wrote (default: %(default)s)")
-    model.add_argument("--version", help="a registered version of the model, such as v1.0.0, instead (docs/sharing.md)")
-    parser.add_argument("--json", action="store_true", help="one JSON object per picture, also for unreadable ones")
+    model.add_argument("--model", type=Path, default=MODEL, help="file of a model (default: %(default)s)")
+    model.add_argument("--version", help="registered version of the model, such as v1.0.0 (docs/sharing.md)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per picture, including unreadable ones")
     arguments = parser.parse_args(argv)
     digits: dict[Path, Digit] = {}
     errors: dict[Path, str] = {}

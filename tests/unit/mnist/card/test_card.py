@@ -82,7 +82,7 @@ def test_of_data_and_networks_that_nobody_described_only_the_results_are_told(pr
     project.edit(template, '  "digits": "scikit-learn', '  "figures": "scikit-learn')
     project.edit(template, '["mnist", "digits"]', '["mnist", "figures"]')
     done = project.run("python", "-m", "src.mnist.card")
-    assert (done.returncode, done.stdout) == (0, "docs/model_card.md\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "Model card: docs/model_card.md\n"), done.stderr
     card = (project.path / "docs/model_card.md").read_text()
     assert "`cnn`, " in card
     assert f"\n`digits`. Not described yet: add a sentence to `data_sets` in `{template}`.\n" in card
