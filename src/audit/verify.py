@@ -22,15 +22,16 @@ from src.core.errors import UserError, one_line
 from src.core.files import md5
 from src.core.folder import folder_md5
 from src.core.process import prepare_process
+from src.revision.git import find_root
 from src.revision.revision import open_revision
 from src.revision.stale import repair
 
 
 def main() -> int:
-    """Print what is wrong with the repository in the current directory, and how to repair it."""
+    """Print what is wrong with the project that contains the current directory, and how to repair it."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        count, problems = verify(Path())
+        count, problems = verify(find_root())
     except (UserError, DvcException) as error:
         console.print(f"verify: {one_line(error)}")
         return 1
