@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pathspec import GitIgnoreSpec
+
 from src.audit.results import Results
 from src.core.values import finite
 from src.noise.measurement import NOISE, Measurement, seed_noise
 from src.report.policy import Policy
-from src.revision.tree import Ignored
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,12 @@ class Rules:
     Attributes:
         policy: Names the metrics that count.
         noise: What other seeds change, for each recipe that was measured.
-        ignored: Where git and DVC ignore files.
+        ignored: What git ignores, and what DVC does.
     """
 
     policy: Policy
     noise: list[Measurement]
-    ignored: Sequence[Ignored] = ()
+    ignored: Sequence[tuple[GitIgnoreSpec, GitIgnoreSpec]] = ()
 
 
 def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, list[str]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from pathspec import GitIgnoreSpec
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,7 @@ from src.core.process import prepare_process
 from src.noise.measurement import read_noise
 from src.report.policy import POLICY, Policy, read_policy
 from src.revision.git import find_commit, find_root, own_environment, places
+from src.revision.pipeline import enclosing
 from src.revision.revision import Revision, open_revision
 
 SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
@@ -61,14 +63,23 @@ def read_rules(root: Path, base: str) -> Rules:
     """What may differ, by the files of a revision."""
     with open_revision(root, base) as revision:
         policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
-        return Rules(policy, read_noise(revision, policy.counted_accuracy), [revision.tree.ignored])
+        return Rules(policy, read_noise(revision, policy.counted_accuracy), [_ignored(revision)])
 
 
 def _planted(revision: Revision, rules: Rules) -> list[str]:
-    """What git has where it or DVC ignores files: a training would go on with a checkpoint from there."""
-    ignored = [revision.tree.ignored, *rules.ignored]
-    entries = revision.tree.entries.items()
-    return [path for path, entry in entries if any(revision.pipeline.is_planted(path, entry, one) for one in ignored)]
+    """What git has where it or, of what stages declare, DVC ignores files: a training would go on with a checkpoint."""
+    ignored = [_ignored(revision), *rules.ignored]
+    found = []
+    for path, entry in revision.tree.entries.items():
+        is_declared = enclosing(path, revision.pipeline.declared) is not None
+        name = path if entry.mode.startswith("100") else f"{path}/"  # a link takes the place of a folder
+        if not path.startswith("../") and any(by_git_or_dvc[is_declared].match_file(name) for by_git_or_dvc in ignored):
+            found.append(path)
+    return found
+
+
+def _ignored(revision: Revision) -> tuple[GitIgnoreSpec, GitIgnoreSpec]:
+    return revision.tree.patterns(".gitignore"), revision.tree.ignored
 
 
 def _run_again(root: Path, commit: str, removed: Iterable[str]) -> Results:

@@ -11,12 +11,11 @@ from src.noise.measurement import NOISE, read_noise
 from src.report.change import Change
 from src.report.consistency import disagreements
 from src.report.definitions import stages
-from src.report.edits import files, tools
+from src.report.edits import files, scorer
 from src.report.finding import Finding, Text, fail, note, unsure
 from src.report.metrics import judge_metrics, metric_findings, read_metric, weigh
 from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
-from src.report.scorer import scorer
 from src.report.tables import read_curves
 from src.revision.git import HASH, run_git
 from src.revision.receipts import Receipt, lock_differences
@@ -232,7 +231,7 @@ OF_RESULTS: tuple[Check, ...] = (
 CHECKS: tuple[Check, ...] = (
     *(results, reproduced, policy),
     *OF_RESULTS,
-    *(data, scorer, repeats, versions, stages, files, noise, tools, lineage),
+    *(data, scorer, repeats, versions, stages, files, noise, lineage),
 )
 
 

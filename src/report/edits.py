@@ -1,66 +1,80 @@
-"""Edited files that no hash covers, and that may decide what is found, installed, run or checked."""
+"""Edited files of which no hash tells what they do to the results."""
 
-from collections.abc import Iterator
-
-from pathspec import GitIgnoreSpec
+import re
+from collections.abc import Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
 from src.noise.measurement import NOISE
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
-from src.report.pins import ARCHIVES, changed_pins, is_of_pins, named
+from src.report.pins import is_of_pins, named, other_versions
 from src.report.policy import POLICY
-from src.revision.pipeline import DVC_FILE, LOCK, enclosing
-from src.revision.tree import PARENTS, is_elsewhere
+from src.revision.pipeline import DVC_FILE, LOCK, Pipeline, enclosing
+from src.revision.tree import is_elsewhere
 
-# As in .gitignore: what tools read without being told to. At the top, every edit counts that no stage declares; endings
-# there are for what a stage makes.
-READ_BY_TOOLS = GitIgnoreSpec.from_lines(
-    [
-        *(".*", "/*.toml", "/*.cfg", "/*.ini", "/*.conf", "/*.lock", "/*.mk"),
-        *("?*.dvc", "/*/**/dvc.yaml", "/*/**/dvc.lock"),
-        *("*requirements*", "*constraints*", "!*constraints*.py", "*environment*.y*ml", "*.nix", "*.whl"),
-        *("*Dockerfile*", "compose*.y*ml", "docker-compose*.y*ml", "*[Mm]akefile"),
-        *("setup.py", "setup.cfg", "pyproject.toml", "site-packages", "pyvenv.cfg", "*customize.py"),
-        *("!/dvc.lock", "!.gitignore", "!/.dvc/plots/**/*.json", "!/.github/ISSUE_TEMPLATE/**", "!*.md"),
-    ]
-)
-DOCUMENTS = GitIgnoreSpec.from_lines(["*.md", "*.rst", "*.cff", "README*", "LICEN[CS]E*", ".gitignore"])
-TOOLS = GitIgnoreSpec.from_lines(["/src/audit/", "/src/report/", "/src/revision/", "/src/noise/"])
-
-
-def is_read_by_tools(path: str) -> bool:
-    """Whether git, DVC, Python, make or a service looks for a file of this name, here or in a folder above."""
-    # Patterns do not match across line breaks.
-    return not is_elsewhere(path) and ("\n" in path or READ_BY_TOOLS.match_file(PARENTS.sub("", path)))
+# What decides which files git and DVC find, also within a folder that a stage depends on.
+HIDING = re.compile(r"(^|/)\.(?!gitignore$)|\.dvc$|/dvc\.(yaml|lock)$")
+DOCUMENTS = ("*.md", "*.rst", "*.cff", "README*", "LICEN[CS]E*", ".gitignore")
 
 
 def files(change: Change) -> Iterator[Finding]:
-    """Edits that no hash covers. Of packages, other versions alone are merely noted."""
+    """Edits of what no stage depends on, but somebody may read. Of packages, other versions alone are only noted."""
     base, head = change.base, change.head
+    if not base.pipeline.stages:
+        return
     installed = named(base) | named(head)
     known = {DVC_FILE, LOCK, POLICY, NOISE, *base.pipeline.metrics, *base.pipeline.params, *base.pipeline.declared}
-    new = {path: head.tree.entries[path] for path in change.edited if path in head.tree.entries}
-    # The branch may declare what is new, but no old file that others read.
-    known |= {path for path in head.pipeline.declared if path not in base.tree.entries}
-    free = {path for path in change.edited if not ("/" in path or path in known or DOCUMENTS.match_file(path))}
-    free |= {path for path, entry in new.items() if base.pipeline.is_planted(path, entry, base.tree.ignored)}
-    bumps: dict[Text, None] = {}
+    bumped: dict[Text, None] = {}
     uncovered = []
     for path in change.edited:
-        if is_of_pins(path) or (path in installed and not path.endswith(ARCHIVES)):
-            more, bumped = changed_pins(base, head, path)
-            bumps |= dict.fromkeys(bumped)
-            if more:
-                yield unsure("what is installed changed, read it: {}: {}", path, more)
-        elif enclosing(path, installed) or (base.pipeline.stages and (path in free or is_read_by_tools(path))):
+        if is_of_pins(path):
+            versions = other_versions(base, head, path)
+            if versions is None:
+                yield unsure("what is installed changed, read it: {}", path)
+            bumped |= dict.fromkeys(versions or ())
+        elif not installed.isdisjoint(path.split("/")):
+            uncovered.append(path)
+        elif enclosing(path, known):
+            # What DVC ignores, such as bytecode, is in no hash.
+            uncovered += [path] if base.tree.ignored.match_file(path) or HIDING.search(path) else []
+        elif not (is_elsewhere(path) or _is_unread(path, change)):
             uncovered.append(path)
     if uncovered:
-        yield unsure("{} changed, which no hash covers: read the diff", uncovered)
-    if bumps:
-        yield note("other versions are installed: {}", joined(bumps, ", "))
+        yield unsure("{} changed, which no stage of the base depends on: read the diff", uncovered)
+    if bumped:
+        yield note("other versions are installed: {}", joined(bumped, ", "))
 
 
-def tools(change: Change) -> Iterator[Finding]:
-    """Edits of the checks' own code. The comment is made by the base's copy; other checks by the branch's."""
-    if edited := list(TOOLS.match_files(change.edited)):
-        yield note("this change edits its own checks, which then prove little: {}", edited)
+def scorer(change: Change) -> Iterator[Finding]:
+    """Edits of the scorer, as the base defines it. If it differs, equal numbers need not mean the same."""
+    if not change.base.has_results:
+        return
+    scoring = {stage for stage in change.scoring.values() if stage}
+    # What is installed has a check of its own.
+    if changed := _of_scorer(change.base.pipeline, scoring, [path for path in change.edited if not is_of_pins(path)]):
+        yield unsure("the scorer changed, read its diff: {}", changed)
+
+
+def _is_unread(path: str, change: Change) -> bool:
+    """Whether it is a document, or the base's policy says that nobody reads it who decides about results."""
+    unread = change.policy.unread if change.has_own_policy else []
+    name = PurePosixPath(path).name
+    return any(fnmatchcase(name, pattern) for pattern in DOCUMENTS) or any(fnmatchcase(path, one) for one in unread)
+
+
+def _of_scorer(pipeline: Pipeline, scoring: Collection[str], paths: Sequence[str]) -> list[str]:
+    """Those paths that the scoring stages depend on, or that only a stage which checks the whole pipeline depends on.
+
+    Such a stage comes before the scoring ones and depends on all their code. What it alone reads runs the stages.
+    """
+    code = pipeline.sources
+    own = {path for stage in scoring if stage in code for path in code[stage]}
+    before = pipeline.before(scoring)
+    others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
+    found = []
+    for path in paths:
+        readers = {stage for stage in {*before, *scoring} & code.keys() if enclosing(path, code[stage])}
+        if not readers.isdisjoint(scoring) or (readers and readers.isdisjoint(others)):
+            found.append(path)
+    return found

@@ -1,45 +1,31 @@
 """The versions of packages that files of requirements pin, and those that the results were made with."""
 
-import posixpath
 import re
-from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import NamedTuple
-
-from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.report.change import Change
 from src.report.finding import Finding, Text, unsure
-from src.revision.pipeline import upwards
 from src.revision.receipts import Receipt
 from src.revision.revision import Revision
-from src.revision.tree import is_elsewhere
 
 MAX_BYTES = 2_000_000
-FILES_OF_PINS = GitIgnoreSpec.from_lines(
-    f"{name}*.{ending}" for name in ("*requirements", "constraints") for ending in ("txt", "in", "lock")
-)
+NAME = re.compile(r"[\w.-]*(requirements|constraints)[\w.-]*\.(txt|in|lock)", re.ASCII)
 # Those that tell what stages run with.
 USED = ("requirements.txt", "requirements.lock")
-PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(\[[^\]]*\])?\s*==\s*([\w.!+-]+)\s*(;.*)?", re.ASCII | re.IGNORECASE)
-HASH = re.compile(r"\s--hash[= ]\S+")
-# What may be a path: pip takes options cut short, several on a line, names in quotes and addresses.
-BETWEEN_WORDS = re.compile(r"[\s'\"=@;,\[\]]+|file:/{0,2}")
-ARCHIVES = (".whl", ".zip", ".gz", ".bz2", ".xz", ".tar")
-CODING = re.compile(r"#.*coding[:=]")  # in the first two lines, it tells pip how to decode the file
+PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([\w.!+-]+)", re.ASCII | re.IGNORECASE)
+HASH = re.compile(r" +--hash=sha256:[0-9a-f]{64}( \\)?")
 
 
-class Pin(NamedTuple):
-    """One requirement of exactly one version; an option, or anything else, is a name of its own without a version."""
+class Line(NamedTuple):
+    """A line that is no hash: the package and version that it pins, if any, the rest, and the hashes below it."""
 
     name: str
+    version: str
     rest: str
-    version: str | None
-    hashes: tuple[str, ...]
+    hashes: list[str]
 
 
 def versions(change: Change) -> Iterator[Finding]:
@@ -63,53 +49,34 @@ def versions(change: Change) -> Iterator[Finding]:
 
 
 def is_of_pins(path: str) -> bool:
-    """Whether a file has the name of one that pins packages. A folder of that name makes nothing in it one."""
-    return FILES_OF_PINS.match_file(PurePosixPath(path).name) and not is_elsewhere(path)
+    """Whether it is a file beside dvc.yaml with the name of one that pins packages."""
+    return NAME.fullmatch(path) is not None
 
 
-def named(revision: Revision) -> set[str]:
-    """Files and folders that files of requirements name, and those that these files name.
+def other_versions(base: Revision, head: Revision, path: str) -> list[Text] | None:
+    """Words on the versions that differ in a file of pins; None if anything else does.
 
-    Raises:
-        UserError: If one cannot be read.
+    Pip's grammar is not understood here: both texts must have the same lines, and one version the same hashes.
     """
-    every = {part for path in revision.tree.entries for part in upwards(path)}
-    found: set[str] = set()
-    left = [path for path in revision.tree.entries if is_of_pins(path)]
-    while left:
-        path = left.pop()
-        words = [word for pin in _pins(revision, path) if not pin.version for word in BETWEEN_WORDS.split(pin.name)]
-        # Relative to the file, or to the folder where pip runs. -rmore.txt is an option with its name.
-        new = {
-            posixpath.normpath(posixpath.join(folder, name))
-            for word in words
-            for name in (word, word[2:] if word.startswith("-") else "")
-            for folder in (posixpath.dirname(path), "")
-        }
-        new = {name for name in new & every - found if name.strip("./")}
-        found |= new
-        left += [name for name in new if name in revision.tree.entries and not name.endswith(ARCHIVES)]
+    old, new = _lines(base, path), _lines(head, path)
+    if len(old) != len(new):
+        return None
+    found = []
+    for before, now in zip(old, new, strict=True):
+        if (before.rest, bool(before.hashes)) != (now.rest, bool(now.hashes)):
+            return None
+        if before.version != now.version:
+            found.append(Text("{} {} → {}", now.name, before.version, now.version))
+        elif before.hashes != now.hashes:
+            return None
     return found
 
 
-def changed_pins(base: Revision, head: Revision, path: str) -> tuple[list[str], list[Text]]:
-    """(requirements that changed in more than their version, words on other versions)."""
-    old, new = (Counter(_pins(revision, path)) for revision in (base, head))
-    changes: dict[tuple[str, str], tuple[list[str | None], list[str | None]]] = {}
-    for side, pins in enumerate((old - new, new - old)):
-        for pin in pins.elements():
-            changes.setdefault((pin.name, pin.rest), ([], []))[side].append(pin.version)
-    more, bumped = [], []
-    for (name, rest), (before, now) in changes.items():
-        if len(before) == len(now) == 1 and before != now:
-            bumped.append(Text("{} {} → {}", name, *before, *now))
-        else:
-            more.append(f"{name} {rest}".strip())
-    # Of several options, pip takes the last.
-    options, now_options = ([pin.name for pin in _pins(one, path) if not pin.version] for one in (base, head))
-    if not more and options != now_options:
-        more.append("the order of its options")
-    return more, bumped
+def named(revision: Revision) -> set[str]:
+    """Words of the files of pins outside pins, hashes and comments: whatever has one in its path may be installed."""
+    lines = [line for path in revision.tree.entries if is_of_pins(path) for line in _lines(revision, path)]
+    others = [line.rest for line in lines if not (line.name or line.rest.startswith("#"))]
+    return {word for rest in others for word in re.split(r"[^\w.]+", rest) if word.strip(".")}
 
 
 def _against_pins(receipt: Receipt, path: str, before: dict[str, set[str]], now: dict[str, set[str]]) -> Iterator[Text]:
@@ -127,43 +94,21 @@ def _against_pins(receipt: Receipt, path: str, before: dict[str, set[str]], now:
 
 def _versions(revision: Revision, path: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for pin in _pins(revision, path):
-        if pin.version:
-            found.setdefault(pin.name, set()).add(pin.version)
+    for line in _lines(revision, path):
+        found.setdefault(line.name, set()).add(line.version)
     return found
 
 
-def _pins(revision: Revision, path: str) -> list[Pin]:
-    return _parse(revision.text(path, MAX_BYTES) or "")
-
-
-# Both revisions mostly have the same files, of which several checks ask.
-@lru_cache(maxsize=8)
-def _parse(text: str) -> list[Pin]:
-    pins = [Pin(line, "", None, ()) for line in text.splitlines()[:2] if CODING.match(line)]
-    for line in _joined_lines(text):
-        line = re.sub(r"(^|\s)#.*", "", line).strip()
-        hashes = tuple(sorted(HASH.findall(line)))
-        line = " ".join(HASH.sub("", line).split())
-        if pin := PIN.fullmatch(line):
-            name, extras, version, marker = pin.groups("")
-            pins.append(Pin(_canonical(name), extras + marker, version, hashes))
-        elif line or hashes:
-            pins.append(Pin(line, "", None, hashes))
-    return pins
-
-
-def _joined_lines(text: str) -> Iterator[str]:
-    """As pip joins them: at a backslash, before comments are dropped; but no comment goes on in the next line."""
-    begun = ""
-    for line in text.splitlines():
-        is_comment = line.lstrip().startswith("#")
-        if line.endswith("\\") and not is_comment:
-            begun += line.strip("\\")
+def _lines(revision: Revision, path: str) -> list[Line]:
+    lines: list[Line] = []
+    for text in (revision.text(path, MAX_BYTES) or "").split("\n"):
+        if lines and HASH.fullmatch(text):
+            lines[-1].hashes.append(text)
+        elif pin := PIN.match(text):
+            lines.append(Line(_canonical(pin[1]), pin[2], text[: pin.start(2)] + "==" + text[pin.end(2) :], []))
         else:
-            yield f"{begun} {line}" if is_comment else begun + line
-            begun = ""
-    yield begun
+            lines.append(Line("", "", text, []))
+    return lines
 
 
 def _canonical(name: str) -> str:

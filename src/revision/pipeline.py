@@ -20,7 +20,7 @@ from src.core.folder import folder_md5
 from src.core.receipt import PARAMS_FILE
 from src.revision.git import NOTHING
 from src.revision.parsing import MAX_YAML_BYTES, T, validated
-from src.revision.tree import MAX_PATH, Entry, Ignored, Tree
+from src.revision.tree import MAX_PATH, Tree
 
 DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
 # With these, DVC computes what is declared.
@@ -311,15 +311,6 @@ class Pipeline:
         """Paths of everything that stages read or write."""
         stages = self.stages.values()
         return {path: None for stage in stages for path in (*stage.deps, *stage.params, *stage.outs)}
-
-    def is_planted(self, path: str, entry: Entry, ignored: Ignored) -> bool:
-        """Whether a file of git lies where tools keep what they go on with, such as bytecode and checkpoints.
-
-        No hash covers such a file: it is declared, but DVC ignores it, or it is not declared, and git ignores it.
-        """
-        is_declared = enclosing(path, self.declared) is not None
-        name = path if entry.mode.startswith("100") else f"{path}/"  # a link takes the place of a folder
-        return not path.startswith("../") and (ignored.by_dvc if is_declared else ignored.by_git).match(name)
 
     @cached_property
     def sources(self) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 from pathspec import GitIgnoreSpec
 
@@ -24,8 +24,6 @@ from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, ope
 from src.revision.parsing import MAX_JSON_BYTES, parse
 
 MAX_IGNORE_BYTES = 20_000
-MAX_STEPS = 10**10  # of matching a revision's files with the patterns of one file; at most half a minute
-MATCH_STEPS = 300  # as long as finding out that a line does not match takes
 MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
 LINK = "120000"
@@ -49,46 +47,6 @@ def is_elsewhere(path: str) -> bool:
     """Whether a file is neither in the project, nor directly in a folder above it or in a dotted folder there."""
     inner = PARENTS.sub("", path)
     return inner != path and "/" in inner and not inner.startswith(".")
-
-
-class Patterns:
-    """The lines of a .gitignore or .dvcignore, whoever wrote them, matched in a limited time."""
-
-    def __init__(self, where: str, lines: Sequence[str]) -> None:
-        """Parse the lines.
-
-        Raises:
-            UserError: If one is not a pattern.
-        """
-        self._where = where
-        self._stars = [len(re.findall(r"\*+", line)) for line in lines]
-        self._left = MAX_STEPS
-        self._known: dict[str, bool] = {}
-        try:
-            self._spec = GitIgnoreSpec.from_lines(lines)
-        except ValueError as error:
-            raise UserError(f"{where}: has a line that is not a pattern: {error}") from error
-
-    def match(self, path: str) -> bool:
-        """Whether a file is ignored.
-
-        Raises:
-            UserError: If the lines take too long, together with those matched before.
-        """
-        if path not in self._known:
-            # A regular expression may try every place in the path for every star.
-            self._left -= sum(len(path) ** stars + MATCH_STEPS for stars in self._stars)
-            if self._left < 0:
-                raise UserError(f"{self._where}: takes too long to match; use fewer lines and fewer stars in a line")
-            self._known[path] = self._spec.match_file(path)
-        return self._known[path]
-
-
-class Ignored(NamedTuple):
-    """What git ignores, and what DVC ignores: it hashes nothing there."""
-
-    by_git: Patterns
-    by_dvc: Patterns
 
 
 class Tree:
@@ -167,7 +125,7 @@ class Tree:
         inside = self.files(path)
         if not inside and not outside:
             return None
-        shown = {file: self.md5(file) for file in inside if not self.ignored.by_dvc.match(file)}
+        shown = {file: self.md5(file) for file in inside if not self.ignored.match_file(file)}
         files = {file.removeprefix(f"{path}/"): oid for file, oid in {**outside, **shown}.items()}
         known = {file: oid for file, oid in files.items() if oid and not oid.endswith(".dir")}
         if unknown := sorted(files.keys() - known.keys()):
@@ -177,19 +135,27 @@ class Tree:
         return folder_md5(known)
 
     @cached_property
-    def ignored(self) -> Ignored:
-        """What git and DVC ignore by the patterns in the project's own folder.
+    def ignored(self) -> GitIgnoreSpec:
+        """What DVC ignores by the patterns in the project's own folder.
 
         Raises:
             UserError: If they cannot be read, or DVC has others below.
         """
         if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
             raise UserError(f"{below[0]} of {self.name}: hides files from DVC; move its lines to {IGNORE}")
-        return Ignored(self._patterns(".gitignore"), self._patterns(IGNORE, ALWAYS_IGNORED))
+        return self.patterns(IGNORE, ALWAYS_IGNORED)
 
-    def _patterns(self, name: str, more: Sequence[str] = ()) -> Patterns:
-        text = (self.read(name, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
-        return Patterns(f"{name} of {self.name}", [*more, *text.splitlines()])
+    def patterns(self, path: str, more: Sequence[str] = ()) -> GitIgnoreSpec:
+        """The lines of a file such as .gitignore, after some more; there may be none. Matching them may take long.
+
+        Raises:
+            UserError: If one is not a pattern.
+        """
+        text = (self.read(path, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
+        try:
+            return GitIgnoreSpec.from_lines([*more, *text.splitlines()])
+        except ValueError as error:
+            raise UserError(f"{path} of {self.name}: has a line that is not a pattern: {error}") from error
 
 
 @contextmanager

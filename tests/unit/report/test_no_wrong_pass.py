@@ -47,6 +47,7 @@ NOTHING = put("README.md", "no change of results\n")
 OTHER_TEST_DATA = locked(
     other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"), lambda history: history.train_anew("other")
 )
+UNREAD = append(POLICY_FILE, "unread: ['tests/*.py']\n")
 INCLUDE = "--requirement=deps/more.txt\n"
 CONFIG = "['remote \"x\"']\n    url = http://127.0.0.1:9\n"
 
@@ -211,8 +212,6 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "better by it": locked(GUARD, better),
         "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
         "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),
-        "named with a slash": based_on(append(POLICY_FILE, "scorer: [./src/guard/]\n"), locked(GUARD)),
-        "named wrongly": based_on(append(POLICY_FILE, "scorer: [src/gaurd]\n"), locked(GUARD)),
     },
     (FAIL, "scorer"): {"worse by it": both(GUARD, worse)},
     # what judges
@@ -264,6 +263,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "command changed": locked(swap("dvc.yaml", "__main__.py evaluate", "__main__.py evaluate --kindly")),
         "frozen": locked(in_stage("train", frozen=True)),
         "always run": locked(in_stage("train", always_changed=True)),
+        "added": locked(in_stage("extra", cmd="echo", deps=["params.yaml"], outs=["extra"])),
         "source made": locked(in_stage("make", cmd="python make.py", outs=["src/mnist/train"])),
         "source made within a folder": locked(in_stage("make", cmd="python", outs=["src/mnist/train/made.py"])),
         "file of packages made": locked(
@@ -278,7 +278,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     },
     (PASS, "stages"): {
         "plot shown otherwise": locked(swap("dvc.yaml", "title: Learning rate", "title: Rate")),
-        "added": locked(in_stage("extra", cmd="echo", deps=["params.yaml"], outs=["extra"])),
+        "dependency added": locked(edit_yaml(lambda stages: stages["train"]["deps"].append("src/guard"))),
     },
     (UNKNOWN, "files"): {
         "hidden from DVC": locked(append(".dvcignore", "network.py\n")),
@@ -332,9 +332,20 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         ),
         "name with a comment sign": locked(append("requirements.txt", "evil#==1.0\n")),
         "program edited": put("install.py", "print()\n"),
+        "checks edited": put("src/report/checks.py", "CHECKS = ()\n"),
+        "unread by its own policy": based_on(
+            delete(POLICY_FILE), both(put(POLICY_FILE, f"{POLICY}unread: ['*']\n"), put("install.py", "print()\n"))
+        ),
+        "declared by the branch": locked(
+            edit_yaml(lambda stages: stages["train"]["deps"].append(".github")), put(".github/x.yml", "jobs: {}\n")
+        ),
+        "beside what is unread": based_on(UNREAD, put("tests/.gitattributes", "* eol=crlf\n")),
     },
     (PASS, "files"): {
-        "another version of what no receipt names": locked(swap("requirements.txt", "pooch==", "pooch==9."))
+        "another version of what no receipt names": locked(swap("requirements.txt", "pooch==", "pooch==9.")),
+        "another version and its hashes": locked(
+            resub("requirements.lock", r"(pooch==)(.*\n +--hash=sha256:)[0-9a-f]{4}", r"\g<1>9.\g<2>0000")
+        ),
     },
     (UNKNOWN, "versions"): {
         "of requirements.txt": locked(swap("requirements.txt", "torch==2.15.0", "torch==2.16.0")),
@@ -349,7 +360,6 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "another on purpose": receipt(lambda content: content["machine"].update(unpinned={"torch": "2 instead of 1"})),
     },
     (FAIL, "versions"): {"pins deleted": delete("requirements.txt")},
-    (PASS, "tools"): {"edited": put("src/report/checks.py", "CHECKS = ()\n")},
     # beyond what the report reads
     (UNKNOWN, "lock"): {
         "code is a link": link("src/mnist/data/idx.py", "dataset.py"),
@@ -398,6 +408,9 @@ HIDING: dict[str, Attack] = {
     "src/mnist/model.dvc": put("src/mnist/model.dvc", f"outs:\n- path: model\n  md5: {'0' * 32}.dir\n"),
     "more/dvc.yaml": put("more/dvc.yaml", "stages: {}\n"),
     "src/.dvc/config": put("src/.dvc/config", ""),
+    "src/core/.gitattributes": put("src/core/.gitattributes", "*.py eol=crlf\n"),
+    "src/core/more.dvc": put("src/core/more.dvc", f"outs:\n- path: more\n  md5: {'0' * 32}\n  hash: md5\n"),
+    "src/core/dvc.yaml": put("src/core/dvc.yaml", "stages: {}\n"),
     "a/b c/.gitattributes": put("a/b\nc/.gitattributes", "*.py eol=crlf\n"),
     ".dvc/plots/.gitattributes": put(".dvc/plots/.gitattributes", "*.json eol=crlf\n"),
 }
@@ -434,7 +447,7 @@ SCORING = (
     "src/mnist/__init__.py",
     "src/mnist/data/idx.py",
     "src/mnist/evaluate/new.py",
-    "src/mnist/evaluate/requirements.txt/new.py",
+    "src/mnist/evaluate/requirements.txt",
     "stages/__main__.py",
     "stages/evaluate.py",
 )
@@ -511,14 +524,6 @@ def test_each_file_of_the_scorer_is_named(history: History, paths: tuple[str, ..
 def test_what_does_not_score_is_not_the_scorer(history: History) -> None:
     """The model's architecture is part of what scores, but how it is trained is not; nor does it install anything."""
     paths = ("src/mnist/train/constraints.py", "src/mnist/fetch/download.py", "stages/train.py", "stages/fetch.py")
-    more = (".github/ISSUE_TEMPLATE/bug.yml", ".github/README.md", "docs/requirements.md", "conf/decompose.yaml")
-    locked(other_hash(MODEL), *(put(path, "x = 1\n") for path in (*paths, *more)))(history)
+    more = (".github/README.md", "docs/requirements.md", "LICENSE", "tests/unit/test_it.py")
+    based_on(UNREAD, locked(other_hash(MODEL), *(put(path, "x = 1\n") for path in (*paths, *more))))(history)
     assert verdict_of("main")["outcome"] == PASS
-
-
-def test_a_policy_can_name_the_scorer(history: History) -> None:
-    named = both(append(POLICY_FILE, "scorer: [src/mnist/evaluate, README.md]\n"), NOTHING)
-    based_on(named, locked(GUARD))(history)
-    assert verdict_of("main")["outcome"] == PASS
-    history.write("README.md", "how to score\n")
-    assert reasons(check="scorer")

@@ -101,14 +101,6 @@ def shadow(history: History) -> None:
     better(history)
 
 
-def shadow_by_shell(history: History) -> None:
-    """The same where another folder is the current one."""
-    history.write("dvc.yaml", PIPELINE.replace("python src/evaluate.py", "cd src && python evaluate.py"))
-    history.relock()
-    history.commit("base")
-    shadow(history)
-
-
 def better(history: History) -> None:
     train_anew(history)
     write_results(history, 0.95)
@@ -140,8 +132,7 @@ def into_the_cache(history: History) -> None:
         (another_data, UNKNOWN, "data"),
         (keep_in_git, UNKNOWN, "data"),
         (evaluate_anew, UNKNOWN, "scorer"),
-        (shadow, UNKNOWN, "scorer"),
-        (shadow_by_shell, UNKNOWN, "scorer"),
+        (shadow, UNKNOWN, "files"),
     ],
 )
 def test_a_change_with_its_results(other: History, edit: Callable[[History], object], outcome: str, check: str) -> None:

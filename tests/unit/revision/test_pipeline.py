@@ -12,7 +12,7 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA
 
 from src.core.errors import UserError
 from src.revision.pipeline import Pipeline, enclosing, output_md5, read_pipeline, source_md5, tracked_md5
-from src.revision.tree import LINK, Entry, Tree, open_tree
+from src.revision.tree import Tree, open_tree
 from tests.unit.history import History
 
 VALUES: list[Any] = [None, True, 0, 7, -1, 1.5, "", "x", "a" * 32, [], ["x"], {}, {"x": "y"}, [{}], "1.0", "2.0", 2.0]
@@ -131,14 +131,3 @@ def test_what_comes_before_a_stage(history: History) -> None:
     assert pipeline.before({"train"}) == {"check", "fetch"}
     assert pipeline.before({"check"}) == set()
     assert pipeline.producer("data/MNIST/raw/train-images-idx3-ubyte") == "fetch"
-
-
-def test_a_planted_file_is_one_that_no_hash_covers(history: History) -> None:
-    history.write(".gitignore", "/logs\n/data/\n__pycache__\n")
-    history.write(".dvcignore", "docs\n__pycache__\n")
-    with open_tree(history.path, "it", None) as tree:
-        pipeline, ignored = read_pipeline(tree), tree.ignored
-    paths = ("logs/last.ckpt", "src/core/__pycache__/a.pyc", "data/MNIST/raw/train-images-idx3-ubyte", "docs/new.md")
-    file, link = Entry("100644", ""), Entry(LINK, "")
-    assert [path for path in paths if pipeline.is_planted(path, file, ignored)] == [*paths[:2]]
-    assert pipeline.is_planted("data", link, ignored)

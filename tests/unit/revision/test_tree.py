@@ -82,17 +82,6 @@ def test_the_bytes_that_are_read_are_limited(history: History, monkeypatch: pyte
             snapshot.md5("many")
 
 
-def test_patterns_that_take_long_are_refused(history: History) -> None:
-    """As those that try every three places in a path do."""
-    history.write(f"src/core{('/' + 'a' * 200) * 15}", "")
-    history.write(".dvcignore", "**/a/**/a/**/b\n")
-    refused = pytest.raises(
-        UserError, match=r"^\.dvcignore of it: takes too long to match; use fewer lines and fewer s"
-    )
-    with open_it(history, history.commit("deep")) as snapshot, refused:
-        snapshot.md5("src/core")
-
-
 def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths are the project's; above it, only what decides about its files and checks is seen."""
     project = history.path / "ml/mnist"
@@ -115,20 +104,17 @@ def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.M
     history.write(".github/workflows/checks.yml", "jobs: {}\n")
     history.write("ml/.gitattributes", "*.py eol=crlf\n")
     history.write("ml/uv.lock", "evil==1.0\n")
-    history.write("dvc.yaml", "another: project's\n")
     for name in ("Makefile", "requirements.txt", ".gitattributes"):
         history.write(f"ml/another/{name}", "another project's\n")
     said = str(judge("main", None).verdict["findings"])
     assert all(path in said for path in ("../.gitattributes", "../uv.lock", "../../.github/workflows/checks.yml"))
-    assert "dvc.yaml" not in said
     assert "another" not in said
     history.write("ml/mnist/requirements.txt", "-r ../another/requirements.txt\n-e ../lib\n")
     history.commit("names another project's")
     history.write("ml/another/requirements.txt", "evil==1.0\n")
     history.write("ml/lib/setup.py", "print()\n")
     said = str(judge("HEAD", None).verdict["findings"])
-    assert "read it: ../another/requirements.txt: " in said
-    assert "../lib/setup.py changed" in said
+    assert "../another/requirements.txt, ../lib/setup.py changed" in said
     history.write("ml/mnist/src/mnist/train/classifier.py", "edited\n")
     assert judge("main", None).verdict["outcome"] == "fail"
 
