@@ -42,7 +42,7 @@ def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, lis
         if before != again.made_with.get(name)
     ]
     if not committed.made_with:
-        return False, ["No receipt tells what made these outputs, so nothing explains why they differ."]
+        return False, ["No receipt says what made these outputs, so nothing explains why they differ."]
     if not reasons:
         return False, ["Versions, device, threads and processor are the same, so these outputs should be, too."]
     if committed.passed_on and committed.passed_on <= same:
@@ -65,9 +65,9 @@ def _compare_metrics(committed: Results, again: Results, rules: Rules) -> Iterat
         if one is None or other is None:
             words = "not a number in both"
         elif noise is None:
-            words = f"the base's {NOISE} does not have this data and recipe, so nobody knows if it is noise"
+            words = f"the base's {NOISE} does not have this data and recipe, so it may not be noise"
         else:
             within = abs(other - one) <= noise.limit
-            limit = f"(95% by less than {noise.limit:.2g}, over {noise.seeds} seeds)"
-            words = f"{'within' if within else 'more than'} what another seed changes {limit}"
+            limit = f"(95% below {noise.limit:.2g}, over {noise.seeds} seeds)"
+            words = f"{'within' if within else 'beyond'} seed noise {limit}"
         yield f"{name}: {before} before, {now} now; {words}", within

@@ -26,7 +26,7 @@ REPRODUCED = {
     "yes": note("reproduced: the same bytes"),
     "as-good": note("made again: not the same bytes, but as good"),
     "no": fail("not reproduced: it ran again and gave other results, or failed"),
-    "not-tried": note("not reproduced: nobody ran it again"),
+    "not-tried": note("not reproduced: the pipeline was not run again"),
 }
 Check = Callable[[Change], Iterator[Finding]]
 
@@ -92,7 +92,7 @@ def receipts(change: Change) -> Iterator[Finding]:
     """Where the receipts do not confirm dvc.lock."""
     head = change.head
     if not head.receipts:
-        words = "no stage leaves a receipt" if change.base.receipts else "neither revision has receipts"
+        words = "no stage writes a receipt" if change.base.receipts else "neither revision has receipts"
         yield note(f"{words}: only dvc.lock says what the results were made from")
     for stage, receipt in head.receipts.items():
         locked = head.pipeline.locked.get(stage)
@@ -168,7 +168,7 @@ def since_reference(change: Change) -> Iterator[Finding]:
         with open_revision(change.root, place, name) as reference:
             yield from _lost_since(reference, change)
     except UserError as error:
-        advice = "; name a tag, or the whole hash of a commit, of this clone as `reference` in {}"
+        advice = "; set `reference` in {} to a tag or full commit hash of this clone"
         yield unsure("losses since the policy's reference: {}" + advice, error, POLICY)
 
 
@@ -177,9 +177,7 @@ def data(change: Change) -> Iterator[Finding]:
     if not change.base.has_results:
         return
     if unknown := [path for path, oid in change.base.data_hashes(change.data).items() if oid is None]:
-        yield unsure(
-            "{} is in no dvc.lock or .dvc file of {}: nobody knows if it is the same data", unknown, change.base.name
-        )
+        yield unsure("{} is in no dvc.lock or .dvc file of {}: it may be other data", unknown, change.base.name)
     if change.other_data:
         advice = "apply only this part of the change to the base, run `dvc repro`, and compare with that"
         named = Text("" if change.policy.data else "; if a model is among them, name the data as `data` in {}", POLICY)

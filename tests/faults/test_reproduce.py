@@ -83,13 +83,13 @@ UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}),
 @pytest.mark.parametrize(
     ("again", "rules", "as_good", "reason"),
     [
-        (ELSEWHERE, RULES, True, "test_acc: 0.99 before, 0.9901 now; within what another seed changes"),
+        (ELSEWHERE, RULES, True, "test_acc: 0.99 before, 0.9901 now; within seed noise"),
         (made("d", "n", "1", 0.99, torch="3"), RULES, True, "- evaluate: torch: 2 before, 3 now"),
         # Student's t with 2 degrees of freedom: 4.303 * sqrt(2) * 0.001 = 0.0061.
-        (made("d", "n", "1", 0.996, device="gpu"), RULES, True, "within what another seed changes"),
-        (made("d", "n", "1", 0.9962, device="gpu"), RULES, False, "more than what another seed changes"),
-        (made("d", "n", "1", 0.984, device="gpu"), RULES, True, "within what another seed changes"),
-        (made("d", "n", "1", 0.9838, device="gpu"), RULES, False, "more than what another seed changes"),
+        (made("d", "n", "1", 0.996, device="gpu"), RULES, True, "within seed noise"),
+        (made("d", "n", "1", 0.9962, device="gpu"), RULES, False, "beyond seed noise"),
+        (made("d", "n", "1", 0.984, device="gpu"), RULES, True, "within seed noise"),
+        (made("d", "n", "1", 0.9838, device="gpu"), RULES, False, "beyond seed noise"),
         (made("d", "n", "1", float("nan"), device="gpu"), RULES, False, "not a number in both"),
         (made("d", "n", "1", "0.99", device="gpu"), RULES, False, "not a number in both"),
         (made("d", "n", "1", True, device="gpu"), LAX_RULES, False, "not a number in both"),
@@ -98,9 +98,9 @@ UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}),
         (made("e", "n", "1", 0.9901, device="gpu"), RULES, False, "data: differs, though it does not depend on the"),
         # A machine that computes the same model computes the same scores: whoever claims another one made them up.
         (made("d", "m", "1", 0.9901, device="gpu"), RULES, False, "the same bytes, so no machine or version explains"),
-        (ELSEWHERE, Rules(POLICY, []), False, "nobody knows if it is noise"),
-        (ELSEWHERE, Rules(POLICY, [measured("d", {"lr": 0.2})]), False, "nobody knows if it is noise"),
-        (ELSEWHERE, Rules(POLICY, [measured("e", {"lr": 0.1})]), False, "nobody knows if it is noise"),
+        (ELSEWHERE, Rules(POLICY, []), False, "it may not be noise"),
+        (ELSEWHERE, Rules(POLICY, [measured("d", {"lr": 0.2})]), False, "it may not be noise"),
+        (ELSEWHERE, Rules(POLICY, [measured("e", {"lr": 0.1})]), False, "it may not be noise"),
         (ELSEWHERE, Rules(Policy(metrics={}), RULES.noise), False, "No metric counts"),
         (ELSEWHERE, UNMEASURED, False, "other: None before, None now; not a number in both"),
     ],
@@ -117,7 +117,7 @@ def test_without_receipts_nothing_explains_a_difference() -> None:
     committed, again = (dataclasses.replace(results, receipts={}) for results in (COMMITTED, ELSEWHERE))
     assert explain(committed, again, RULES) == (
         False,
-        ["No receipt tells what made these outputs, so nothing explains why they differ."],
+        ["No receipt says what made these outputs, so nothing explains why they differ."],
     )
 
 

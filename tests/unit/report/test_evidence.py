@@ -228,6 +228,4 @@ def test_a_reference_that_is_not_there_or_moves_cannot_be_judged(history: Histor
     assert verdict["outcome"] == UNKNOWN
     (found,) = texts(verdict, "since_reference")
     assert f"refs/tags/{name}: is not a revision in this clone; try `git fetch" in found
-    assert found.endswith(
-        "name a tag, or the whole hash of a commit, of this clone as reference in metrics_policy.yaml"
-    )
+    assert found.endswith("set reference in metrics_policy.yaml to a tag or full commit hash of this clone")

@@ -480,7 +480,7 @@ def test_no_check_is_idle() -> None:
         ("yes", PASS, "reproduced: the same bytes"),
         ("as-good", PASS, "made again: not the same bytes, but as good"),
         ("no", FAIL, "not reproduced"),
-        ("not-tried", PASS, "not reproduced: nobody ran it again"),
+        ("not-tried", PASS, "not reproduced: the pipeline was not run again"),
     ],
 )
 @pytest.mark.usefixtures("history")
