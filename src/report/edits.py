@@ -1,16 +1,17 @@
 """Edited files of which no hash tells what they do to the results."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from src.core.values import same
 from src.noise.measurement import NOISE
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
 from src.report.pins import is_of_pins, named, other_versions
 from src.report.policy import POLICY
-from src.revision.pipeline import DVC_FILE, LOCK, Pipeline, enclosing
+from src.revision.pipeline import DVC_FILE, LOCK, enclosing
 from src.revision.tree import is_elsewhere
 
 # What decides which files git and DVC find, also within a folder that a stage depends on.
@@ -35,6 +36,8 @@ def files(change: Change) -> Iterator[Finding]:
             bumped |= dict.fromkeys(versions or ())
         elif not installed.isdisjoint(path.split("/")):
             uncovered.append(path)
+        elif path.endswith(".dvc") and path[:-4] in base.pipeline.declared and path in base.tree.entries:
+            continue  # dvc.lock has its hash of the data
         elif enclosing(path, known):
             # What DVC ignores, such as bytecode, is in no hash.
             uncovered += [path] if base.tree.ignored.match_file(path) or HIDING.search(path) else []
@@ -47,12 +50,30 @@ def files(change: Change) -> Iterator[Finding]:
 
 
 def scorer(change: Change) -> Iterator[Finding]:
-    """Edits of the scorer, as the base defines it. If it differs, equal numbers need not mean the same."""
+    """Edits of the scorer, as the base defines it. If it differs, equal numbers need not mean the same.
+
+    It is what the scoring stages depend on, or only a stage that checks the pipeline: one before them that depends on
+    all their code, and on what runs the stages. So are the params that only scoring stages read.
+    """
     if not change.base.has_results:
         return
-    scoring = {stage for stage in change.scoring.values() if stage}
-    # What is installed has a check of its own.
-    if changed := _of_scorer(change.base.pipeline, scoring, [path for path in change.edited if not is_of_pins(path)]):
+    pipeline = change.base.pipeline
+    code, scoring = pipeline.sources, {stage for stage in change.scoring.values() if stage in pipeline.stages}
+    own = {path for stage in scoring for path in code[stage]}
+    before = pipeline.before(scoring)
+    others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
+    changed = []
+    for path in change.edited:
+        readers = {stage for stage in before | scoring if enclosing(path, code[stage])}
+        is_scorer = readers & scoring or (readers and not readers & others)
+        if is_scorer and not is_of_pins(path):  # what is installed has a check of its own
+            changed.append(path)
+    # What a stage keeps in the cache is the model: its params are the training's.
+    judges = {stage for stage in scoring if not any(out.cached for out in pipeline.stages[stage].outs.values())}
+    old, new = pipeline.locked_params(judges), change.head.pipeline.locked_params(judges)
+    own_params = {**old, **new}.keys() - pipeline.locked_params(others).keys()
+    changed += sorted(name for name in own_params if not same(old.get(name), new.get(name)))
+    if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
 
 
@@ -61,20 +82,3 @@ def _is_unread(path: str, change: Change) -> bool:
     unread = change.policy.unread if change.has_own_policy else []
     name = PurePosixPath(path).name
     return any(fnmatchcase(name, pattern) for pattern in DOCUMENTS) or any(fnmatchcase(path, one) for one in unread)
-
-
-def _of_scorer(pipeline: Pipeline, scoring: Collection[str], paths: Sequence[str]) -> list[str]:
-    """Those paths that the scoring stages depend on, or that only a stage which checks the whole pipeline depends on.
-
-    Such a stage comes before the scoring ones and depends on all their code. What it alone reads runs the stages.
-    """
-    code = pipeline.sources
-    own = {path for stage in scoring if stage in code for path in code[stage]}
-    before = pipeline.before(scoring)
-    others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
-    found = []
-    for path in paths:
-        readers = {stage for stage in {*before, *scoring} & code.keys() if enclosing(path, code[stage])}
-        if not readers.isdisjoint(scoring) or (readers and readers.isdisjoint(others)):
-            found.append(path)
-    return found

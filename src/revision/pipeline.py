@@ -1,7 +1,7 @@
 """dvc.yaml, dvc.lock and .dvc files of a revision: what is declared, and what a run recorded.
 
-The schemas are DVC's own (dvc/schema.py of DVC 3), less what is not supported here: foreach, matrix, wdir, templates.
-What DVC refuses is refused.
+The schemas are DVC's own (dvc/schema.py of DVC 3), less what few repositories have: what DVC refuses is refused, and so
+are foreach, matrix, wdir, vars, templates, data sets, hashes of clouds, and options of remotes.
 """
 
 import posixpath
@@ -13,7 +13,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from src.core.errors import UserError
 from src.core.folder import folder_md5
@@ -23,9 +23,6 @@ from src.revision.parsing import MAX_YAML_BYTES, T, validated
 from src.revision.tree import MAX_PATH, Tree
 
 DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
-# With these, DVC computes what is declared.
-RESOLVED = ("foreach", "matrix", "wdir", "vars")
-TEMPLATE = re.compile(r"\$\{[^}]*\}?")
 CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
@@ -41,36 +38,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _WrittenOut(_Strict):
-    @model_validator(mode="before")
-    @classmethod
-    def _needs_no_dvc(cls, content: Any) -> Any:
-        used = [key for key in RESOLVED if isinstance(content, dict) and key in content]
-        if used or (used := TEMPLATE.findall(str(content))):
-            raise ValueError(f"uses {used[0]}, which only DVC can resolve; write it out")
-        return content
-
-
 ProjectPath = Annotated[str, AfterValidator(_path)]
-_Digits = Annotated[str, Field(min_length=3)]  # DVC's own check of a hash
 
 
-class _Annotated(_Strict):
-    desc: str = ""
-    type: str = ""
-    labels: list[str] = []
-    meta: Any = None
-
-
-class _Kept(_Annotated):
+class _OutOptions(_Strict):
     cache: bool = True
     persist: bool = False
-    remote: str = ""
-    push: bool = True
-
-
-class _OutOptions(_Kept):
-    checkpoint: bool = False
+    desc: str = ""
 
 
 class _PlotOptions(_OutOptions):
@@ -89,7 +63,7 @@ class Out:
 
     Attributes:
         kind: `outs`, `metrics` or `plots`.
-        options: Those given in dvc.yaml; of several plots of one file, those of all.
+        options: Those given in dvc.yaml.
     """
 
     kind: str
@@ -101,7 +75,7 @@ class Out:
         return bool(self.options.get("cache", True))
 
 
-class Stage(_WrittenOut):
+class Stage(_Strict):
     """A stage as dvc.yaml declares it."""
 
     command: str | list[str] = Field(alias="cmd")
@@ -109,7 +83,7 @@ class Stage(_WrittenOut):
     param_entries: list[str | dict[ProjectPath, list[str] | None]] = Field(default=[], alias="params")
     plain_outs: list[ProjectPath | dict[ProjectPath, _OutOptions]] = Field(default=[], alias="outs")
     metrics: list[ProjectPath | dict[ProjectPath, _OutOptions]] = []
-    plots: list[ProjectPath | dict[ProjectPath, _PlotOptions | list[_PlotOptions]]] = []
+    plots: list[ProjectPath | dict[ProjectPath, _PlotOptions]] = []
     frozen: bool = False
     always_changed: bool = False
     desc: str = ""
@@ -130,19 +104,19 @@ class Stage(_WrittenOut):
         """`frozen` and `always_changed`, where given."""
         return self.model_dump(include={"frozen", "always_changed"}, exclude_unset=True)
 
-    @cached_property
-    def outs(self) -> dict[str, Out]:
-        """Outputs of all kinds by path."""
-        return dict(self.each_out())
-
     def each_out(self) -> Iterator[tuple[str, Out]]:
         """Every output as it is listed."""
         for kind, entries in (("outs", self.plain_outs), ("metrics", self.metrics), ("plots", self.plots)):
             for entry in entries:
-                for path, given in ({entry: []} if isinstance(entry, str) else entry).items():
-                    every = given if isinstance(given, list) else [given]
-                    dumped = [one.model_dump(exclude_unset=True) for one in every]
-                    yield path, Out(kind, {name: value for one in dumped for name, value in one.items()})
+                if isinstance(entry, str):
+                    yield entry, Out(kind, {})
+                else:
+                    yield from ((path, Out(kind, one.model_dump(exclude_unset=True))) for path, one in entry.items())
+
+    @cached_property
+    def outs(self) -> dict[str, Out]:
+        """Outputs of all kinds by path."""
+        return dict(self.each_out())
 
 
 class _Plot(_Strict):
@@ -154,45 +128,30 @@ class _Plot(_Strict):
     template: str = ""
 
 
-class _Artifact(_Annotated):
+class _Artifact(_Strict):
     path: str
+    type: str = ""
+    desc: str = ""
+    labels: list[str] = []
 
 
-class _DvcYaml(_WrittenOut):
+class _DvcYaml(_Strict):
     stages: dict[Annotated[str, Field(pattern="^[^@]+$")], Stage] = {}
     metrics: list[ProjectPath] = []
     params: list[ProjectPath] = []
     plots: list[str | Annotated[dict[str, _Plot | None], Field(min_length=1)]] = []
     artifacts: dict[str, _Artifact] = {}
-    datasets: Any = None
 
 
-class _Meta(_Strict):
-    md5: _Digits | None = None
-    checksum: _Digits | None = None
-    etag: _Digits | None = None
-    size: int = 0
-    nfiles: int = 0
-    isexec: bool = False
-    version_id: str = ""
-
-
-class _Placed(_Meta):
-    cloud: Annotated[dict[str, _Meta], Field(max_length=1)] = {}
-
-
-class _File(_Placed):
-    relpath: str
-
-
-class _Item(_Placed):
+class _Item(_Strict):
     """A dependency or output in dvc.lock or in a .dvc file."""
 
     path: ProjectPath
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")] | None = None
     hash: str = ""
-    files: list[_File] = []
-    dataset: dict[str, Any] = {}
+    size: int = 0
+    nfiles: int = 0
+    isexec: bool = False
 
     @property
     def oid(self) -> str | None:
@@ -228,19 +187,17 @@ class _DvcLock(_Strict):
     # With another or no schema, DVC reads the whole file in another format.
     version: Literal["2.0"] = Field(alias="schema")
     stages: dict[str, Locked] = {}
-    datasets: Any = None
 
 
-class _TrackedItem(_Item, _Kept):
-    pass
-
-
-class _DvcFile(BaseModel):
+class _DvcFile(_Strict):
     """A .dvc file: data that DVC tracks without a stage."""
 
-    model_config = ConfigDict(strict=True)
-
-    outs: list[_TrackedItem]
+    outs: Annotated[list[_Item], Field(max_length=1)]
+    md5: str = ""
+    frozen: bool = False
+    deps: Any = None  # where it was imported from
+    desc: str = ""
+    meta: Any = None
 
 
 @dataclass(frozen=True)
@@ -330,6 +287,16 @@ class Pipeline:
         """Hash of each output of all stages by path, as dvc.lock records it."""
         return {out: oid for locked in self.locked.values() for out, oid in locked.outs.items()}
 
+    def locked_params(self, stages: Collection[str]) -> dict[str, Any]:
+        """What dvc.lock records of the params of stages, as `params.yaml:lr`."""
+        return {
+            f"{file}:{name}": value
+            for stage in stages
+            if stage in self.locked
+            for file, values in self.locked[stage].params.items()
+            for name, value in values.items()
+        }
+
     def output_hash(self, path: str) -> str | None:
         """Hash of an output, or of a folder that several lie in, as dvc.lock records them; or None."""
         return output_md5(self.locked_outs, path)
@@ -363,6 +330,8 @@ def read_pipeline(tree: Tree) -> Pipeline:
     """
     where = f"{DVC_FILE} of {tree.name}"
     declared = _read(_DvcYaml, tree, DVC_FILE) or _DvcYaml()
+    if "${" in str(declared):
+        raise UserError(f"{where}: has a template, ${{...}}, which only DVC can resolve; write it out")
     outs = Counter(path for stage in declared.stages.values() for path, _ in stage.each_out())
     for path, count in outs.items():
         if count > 1 or any(part in outs for part in upwards(path)[1:]):

@@ -209,6 +209,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     },
     (UNKNOWN, "scorer"): {
         "edited": locked(GUARD),
+        "param that evaluate alone reads": locked(swap("params.yaml", "tta_shift: ", "tta_shift: 1")),
         "better by it": locked(GUARD, better),
         "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
         "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),

@@ -88,8 +88,8 @@ stages:
     cmd: [echo 1, echo 2]
     deps: [src/core]
     params: [lr, {more.yaml: }, {params.yaml: [epochs]}]
-    outs: [a.txt, {b.txt: {cache: false, desc: b, labels: [x]}}]
-    plots: [{c.csv: [{x: a, y: b}, {x: a, y: c}]}, {d.csv: {template: linear, header: false}}]
+    outs: [a.txt, {b.txt: {cache: false, desc: b}}]
+    plots: [{d.csv: {template: linear, header: false}}]
     frozen: true
     meta: {any: thing}
 metrics: [b.json]
@@ -101,7 +101,7 @@ artifacts: {model: {path: a.txt, type: model, labels: [x]}}
     stage = read(history).stages["a"]
     assert stage.params == {"params.yaml": ["lr", "epochs"], "more.yaml": None}
     assert (stage.outs["b.txt"].cached, stage.outs["a.txt"].cached, stage.settings) == (False, True, {"frozen": True})
-    assert stage.outs["c.csv"].options == {"x": "a", "y": "c"}
+    assert stage.outs["d.csv"].options == {"template": "linear", "header": False}
 
 
 def test_data_beside_a_dvc_file(history: History) -> None:
