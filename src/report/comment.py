@@ -7,13 +7,15 @@ from src.core.errors import UserError
 from src.core.interval import wilson_interval
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
-from src.report.charts import Curve, finite_points, mermaid
+from src.report.charts import sparklines
 from src.report.checks import REPRODUCED
 from src.report.finding import Finding, Level, Text, code, highest, html_code, joined, number
 from src.report.metrics import MISSING, Reading, Row
+from src.report.policy import Curves
 from src.report.tables import Mistake, Pair, read_curves
 from src.revision.parsing import flatten
 from src.revision.pipeline import enclosing
+from src.revision.revision import Revision
 
 Item = TypeVar("Item")
 MAX_LENGTH = 60_000  # characters; GitHub accepts 65,536, and the workflow that posts the report adds a line
@@ -97,24 +99,6 @@ def cells(row: Row) -> list[Text]:
     tolerated = row.rule.tolerated if row.rule else ""
     may_lose = tolerated if isinstance(tolerated, str) else f"{tolerated:g}"
     return [Text("**{}**" if row.required else "{}", row.label), old, new, *map(Text, (delta, may_lose, _mark(row)))]
-
-
-def curves_of(change: Change) -> dict[str, list[Curve]]:
-    """The learning curves of both revisions by name: each NAME of the policy that has a val_NAME, too."""
-    drawn = change.policy.curves
-    found: dict[str, list[Curve]] = {}
-    if drawn is None:
-        return found
-    for label, revision in ("base", change.base), ("head", change.head):
-        try:
-            rows = read_curves(revision, drawn.file, drawn.columns)
-        except UserError:
-            continue  # of the head, the check of curves reports it
-        for name in (name for name in drawn.columns if f"val_{name}" in drawn.columns):
-            found.setdefault(name, []).extend(
-                Curve(label, column != name, finite_points(rows, column)) for column in (name, f"val_{name}")
-            )
-    return found
 
 
 def _mark(row: Row) -> str:
@@ -246,7 +230,6 @@ def _confusions(change: Change) -> str:
     names = [f"{html_code(actual)}→{html_code(predicted)} ({_signed(n)})" for (actual, predicted), n in pairs[:3]]
     body = [
         "\n".join(table) if pairs else "",
-        "<!-- picture: confusions -->",
         _mistakes("lost", found.lost),
         _mistakes("won", found.won),
     ]
@@ -262,15 +245,23 @@ def _mistakes(what: str, mistakes: Sequence[Mistake]) -> str:
 
 
 def _curves(change: Change) -> str:
-    if change.policy.curves is None or change.policy.curves.file not in change.edited:
+    drawn = change.policy.curves
+    if drawn is None or drawn.file not in change.edited:
         return ""
-    charts = []
-    for name, curves in curves_of(change).items():
-        lines = [curve for curve in curves if curve.is_validation and curve.points]
-        legend = ", ".join(f"{curve.revision} {'grey' if curve.revision == 'base' else 'orange'}" for curve in lines)
-        if lines and name.isidentifier():
-            charts.append(f"```mermaid\n{mermaid(f'validation {name} ({legend})', lines)}\n```")
-    return _details("Learning curves", ["<!-- picture: curves -->", *charts]) if charts else ""
+    histories = [_history(revision, drawn) for revision in (change.base, change.head)]
+    lines = ["| | base | last | head | last |", "| --- | --- | ---: | --- | ---: |"]
+    for column in drawn.columns:
+        last = [number(rows[-1][column]) if rows else "" for rows in histories]
+        base, head = zip(sparklines(column, histories), last, strict=True)
+        lines.append("| {} | <code>{}</code> | {} | <code>{}</code> | {} |".format(code(column), *base, *head))
+    return _details("Learning curves", ["\n".join(lines)])
+
+
+def _history(revision: Revision, drawn: Curves) -> list[dict[str, float]]:
+    try:
+        return read_curves(revision, drawn.file, drawn.columns)
+    except UserError:
+        return []  # of the head, the check of curves reports it
 
 
 def _other_metrics(rows: Sequence[Row]) -> str:

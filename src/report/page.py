@@ -1,4 +1,4 @@
-"""The comment as one HTML file without scripts: the same Markdown, with pictures where GitHub has charts."""
+"""The comment as one HTML file without scripts: the same Markdown, with pictures of examples."""
 
 import re
 
@@ -6,15 +6,11 @@ from markdown_it import MarkdownIt
 
 from src.core.errors import UserError
 from src.report.change import Change
-from src.report.charts import Curve, confusion_map, lines, tiles
-from src.report.comment import curves_of
+from src.report.charts import tiles
 from src.revision.revision import Revision
 
 MAX_PICTURE_BYTES = 10_000_000
 PICTURE = re.compile(r"<!-- picture: (\w+) -->")
-LEGEND = (
-    "<p>Grey: base. Orange: head. Thick: validation. Thin: training. First epochs and training may leave the chart.</p>"
-)
 # No request of any kind leaves the page, and no script runs, whatever the page says.
 HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -37,15 +33,12 @@ table { border-collapse: collapse; margin: .5em 0; }
 th, td { padding: .25em .8em; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { font-variant-numeric: tabular-nums; }
 th { color: var(--faint); font-weight: normal; text-align: left; }
-.map td, .map th { text-align: center; }
 th, td { overflow-wrap: normal; }
 td code { white-space: nowrap; }
 code { background: var(--code); padding: .1em .3em; border-radius: 3px; font-size: .92em; }
 details { border-top: 1px solid var(--line); padding: .6em 0; }
 summary { cursor: pointer; color: var(--faint); }
 ul { padding-left: 1.2em; margin: .4em 0; }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5em; }
-svg { max-width: 100%; height: auto; }
 .tiles { display: flex; flex-wrap: wrap; gap: .6em; font-size: .75em; }
 figure { margin: 0; text-align: center; line-height: 1.3; }
 figure i { display: block; margin: auto; image-rendering: pixelated; border: 1px solid var(--line); }
@@ -65,26 +58,20 @@ def render_page(markdown: str, change: Change | None = None) -> str:
         change: What the pictures show; None if there is nothing to show.
     """
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
-    # The charts that GitHub draws; here are pictures instead.
-    reader.add_render_rule("fence", lambda *_: "")
     reader.add_render_rule("table_open", lambda *_: '<div class="wide"><table>')
     reader.add_render_rule("table_close", lambda *_: "</table></div>")
     body = reader.render(markdown).replace("<details>", "<details open>")
-    wanted = PICTURE.findall(markdown)
-    pictures = _pictures(change) if change and wanted else {}
+    pictures = _pictures(change) if change and PICTURE.search(markdown) else {}
     return HEAD + PICTURE.sub(lambda found: pictures.get(found[1], ""), body) + "</body>\n</html>\n"
 
 
 def _pictures(change: Change) -> dict[str, str]:
-    found = {"curves": _charts(curves_of(change))}
     predictions, layout = change.predictions, change.policy.examples.pictures
-    if predictions:
-        found["confusions"] = confusion_map(predictions.confusions)
-        if layout:
-            # The base has the pictures of what only the old model got wrong.
-            found["lost"] = tiles("lost", predictions.lost, _picture(change.head, layout.file), layout)
-            found["won"] = tiles("won", predictions.won, _picture(change.base, layout.file), layout)
-    return found
+    if predictions is None or layout is None:
+        return {}
+    # The base has the pictures of what only the old model got wrong.
+    shown = (("lost", predictions.lost, change.head), ("won", predictions.won, change.base))
+    return {name: tiles(name, those, _picture(one, layout.file), layout) for name, those, one in shown}
 
 
 def _picture(revision: Revision, path: str) -> bytes | None:
@@ -92,8 +79,3 @@ def _picture(revision: Revision, path: str) -> bytes | None:
         return revision.tree.read(path, MAX_PICTURE_BYTES)
     except UserError:
         return None
-
-
-def _charts(curves: dict[str, list[Curve]]) -> str:
-    drawn = "".join(lines(name, found) for name, found in curves.items())
-    return f'<div class="charts">{drawn}</div>{LEGEND}' if drawn else ""

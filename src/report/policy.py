@@ -87,7 +87,7 @@ class Curves(_Strict):
     """A CSV file with a row for each epoch; the column `epoch` numbers them."""
 
     file: ProjectPath
-    columns: list[str] = Field(description="that must be there; each NAME with a val_NAME is drawn")
+    columns: list[str] = Field(description="that must be there and are drawn")
 
 
 class Policy(_Strict):
