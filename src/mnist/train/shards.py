@@ -28,7 +28,8 @@ class ShardedBackward:
 
     def __init__(self, model: nn.Module, batch_size: int, shards: int) -> None:
         """Allocate the memory; the number of shards must be a multiple of the number of connected processes."""
-        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        # Frozen ones, too: they may thaw later, whether or not the training was resumed.
+        self.weights = list(model.parameters())
         self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]
         rank, self.count = rank_and_count()
@@ -91,7 +92,7 @@ class ShardedBackward:
         sizes = [tensor.numel() for tensor in [*self.weights, *self.buffers]]
         parts = self.total.split(sizes)
         for weight, gradient, part in zip(self.weights, self.gradients, parts, strict=False):
-            weight.grad = gradient.copy_(part.view_as(weight))
+            weight.grad = gradient.copy_(part.view_as(weight)) if weight.requires_grad else None
         moves = [*parts[len(self.weights) :], *counts.split([counter.numel() for counter in self.counters])]
         for buffer, value, move in zip([*self.buffers, *self.counters], before, moves, strict=True):
             number = value + 0

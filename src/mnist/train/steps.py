@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -17,6 +18,9 @@ from src.mnist.train.batches import Batches
 from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
 from src.mnist.train.shards import ShardedBackward
+
+# What every optimizer of PyTorch has, and types of further attributes that a step cannot change in place.
+USUAL, CONSTANT = vars(torch.optim.SGD([torch.zeros(())])).keys(), (bool, int, float, str, type(None))
 
 
 def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
@@ -34,11 +38,16 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         params: Hyperparameters.
 
     Raises:
-        UserError: If repeated passes give different logits, change a number or string in an attribute, which may affect
-            later passes, or replace a buffer with another tensor.
+        UserError: If the state is more than tensors, which no model file can hold, or if repeated passes give different
+            logits or gradients, leave something else in an attribute, which may affect later passes, or replace a
+            buffer with another tensor.
     """
     buffers, modes = dict(model.named_buffers()), {module: module.training for module in model.modules()}
     before = copy.deepcopy(model.state_dict())
+    if others := [name for name, value in before.items() if not isinstance(value, Tensor)]:
+        raise UserError(
+            f"{type(model).__name__}: {', '.join(others)} is no tensor; keep state in parameters and buffers"
+        )
     first: dict[str, object] = {}
     second: dict[str, object] = {}
     for found in (first, second):
@@ -49,9 +58,13 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
             module.training = mode
         logits.append(compute_logits(model, x.clone(), params.precision))
         found["logits"] = torch.cat(logits).nan_to_num().tolist()
+        logits[-1].sum().backward()
+        gradients = (weight.grad for weight in model.parameters() if weight.grad is not None)
+        found["gradients"] = repr([float(gradient.double().norm()) for gradient in gradients])
         for name, module in model.named_modules():
-            found |= {f"{name}.{key}".lstrip("."): value for key, value in plain_attributes(module).items()}
-        model.load_state_dict(before)
+            found |= {f"{name}.{key}".lstrip("."): repr(_plain(value)) for key, value in vars(module).items()}
+        model.load_state_dict(before, strict=False)
+        model.zero_grad()
     if changed := [name for name in second if first.get(name) != second[name]]:
         raise UserError(
             f"{type(model).__name__}: the same weights, images and seed give other {', '.join(changed)} the second "
@@ -65,9 +78,23 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         )
 
 
-def plain_attributes(thing: object) -> dict[str, object]:
-    """Numbers and strings among the attributes of a module or an optimizer, which its state dict does not include."""
-    return {name: value for name, value in vars(thing).items() if type(value) in (int, float, str)}
+def _plain(value: object) -> object:
+    """What an attribute holds, as far as its text shows it; weights are restored between passes."""
+    match value:
+        case Tensor() if not isinstance(value, nn.Parameter):
+            return value.tolist()
+        case dict():
+            return {str(key): _plain(one) for key, one in value.items()}
+        case list() | tuple() | set() | deque():
+            return [_plain(one) for one in value]
+        case bool() | int() | float() | str():
+            return value
+    return None
+
+
+def own_attributes(optimizer: torch.optim.Optimizer) -> dict[str, object]:
+    """What an optimizer keeps besides its state and its groups, and so in no checkpoint."""
+    return {name: value for name, value in vars(optimizer).items() if name not in USUAL}
 
 
 def capture_for(device: torch.device, steps: int) -> Capture | None:
@@ -104,6 +131,8 @@ class StepRunner:
         self.model, self.optimizer, self.params = model, optimizer, params
         self.weights = float_tensors(model)
         self.averaged = [] if average is None else float_tensors(average)
+        pairs = [] if average is None else zip(average.buffers(), model.buffers(), strict=True)
+        self.counters = [pair for pair in pairs if not pair[0].is_floating_point()]
         self.update_average = get_ema_multi_avg_fn(params.ema)
         self.batches = batches._replace(plan=tuple(tensor.clone() for tensor in batches.plan))
         (steps, batch_size), device = batches.plan[0].shape, batches.labels.device
@@ -154,22 +183,27 @@ class StepRunner:
             logits = compute_logits(self.model, images, self.params.precision)
             return logits, F.cross_entropy(logits, targets)
 
-        self.optimizer.param_groups[0]["lr"] = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.zero_grad()
         if self.sharded is None:
             logits, loss = forward(0)
             loss.backward()
         else:
             logits = self.sharded.backward(forward)
-        before = plain_attributes(self.optimizer)
+        before = own_attributes(self.optimizer)
         self.optimizer.step()
-        if changed := [name for name, value in plain_attributes(self.optimizer).items() if before.get(name) != value]:
+        # Only of a number or a text is it known that a step left it as it was.
+        now = own_attributes(self.optimizer).items()
+        if others := [name for name, value in now if type(value) not in CONSTANT or before.get(name) != value]:
             raise UserError(
-                f"{type(self.optimizer).__name__}: a step changes {', '.join(changed)}, which no checkpoint has, so "
-                "that no resume is exact; keep it in the optimizer's `state`"
+                f"{type(self.optimizer).__name__}: {', '.join(others)} may change, but is in no checkpoint, so that no "
+                "resume is exact; keep it in the optimizer's `state`"
             )
         if self.averaged:
             self.update_average(self.averaged, self.weights, None)
+            for copied, counter in self.counters:
+                copied.copy_(counter)
         return logits.detach()
 
     def _state(self) -> list[Tensor]:

@@ -1,6 +1,6 @@
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -196,6 +196,24 @@ def after_many_passes(network: Any, logits: Tensor) -> Tensor:
     return logits * (1 + (network.passes > 99))
 
 
+def in_a_list(network: Any, logits: Tensor) -> Tensor:
+    network.seen = [*getattr(network, "seen", ()), len(logits)]
+    return logits
+
+
+def in_what_no_file_has(network: Any, logits: Tensor) -> Tensor:
+    if not hasattr(network, "count"):
+        network.register_buffer("count", torch.tensor(0), persistent=False)
+    network.count += 1
+    return logits
+
+
+def in_the_backward_pass(network: Any, logits: Tensor) -> Tensor:
+    if logits.requires_grad:
+        logits.register_hook(lambda gradient: after_many_passes(network, gradient))
+    return logits
+
+
 def in_evaluation(network: Any, logits: Tensor) -> Tensor:
     if network.training:
         network.mean = logits.detach().mean(0)
@@ -209,8 +227,20 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         *((lambda _, logits, draw=draw: logits + draw(), "logits") for draw in DRAWS),
         (after_many_passes, "passes"),
         (in_evaluation, "logits"),
+        (in_a_list, "seen"),
+        (in_what_no_file_has, "_buffers"),
+        (in_the_backward_pass, "passes"),
     ],
-    ids=["a generator of its own", "the system's", "a counter", "a counter that matters later", "a mean for later"],
+    ids=[
+        "a generator of its own",
+        "the system's",
+        "a counter",
+        "a counter that matters later",
+        "a mean for later",
+        "a list",
+        "a buffer that is not saved",
+        "a hook of gradients",
+    ],
 )
 def test_a_network_that_no_checkpoint_could_continue_is_refused(
     split: Examples, monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Module, Tensor], Tensor], what: str
@@ -222,39 +252,90 @@ def test_a_network_that_no_checkpoint_could_continue_is_refused(
             return change(self, super().forward(x))
 
     monkeypatch.setitem(ARCHITECTURES, "changing", Changing)
-    with pytest.raises(UserError, match=f"^Changing: the same weights, images and seed give other {what} the second"):
+    with pytest.raises(
+        UserError, match=f"^Changing: the same weights, images and seed give other .*{what}.* the second"
+    ):
         fit(split, architecture="changing")
 
 
+class Counting(torch.optim.SGD):
+    steps = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.steps += 1
+
+
+class Averaging(torch.optim.SGD):
+    def __init__(self, weights: Iterator[nn.Parameter]) -> None:
+        super().__init__(weights)
+        self.slow = [weight.detach().clone() for group in self.param_groups for weight in group["params"]]
+
+
 @pytest.mark.fault(100)
-def test_an_optimizer_that_counts_its_steps_outside_of_its_state_is_refused(
-    split: Examples, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "what"), [(Counting, "steps"), (Averaging, "slow")])
+def test_an_optimizer_that_keeps_something_outside_of_its_state_is_refused(
+    split: Examples, monkeypatch: pytest.MonkeyPatch, kind: type[torch.optim.SGD], what: str
 ) -> None:
-    class Counting(torch.optim.SGD):
-        steps = 0
-
-        def step(self, closure: Any = None) -> None:  # type: ignore[override]
-            self.steps += 1
-
-    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: Counting(self.model.parameters()))
-    with pytest.raises(UserError, match=r"^Counting: a step changes steps, which no checkpoint has"):
+    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: kind(self.model.parameters()))
+    with pytest.raises(UserError, match=f"^{kind.__name__}: {what} may change, but is in no checkpoint"):
         fit(split)
 
 
+def test_every_group_of_an_optimizer_learns(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, _ = fit(split)
+
+    def grouped(self: Classifier) -> torch.optim.Optimizer:
+        groups = [{"params": [weight]} for weight in self.model.parameters()]
+        return torch.optim.AdamW(groups, lr=torch.zeros(()), weight_decay=self.params.weight_decay, fused=True)
+
+    monkeypatch.setattr(Classifier, "configure_optimizers", grouped)
+    for a, b in zip(usual.model.parameters(), fit(split)[0].model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_average_has_the_counters_of_the_network(split: Examples) -> None:
+    classifier, _ = fit(split, architecture="small", ema=0.9)
+    name = "norm1.num_batches_tracked"
+    assert classifier.eval_network.state_dict()[name] == classifier.model.state_dict()[name] == 2 * 11
+
+
+class Moving(CNN):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor | None
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.mean()
+        return super().forward(x)
+
+
+class Making(Moving):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = None
+
+
+class Noting(CNN):
+    def get_extra_state(self) -> Any:
+        return {}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
 @pytest.mark.fault(100)
-def test_a_buffer_that_is_replaced_and_not_changed_in_place_is_named() -> None:
-    class Moving(CNN):
-        def __init__(self) -> None:
-            super().__init__()
-            self.mean: Tensor
-            self.register_buffer("mean", torch.zeros(()))
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.mean = x.mean()
-            return super().forward(x)
-
-    with pytest.raises(UserError, match=r"^Moving: mean is set to another tensor"):
-        check_repeatable(Moving(), torch.randn(8, 1, 28, 28), params_of())
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Moving, "Moving: mean is set to another tensor"),
+        (Making, "Making: mean is set to another tensor"),
+        (Noting, "Noting: _extra_state is no tensor"),
+    ],
+)
+def test_a_state_that_cannot_be_restored_is_named(kind: type[nn.Module], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
+        check_repeatable(kind(), torch.randn(8, 1, 28, 28), params_of())
 
 
 def test_looking_whether_a_network_repeats_itself_changes_nothing() -> None:

@@ -90,3 +90,6 @@ def test_what_no_shard_changes_stays_as_it_is() -> None:
     assert model.frozen.grad is None
     assert model.unused.weight.grad is not None
     assert not model.unused.weight.grad.any()
+    model.frozen.requires_grad_()
+    sharded.backward(forward_of(model, 6, 3))
+    assert model.frozen.grad is not None
