@@ -126,7 +126,7 @@ def _run(*command: str, folder: Path) -> None:
         raise UserError(f"`{' '.join(command)}` failed in {folder.resolve()}; see above")
 
 
-def _table(expected: dict[str, str | None], found: dict[str, str | None]) -> Table:
+def _table(expected: dict[str, str], found: dict[str, str]) -> Table:
     table = Table("output", "dvc.lock", "now", "", box=None)
     for path in {**expected, **found}:
         before, now = expected.get(path) or "-", found.get(path) or "-"

@@ -23,7 +23,7 @@ class Results:
         params: Content of each params file, by its path.
     """
 
-    outputs: dict[str, str | None]
+    outputs: dict[str, str]
     receipts: dict[str, Receipt]
     metrics: dict[str, dict[str, Any]]
     params: dict[str, Any]

@@ -75,6 +75,9 @@ def lock(change: Change) -> Iterator[Finding]:
         wrong = list(dict.fromkeys(Text(f"{{}} {mismatch.problem}", mismatch.subject) for mismatch in first))
         forced = " --force" if any(mismatch.problem in UNNOTICED for mismatch in first) else ""
         yield fail(f"dvc.lock is stale: `dvc repro{forced}` would run {{}}{{}} ({{}})", own, then, wrong)
+    if moved := [path for (stage, path), known in head.parts.items() if change.base.parts.get((stage, path)) != known]:
+        advice = ", of which only DVC knows the files; let the stage depend on the whole folder"
+        yield unsure("{} may have changed since its stage ran: it is in a folder" + advice, moved)
     if change.base.stale or change.base.edited:
         yield note("the base itself is out of date, so its values may not be its code's")
 

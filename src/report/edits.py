@@ -9,10 +9,10 @@ from src.core.values import same
 from src.noise.measurement import NOISE
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
-from src.report.pins import is_of_pins, named, other_versions
+from src.report.pins import is_of_pins, other_versions
 from src.report.policy import POLICY
+from src.revision.parsing import flatten
 from src.revision.pipeline import DVC_FILE, LOCK, enclosing
-from src.revision.tree import is_elsewhere
 
 # What decides which files git and DVC find, also within a folder that a stage depends on.
 HIDING = re.compile(r"(^|/)\.(?!gitignore$)|\.dvc$|/dvc\.(yaml|lock)$")
@@ -24,24 +24,21 @@ def files(change: Change) -> Iterator[Finding]:
     base, head = change.base, change.head
     if not base.pipeline.stages:
         return
-    installed = named(base) | named(head)
     known = {DVC_FILE, LOCK, POLICY, NOISE, *base.pipeline.metrics, *base.pipeline.params, *base.pipeline.declared}
     bumped: dict[Text, None] = {}
-    uncovered = []
+    uncovered = [name for name in _free_params(change) if not _is_unread(name, change)]
     for path in change.edited:
         if is_of_pins(path):
             versions = other_versions(base, head, path)
             if versions is None:
                 yield unsure("what is installed changed, read it: {}", path)
             bumped |= dict.fromkeys(versions or ())
-        elif not installed.isdisjoint(path.split("/")):
-            uncovered.append(path)
         elif path.endswith(".dvc") and path[:-4] in base.pipeline.declared and path in base.tree.entries:
             continue  # dvc.lock has its hash of the data
         elif enclosing(path, known):
             # What DVC ignores, such as bytecode, is in no hash.
             uncovered += [path] if base.tree.ignored.match_file(path) or HIDING.search(path) else []
-        elif not (is_elsewhere(path) or _is_unread(path, change)):
+        elif not _is_unread(path, change):
             uncovered.append(path)
     if uncovered:
         yield unsure("{} changed, which no stage of the base depends on: read the diff", uncovered)
@@ -75,6 +72,24 @@ def scorer(change: Change) -> Iterator[Finding]:
     changed += sorted(name for name in own_params if not same(old.get(name), new.get(name)))
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
+
+
+def _free_params(change: Change) -> list[str]:
+    """Params, as `params.yaml:lr`, whose values differ, and which no stage of the head declares or writes."""
+    pipeline, old, new = change.head.pipeline, change.base.params, change.head.params
+    found = []
+    for file in {**old, **new}:
+        declared = [stage.params[file] for stage in pipeline.stages.values() if file in stage.params]
+        names = [name for listed in declared for name in listed or []]
+        before, now = flatten(old.get(file, {})), flatten(new.get(file, {}))
+        if None not in declared and not pipeline.producer(file):
+            found += [
+                f"{file}:{name}"
+                for name in {**before, **now}
+                if not same(before.get(name), now.get(name))
+                and not any(f"{name}.".startswith(f"{one}.") for one in names)
+            ]
+    return found
 
 
 def _is_unread(path: str, change: Change) -> bool:

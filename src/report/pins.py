@@ -72,13 +72,6 @@ def other_versions(base: Revision, head: Revision, path: str) -> list[Text] | No
     return found
 
 
-def named(revision: Revision) -> set[str]:
-    """Words of the files of pins outside pins, hashes and comments: whatever has one in its path may be installed."""
-    lines = [line for path in revision.tree.entries if is_of_pins(path) for line in _lines(revision, path)]
-    others = [line.rest for line in lines if not (line.name or line.rest.startswith("#"))]
-    return {word for rest in others for word in re.split(r"[^\w.]+", rest) if word.strip(".")}
-
-
 def _against_pins(receipt: Receipt, path: str, before: dict[str, set[str]], now: dict[str, set[str]]) -> Iterator[Text]:
     """Packages that a file pins in another version than the results were made with, or no longer pins."""
     for name, version in receipt.versions.items():

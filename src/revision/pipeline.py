@@ -147,16 +147,11 @@ class _Item(_Strict):
     """A dependency or output in dvc.lock or in a .dvc file."""
 
     path: ProjectPath
-    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")] | None = None
-    hash: str = ""
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
+    hash: Literal["md5"]  # without it, the MD5 is DVC 2's, of the content with its line endings converted
     size: int = 0
     nfiles: int = 0
     isexec: bool = False
-
-    @property
-    def oid(self) -> str | None:
-        # Without `hash`, the MD5 is DVC 2's, of the content with its line endings converted.
-        return self.md5 if self.hash == "md5" else None
 
 
 class Locked(_Strict):
@@ -168,9 +163,9 @@ class Locked(_Strict):
     out_items: list[_Item] = Field(default=[], alias="outs")
 
     @cached_property
-    def deps(self) -> dict[str, str | None]:
-        """Hash of each dependency by path; None if it is not an MD5 of DVC 3."""
-        return {item.path: item.oid for item in self.dep_items}
+    def deps(self) -> dict[str, str]:
+        """Hash of each dependency by path."""
+        return {item.path: item.md5 for item in self.dep_items}
 
     @cached_property
     def files(self) -> dict[str, int]:
@@ -178,9 +173,9 @@ class Locked(_Strict):
         return {item.path: item.nfiles for item in self.dep_items}
 
     @cached_property
-    def outs(self) -> dict[str, str | None]:
+    def outs(self) -> dict[str, str]:
         """Hash of each output, likewise."""
-        return {item.path: item.oid for item in self.out_items}
+        return {item.path: item.md5 for item in self.out_items}
 
 
 class _DvcLock(_Strict):
@@ -283,7 +278,7 @@ class Pipeline:
         return not self.stages.keys().isdisjoint(self.locked)
 
     @cached_property
-    def locked_outs(self) -> dict[str, str | None]:
+    def locked_outs(self) -> dict[str, str]:
         """Hash of each output of all stages by path, as dvc.lock records it."""
         return {out: oid for locked in self.locked.values() for out, oid in locked.outs.items()}
 
@@ -302,13 +297,12 @@ class Pipeline:
         return output_md5(self.locked_outs, path)
 
 
-def output_md5(outs: Mapping[str, str | None], path: str) -> str | None:
+def output_md5(outs: Mapping[str, str], path: str) -> str | None:
     """Hash of an output, or of a folder that several outputs lie in, by the MD5 of each; None if there is none."""
     if path in outs:
         return outs[path]
     files = {name.removeprefix(f"{path}/"): md5 for name, md5 in outs.items() if name.startswith(f"{path}/")}
-    known = {name: md5 for name, md5 in files.items() if md5 is not None}
-    return folder_md5(known) if known and known == files else None
+    return folder_md5(files) if files else None
 
 
 def enclosing(path: str, outs: Collection[str]) -> str | None:
@@ -376,7 +370,7 @@ def tracked_md5(tree: Tree, path: str) -> str | None:
     """
     found = _read(_DvcFile, tree, f"{path}.dvc")
     name = posixpath.basename(path)
-    return next((out.oid for out in (found.outs if found else []) if out.path == name), None)
+    return next((out.md5 for out in (found.outs if found else []) if out.path == name), None)
 
 
 def tracked_above(tree: Tree, path: str) -> str | None:

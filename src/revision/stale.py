@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, source_md5, tracked_above
+from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, enclosing, source_md5, tracked_above
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -55,6 +55,19 @@ def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> l
         if name not in stale
         for before in sorted(pipeline.before({name}) & stale)
     ]
+
+
+def parts(pipeline: Pipeline, tree: Tree) -> dict[tuple[str, str], tuple[str, str]]:
+    """Dependencies of which only DVC knows if they changed: parts of a folder outside git.
+
+    The hash of the folder, and the recorded hash of the part, by the names of the stage and of the part.
+    """
+    return {
+        (name, path): (folder, recorded)
+        for name, locked in pipeline.locked.items()
+        for path, recorded in locked.deps.items()
+        if not (path in pipeline.producers or tree.files(path)) and (folder := _folder_hash(path, pipeline, tree))
+    }
 
 
 def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
@@ -143,9 +156,15 @@ def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
         return pipeline.output_hash(path) or MISSING
     within = {out: oid for out, oid in pipeline.locked_outs.items() if out.startswith(f"{path}/")}
     found = source_md5(tree, path, within)
-    if found is None and (pipeline.is_cached(path) or tracked_above(tree, path)):
-        found = locked.deps.get(path)  # of a part of a folder, only the hash of the whole folder is known
+    if found is None and _folder_hash(path, pipeline, tree):
+        found = locked.deps.get(path)  # see `parts`
     return found or MISSING
+
+
+def _folder_hash(path: str, pipeline: Pipeline, tree: Tree) -> str | None:
+    """Hash of a folder outside git that holds this path, or None."""
+    made = enclosing(path, pipeline.outs) if pipeline.is_cached(path) else None
+    return pipeline.locked_outs.get(made) if made else tracked_above(tree, path)
 
 
 def _lacks_files(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> bool:

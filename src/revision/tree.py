@@ -6,7 +6,6 @@ Nothing else is read: no DVC configuration or cache, no remote, no checkout. Wha
 import hashlib
 import os
 import posixpath
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ MAX_IGNORE_BYTES = 20_000
 MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
 MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
 LINK = "120000"
-PARENTS = re.compile(r"^(\.\./)+")
 MAX_PATH = 4096  # Linux opens no longer one, and a pattern would take long
 
 
@@ -41,12 +39,6 @@ class Entry:
 
     mode: str
     oid: str
-
-
-def is_elsewhere(path: str) -> bool:
-    """Whether a file is neither in the project, nor directly in a folder above it or in a dotted folder there."""
-    inner = PARENTS.sub("", path)
-    return inner != path and "/" in inner and not inner.startswith(".")
 
 
 class Tree:

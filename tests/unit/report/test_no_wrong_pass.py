@@ -396,6 +396,7 @@ REFUSED: dict[str, Attack] = {
     "output in an output": in_stage("extra", cmd="echo", outs=["metrics", "metrics-2"]),
     "hash twice": edit_yaml(lambda stages: stages["train"]["outs"].append(stages["train"]["outs"][0]), "dvc.lock"),
     "lock file in another format": swap("dvc.lock", "'2.0'", "'1.0'"),
+    "hash of DVC 2": swap("dvc.lock", "    hash: md5\n", ""),
     "size that is a text": lock_entry("size: ''"),
     "size that is nothing": lock_entry("size:"),
     "number of files that is a text": lock_entry("nfiles: 'x'"),

@@ -124,6 +124,20 @@ def same_prepared_data(history: History) -> None:
     history.hashes = {**before, "data/data.xml": "c" * 32}
 
 
+def part_of_a_folder(history: History) -> None:
+    """Which was made again; DVC may run the stage that reads the part."""
+    history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared/train.tsv,"))
+    history.relock()
+    history.commit("base")
+    history.write("src/prepare.py", "another preparation")
+    history.hashes["data/prepared"] = "c" * 32
+
+
+def free_param(history: History) -> None:
+    """The code may read all of the file."""
+    history.write("params.yaml", PARAMS.replace("max_features: 100", "max_features: 100, ngrams: 2"))
+
+
 def into_the_cache(history: History) -> None:
     history.write("dvc.yaml", PIPELINE.replace("{eval: {cache: false}}", "eval"))
     history.write(".gitignore", (history.path / ".gitignore").read_text() + "/eval\n")
@@ -141,6 +155,8 @@ def into_the_cache(history: History) -> None:
         (keep_in_git, UNKNOWN, "data"),
         (evaluate_anew, UNKNOWN, "scorer"),
         (shadow, UNKNOWN, "files"),
+        (free_param, UNKNOWN, "files"),
+        (part_of_a_folder, UNKNOWN, "lock"),
     ],
 )
 def test_a_change_with_its_results(other: History, edit: Callable[[History], object], outcome: str, check: str) -> None:
