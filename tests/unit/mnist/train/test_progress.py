@@ -136,3 +136,4 @@ def test_the_rows_before_a_resume_are_shown_again(run: Run) -> None:
 @pytest.mark.parametrize(("seconds", "shown"), [(0.04, "0.0"), (99.94, "99.9"), (99.96, "100"), (9999, "9999")])
 def test_an_epochs_time_stays_apart_from_its_number(seconds: float, shown: str) -> None:
     assert format_row({"epoch": 10, "loss": 2.302585}, seconds).split()[:3] == ["10", shown, "2.3026"]
+    assert format_row({"epoch": 10, "loss": 12.345678, "acc": 0.5}, seconds).split()[1:4] == [shown, "12.3", "0.5000"]
