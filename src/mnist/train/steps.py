@@ -159,7 +159,8 @@ class StepRunner:
         for buffer, tensor in zip(self.batches.plan, batches.plan, strict=True):
             buffer.copy_(tensor)
         self.rates.copy_(rates)
-        if self.capture is not None:
+        # The optimizer's first step creates its moments, with values of its own, which recording must restore.
+        if self.capture is not None and self.optimizer.state:
             self._record(self.capture)
         # After recording, which draws random numbers too.
         self.seeds.start_call(batches.first_step)
@@ -207,7 +208,7 @@ class StepRunner:
         return logits.detach()
 
     def _state(self) -> list[Tensor]:
-        """Every tensor that a step changes; the optimizer's moments come last because its first step creates them."""
+        """Every tensor that a step changes."""
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         return [*self.model.state_dict().values(), *self.averaged, *moments]
 
@@ -222,9 +223,8 @@ class StepRunner:
             self.replay, self.seeds.states = None, []
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:
-            for number, tensor in enumerate(self._state()):
-                # Moments that did not exist before the first step start at zero.
-                tensor.copy_(before[number]) if number < len(before) else tensor.zero_()
+            for tensor, value in zip(self._state(), before, strict=True):
+                tensor.copy_(value)
 
 
 def float_tensors(module: nn.Module) -> list[Tensor]:

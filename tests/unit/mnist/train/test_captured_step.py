@@ -13,6 +13,7 @@ from src.mnist.data.dataset import write_examples
 from src.mnist.model.network import CPULinear
 from src.mnist.train import batches, steps
 from src.mnist.train.checkpoint import Checkpoints
+from src.mnist.train.classifier import Classifier
 from src.mnist.train.graphs import Capture, ForwardSeeds
 from src.mnist.train.steps import StepRunner
 from stages.train import train
@@ -104,6 +105,13 @@ def test_steps_that_cannot_be_captured_run_one_by_one_and_train_the_same(
     name = "small, bf16, everything"
     with pytest.warns(UserWarning, match=r"one by one, .* CUDA graph: operation not permitted"):
         assert train_captured(failing, **CASES[name]) == expected(name)
+
+
+def test_moments_that_do_not_start_at_zero_are_those_of_direct_steps(
+    train_captured: Train, train_plainly: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: torch.optim.Rprop(self.model.parameters()))
+    assert train_captured() == train_plainly()
 
 
 def test_steps_that_draw_from_numpy_or_python_are_not_replayed(train_captured: Train, train_plainly: Train) -> None:
