@@ -65,9 +65,7 @@ def scorer(change: Change) -> Iterator[Finding]:
         is_scorer = readers & scoring or (readers and not readers & others)
         if is_scorer and not is_of_pins(path):  # what is installed has a check of its own
             changed.append(path)
-    # What a stage keeps in the cache is the model: its params are the training's.
-    judges = {stage for stage in scoring if not any(out.cached for out in pipeline.stages[stage].outs.values())}
-    old, new = pipeline.locked_params(judges), change.head.pipeline.locked_params(judges)
+    old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)
     own_params = {**old, **new}.keys() - pipeline.locked_params(others).keys()
     changed += sorted(name for name in own_params if not same(old.get(name), new.get(name)))
     if changed:

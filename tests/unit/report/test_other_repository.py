@@ -124,6 +124,17 @@ def same_prepared_data(history: History) -> None:
     history.hashes = {**before, "data/data.xml": "c" * 32}
 
 
+def scoring_param(history: History) -> None:
+    """Of a stage that keeps something in the cache, too."""
+    history.write(
+        "dvc.yaml", PIPELINE.replace("outs: [{eval:", "params: [evaluate.images]\n    outs: [answers.csv, {eval:")
+    )
+    history.write("params.yaml", PARAMS + "evaluate: {images: 100}\n")
+    history.relock()
+    history.commit("base")
+    history.write("params.yaml", PARAMS + "evaluate: {images: 10}\n")
+
+
 def part_of_a_folder(history: History) -> None:
     """Which was made again; DVC may run the stage that reads the part."""
     history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared/train.tsv,"))
@@ -156,6 +167,7 @@ def into_the_cache(history: History) -> None:
         (evaluate_anew, UNKNOWN, "scorer"),
         (shadow, UNKNOWN, "files"),
         (free_param, UNKNOWN, "files"),
+        (scoring_param, UNKNOWN, "scorer"),
         (part_of_a_folder, UNKNOWN, "lock"),
     ],
 )
