@@ -1,7 +1,6 @@
 """The conventional program for this task, as in tutorials: per-sample transforms, DataLoader workers, lists.
 
-Prints the seconds that `fit` took, as JSON. The network, the optimizer, the batch size and the split are those of the
-pipeline.
+Prints the duration of `fit` in seconds, as JSON. Network, optimizer, batch size and split are the pipeline's.
 """
 
 import argparse
@@ -28,14 +27,14 @@ class ConventionalModule(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        # The pipeline's `cnn`, with the activation before the pooling, as is usual.
+        # The pipeline's `cnn`, with the usual activation before pooling.
         convolutions = (nn.Conv2d(1, 10, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(10, 20, 3), nn.ReLU())
         linear = (nn.Flatten(), nn.Linear(2000, 500), nn.ReLU(), nn.Linear(500, 10))
         self.network = nn.Sequential(*convolutions, *linear)
         self.seen: dict[str, tuple[list[int], list[int]]] = {"train": ([], []), "val": ([], [])}
 
     def model_step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
-        """Loss of a batch; remembers predictions and labels."""
+        """Return the loss of a batch, and store predictions and labels."""
         x, y = batch
         logits = self.network(x)
         self.seen[part][0].extend(logits.argmax(1).tolist())

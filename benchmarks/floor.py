@@ -1,6 +1,6 @@
-"""The least time that the plain recipe could take on a CPU with the installed libraries, by term of a step.
+"""Lower bound on the time of the plain recipe on a CPU with the installed libraries, by term of a step.
 
-Arithmetic is divided by the rate of the fastest product of matrices, traffic in memory by the rate of the fastest copy.
+Arithmetic is divided by the rate of the fastest matrix product, memory traffic by the rate of the fastest copy.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from torch.nn import functional as F
 from benchmarks.measure import THREADS, table
 
 BATCH, REPEATS = 128, 60
-# Images forward and backward in an epoch, and images forward only.
+# Images per epoch with forward and backward pass, and with a forward pass only.
 TRAINED, VALIDATED = 54_000, 6_000
 FLOAT_BYTES = 4
 WEIGHTS = 1_007_590
-# Operations of an image forward, and how often a step does them: forward, for the gradient of the weights, and for that
-# of the input, which the first convolution does not need.
+# Operations of the forward pass per image, and how many times a step takes them: forward, gradient of the weights, and
+# gradient of the input, which the first convolution does not need.
 FLOP = {
     "first convolution": (2 * 24 * 24 * 25 * 10, 2),
     "second convolution": (2 * 10 * 10 * 90 * 20, 3),
     "first linear layer": (2 * 2000 * 500, 3),
     "second linear layer": (2 * 500 * 10, 3),
 }
-# Floats that a step reads or writes at least.
+# Minimum number of floats that a step reads or writes.
 FLOATS = {
-    # Forward reads all pixels and writes a quarter; backward the other way round.
+    # The forward pass reads all pixels and writes a quarter of them; the backward pass does the opposite.
     "pooling": 2 * BATCH * 10 * 24 * 24 * 5 // 4,
     # Weight, gradient and two moments are read; all but the gradient are written.
     "Adam": 7 * WEIGHTS,
@@ -34,12 +34,12 @@ FLOATS = {
 
 
 def best_seconds(function: Callable[[], object]) -> float:
-    """The shortest of many runs: what disturbs them on a shared machine only makes them longer."""
+    """Minimum over many runs, since interference on a shared machine only makes them longer."""
     return min(repeat(function, number=1, repeat=REPEATS))
 
 
 def product_rate(dtype: torch.dtype, size: int = 1024) -> float:
-    """Operations per second of a product of square matrices: the better of MKL's and oneDNN's."""
+    """Operations per second of a product of square matrices, with the faster of MKL and oneDNN."""
     a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
     candidates = [lambda: a @ b]
     if dtype == torch.float32:
@@ -48,7 +48,7 @@ def product_rate(dtype: torch.dtype, size: int = 1024) -> float:
 
 
 def floor_table() -> tuple[list[str], dict[str, float]]:
-    """A row for each term of the step, and the seconds of the arithmetic of an epoch by precision."""
+    """A table with a row per term of a step, and the seconds of an epoch's arithmetic by precision."""
     torch.set_num_threads(THREADS)
     rates = {"fp32": product_rate(torch.float32), "bf16": product_rate(torch.bfloat16)}
     source, target = torch.randn(2, BATCH * 10 * 24 * 24)

@@ -1,4 +1,4 @@
-"""The second half of `make gpu`: the recipes against the conventional program on one card; writes gpu.md."""
+"""The second half of `make gpu`: the recipes compared with the conventional program on one GPU; writes gpu.md."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ PROGRAMS = {
 
 
 def main() -> int:
-    """Measure and write the table; 1 if there is no card."""
+    """Measure and write the table; returns 1 without a GPU."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds

@@ -1,6 +1,6 @@
-"""Runs programs in turn, each in its own process, and tabulates what they measured.
+"""Runs programs in turn, each in its own process, and tabulates their measurements.
 
-Ratios within one run count: machines are shared and noisy, and both sides of a ratio see the same noise.
+Only ratios within a run are meaningful: machines are shared and noisy, and the noise affects both sides of a ratio.
 """
 
 import json
@@ -19,16 +19,16 @@ import torch
 from src.mnist.model.device import device_facts
 from stages.train import DATA_DIR
 
-# As in the recipes.
+# Same as in the recipes.
 THREADS = 2
 PACKAGES = ("torch", "pytorch-lightning", "torchvision", "dvc")
 CONVENTIONAL = "conventional, 4 workers"
-# What a program printed: `seconds`, and for the pipeline the test accuracy and the hash of the model.
+# Output of a program: `seconds`, and for the pipeline the test accuracy and the hash of the model.
 Run = dict[str, Any]
 
 
 def interleaved(programs: Mapping[str, str], rounds: int) -> dict[str, list[Run]]:
-    """Run every program of this folder, given by its module and options, once per round."""
+    """Run every program, given as a module of this folder with options, once per round."""
     runs: dict[str, list[Run]] = {name: [] for name in programs}
     for number in range(1, rounds + 1):
         for name, words in programs.items():
@@ -43,12 +43,12 @@ def interleaved(programs: Mapping[str, str], rounds: int) -> dict[str, list[Run]
 
 
 def median(runs: Sequence[Run]) -> float:
-    """Seconds of a fit."""
+    """Median duration of a fit in seconds."""
     return statistics.median(run["seconds"] for run in runs)
 
 
 def fit_table(fits: Mapping[str, Sequence[Run]], epochs: int = 1) -> list[str]:
-    """A row for each program: seconds by which to divide for one epoch, and how it compares with CONVENTIONAL."""
+    """Tabulate each program: seconds, divided by `epochs`, and speedup over CONVENTIONAL."""
     rows = [("program", "s: median (range)", f"times faster than {CONVENTIONAL}", "test accuracy", "same bytes")]
     for name, runs in fits.items():
         seconds = [run["seconds"] / epochs for run in runs]
@@ -69,7 +69,7 @@ def table(*rows: tuple[str, ...]) -> list[str]:
 
 
 def machine() -> str:
-    """Hardware and versions in one line."""
+    """Describe hardware and versions in one line."""
     if torch.cuda.is_available():
         gpu = device_facts(torch.device("cuda"))
         device = f"{gpu['device']}, driver {gpu['driver']}, CUDA {gpu['cuda']}, cuDNN {gpu['cudnn']}"

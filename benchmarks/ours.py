@@ -1,6 +1,6 @@
 """The train stage's function with a recipe, scored on the test set.
 
-Prints JSON: the seconds that `fit` took, the test accuracy and the MD5 of the model file.
+Prints JSON: the duration of `fit` in seconds, the test accuracy and the MD5 of the model file.
 """
 
 import argparse
@@ -21,7 +21,7 @@ RECIPES = {"default": "params.yaml"} | {name: f"recipes/{name}.yaml" for name in
 
 def main() -> None:
     """Command line."""
-    # As in the stage: what imports leave is no garbage to look for.
+    # As in the stage: objects created by imports are not worth scanning for garbage.
     gc.freeze()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, required=True)

@@ -1,7 +1,7 @@
 """How many pictures are read: `python -m benchmarks.pictures`, with the model and the data in the tree.
 
-The photographs are simulated: test images drawn on grey paper, lit, blurred, with noise, saved as JPEG. What
-is no digit, or more than one, counts as wrong where it is read without a doubt.
+The photographs are simulated: test images drawn on grey paper, lit, blurred, with noise, saved as JPEG. A picture with
+no digit, or with several, is wrong if the model reads it without doubt.
 """
 
 import io
@@ -30,7 +30,7 @@ FONT = Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 SYMBOLS = "AKXHMRTW+?#\N{CHECK MARK}"
 
 Y, X = np.meshgrid(np.linspace(0, 1, HEIGHT), np.linspace(0, 1, WIDTH), indexing="ij")
-# How the light falls over the page, 0 to 1; `corners` shades all four, `corner` one.
+# How brightness falls across the page, 0 to 1; `corners` shades all four corners, `corner` shades one.
 SHADES = {
     "even": np.zeros_like(X),
     "across": X,
@@ -47,7 +47,7 @@ def light(kind: str, fall: float) -> np.ndarray:
 
 
 def on_page(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Enlarge a digit of shape (28, 28), 0 to 255, to a random size and put it anywhere on a page: ink, 0 to 1."""
+    """Enlarge a digit, shape (28, 28), 0 to 255, and place it at random on a page; returns ink, 0 to 1."""
     side = int(HEIGHT * rng.uniform(0.4, 0.8))
     page = Image.new("L", (WIDTH, HEIGHT))
     place = (int(rng.integers(WIDTH - side)), int(rng.integers(HEIGHT - side)))
@@ -66,7 +66,7 @@ def photograph(ink: np.ndarray, lit: np.ndarray, rng: np.random.Generator) -> np
 
 
 def framed(ink: np.ndarray, margin: int) -> np.ndarray:
-    """Draw a frame around the ink, the margin away from it but never on the border of the page."""
+    """Draw a frame around the ink at a distance of `margin`, but never on the border of the page."""
     rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
     left, top = max(int(columns[0]) - margin, 8), max(int(rows[0]) - margin, 8)
     right, bottom = min(int(columns[-1]) + margin, WIDTH - 9), min(int(rows[-1]) + margin, HEIGHT - 9)
@@ -76,25 +76,25 @@ def framed(ink: np.ndarray, margin: int) -> np.ndarray:
 
 
 def ruled(ink: np.ndarray, gap: int, strength: float) -> np.ndarray:
-    """Rule the page with lines of two pixels."""
+    """Rule the page with lines that are two pixels wide."""
     lines = np.zeros_like(ink)
     lines[gap // 2 :: gap] = lines[gap // 2 + 1 :: gap] = strength
     return np.maximum(ink, lines)
 
 
 def cropped(ink: np.ndarray) -> np.ndarray:
-    """The part of a page with ink."""
+    """Crop a page to its ink."""
     rows, columns = (np.flatnonzero((ink > 0.1).any(axis)) for axis in (1, 0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def on_paper(ink: np.ndarray) -> np.ndarray:
-    """Paper on all sides of the ink."""
+    """Put paper on all sides of the ink."""
     return np.pad(cropped(ink), 60)
 
 
 def together(one: np.ndarray, other: np.ndarray, overlap: float = 0.0) -> np.ndarray:
-    """Put two digits side by side, moved together until they touch, and further by a share of the smaller width."""
+    """Put two digits side by side so that they touch, or overlap by a share of the smaller width."""
     one, other = cropped(one), cropped(other)
     height = min(len(one), len(other))
     one, other = (
@@ -104,7 +104,7 @@ def together(one: np.ndarray, other: np.ndarray, overlap: float = 0.0) -> np.nda
     most = min(one.shape[1], other.shape[1])
     for step in range(most):
         page = _beside(one, other, step)
-        # Dust aside.
+        # Ignore dust.
         _, sizes = np.unique_counts(ndimage.label(page > 0.4, np.ones((3, 3)))[0])
         if np.sum(sizes > 60) == 2:
             return on_paper(_beside(one, other, min(step + round(overlap * most), most)))
@@ -118,7 +118,7 @@ def _beside(one: np.ndarray, other: np.ndarray, overlap: int) -> np.ndarray:
 
 
 def drawn(ink: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Draw a line through points (x, y), shares of the digit's width and height."""
+    """Draw a line through points (x, y), given as shares of the digit's width and height."""
     page = Image.fromarray((on_paper(ink) * 255).astype(np.uint8))
     size = np.array(page.size) - 120
     ImageDraw.Draw(page).line([tuple(point) for point in 60 + points * size], fill=255, width=12, joint="curve")
@@ -126,7 +126,7 @@ def drawn(ink: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def symbol(rng: np.random.Generator) -> np.ndarray:
-    """A letter or sign, turned a little."""
+    """Draw a letter or sign, slightly rotated."""
     page = Image.new("L", (400, 400))
     font = ImageFont.truetype(FONT, int(rng.integers(120, 220)))
     ImageDraw.Draw(page).text((200, 200), SYMBOLS[rng.integers(len(SYMBOLS))], fill=255, font=font, anchor="mm")
@@ -134,17 +134,17 @@ def symbol(rng: np.random.Generator) -> np.ndarray:
 
 
 def thinned(ink: np.ndarray) -> np.ndarray:
-    """The middle of each stroke, less than half as wide."""
+    """Thin each stroke to less than half its width."""
     depth = ndimage.distance_transform_edt(ink > 0.5)
     return np.where(depth > 0.6 * ndimage.maximum_filter(depth, 21), 1.0, 0.0)
 
 
 def shadowed(ink: np.ndarray) -> np.ndarray:
-    """A soft shadow, half as dark, below and to the right."""
+    """Add a soft shadow, half as dark, below and to the right."""
     return np.maximum(ink, 0.5 * ndimage.gaussian_filter(np.roll(ink, (10, 10), (0, 1)), 4))
 
 
-# From two digits' ink, 0 to 1, to a page, and whether the first digit would be a right answer.
+# Maps the ink of two digits, 0 to 1, to the ink of a page. On READABLE pages, the first digit is the right answer.
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 READABLE: dict[str, Change] = {
     "faint ruled lines": lambda ink, *_: ruled(ink, 40, 0.3),
@@ -175,7 +175,7 @@ UNREADABLE: dict[str, Change] = {
 
 
 def scenes() -> Iterator[tuple[str, np.ndarray | None, Change, bool]]:
-    """Names, how the light falls unless evenly, what is changed on the page, and whether the digit can be read then."""
+    """Yield scenes: name, brightness (None if even), change of the page, and whether the digit is still readable."""
     yield "even light", None, lambda ink, *_: ink, True
     for kind, fall in itertools.product(list(SHADES)[1:], (0.3, 0.5)):
         yield f"light {kind}, falling by {fall:.0%}", light(kind, fall), lambda ink, *_: ink, True
@@ -185,7 +185,7 @@ def scenes() -> Iterator[tuple[str, np.ndarray | None, Change, bool]]:
 
 
 def report(name: str, digits: list[Digit], labels: list[int | None], refused: int) -> None:
-    """Print how many pictures are read, read wrongly, doubtful and refused; None labels what is no digit."""
+    """Print how many pictures are right, wrong, doubtful and refused; the label None means that there is no digit."""
     answers: list[Answer] = predict(digits, MODEL) if digits else []
     doubtful = sum(answer.doubt is not None for answer in answers)
     wrong = [one.confidence for one, label in zip(answers, labels, strict=True) if not one.doubt and one.digit != label]
@@ -197,7 +197,7 @@ def report(name: str, digits: list[Digit], labels: list[int | None], refused: in
 
 
 def as_they_are(name: str, images: np.ndarray, labels: np.ndarray) -> list[tuple[Digit, int]]:
-    """Report images of MNIST's form; returns those that are not refused, with their labels."""
+    """Report images in MNIST's format; returns those that are not refused, with their labels."""
     pairs = []
     for image, label in zip(images, labels, strict=True):
         with suppress(UserError):
@@ -215,7 +215,7 @@ def limits(pairs: list[tuple[Digit, int]]) -> None:
 
 
 def main() -> None:
-    """Print what becomes of all validation and test images, and of PICTURES photographs in each scene."""
+    """Print the results for all validation and test images, and for PICTURES photographs of each scene."""
     train = load_examples(Path("data/MNIST"), "train")
     _, val = split_indices(train.labels, 0.1, 0)
     limits(as_they_are("validation images", train.images[val], train.labels[val]))

@@ -1,4 +1,4 @@
-"""`make bench`: the pipeline against the conventional program on a CPU, and the floor; writes results.md."""
+"""`make bench`: the pipeline compared with the conventional program on a CPU, and the floor; writes results.md."""
 
 import argparse
 from pathlib import Path

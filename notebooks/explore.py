@@ -1,9 +1,10 @@
 # %% [markdown]
 # # The stages as functions
 #
-# Each stage is a function with explicit arguments: it reads no params.yaml and no environment. This trains twice on
-# scikit-learn's digits in a temporary folder, which takes seconds, needs no network and leaves the pipeline's results
-# alone. Run it cell by cell in VS Code, PyCharm or, with jupytext, Jupyter. `python notebooks/explore.py` runs it all.
+# Each stage is a function with explicit arguments; it does not read params.yaml or the environment. This notebook
+# trains twice on scikit-learn's digits in a temporary folder. It takes seconds, works offline and does not touch the
+# pipeline's results. Run it cell by cell in VS Code, PyCharm or, with jupytext, Jupyter; `python notebooks/explore.py`
+# runs all cells.
 
 # %%
 import sys
@@ -39,11 +40,11 @@ for axis, image, label in zip(axes, test.images, test.labels, strict=False):
 
 # %% [markdown]
 # ## Training
-# `params.yaml` with a few changes; try your own. The result is the same bytes each time.
+# `params.yaml` with a few changes; try your own. Every run gives the same bytes.
 
 
 # %%
-# So few images are not worth a second thread.
+# A second thread is not worthwhile for so few images.
 small = {"dataset": "digits", "epochs": 2, "batch_size": 64, "threads": 1}
 params = load_params(ROOT / "params.yaml").model_copy(update=small)
 
@@ -70,7 +71,7 @@ axis.legend()
 
 # %% [markdown]
 # ## Evaluation
-# Choose by the validation part. The test set is for the one that was chosen.
+# Choose a model by its validation accuracy. Use the test set only for the chosen model.
 
 # %%
 chosen = max(histories, key=lambda name: histories[name]["val_acc"].iloc[-1])

@@ -89,7 +89,9 @@ class ProgressTable(Callback):
         done = trainer.current_epoch
         resumes = f"to resume after epoch {done}" if done else "to start again: no epoch was done"
         missing = ", ".join(str(path) for path in self.outputs if not path.exists())
-        self.console.print(f"Stopped: run the same command {resumes}.{f' Gone until then: {missing}.' * bool(missing)}")
+        self.console.print(
+            f"Stopped: run the same command {resumes}.{f' Missing until then: {missing}.' * bool(missing)}"
+        )
 
 
 def format_row(row: dict[str, float], seconds: float | None = None) -> str:

@@ -6,7 +6,7 @@ from benchmarks.measure import CONVENTIONAL, Run, fit_table
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_without_a_card_it_says_so_in_one_line(
+def test_missing_gpu_is_reported_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["gpu"])
@@ -14,7 +14,7 @@ def test_without_a_card_it_says_so_in_one_line(
     assert capsys.readouterr() == ("", "gpu: nothing was measured, since torch finds no NVIDIA GPU; see `nvidia-smi`\n")
 
 
-def test_the_table_compares_with_the_conventional_program_and_tells_other_bytes() -> None:
+def test_table_has_speedups_and_flags_differing_bytes() -> None:
     def run(seconds: float, model: str) -> Run:
         return {"seconds": seconds, "model": model, "test_acc": 0.9912}
 

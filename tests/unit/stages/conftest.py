@@ -9,7 +9,7 @@ from stages.train import Outputs, train
 
 
 def outputs_in(folder: Path, kind: Any = Outputs) -> Any:
-    """The outputs of a stage, train unless another is named, in a folder instead of the project."""
+    """The outputs of a stage, by default train, relocated to a folder."""
     return replace(kind(), **{field.name: folder / str(field.default) for field in fields(kind)})
 
 
@@ -19,7 +19,7 @@ def read_all(outputs: Any) -> list[bytes]:
 
 @pytest.fixture(scope="session")
 def trained(params: Params, digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    """What training two epochs on digits wrote."""
+    """Outputs of training for two epochs on digits."""
     outputs = outputs_in(tmp_path_factory.mktemp("trained"))
     train(params, digits_dir, outputs, accelerator="cpu")
     return outputs
@@ -27,7 +27,7 @@ def trained(params: Params, digits_dir: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def workspace(tmp_path: Path, digits_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, with the digits and nothing else."""
+    """The current directory, which contains only the digits."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/MNIST").symlink_to(digits_dir)
     monkeypatch.chdir(tmp_path)

@@ -10,10 +10,10 @@ from stages.check import check_settings
 from tests.conftest import REPOSITORY
 
 
-def test_params_come_back_in_the_order_and_types_of_the_schema(params: Params) -> None:
+def test_params_are_returned_in_schema_order_and_types(params: Params) -> None:
     values = params.model_dump()
     asked = json.dumps([dict(reversed(values.items())) | {"weight_decay": 0}, values | {"seed": 7}])
-    # The command that whoever wants to run many params asks beforehand.
+    # A sweep runs this command to check its params in advance.
     printed = subprocess.check_output(
         [sys.executable, "-m", "stages.check", "s.yaml"], cwd=REPOSITORY, input=asked, text=True
     )
@@ -27,7 +27,7 @@ def test_params_come_back_in_the_order_and_types_of_the_schema(params: Params) -
         ({"shards": 3}, "s.yaml: a run is not possible: params.yaml: batch_size must be a multiple of shards"),
     ],
 )
-def test_what_no_run_can_have_is_one_line(params: Params, changes: dict, said: str) -> None:
+def test_impossible_params_are_rejected_in_one_line(params: Params, changes: dict, said: str) -> None:
     values = params.model_dump()
     with pytest.raises(UserError, match=f"^{said}.*$"):
         check_settings([values, values | changes], "s.yaml")

@@ -38,7 +38,7 @@ def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
     return torch.softmax(logits.double(), 1).numpy()
 
 
-def test_scores_and_tables_are_those_of_the_model_on_the_test_set(
+def test_scores_and_tables_match_the_model_on_the_test_set(
     evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path
 ) -> None:
     y_true, y_pred = load_examples(digits_dir, "test").labels, plain_probs.argmax(1)
@@ -52,7 +52,7 @@ def test_scores_and_tables_are_those_of_the_model_on_the_test_set(
     np.testing.assert_array_equal(errors["predicted"], y_pred[errors["index"]])
 
 
-def test_many_images_are_predicted_in_parts_and_in_order() -> None:
+def test_predictions_over_several_batches_keep_their_order() -> None:
     model, images = build_model("cnn", 0), random_examples(2345).images
     probs = predict(model, images)
     assert probs.shape == (2345, 10)
@@ -71,7 +71,7 @@ def test_predictions_are_averaged_over_all_shifts() -> None:
     assert np.abs(expected - predict(model, images)).max() > 1e-4
 
 
-def test_whatever_a_network_draws_it_scores_the_same_and_leaves_the_generators_alone(
+def test_evaluation_of_a_random_network_is_deterministic_and_keeps_random_state(
     digits_dir: Path, tmp_path: Path
 ) -> None:
     model, written = tmp_path / "model", []
@@ -87,7 +87,7 @@ def test_whatever_a_network_draws_it_scores_the_same_and_leaves_the_generators_a
     assert written[0] == written[1]
 
 
-def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trained, tmp_path: Path) -> None:
+def test_perfect_model_gives_an_empty_table_and_an_image(trained: Trained, tmp_path: Path) -> None:
     images = random_examples(30).images
     preds = predict(load_model(trained.model), images).argmax(1).astype(np.uint8)
     write_examples(tmp_path / "data", random_examples(10), Examples(images, preds))
@@ -98,7 +98,7 @@ def test_a_model_without_errors_gives_an_empty_table_and_a_picture(trained: Trai
         assert image.format == "PNG"
 
 
-def test_main_writes_the_outs_and_prints_what_it_found_and_uses_the_shift_of_the_params(
+def test_main_writes_outputs_prints_summary_and_applies_tta_shift(
     workspace: Path, trained: Trained, evaluated: Outputs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workspace / "models").symlink_to(trained.model.parent)
@@ -112,17 +112,17 @@ def test_main_writes_the_outs_and_prints_what_it_found_and_uses_the_shift_of_the
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shift", [0, 1])
-def test_a_gpu_scores_the_same(trained: Trained, digits_dir: Path, tmp_path: Path, shift: int) -> None:
+def test_gpu_gives_the_same_scores(trained: Trained, digits_dir: Path, tmp_path: Path, shift: int) -> None:
     params = EvaluateParams(threads=THREADS, tta_shift=shift)
     cpu, gpu = (outputs_in(tmp_path / name, Outputs) for name in ("cpu", "gpu"))
     on_cpu = evaluate(params, digits_dir, trained.model, cpu, "cpu")
-    # With errors of a standard deviation of 1e-4 in every logit, no metric moved by more than half of this.
+    # Noise with a standard deviation of 1e-4 in every logit changed no metric by more than half of this tolerance.
     assert evaluate(params, digits_dir, trained.model, gpu, "gpu") == pytest.approx(on_cpu, abs=2e-6)
     assert gpu.confusion.read_bytes() == cpu.confusion.read_bytes()
 
 
 @pytest.mark.gpu
-def test_a_gpu_scores_in_the_same_bytes_twice_and_the_receipt_names_it(workspace: Path, trained: Trained) -> None:
+def test_gpu_evaluation_is_deterministic_and_recorded(workspace: Path, trained: Trained) -> None:
     (workspace / "models").symlink_to(trained.model.parent)
     run = Run({"threads": THREADS, "tta_shift": 1}, accelerator="gpu")
     facts = main(run)

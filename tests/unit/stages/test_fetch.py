@@ -31,7 +31,7 @@ def mirror(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, with nothing in it."""
+    """The current directory, empty."""
     folder = tmp_path / "workspace"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -50,7 +50,7 @@ def assert_equal(read: Examples, expected: Examples) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "digits"])
-def test_a_data_set_comes_as_four_files_and_nothing_else(tmp_path: Path, mirror: Path, dataset: str) -> None:
+def test_fetch_writes_exactly_four_files(tmp_path: Path, mirror: Path, dataset: str) -> None:
     expected = {"mnist": {"train": TRAIN, "test": TEST}, "digits": digits_as_mnist()}[dataset]
     fetch(dataset, tmp_path / "MNIST", [str(mirror)] if dataset == "mnist" else [], originals(mirror))
     assert_equal(load_examples(tmp_path / "MNIST", "train"), expected["train"])
@@ -59,7 +59,7 @@ def test_a_data_set_comes_as_four_files_and_nothing_else(tmp_path: Path, mirror:
     assert [path.name for path in (tmp_path / "MNIST").iterdir()] == ["raw"]
 
 
-def test_nothing_is_written_where_a_file_is_missing_or_not_the_original(tmp_path: Path, mirror: Path) -> None:
+def test_nothing_is_written_if_a_file_is_missing_or_not_original(tmp_path: Path, mirror: Path) -> None:
     expected = originals(mirror)
     (mirror / "t10k-labels-idx1-ubyte.gz").unlink()
     for known, said in ((expected, r"No such file .*t10k-labels-idx1-ubyte.gz"), (ORIGINALS, "wrong SHA-256")):
@@ -68,12 +68,12 @@ def test_nothing_is_written_where_a_file_is_missing_or_not_the_original(tmp_path
         assert not (tmp_path / "MNIST").exists()
 
 
-def test_main_fetches_what_params_name(no_data: Path) -> None:
+def test_main_fetches_the_dataset_of_params(no_data: Path) -> None:
     main(Run({"dataset": "digits"}))
     assert len(load_examples(no_data / "data/MNIST", "test").labels) == 360
 
 
-def test_main_names_every_mirror_in_one_line_own_first(
+def test_main_lists_every_mirror_in_one_line_custom_one_first(
     no_data: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNIST_MIRROR", str(mirror))
@@ -86,7 +86,7 @@ def test_main_names_every_mirror_in_one_line_own_first(
     assert "\n" not in message
 
 
-def test_a_data_set_that_nobody_can_write_is_refused(no_data: Path) -> None:
+def test_unknown_dataset_is_rejected(no_data: Path) -> None:
     with pytest.raises(UserError, match="got 'cifar'"):
         main(Run({"dataset": "cifar"}))
     assert not (no_data / "data").exists()

@@ -35,7 +35,7 @@ from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
 from tests.unit.stages.conftest import outputs_in, read_all
 
 
-def test_training_learns_and_every_output_tells_so(trained: Outputs, params: Params, digits_dir: Path) -> None:
+def test_training_learns_and_outputs_agree(trained: Outputs, params: Params, digits_dir: Path) -> None:
     history, metrics = pd.read_csv(trained.history), json.loads(trained.metrics.read_text())
     assert history["epoch"].tolist() == [1, 2]
     assert history["loss"].is_monotonic_decreasing
@@ -51,7 +51,7 @@ def test_training_learns_and_every_output_tells_so(trained: Outputs, params: Par
         assert image.format == "PNG"
 
 
-def test_the_final_scores_are_those_of_the_saved_model_which_is_calibrated_on_the_validation_part(
+def test_final_scores_match_the_saved_model_calibrated_on_validation_data(
     trained: Outputs, params: Params, digits_dir: Path
 ) -> None:
     split, model = load_examples(digits_dir, "train"), load_model(trained.model)
@@ -69,10 +69,10 @@ def test_the_final_scores_are_those_of_the_saved_model_which_is_calibrated_on_th
     assert final["val_loss_calibrated"] < log_loss(target, predict(model.network, images))
 
 
-# Two threads may not add in the order in which they end.
+# With two threads, the order of sums must not depend on which thread finishes first.
 @pytest.mark.parametrize(("architecture", "threads"), [("cnn", 2), (DRAWS, 1)])
 @pytest.mark.usefixtures("undrawn")
-def test_the_same_bytes_come_again_whatever_the_global_random_state(
+def test_training_is_deterministic_for_any_global_random_state(
     params: Params, few_digits: Path, tmp_path: Path, architecture: str, threads: int
 ) -> None:
     few = {"val_fraction": 0.75, "epochs": 1}
@@ -112,20 +112,20 @@ def test_every_hyperparameter_changes_the_model(params: Params, tmp_path: Path) 
         outputs = outputs_in(tmp_path / str(change))
         train(short.model_copy(update=change), tmp_path, outputs, accelerator="cpu")
         models.append(outputs.model.read_bytes())
-    # Of a training on a CPU, tf32 is fp32.
+    # On a CPU, tf32 is fp32.
     assert models.pop() == models[0]
     assert len(set(models)) == len(models)
 
 
 @pytest.mark.usefixtures("workspace")
-def test_main_writes_the_outs_and_tells_what_made_them(
+def test_main_writes_outputs_and_receipt_fields(
     params: Params, trained: Outputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[dict[str, str]] = []
     monkeypatch.setattr(stages.train, "check_same", compared.append)
     values = params.model_dump(exclude={"dataset", "tta_shift"})
     facts = main(Run(values, {"src/mnist/model/network.py": "its hash"}, accelerator="cpu"))
-    # What all processes of a training must have in common.
+    # Inputs that must be the same in all processes of a training.
     assert [one["src/mnist/model/network.py"] for one in compared] == ["its hash"]
     assert compared[0].items() >= {**facts.versions, "device": "cpu"}.items()
     assert read_all(Outputs()) == read_all(trained)
@@ -133,13 +133,13 @@ def test_main_writes_the_outs_and_tells_what_made_them(
     assert facts.versions["torch"] == torch.__version__.split("+")[0]
 
 
-def test_a_batch_larger_than_the_training_part_is_refused(params: Params, digits_dir: Path, tmp_path: Path) -> None:
+def test_batch_larger_than_the_training_part_is_rejected(params: Params, digits_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^params.yaml: batch_size must be at most 12\d\d, "):
         train(params.model_copy(update={"batch_size": 1438}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_call_of_several_batches_waits_for_its_turn(
+def test_every_call_waits_for_its_turn(
     params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
@@ -147,12 +147,12 @@ def test_each_call_of_several_batches_waits_for_its_turn(
         monkeypatch.setattr(Turns, f"on_{part}_batch_start", lambda self, *_: order.append(f"take {self.needed}"))
         monkeypatch.setattr(Turns, f"on_{part}_batch_end", lambda *_: order.append("give"))
     train(params.model_copy(update={"epochs": 1, "threads": 1}), few_digits, outputs_in(tmp_path), accelerator="cpu")
-    # 275 images in batches of 64: four at once and the rest. Then the validation part.
+    # 275 images in batches of 64: one call of four batches and one of the rest. Then validation.
     assert order == ["take 1", "give"] * 3
 
 
-def test_lightning_gives_no_advice_and_asks_no_driver_in_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As importing Lightning does.
+def test_lightning_is_silent_and_does_not_query_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Importing Lightning sets this.
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     build_trainer(1, "cpu", [])
     assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
@@ -161,7 +161,7 @@ def test_lightning_gives_no_advice_and_asks_no_driver_in_each_step(monkeypatch: 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_a_gpu_learns_the_same(
+def test_gpu_training_matches_cpu(
     trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path, precision: str
 ) -> None:
     changed = params.model_copy(update={"precision": precision})
@@ -182,7 +182,7 @@ RESUMED |= {name: {"architecture": name} for name in (DROPOUT, DRAWS)}
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("accurate", "gpu") else name for name in RESUMED]
 )
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
-def test_a_resumed_training_gives_the_same_bytes(
+def test_resumed_training_gives_the_same_bytes(
     params: Params, few_digits: Path, tmp_path: Path, accelerator: str, name: str
 ) -> None:
     constant = params.model_copy(update=RESUMED[name] | {"schedule": "constant", "batch_size": 64, "threads": 1})
@@ -200,7 +200,7 @@ def test_a_resumed_training_gives_the_same_bytes(
 @pytest.mark.gpu
 @pytest.mark.parametrize("change", [{}, {"precision": "tf32"}, {"architecture": "ensemble", "precision": "bf16",
                                     "rotation": 10.0, "ema": 0.9}], ids=["cnn", "tf32", "ensemble"])  # fmt: skip
-def test_a_gpu_gives_the_same_bytes_twice(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
+def test_gpu_training_is_deterministic(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
     for name in ("a", "b"):
         train(params.model_copy(update=change), digits_dir, outputs_in(tmp_path / name), accelerator="gpu")
     assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))

@@ -31,7 +31,7 @@ def metrics(project: Project) -> dict[str, float]:
     return json.loads((project.path / "metrics/eval.json").read_text())
 
 
-def test_the_card_tells_the_scores_and_where_they_come_from(reproduced: Project) -> None:
+def test_card_has_scores_and_provenance(reproduced: Project) -> None:
     card, test = card_of(reproduced), metrics(reproduced)
     for value in (test["test_acc"], test["test_acc_low"], test["test_acc_high"], test["test_ece"]):
         assert f"{value:.2%}" in card
@@ -44,7 +44,7 @@ def test_the_card_tells_the_scores_and_where_they_come_from(reproduced: Project)
     assert "\n\n\n" not in card
 
 
-def test_the_errors_are_counted_and_the_most_frequent_confusions_named(reproduced: Project) -> None:
+def test_card_has_error_count_and_most_frequent_confusions(reproduced: Project) -> None:
     with (reproduced.path / CONFUSION).open() as file:
         wrong = [int(row["count"]) for row in csv.DictReader(file) if row["actual"] != row["predicted"]]
     (line,) = [line for line in card_of(reproduced).splitlines() if "misclassified" in line]
@@ -52,7 +52,7 @@ def test_the_errors_are_counted_and_the_most_frequent_confusions_named(reproduce
     assert [int(count) for count in re.findall(r"\((\d+)\)", line)] == sorted(wrong, reverse=True)[:5]
 
 
-def test_model_hubs_read_the_header(reproduced: Project) -> None:
+def test_header_is_valid_for_model_hubs(reproduced: Project) -> None:
     empty, header, _ = card_of(reproduced).split("---\n", 2)
     assert empty == ""
     found = yaml.safe_load(header)
@@ -63,7 +63,7 @@ def test_model_hubs_read_the_header(reproduced: Project) -> None:
     assert {one["type"]: one["value"] for one in result["metrics"]}["accuracy"] == metrics(reproduced)["test_acc"]
 
 
-def test_the_seeds_of_this_recipe_are_told(project: Project) -> None:
+def test_card_has_accuracy_over_seeds(project: Project) -> None:
     assert "was not measured for this data and recipe" in card_of(project)
     runs = {seed: {"metrics/eval.json": {"test_acc": acc}} for seed, acc in enumerate((0.989, 0.99, 0.991))}
     data = output_md5(project.outs(), "data/MNIST")
@@ -73,7 +73,7 @@ def test_the_seeds_of_this_recipe_are_told(project: Project) -> None:
     assert "With 3 seeds, this recipe reached 99.00% ± 0.10%" in card_of(project)
 
 
-def test_of_data_and_networks_that_nobody_described_only_the_results_are_told(project: Project) -> None:
+def test_card_of_undescribed_data_and_network_has_only_results(project: Project) -> None:
     template = "src/mnist/card/card.md.j2"
     project.edit(template, '  "cnn": "two convolutions and two linear layers",\n', "")
     project.edit(template, '  "digits": "scikit-learn', '  "figures": "scikit-learn')
@@ -89,13 +89,13 @@ def test_of_data_and_networks_that_nobody_described_only_the_results_are_told(pr
         assert untrue not in card
 
 
-def test_what_was_measured_on_mnist_is_told_of_mnist_alone(reproduced: Project) -> None:
+def test_mnist_measurements_are_omitted_for_other_data(reproduced: Project) -> None:
     card = card_of(reproduced)
     assert "photograph" not in card
     assert "25% of the training images train the weights. 75%, " in card
 
 
-def test_another_metric_is_told(project: Project) -> None:
+def test_card_includes_additional_metrics(project: Project) -> None:
     with open_revision(project.path, None) as revision:
         values = revision.metrics["metrics/eval.json"]
         assert isinstance(values, dict)
@@ -103,7 +103,7 @@ def test_another_metric_is_told(project: Project) -> None:
         assert "\n| kappa | 0.75 | |\n" in render_card(revision)
 
 
-def test_without_whole_results_there_is_no_card(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_results_are_rejected(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     project.append("metrics/train.json", " ")
     with pytest.raises(UserError, match=r"metrics/train\.json .*; run `dvc repro`"):
         card_of(project)

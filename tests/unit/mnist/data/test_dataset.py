@@ -21,9 +21,9 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_is_read_as_it_was_written_as_by_torchvision(data_dir: Path, part: Literal["train", "test"]) -> None:
+def test_part_round_trips_here_and_in_torchvision(data_dir: Path, part: Literal["train", "test"]) -> None:
     theirs = MNIST(data_dir.parent, train=part == "train")
-    # The other part need not be there.
+    # The other part may be missing.
     for name in FILES["test" if part == "train" else "train"]:
         (raw_folder(data_dir) / name).unlink()
     ours = load_examples(data_dir, part)
@@ -34,7 +34,7 @@ def test_a_part_is_read_as_it_was_written_as_by_torchvision(data_dir: Path, part
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_missing_file_is_named_with_the_command_that_fetches_it(
+def test_missing_file_error_names_the_fetch_command(
     data_dir: Path, part: Literal["train", "test"], number: int
 ) -> None:
     name = FILES[part][number]
@@ -61,7 +61,7 @@ OF_OTHER_TYPES = [
 
 @pytest.mark.fault(29)
 @pytest.mark.parametrize(("kind", "wrong", "said"), WRONG)
-def test_what_does_not_fit_is_not_read(tmp_path: Path, kind: str, wrong: Examples, said: str) -> None:
+def test_invalid_examples_are_not_read(tmp_path: Path, kind: str, wrong: Examples, said: str) -> None:
     for name, array in zip(FILES["test"], (wrong.images, wrong.labels), strict=True):
         write_idx(raw_folder(tmp_path) / name, array)
     with pytest.raises(UserError, match=rf"t10k-{kind}-idx\d-ubyte: {said}"):
@@ -69,9 +69,7 @@ def test_what_does_not_fit_is_not_read(tmp_path: Path, kind: str, wrong: Example
 
 
 @pytest.mark.parametrize(("kind", "wrong", "said"), WRONG + OF_OTHER_TYPES)
-def test_what_does_not_fit_is_not_written_nor_is_anything_else(
-    tmp_path: Path, kind: str, wrong: Examples, said: str
-) -> None:
+def test_nothing_is_written_if_one_part_is_invalid(tmp_path: Path, kind: str, wrong: Examples, said: str) -> None:
     with pytest.raises(UserError, match=rf"t10k-{kind}-idx\d-ubyte: {said}"):
         write_examples(tmp_path / "MNIST", TEN, wrong)
     assert not (tmp_path / "MNIST").exists()

@@ -15,9 +15,7 @@ ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=
 
 @given(array=ARRAYS, data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_array_is_read_as_it_was_written_and_nothing_else_is(
-    tmp_path: Path, array: np.ndarray, data: st.DataObject
-) -> None:
+def test_array_round_trips_and_damaged_file_is_rejected(tmp_path: Path, array: np.ndarray, data: st.DataObject) -> None:
     path = tmp_path / "file"
     write_idx(path, array)
     read = read_idx(path)
@@ -32,7 +30,7 @@ def test_an_array_is_read_as_it_was_written_and_nothing_else_is(
             read_idx(path)
 
 
-def test_the_bytes_are_those_of_the_format_in_row_major_order(tmp_path: Path) -> None:
+def test_file_bytes_match_the_format_in_row_major_order(tmp_path: Path) -> None:
     write_idx(tmp_path / "file", np.arange(6, dtype=np.uint8).reshape(2, 3).T)
     expected = b"\x00\x00\x08\x02" + struct.pack(">II", 3, 2) + bytes([0, 3, 1, 4, 2, 5])
     assert (tmp_path / "file").read_bytes() == expected
@@ -40,7 +38,7 @@ def test_the_bytes_are_those_of_the_format_in_row_major_order(tmp_path: Path) ->
 
 @pytest.mark.fault(29)
 @pytest.mark.parametrize("magic", [b"\x00\x00\x0d\x01", b"\x01\x00\x08\x01", b"\x1f\x8b\x08\x00", b"<htm", b""])
-def test_a_wrong_magic_number_is_refused(tmp_path: Path, magic: bytes) -> None:
+def test_wrong_magic_number_is_rejected(tmp_path: Path, magic: bytes) -> None:
     (tmp_path / "file").write_bytes(magic + bytes(8))
     with pytest.raises(UserError, match="starts with 00 00 08"):
         read_idx(tmp_path / "file")

@@ -16,7 +16,7 @@ def draw(size: int, path: Path, title: str = "8 as 8 (100%)") -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [1, 10, 21])
-def test_each_digit_stands_in_its_place_below_the_longest_title(tmp_path: Path, size: int) -> None:
+def test_each_digit_is_in_its_cell_below_the_longest_title(tmp_path: Path, size: int) -> None:
     picture, images = draw(size, tmp_path / "errors.png"), random_examples(size).images
     assert picture.shape == (-(-size // COLUMNS) * SIDE, COLUMNS * SIDE)
     left = (SIDE - DIGIT) // 2
@@ -29,18 +29,18 @@ def test_each_digit_stands_in_its_place_below_the_longest_title(tmp_path: Path, 
         assert part[MARGIN + DIGIT :].min() == part[:, :2].min() == part[:, -2:].min() == 255, "nothing is cut off"
 
 
-def test_without_errors_there_is_a_white_row(tmp_path: Path) -> None:
+def test_no_errors_yield_one_white_row(tmp_path: Path) -> None:
     picture = draw(0, tmp_path / "errors.png")
     assert picture.shape == (SIDE, COLUMNS * SIDE)
     assert picture.min() == 255
 
 
-def test_a_useless_model_does_not_put_megabytes_into_git(tmp_path: Path) -> None:
+def test_number_of_drawn_errors_is_limited(tmp_path: Path) -> None:
     draw_errors(np.zeros((MAX_ERRORS + 50, 32, 32), np.uint8), [""] * (MAX_ERRORS + 50), tmp_path / "errors.png")
     with Image.open(tmp_path / "errors.png") as image:
         assert image.height == MAX_ERRORS // COLUMNS * SIDE
 
 
-def test_another_title_is_another_picture(tmp_path: Path) -> None:
+def test_image_depends_on_titles(tmp_path: Path) -> None:
     first, second = (draw(1, tmp_path / "errors.png", title) for title in ("4 as 9 (99%)", "4 as 6 (99%)"))
     assert not np.array_equal(first, second)

@@ -37,7 +37,7 @@ def certain(y_pred: np.ndarray) -> np.ndarray:
 
 @given(SEEDS, st.integers(1, 10))
 @settings(max_examples=30)
-def test_scores_and_tables_equal_scikit_learns(seed: int, classes: int) -> None:
+def test_scores_and_tables_match_scikit_learn(seed: int, classes: int) -> None:
     y_true, probs = random_case(seed, classes)
     y_pred, labels, names = probs.argmax(1), range(10), ("precision", "recall", "f1")
     scores, options = score_predictions(y_true, probs), {"labels": labels, "zero_division": 0}
@@ -57,7 +57,7 @@ def test_scores_and_tables_equal_scikit_learns(seed: int, classes: int) -> None:
 
 
 @pytest.mark.parametrize(("turn", "value", "low", "high"), [(0, 1, 0.722467, 1), (1, 0, 0, 0.277533)])
-def test_all_right_and_all_wrong(turn: int, value: float, low: float, high: float) -> None:
+def test_scores_if_all_predictions_are_right_or_wrong(turn: int, value: float, low: float, high: float) -> None:
     scores = score_predictions(np.arange(10), certain((np.arange(10) + turn) % 10))
     assert {scores[f"test_{name}"] for name in ("acc", "precision", "recall", "f1")} == {value}
     assert scores["test_acc_low"] == pytest.approx(low, abs=ROUNDED)
@@ -78,18 +78,18 @@ def plain_ece(y_true: np.ndarray, probs: np.ndarray, bins: int) -> float:
 
 
 @given(SEEDS, st.integers(1, 40))
-def test_the_calibration_error_equals_a_plain_loop(seed: int, bins: int) -> None:
+def test_calibration_error_matches_a_plain_loop(seed: int, bins: int) -> None:
     y_true, probs = random_case(seed)
     assert expected_calibration_error(y_true, probs, bins) == pytest.approx(plain_ece(y_true, probs, bins), abs=1e-12)
 
 
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+def test_confidence_on_a_bin_edge_belongs_to_the_lower_bin() -> None:
     probs = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1]])
     assert expected_calibration_error(np.array([0, 1]), probs, bins=4) == pytest.approx((0.5 + 0.6) / 2)
 
 
 @given(SEEDS)
-def test_errors_are_the_misclassified_images_the_surest_first(seed: int) -> None:
+def test_errors_are_misclassified_images_most_confident_first(seed: int) -> None:
     y_true, probs = random_case(seed)
     confidence, preds = probs.max(1).round(4), probs.argmax(1)
     wrong = sorted(np.flatnonzero(preds != y_true), key=lambda i: (-confidence[i], i))

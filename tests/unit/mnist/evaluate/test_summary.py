@@ -23,11 +23,11 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     CONFUSION.write_text("actual,predicted,count\n0,0,9000\n0,1,40\n1,0,3\n1,1,957\n")
 
 
-def test_the_line_has_the_scores_the_number_of_errors_and_their_picture() -> None:
+def test_summary_line_has_scores_error_count_and_image_path() -> None:
     assert summary_line() == LINE
 
 
-def test_it_reads_what_the_stage_writes() -> None:
+def test_summary_reads_outputs_of_the_stage() -> None:
     outputs = Outputs()
     assert (outputs.metrics, outputs.confusion, outputs.errors_picture) == (METRICS, CONFUSION, PICTURE)
 
@@ -36,7 +36,7 @@ def test_it_reads_what_the_stage_writes() -> None:
 @pytest.mark.parametrize(
     "content", [None, "", "{}", "[1]", "\xff", "actual,count\n1,2\n", "actual,predicted,count\n1,2\n"]
 )
-def test_what_is_no_evaluation_is_refused_in_one_line(path: Path, content: str | None) -> None:
+def test_malformed_evaluation_is_rejected_in_one_line(path: Path, content: str | None) -> None:
     path.unlink()
     if content is not None:
         path.write_text(content, encoding="latin-1")
@@ -46,7 +46,7 @@ def test_what_is_no_evaluation_is_refused_in_one_line(path: Path, content: str |
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_prints_the_line_or_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_prints_summary_or_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     for code, said in ((0, LINE), (1, "")):
         command = [sys.executable, "-m", "src.mnist.evaluate.summary"]

@@ -26,7 +26,7 @@ def untrained(architecture: str, temperature: float = 0.5, seed: int = 0) -> Cal
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose model has been exported."""
+    """A project with an exported model."""
     folder = tmp_path_factory.mktemp("exported")
     save_model(folder / MODEL, untrained("cnn"), "cnn")
     write_examples(folder / DATA_DIR, random_examples(10), EXAMPLES)
@@ -35,13 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_file_computes_what_torch_computes_and_says_what_it_is(folder: Path) -> None:
+def test_exported_file_matches_torch_and_has_metadata(folder: Path) -> None:
     content, found = (folder / TARGET).read_bytes(), json.loads((folder / f"{TARGET}.json").read_text())
     assert found["images"] == 50
     assert found["max_difference"] <= TOLERANCE
     assert found["changed_predictions"] == []
     assert found["equal"]
-    # For any number of images.
+    # The batch size is dynamic.
     probabilities = run_onnx(content, EXAMPLES.images[:1])
     assert probabilities.shape == (1, 10)
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
@@ -55,12 +55,12 @@ def test_the_file_computes_what_torch_computes_and_says_what_it_is(folder: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["small", "ensemble"])
-def test_every_network_is_computed_as_torch_computes_it(architecture: str) -> None:
+def test_export_of_every_architecture_matches_torch(architecture: str) -> None:
     model = untrained(architecture)
     assert compare(model, to_onnx(model, {}), EXAMPLES.images)["equal"]
 
 
-def test_another_model_is_found_out_and_its_changed_predictions_are_listed(folder: Path) -> None:
+def test_comparison_detects_a_different_model_and_lists_changed_predictions(folder: Path) -> None:
     content = (folder / TARGET).read_bytes()
     found = compare(untrained("cnn", temperature=0.6), content, EXAMPLES.images)
     assert found["max_difference"] > TOLERANCE
@@ -73,13 +73,13 @@ def test_another_model_is_found_out_and_its_changed_predictions_are_listed(folde
         assert row["torch"] != row["onnx"] == theirs[row["index"]]
 
 
-def test_the_bytes_come_again_and_a_difference_fails_the_command(
+def test_export_is_deterministic_and_fails_on_a_difference(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again = shutil.copytree(folder, tmp_path / "again")
     (again / TARGET).unlink()
     monkeypatch.chdir(again)
-    # Nothing agrees to the last bit.
+    # Without a tolerance, rounding is a difference.
     monkeypatch.setattr(src.mnist.export.onnx_model, "TOLERANCE", 0.0)
     with pytest.raises(UserError, match=r"do not use models/model\.onnx"):
         export()
@@ -87,7 +87,7 @@ def test_the_bytes_come_again_and_a_difference_fails_the_command(
     assert TARGET.read_bytes() == (folder / TARGET).read_bytes()
 
 
-def test_a_missing_model_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = r"^export: models/model\.safetensors: is missing; run `dvc checkout` or `dvc repro`$"
     with pytest.raises(SystemExit, match=said):

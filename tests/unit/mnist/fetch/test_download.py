@@ -47,8 +47,8 @@ class Request(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def send_again_and_again(self, body: bytes) -> None:
-        """Whenever the client might otherwise give up."""
+    def send_repeatedly(self, body: bytes) -> None:
+        """Send often enough that the client never times out."""
         while not self.server.closed.wait(0.02):
             self.wfile.write(body)
 
@@ -67,7 +67,7 @@ class Mirror(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/mnist/"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        return  # a client that hung up
+        return  # The client hung up.
 
 
 Serve = Callable[[Answer], Mirror]
@@ -128,18 +128,18 @@ def endless(request: Request, body: bytes = b"image" * 10_000, encoding: str = "
         request.wfile.write(body)
 
 
-def packed(content: bytes, request: Request) -> None:
+def compressed(content: bytes, request: Request) -> None:
     request.reply(content, len(content), encoding="gzip")
 
 
 def trickle(request: Request) -> None:
     request.wfile.write(b"HTTP/1.1 200 OK\r\n")
-    request.send_again_and_again(b"X")
+    request.send_repeatedly(b"X")
 
 
 def trickle_in_the_body(request: Request) -> None:
     request.reply(b"", len(request.content))
-    request.send_again_and_again(b"i")
+    request.send_repeatedly(b"i")
 
 
 WRONG, BROKEN = "wrong SHA-256: not the original file", "connection failed or broke off"
@@ -147,19 +147,19 @@ TOO_LONG = "sends more than the 30000 bytes of the original file"
 FAULTS: dict[str, tuple[Answer, str]] = {
     "503": (status(503), "HTTP status 503"),
     "html": (lambda request: request.reply(b"<html>Log in</html>", 19), WRONG),
-    "cut off with length": (half, BROKEN),
-    "cut off without length": (lambda request: request.reply(request.content[:-1], None), WRONG),
+    "truncated with length": (half, BROKEN),
+    "truncated without length": (lambda request: request.reply(request.content[:-1], None), WRONG),
     "reset": (Request.reset, BROKEN),
     "reset in the body": (half_and_reset, BROKEN),
     "hang": (hang, "timed out"),
     "hang in the body": (half_and_hang, "timed out"),
     "endless": (endless, TOO_LONG),
-    "endless while packed": (
+    "endless compressed": (
         lambda request: endless(request, gzip.compress(FILES["images.gz"], 0), encoding="gzip"),
         TOO_LONG,
     ),
-    "packed and cut off": (lambda request: packed(gzip.compress(request.content)[:-10], request), WRONG),
-    "decompression bomb": (lambda request: packed(gzip.compress(bytes(10_000_000)), request), WRONG),
+    "truncated compressed": (lambda request: compressed(gzip.compress(request.content)[:-10], request), WRONG),
+    "decompression bomb": (lambda request: compressed(gzip.compress(bytes(10_000_000)), request), WRONG),
     "redirect loop": (lambda request: request.reply(b"", 0, 302, location=request.path), "Exceeded 30 redirects."),
 }
 
@@ -169,11 +169,11 @@ def fetch(folder: Path, *mirrors: str, retries: int = 0, timeout_seconds: float 
 
 
 def timeout_for(answer: Answer) -> float:
-    """Short where the mirror hangs. Long where it answers, which may take a while on a busy machine."""
+    """Short if the mirror hangs; long if it answers, which may take a while on a busy machine."""
     return 0.4 if answer in (hang, half_and_hang) else 60
 
 
-def assert_whole(folder: Path) -> None:
+def assert_complete(folder: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
 
 
@@ -186,7 +186,7 @@ def mirror_folder(folder: Path) -> Path:
 
 @pytest.mark.fault(19, 20, 21, 22, 23, 24)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_named_with_its_cause_and_the_next_mirror_is_used(serve: Serve, folder: Path, fault: str) -> None:
+def test_fault_is_reported_with_its_cause_and_next_mirror_is_used(serve: Serve, folder: Path, fault: str) -> None:
     answer, cause = FAULTS[fault]
     bad, good, timeout = serve(answer), mirror_folder(folder.parent / "good"), timeout_for(answer)
     with pytest.raises(UserError) as caught:
@@ -194,28 +194,28 @@ def test_a_fault_is_named_with_its_cause_and_the_next_mirror_is_used(serve: Serv
     assert f"{bad.url} ({cause})" in str(caught.value)
     assert list(folder.iterdir()) == []
     fetch(folder, bad.url, str(good), timeout_seconds=timeout)
-    assert_whole(folder)
+    assert_complete(folder)
 
 
 @pytest.mark.parametrize("answer", [trickle, trickle_in_the_body])
-def test_a_byte_now_and_then_does_not_stretch_the_deadline(serve: Serve, folder: Path, answer: Answer) -> None:
+def test_trickling_server_does_not_extend_the_deadline(serve: Serve, folder: Path, answer: Answer) -> None:
     mirror = serve(answer)
-    # The time-out never passes, since something arrives all the time.
+    # The timeout is never reached, since data keeps arriving.
     with pytest.raises(UserError, match=rf"{mirror.url} \(did not arrive within 0.3 s\)"):
         download(folder, [mirror.url], ORIGINALS, timeout_seconds=60, deadline_seconds=0.3, retries=0)
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_file_that_is_packed_on_the_way_or_only_said_to_be_is_taken(
-    serve: Serve, folder: Path, pack: Callable[[bytes], bytes]
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_content_encoding_is_decoded_even_if_wrongly_declared(
+    serve: Serve, folder: Path, compress: Callable[[bytes], bytes]
 ) -> None:
-    fetch(folder, serve(lambda request: packed(pack(request.content), request)).url)
-    assert_whole(folder)
+    fetch(folder, serve(lambda request: compressed(compress(request.content), request)).url)
+    assert_complete(folder)
 
 
 @pytest.mark.fault(25)
-def test_all_down_names_each_mirror_with_its_cause_and_both_offline_ways(serve: Serve, folder: Path) -> None:
+def test_error_lists_the_cause_for_every_mirror_and_offline_alternatives(serve: Serve, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as refused:
         closed_port = f"http://127.0.0.1:{refused.getsockname()[1]}/"
     broken, missing = serve(status(503)), folder.parent / "no such folder"
@@ -228,48 +228,48 @@ def test_all_down_names_each_mirror_with_its_cause_and_both_offline_ways(serve: 
     assert list(folder.iterdir()) == []
 
 
-def test_each_file_comes_from_the_first_mirror_that_delivers_it(serve: Serve, folder: Path) -> None:
+def test_each_file_comes_from_the_first_working_mirror(serve: Serve, folder: Path) -> None:
     midway = serve(lambda request: (intact if request.name == "images.gz" else status(404))(request))
     good, spare = serve(intact), serve(intact)
     fetch(folder, midway.url, good.url, spare.url)
-    assert_whole(folder)
+    assert_complete(folder)
     assert (midway.requested, good.requested, spare.requested) == (["images.gz", "labels.gz"], ["labels.gz"], [])
 
 
 @pytest.mark.parametrize("fault", [half, half_and_hang])
-def test_a_file_is_tried_again_before_its_mirror_is_given_up(serve: Serve, folder: Path, fault: Answer) -> None:
+def test_download_is_retried_before_switching_mirrors(serve: Serve, folder: Path, fault: Answer) -> None:
     answers = iter([fault, intact, fault, fault])
     flaky, good = serve(lambda request: next(answers)(request)), mirror_folder(folder.parent / "good")
     fetch(folder, flaky.url, str(good), retries=1, timeout_seconds=timeout_for(fault))
-    assert_whole(folder)
+    assert_complete(folder)
     assert flaky.requested == ["images.gz", "images.gz", "labels.gz", "labels.gz"]
 
 
-def test_a_file_that_is_there_is_kept_and_a_damaged_one_replaced(serve: Serve, folder: Path) -> None:
+def test_intact_file_is_kept_and_damaged_file_is_replaced(serve: Serve, folder: Path) -> None:
     mirror_folder(folder)
     (folder / "labels.gz").write_bytes(b"damaged")
     mirror = serve(intact)
     fetch(folder, mirror.url)
-    assert_whole(folder)
+    assert_complete(folder)
     assert mirror.requested == ["labels.gz"]
 
 
-def test_a_folder_or_a_file_url_is_a_mirror(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mirror_may_be_a_folder_or_a_file_url(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror = mirror_folder(tmp_path / "a mirror")
     monkeypatch.chdir(tmp_path)
     for number, place in enumerate([str(mirror), f"{mirror}/", mirror.as_uri(), mirror.name]):
         fetch(folder / str(number), place)
-        assert_whole(folder / str(number))
+        assert_complete(folder / str(number))
 
 
-def test_what_is_no_mirror_is_left_for_the_next(tmp_path: Path, folder: Path) -> None:
+def test_unusable_mirror_is_skipped(tmp_path: Path, folder: Path) -> None:
     damaged = mirror_folder(tmp_path / "damaged")
     (damaged / "labels.gz").write_bytes(FILES["labels.gz"][:-1])
     fetch(folder, "gopher://127.0.0.1/mnist", str(damaged), str(mirror_folder(tmp_path / "intact")))
-    assert_whole(folder)
+    assert_complete(folder)
 
 
-def test_a_full_disk_is_no_fault_of_a_mirror(serve: Serve, folder: Path) -> None:
+def test_full_disk_is_not_blamed_on_a_mirror(serve: Serve, folder: Path) -> None:
     first, second = serve(intact), serve(intact)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))

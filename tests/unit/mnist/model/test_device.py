@@ -10,19 +10,19 @@ from tests.conftest import THREADS
 
 
 @pytest.fixture
-def determinism_is_put_back() -> object:
+def restore_determinism() -> object:
     yield
     configure_determinism(THREADS)
 
 
-def test_the_cpu_is_a_choice_everywhere() -> None:
+def test_cpu_is_always_available() -> None:
     assert torch_device("cpu") == torch.device("cpu")
     assert device_facts(torch.device("cpu")) == {"device": "cpu"}
 
 
 @pytest.mark.fault(57)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_a_device_that_is_not_there_is_refused() -> None:
+def test_missing_device_is_rejected() -> None:
     assert torch_device("auto").type != "cuda"
     with pytest.raises(UserError, match=r"^PL_TRAINER_ACCELERATOR is 'cuda', but torch finds no such device$"):
         torch_device("cuda")
@@ -32,9 +32,9 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 @pytest.mark.fault(57)
 @pytest.mark.gpu
-def test_a_gpu_that_works_passes_and_a_full_one_is_refused() -> None:
+def test_working_gpu_is_accepted_and_full_gpu_is_rejected() -> None:
     try_cuda()
-    # What the try has given back is free for others only then.
+    # PyTorch's allocator still caches the memory that was freed.
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     taken = torch.empty(free - 500_000_000, dtype=torch.uint8, device="cuda")
@@ -45,7 +45,7 @@ def test_a_gpu_that_works_passes_and_a_full_one_is_refused() -> None:
 
 
 @pytest.mark.gpu
-def test_a_receipt_says_everything_about_a_gpu() -> None:
+def test_device_facts_describe_the_gpu() -> None:
     assert torch_device("auto") == torch_device("gpu") == torch.device("cuda")
     facts = device_facts(torch_device("gpu"), tf32=True)
     assert facts["device"] == torch.cuda.get_device_name()
@@ -56,9 +56,9 @@ def test_a_receipt_says_everything_about_a_gpu() -> None:
     assert device_facts(torch_device("gpu"))["fp32"] == "ieee"
 
 
-@pytest.mark.usefixtures("determinism_is_put_back")
+@pytest.mark.usefixtures("restore_determinism")
 @pytest.mark.parametrize("tf32", [True, False])
-def test_every_machine_computes_with_the_same_threads_kernels_and_arithmetic(tf32: bool) -> None:
+def test_determinism_fixes_threads_kernels_and_arithmetic(tf32: bool) -> None:
     torch.set_num_threads(3)
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not tf32
@@ -69,21 +69,21 @@ def test_every_machine_computes_with_the_same_threads_kernels_and_arithmetic(tf3
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == tf32
     assert torch.backends.mkldnn.matmul.fp32_precision == on_cpu  # type: ignore[attr-defined]
-    # Lightning calls it; it raises where the two ways to choose are mixed.
+    # Lightning calls this function, which raises if both APIs for TF32 were used.
     assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
 
 
 @pytest.mark.gpu
-@pytest.mark.usefixtures("determinism_is_put_back")
-def test_fp32_is_float32_on_a_gpu_and_tf32_is_not() -> None:
+@pytest.mark.usefixtures("restore_determinism")
+def test_fp32_is_exact_on_a_gpu_and_tf32_is_not() -> None:
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("TF32 came with Ampere")
-    # Large enough for the libraries to prefer TF32 where they may. Only the linear layer is sure to use it then.
+    # Large enough for the libraries to choose TF32 if allowed. Only the linear layer is certain to use it.
     linear, convolution = torch.nn.Linear(1024, 1024, bias=False), torch.nn.Conv2d(64, 64, 3, bias=False)
     generator = torch.Generator().manual_seed(0)
     flat, images = torch.randn(1024, 1024, generator=generator), torch.randn(32, 64, 28, 28, generator=generator)
     configure_determinism(THREADS)
-    # Float32 keeps 23 bits of each factor's mantissa, TF32 keeps 10.
+    # Float32 has 23 bits of mantissa, TF32 has 10.
     assert max(error(linear, flat), error(convolution, images)) < 5e-5
     configure_determinism(THREADS, tf32=True)
     assert error(linear, flat) > 1e-4
@@ -96,7 +96,7 @@ def error(layer: torch.nn.Module, x: torch.Tensor) -> float:
     return float((found.cpu().double() - exact).norm() / exact.norm())
 
 
-# Allocates, writes and frees 12 MB a hundred times, as training steps do with their activations.
+# Allocates, writes and frees 12 MB a hundred times, like the activations of training steps.
 PROGRAM = """
 import resource
 from src.mnist.model.device import keep_freed_memory
@@ -115,7 +115,7 @@ print(usual, faults())
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
-def test_freed_memory_is_used_again_without_page_faults() -> None:
+def test_freed_memory_is_reused_without_page_faults() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True, text=True)
     usual, kept = map(int, done.stdout.split())
     assert usual > 1000

@@ -26,7 +26,7 @@ from src.mnist.model.network import (
 from src.mnist.model.weights import METADATA_KEY, load_model, save_model
 from tests.conftest import random_examples
 
-# Not all of ARCHITECTURES, to which other tests add.
+# Listed explicitly, because other tests add to ARCHITECTURES.
 EACH = pytest.mark.parametrize("architecture", ["cnn", "small", "resnet", "ensemble", "large_ensemble"])
 IMAGES = torch.from_numpy(random_examples(7).images)
 
@@ -37,7 +37,7 @@ def equal(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 
 @EACH
-def test_images_become_logits_of_as_many_weights_as_the_docstring_says(architecture: str) -> None:
+def test_network_output_and_weight_count_match_the_docstring(architecture: str) -> None:
     network = build_model(architecture, 0).eval()
     for size in (1, 7):
         logits = network(normalize(IMAGES[:size]))
@@ -49,7 +49,7 @@ def test_images_become_logits_of_as_many_weights_as_the_docstring_says(architect
 
 
 @pytest.mark.parametrize("count", [1, 7])
-def test_each_image_trains_one_member_of_the_ensemble_and_is_scored_by_both(count: int) -> None:
+def test_ensemble_trains_one_member_per_image_and_averages_both(count: int) -> None:
     network, x = build_model("ensemble", 0), normalize(IMAGES[:count])
     first, second = (list(member.parameters()) for member in cast(Ensemble, network).members)
     for part, trained, other in (
@@ -65,7 +65,7 @@ def test_each_image_trains_one_member_of_the_ensemble_and_is_scored_by_both(coun
     torch.testing.assert_close(network(x), sum(alone) / 2)
 
 
-def test_the_cnn_is_the_one_that_was_asked_for() -> None:
+def test_cnn_has_the_specified_layers() -> None:
     shapes = {name: tuple(weight.shape) for name, weight in CNN().named_parameters() if name.endswith("weight")}
     assert shapes == {
         "conv1.weight": (10, 1, 5, 5),
@@ -75,7 +75,7 @@ def test_the_cnn_is_the_one_that_was_asked_for() -> None:
     }
 
 
-def test_pooling_before_the_relu_gives_the_same() -> None:
+def test_pooling_before_relu_gives_the_same_logits() -> None:
     model, x = build_model("cnn", 0), normalize(IMAGES)
     assert isinstance(model, CNN)
     with torch.no_grad():
@@ -85,7 +85,7 @@ def test_pooling_before_the_relu_gives_the_same() -> None:
         torch.testing.assert_close(model(x), model.linear2(y), rtol=0, atol=0)
 
 
-def test_a_linear_layer_computed_with_onednn_is_one() -> None:
+def test_onednn_linear_layer_matches_torch() -> None:
     generator = torch.Generator().manual_seed(0)
     layer = CPULinear(2000, 500)
     x, gradient = (torch.randn(128, width, generator=generator) for width in (2000, 500))
@@ -100,14 +100,14 @@ def test_a_linear_layer_computed_with_onednn_is_one() -> None:
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_normalising_gives_mnists_mean_and_deviation_and_leaves_its_input_alone() -> None:
+def test_normalize_uses_mnist_statistics_and_keeps_its_input() -> None:
     grey = IMAGES.float()
     expected = (grey.double() / 255 - MEAN) / STD
     torch.testing.assert_close(normalize(grey), expected[:, None].float(), rtol=1e-5, atol=1e-5)
     assert torch.equal(grey, IMAGES.float())
 
 
-def test_a_view_is_the_image_moved_over_background_and_takes_no_memory_of_its_own() -> None:
+def test_shifted_views_are_padded_and_share_memory() -> None:
     views, padded = shifted_views(IMAGES, 2), np.pad(IMAGES.numpy(), ((0, 0), (2, 2), (2, 2)))
     for down, right in ((0, 0), (1, 2), (3, 4)):
         np.testing.assert_array_equal(views[:, down, right].numpy(), padded[:, down : down + 28, right : right + 28])
@@ -115,7 +115,7 @@ def test_a_view_is_the_image_moved_over_background_and_takes_no_memory_of_its_ow
 
 
 @EACH
-def test_weights_are_a_function_of_the_seed_alone(architecture: str) -> None:
+def test_initial_weights_depend_only_on_the_seed(architecture: str) -> None:
     first = build_model(architecture, 0)
     torch.manual_seed(99)
     state = torch.get_rng_state()
@@ -125,7 +125,7 @@ def test_weights_are_a_function_of_the_seed_alone(architecture: str) -> None:
 
 
 @EACH
-def test_a_saved_model_is_loaded_as_it_was_and_has_the_same_bytes_twice(tmp_path: Path, architecture: str) -> None:
+def test_model_round_trips_and_its_file_is_deterministic(tmp_path: Path, architecture: str) -> None:
     network = build_model(architecture, 3).to(memory_format=torch.channels_last)
     for name in ("a", "b"):
         save_model(tmp_path / "models" / name, CalibratedModel(network, 0.1), architecture)
@@ -136,7 +136,7 @@ def test_a_saved_model_is_loaded_as_it_was_and_has_the_same_bytes_twice(tmp_path
     assert (tmp_path / "models/a").read_bytes() == (tmp_path / "models/b").read_bytes()
 
 
-def test_layers_may_share_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_with_shared_weights_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tied() -> nn.Module:
         network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
         network[1].weight = network[0].weight
@@ -148,14 +148,14 @@ def test_layers_may_share_their_weights(tmp_path: Path, monkeypatch: pytest.Monk
     assert equal(load_model(tmp_path / "model").network, network)
 
 
-def test_a_missing_file_is_named() -> None:
+def test_missing_model_is_named() -> None:
     with pytest.raises(UserError, match=r"^nowhere: is missing; run `dvc checkout`"):
         load_model(Path("nowhere"))
 
 
 @pytest.mark.fault(38)
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.999999])
-def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+def test_truncated_model_is_rejected(tmp_path: Path, share: float) -> None:
     path = tmp_path / "model"
     save_model(path, CalibratedModel(build_model("cnn", 0), 1.0), "cnn")
     content = path.read_bytes()
@@ -186,9 +186,7 @@ DESCRIPTION = {"architecture": "cnn", "layout": "NHWC", "mean": MEAN, "std": STD
         *[({METADATA_KEY: json.dumps(DESCRIPTION | change)}, OLD) for change in ({"mean": 0.5}, {"layout": "NCHW"})],
     ],
 )
-def test_another_description_than_this_versions_is_refused(
-    tmp_path: Path, metadata: dict[str, str] | None, reason: str
-) -> None:
+def test_incompatible_metadata_is_rejected(tmp_path: Path, metadata: dict[str, str] | None, reason: str) -> None:
     path = tmp_path / "model"
     weights = build_model("cnn", 0).state_dict()
     save_file(weights, path, {METADATA_KEY: json.dumps(DESCRIPTION)})
@@ -200,7 +198,7 @@ def test_another_description_than_this_versions_is_refused(
 
 
 class Marker:
-    """A pickle that leaves a file where it is loaded."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -211,7 +209,7 @@ class Marker:
 
 @pytest.mark.fault(37)
 @pytest.mark.parametrize("write", [lambda bomb, path: path.write_bytes(pickle.dumps(bomb)), torch.save])
-def test_nothing_in_a_pickle_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
+def test_pickle_in_a_model_file_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     path, marker = tmp_path / "model", tmp_path / "it ran"
     write(Marker(marker), path)

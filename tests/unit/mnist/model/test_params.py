@@ -30,7 +30,7 @@ def error_of(path: Path) -> str:
     return message
 
 
-def test_the_committed_file_gives_its_values() -> None:
+def test_committed_file_is_read_unchanged() -> None:
     assert load_params(REPOSITORY / "params.yaml").model_dump() == COMMITTED
 
 
@@ -42,7 +42,7 @@ def test_the_committed_file_gives_its_values() -> None:
         ("epochs", f"1{400 * '0'}", f"less than or equal to 10000, got 1{(SHOWN - 1) * '0'}..."),
         ("epochs", "10001", "less than or equal to 10000, got 10001"),
         ("epochs", "true", "a valid integer, got True"),
-        # YAML 1.2, as DVC reads it.
+        # Text in YAML 1.2, which DVC uses.
         ("epochs", "yes", "a valid integer, got 'yes'"),
         ("batch_size", '"3"', "a valid integer, got '3'"),
         ("seed", "-1", "greater than or equal to 0, got -1"),
@@ -52,14 +52,12 @@ def test_the_committed_file_gives_its_values() -> None:
         ("dataset", "MNIST", f"{', '.join(DATASETS)} or {LAST}, got 'MNIST'"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_key_what_was_expected_and_what_was_found(
-    tmp_path: Path, key: str, text: str, message: str
-) -> None:
+def test_invalid_value_error_has_key_expectation_and_value(tmp_path: Path, key: str, text: str, message: str) -> None:
     path = write(tmp_path, **{key: text})
     assert error_of(path) == f"{path}: {key} must be {message}"
 
 
-def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     path = write(tmp_path, epochs="abc", lr="0", epoch="20")
     path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("batch_size:")))
     *problems, unknown = error_of(path).removeprefix(f"{path}: ").split("; ")
@@ -68,7 +66,7 @@ def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["1", "true", "null", "2.5"])
-def test_a_key_that_is_no_name_is_named(tmp_path: Path, key: str) -> None:
+def test_non_string_key_is_reported(tmp_path: Path, key: str) -> None:
     assert "is not a parameter" in error_of(write(tmp_path, **{key: "1"}))
 
 
@@ -86,7 +84,7 @@ def test_a_key_that_is_no_name_is_named(tmp_path: Path, key: str) -> None:
         (None, "git checkout"),
     ],
 )
-def test_what_is_no_mapping_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_non_mapping_is_rejected(tmp_path: Path, content: bytes | None, said: str) -> None:
     if content is not None:
         (tmp_path / "params.yaml").write_bytes(content)
     assert said in error_of(tmp_path / "params.yaml")
@@ -107,7 +105,7 @@ ODD_VALUES += ["\0", "\x85", "\u2028", "\ufeff", "\t1", '"\\ud800"']
 @pytest.mark.fault(54)
 @given(data=st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_content_gives_more_than_one_line(data: st.DataObject, tmp_path: Path) -> None:
+def test_error_is_one_line_for_any_content(data: st.DataObject, tmp_path: Path) -> None:
     lines = [f"{key}: {value}" for key, value in COMMITTED.items()]
     odd = st.sampled_from(ODD_VALUES) | st.text(max_size=20)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -9,7 +9,7 @@ from src.mnist.train.history import summary
 from tests.conftest import random_probs
 
 
-def test_a_score_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_score_appears_in_all_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCORES, "error", Score(lambda counts: 1 - accuracy(counts), "error"))
     probs, labels = random_probs(50, np.random.default_rng(0)), np.arange(50) % 10
     epoch = EpochScores()
@@ -21,6 +21,6 @@ def test_a_score_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (final["error"], final["val_error"], score_predictions(labels, probs)["test_error"]) == (error, error, error)
 
 
-def test_every_score_has_its_column_in_the_progress_table() -> None:
+def test_every_score_has_a_column_in_the_progress_table() -> None:
     assert HEADINGS.keys() == EpochScores()(torch.zeros(1, 10), torch.tensor([0])).keys()
     assert max(map(len, HEADINGS.values())) <= 6

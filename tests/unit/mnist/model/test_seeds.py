@@ -7,7 +7,7 @@ import torch
 from src.mnist.model import seeds
 
 
-def test_what_a_module_draws_while_it_is_imported_comes_again() -> None:
+def test_random_numbers_drawn_at_import_are_deterministic() -> None:
     draws = []
     for seed in range(2):
         seeds.seed_generators(seed)

@@ -19,7 +19,7 @@ def labels_and_fraction(draw: st.DrawFn) -> tuple[np.ndarray, float]:
 
 
 @given(labels_and_fraction(), SEEDS)
-def test_the_parts_are_disjoint_exhaustive_sorted_and_stratified(case: tuple[np.ndarray, float], seed: int) -> None:
+def test_parts_are_disjoint_exhaustive_sorted_and_stratified(case: tuple[np.ndarray, float], seed: int) -> None:
     labels, fraction = case
     train, val = split_indices(labels, fraction, seed)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, val])), np.arange(len(labels)))
@@ -30,7 +30,7 @@ def test_the_parts_are_disjoint_exhaustive_sorted_and_stratified(case: tuple[np.
     assert np.abs(np.bincount(labels[val], minlength=len(expected)) - expected).max() <= 0.5 + 1e-9
 
 
-def test_the_split_is_a_function_of_the_seed_that_leaves_global_random_state_alone() -> None:
+def test_split_depends_only_on_the_seed_and_keeps_global_random_state() -> None:
     labels = np.repeat(np.arange(10), 50)
     parts = []
     for global_seed in (1, 2):
@@ -44,6 +44,6 @@ def test_the_split_is_a_function_of_the_seed_that_leaves_global_random_state_alo
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.99])
-def test_a_part_without_a_class_is_refused(fraction: float) -> None:
+def test_part_without_a_class_is_rejected(fraction: float) -> None:
     with pytest.raises(UserError, match=rf"^params.yaml: val_fraction {fraction} puts \d+ of the 10 .* of class 0"):
         split_indices(np.repeat(np.arange(10), 10), fraction, 0)

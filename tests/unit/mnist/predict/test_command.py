@@ -29,7 +29,7 @@ def bad(tmp_path: Path) -> Path:
     return tmp_path / "bad.png"
 
 
-def test_each_picture_is_a_line_of_json_and_what_cannot_be_read_is_named(
+def test_json_has_one_line_per_picture_including_unreadable_ones(
     model: str, picture: Path, bad: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inverted = picture.with_name("inverted.png")
@@ -47,7 +47,7 @@ def test_each_picture_is_a_line_of_json_and_what_cannot_be_read_is_named(
     assert set(first) == {"digit", "confidence", "doubt"}
 
 
-def test_people_get_a_table_without_what_cannot_be_read(
+def test_table_omits_unreadable_pictures(
     model: str, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
@@ -60,7 +60,7 @@ def test_people_get_a_table_without_what_cannot_be_read(
     assert capsys.readouterr() == ("\n".join([*printed, ""]), f"predict: {tmp_path}/none.png: no such file\n")
 
 
-def test_a_doubtful_answer_says_why(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doubtful_answer_has_a_reason(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     comb = Image.new("L", (300, 300), 255)
     for left in range(50, 250, 45):
         comb.paste(0, (left, 50, left + 20, 250))
@@ -74,7 +74,7 @@ def test_a_doubtful_answer_says_why(model: str, tmp_path: Path, capsys: pytest.C
     assert re.fullmatch(reason, json.loads(capsys.readouterr().out)["doubt"])
 
 
-def test_a_missing_model_is_named(picture: Path, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_model_is_reported(picture: Path, bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = picture.with_name("none")
     assert main([str(bad), str(picture), "--model", str(missing)]) == 1
     printed = capsys.readouterr()
@@ -83,12 +83,12 @@ def test_a_missing_model_is_named(picture: Path, bad: Path, capsys: pytest.Captu
     assert printed.err.endswith(f"predict: {missing}: is missing; run `dvc checkout` or `dvc repro`\n")
 
 
-def test_the_digits_of_the_test_set_are_mostly_right(
+def test_most_digits_of_the_test_set_are_recognised(
     model: str, reproduced: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     test = load_examples(reproduced.path / "data/MNIST", "test")
     for number, image in enumerate(test.images[:50]):
-        # Dark on light, five times the size, off the middle.
+        # Dark on light, enlarged five times, off-centre.
         page = np.pad(255 - np.kron(image, np.ones((5, 5), np.uint8)), ((0, 60), (40, 0)), constant_values=255)
         Image.fromarray(page).save(tmp_path / f"{number}.png")
     main([str(tmp_path / f"{number}.png") for number in range(50)] + ["--json", "--model", model])

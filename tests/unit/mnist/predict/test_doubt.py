@@ -19,12 +19,12 @@ def sure_of(digit: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("probs", "expected"), [([1, 0, 0], 1), ([0.5, 0.5, 0], 2), ([0.1] * 10, 10)])
-def test_the_effective_number_of_digits(probs: list[float], expected: float) -> None:
+def test_effective_number_of_digits(probs: list[float], expected: float) -> None:
     assert effective_number(np.array(probs)) == pytest.approx(expected)
     assert 1 < DIGITS < 10
 
 
-def test_what_looks_like_several_digits_is_doubtful_and_they_are_named() -> None:
+def test_ambiguous_answer_names_the_likely_digits() -> None:
     probs = np.array([0, 0, 0, 0, 0.5, 0, 0, 0.1, 0.05, 0.35])
     assert doubt(probs, FEW) == "may be 4, 9, 7 or no digit"
     assert doubt(sure_of(4), FEW) is None
@@ -39,15 +39,15 @@ def pages(count: int) -> list[tuple[np.ndarray, int]]:
     return [(on_page(image, rng), int(label)) for image, label in zip(TEST.images[:count], TEST.labels, strict=False)]
 
 
-def test_a_digit_has_no_more_strokes_than_its_class() -> None:
+def test_digit_does_not_exceed_the_crossings_of_its_class() -> None:
     doubts = [doubt(sure_of(label), photographed(ink)) for ink, label in pages(12)]
     assert doubts.count(None) >= 11
 
 
-# Strokes of two digits that touch, or of a digit with a circle.
+# Two digits that touch, or a digit with a circle.
 ADDED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "two digits side by side": together,
-    "two digits, one below the other": lambda ink, other: together(ink.T, other.T).T,
+    "two digits stacked": lambda ink, other: together(ink.T, other.T).T,
     "a circle through the digit": lambda ink, _: drawn(
         ink, 0.5 + 0.6 * np.array([(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 60)])
     ),
@@ -55,7 +55,7 @@ ADDED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("kind", ADDED)
-def test_added_strokes_are_more_than_the_digit_has(kind: str) -> None:
+def test_additional_strokes_raise_doubt(kind: str) -> None:
     for (ink, _), (other, _) in itertools.pairwise(pages(6)):
         crossed = photographed(ADDED[kind](ink, other))
         for digit in (1, 7):
@@ -68,5 +68,5 @@ def test_crossings_are_means_over_rows_and_columns() -> None:
 
 
 @pytest.mark.parametrize("width", [3, 8, 20])
-def test_the_width_of_strokes(width: int) -> None:
+def test_stroke_width_matches_the_pen(width: int) -> None:
     assert stroke_width(np.asarray(seven(400, pen=width)) < 128) == pytest.approx(width, rel=0.2, abs=1)

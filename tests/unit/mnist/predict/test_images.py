@@ -34,13 +34,13 @@ def saved(image: Image.Image, path: Path, **options: Any) -> np.ndarray:
     return read_digit(path).image
 
 
-def test_dark_on_light_and_light_on_dark_are_the_same_digit() -> None:
+def test_inverted_picture_gives_the_same_digit() -> None:
     np.testing.assert_array_equal(form(seven()), form(seven(paper=0, ink=255)))
 
 
 @settings(max_examples=50)
 @given(paper=st.integers(0, 255), ink=st.integers(0, 255), size=st.integers(30, 120))
-def test_a_digit_fills_its_box_and_its_mass_is_in_the_middle(paper: int, ink: int, size: int) -> None:
+def test_digit_fills_its_box_and_is_centred_by_mass(paper: int, ink: int, size: int) -> None:
     if abs(paper - ink) < 40:
         return
     digit = form(seven(size, paper, ink)).astype(float)
@@ -51,7 +51,7 @@ def test_a_digit_fills_its_box_and_its_mass_is_in_the_middle(paper: int, ink: in
         assert abs(mass @ np.arange(28) / mass.sum() + 0.5 - 14) <= 0.5
 
 
-def test_an_image_of_mnists_form_stays_as_it_is() -> None:
+def test_image_in_mnist_format_is_unchanged() -> None:
     digit = form(seven())
     np.testing.assert_array_equal(like_mnist(digit.astype(float), "picture").image, digit)
 
@@ -77,17 +77,17 @@ def turned() -> tuple[Image.Image, dict[str, Any]]:
 GREY = seven(paper=220, ink=40)
 WIDE = np.asarray(GREY).astype(np.uint16) * 257
 ANIMATION = {"save_all": True, "append_images": [Image.new("L", (200, 200), 255)]}
-# The picture, the file, options, how it looks otherwise, and how much of it must be the same.
+# Picture, file name, options for saving, equivalent picture, minimum overlap of both.
 KINDS: dict[str, tuple[Image.Image, str, dict[str, Any], Image.Image, float]] = {
-    "noise of a JPEG": (seven(), "a.jpg", {"quality": 75}, seven(), 0.8),
-    "a transparent background": (transparent(), "a.png", {}, seven(ink=10), 0.95),
-    "CMYK, turned by its EXIF": (turned()[0], "a.jpg", turned()[1], seven(), 0.8),
-    "an animation": (seven(), "a.gif", ANIMATION, seven(), 0.95),
-    "larger than what is reduced": (seven(MAX_SIDE + 1), "a.png", {}, seven(1000), 0.9),
-    "a small picture": (seven(40), "a.png", {}, seven(400), 0.7),
-    "a thin pen": (seven(400, pen=1), "a.png", {}, seven(400, pen=20), 0.7),
-    "a narrow pen": (seven(400, pen=9), "a.png", {}, seven(400, pen=20), 0.7),
-    "a digit off the middle": (moved(), "a.png", {}, seven(), 0.8),
+    "JPEG noise": (seven(), "a.jpg", {"quality": 75}, seven(), 0.8),
+    "transparent background": (transparent(), "a.png", {}, seven(ink=10), 0.95),
+    "CMYK, rotated by EXIF": (turned()[0], "a.jpg", turned()[1], seven(), 0.8),
+    "animation": (seven(), "a.gif", ANIMATION, seven(), 0.95),
+    "larger than MAX_SIDE": (seven(MAX_SIDE + 1), "a.png", {}, seven(1000), 0.9),
+    "small picture": (seven(40), "a.png", {}, seven(400), 0.7),
+    "thin pen": (seven(400, pen=1), "a.png", {}, seven(400, pen=20), 0.7),
+    "narrow pen": (seven(400, pen=9), "a.png", {}, seven(400, pen=20), 0.7),
+    "off-centre digit": (moved(), "a.png", {}, seven(), 0.8),
     "1 bit": (seven().convert("1"), "a.png", {}, seven(), 0.95),
     "16 bits": (Image.fromarray(WIDE), "a.png", {}, GREY, 0.95),
     "16 bits as TIFF": (Image.fromarray(WIDE), "a.tif", {}, GREY, 0.95),
@@ -96,19 +96,19 @@ KINDS: dict[str, tuple[Image.Image, str, dict[str, Any], Image.Image, float]] = 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_kind_of_the_picture_does_not_matter(kind: str, tmp_path: Path) -> None:
+def test_result_does_not_depend_on_the_picture_format(kind: str, tmp_path: Path) -> None:
     image, name, options, expected, least = KINDS[kind]
     assert overlap(saved(image, tmp_path / name, **options), form(expected)) > least
 
 
 @pytest.mark.parametrize("paper", [0, 128, 255])
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (90, 1), (200, 200)])
-def test_an_empty_picture_is_refused(size: tuple[int, int], paper: int) -> None:
+def test_empty_picture_is_rejected(size: tuple[int, int], paper: int) -> None:
     with pytest.raises(UserError, match=r"^picture: shows no digit"):
         form(Image.new("L", size, paper))
 
 
-def test_scattered_specks_are_no_digit() -> None:
+def test_scattered_specks_are_rejected() -> None:
     paper = np.full((500, 500), 255.0)
     paper[100, 100] = paper[400, 400] = 0
     with pytest.raises(UserError, match=r"^picture: shows more than one digit"):
@@ -117,7 +117,7 @@ def test_scattered_specks_are_no_digit() -> None:
 
 @settings(max_examples=50)
 @given(data=st.data(), height=st.integers(1, 6), width=st.integers(1, 6))
-def test_tiny_pictures_are_read_or_refused(data: st.DataObject, height: int, width: int) -> None:
+def test_tiny_pictures_are_read_or_rejected(data: st.DataObject, height: int, width: int) -> None:
     pixels = data.draw(st.lists(st.sampled_from([0.0, 90.0, 255.0]), min_size=height * width, max_size=height * width))
     with suppress(UserError):
         assert like_mnist(np.array(pixels).reshape(height, width), "picture").image.shape == (28, 28)
@@ -136,35 +136,35 @@ def flipped(content: bytes) -> bytes:
 
 FORMAT = "expected PNG, JPEG, "
 REFUSED = {
-    "nothing": (b"", FORMAT),
+    "empty": (b"", FORMAT),
     "text": (b"text", FORMAT),
-    "the start of a PNG": (b"\x89PNG\r\n\x1a\n", ""),
-    "a JPEG that is cut off": (content_of(seven(), "JPEG")[:-2000], ""),
-    "a flipped bit": (flipped(content_of(seven(), "PNG")), "broken PNG file"),
+    "PNG signature only": (b"\x89PNG\r\n\x1a\n", ""),
+    "truncated JPEG": (content_of(seven(), "JPEG")[:-2000], ""),
+    "flipped bit": (flipped(content_of(seven(), "PNG")), "broken PNG file"),
     "floating point": (content_of(Image.new("F", (50, 50)), "TIFF"), r"its grey values have 32 bits; save it with 8"),
-    "a PDF": (b"%PDF-1.7\n", FORMAT),
+    "PDF": (b"%PDF-1.7\n", FORMAT),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", FORMAT),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_intact_picture_is_refused(case: str, tmp_path: Path) -> None:
+def test_damaged_or_unsupported_file_is_rejected(case: str, tmp_path: Path) -> None:
     content, reason = REFUSED[case]
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UserError, match=rf"a.png: is not a picture that can be read \({reason}"):
         read_digit(tmp_path / "a.png")
 
 
-# Pillow warns from one limit on, and refuses twice as many pixels.
+# Pillow warns above a limit, and raises above twice the limit.
 @pytest.mark.parametrize("limit", [30_000, 300])
-def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+def test_decompression_bomb_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     seven().save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(UserError, match=r"a.png: is not a picture that can be read \(Image size .* exceeds limit"):
         read_digit(tmp_path / "a.png")
 
 
-def test_a_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
+def test_folder_and_missing_file_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a picture that can be read \(Is a directory\)$"):
         read_digit(tmp_path)
     with pytest.raises(UserError, match=r"a.png: no such file$"):
@@ -173,7 +173,7 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
 
 @settings(max_examples=50)
 @given(data=st.data(), format=st.sampled_from(FORMATS))
-def test_no_damage_gives_another_error(data: st.DataObject, format: str) -> None:
+def test_damaged_file_raises_only_user_errors(data: st.DataObject, format: str) -> None:
     content = bytearray(content_of(seven(60).convert("RGB"), format))
     places = st.integers(0, min(len(content), 300) - 1)
     for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=5)):

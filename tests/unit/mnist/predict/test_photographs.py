@@ -1,4 +1,4 @@
-"""Photographs of digits: uneven light is seen through, and what is not one digit on bare paper is refused."""
+"""Photographs of digits: uneven light is removed, and anything but one digit on bare paper is rejected."""
 
 from collections.abc import Callable
 
@@ -27,19 +27,19 @@ def plain() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["across", "corners", "corner"])
-def test_uneven_light_hardly_changes_what_is_read(kind: str, plain: list[np.ndarray]) -> None:
+def test_uneven_light_hardly_changes_the_result(kind: str, plain: list[np.ndarray]) -> None:
     lit = light(kind, 0.5)
     overlaps = [overlap(plain[number], read(page, lit, number)) for number, page in enumerate(PAGES)]
     assert np.mean(overlaps) > 0.9
 
 
-def test_chalk_on_a_board_that_is_lit_unevenly_is_read() -> None:
+def test_chalk_on_an_unevenly_lit_board_is_read() -> None:
     lit = np.linspace(1, 0.5, 200)
     board = np.asarray(seven(paper=40, ink=220), float) * lit
     assert overlap(like_mnist(board, "photograph").image, form(seven())) > 0.7
 
 
-def test_faint_ruled_lines_are_paper(plain: list[np.ndarray]) -> None:
+def test_faint_ruled_lines_are_ignored(plain: list[np.ndarray]) -> None:
     assert overlap(plain[0], read(ruled(PAGES[0], 40, 0.2))) > 0.85
 
 
@@ -48,7 +48,7 @@ def cut_off(ink: np.ndarray) -> np.ndarray:
 
 
 def two(ink: np.ndarray, gap: int = 20) -> np.ndarray:
-    """The digit twice, side by side."""
+    """Put the digit twice, side by side."""
     columns = np.flatnonzero((ink > 0.1).any(0))
     digit = ink[:, columns[0] : columns[-1] + 1]
     space = np.zeros((len(ink), gap))
@@ -57,18 +57,18 @@ def two(ink: np.ndarray, gap: int = 20) -> np.ndarray:
 
 REFUSED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "dark lines": (lambda ink: ruled(ink, 40, 0.9), "reach the border"),
-    "an empty frame": (lambda ink: framed(ink, 20) - ink, "a frame"),
-    "a frame around it": (lambda ink: framed(ink, 20), "a frame"),
-    "a frame that touches it": (lambda ink: framed(ink, 0), "a frame"),
-    "a digit that is cut off": (cut_off, "reach the border"),
+    "empty frame": (lambda ink: framed(ink, 20) - ink, "a frame"),
+    "frame around the digit": (lambda ink: framed(ink, 20), "a frame"),
+    "frame that touches the digit": (lambda ink: framed(ink, 0), "a frame"),
+    "cropped digit": (cut_off, "reach the border"),
     "two digits side by side": (two, "more than one digit"),
-    "two digits one below the other": (lambda ink: two(ink.T).T, "more than one digit"),
+    "two digits stacked": (lambda ink: two(ink.T).T, "more than one digit"),
     "bare paper": (np.zeros_like, "no digit"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_one_digit_on_bare_paper_is_refused(case: str) -> None:
+def test_anything_but_one_digit_on_bare_paper_is_rejected(case: str) -> None:
     add, reason = REFUSED[case]
     page = Image.fromarray(DIGITS[0]).resize((200, 200), Image.Resampling.BICUBIC)
     ink = add(np.pad(np.asarray(page, float) / 255, ((100, 100), (150, 150))))
@@ -76,7 +76,7 @@ def test_what_is_not_one_digit_on_bare_paper_is_refused(case: str) -> None:
         read(ink, np.ones(ink.shape))
 
 
-def test_a_picture_of_mnists_own_size_may_reach_its_border() -> None:
+def test_digit_may_touch_the_border_at_mnist_size() -> None:
     moved = np.roll(form(seven()), 28 - np.flatnonzero(form(seven()).any(0))[-1] - 1, axis=1)
     assert moved[:, -1].any()
     np.testing.assert_array_equal(like_mnist(moved.astype(float), "picture").image, form(seven()))

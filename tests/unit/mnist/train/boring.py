@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from src.mnist.model.scores import HEADINGS
 from src.mnist.train.trainer import build_trainer
 
-# One value an epoch; the best validation epoch is the second of three, and accuracy reaches it twice in a fourth.
+# One value per epoch. The best of three validation epochs is the second; a fourth has the same accuracy.
 SCORES = {
     **{prefix + name: [0.25, 0.26, 0.27, 0.28] for prefix in ("", "val_") for name in HEADINGS},
     "loss": [0.9, 0.5, 0.3, 0.2],
@@ -25,7 +25,7 @@ BATCHES = 4
 
 
 class Boring(LightningModule):
-    """Logs a script of scores in its steps, as any module may."""
+    """Logs scripted scores in its steps."""
 
     def __init__(self, names: set[str] | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a CUDA graph does, on a CPU: the operators of a call are recorded and run again on the very same memory."""
+"""An emulation of CUDA graphs on a CPU: the operators of a call are recorded and replayed on the same memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 from src.mnist.train.graphs import ForwardSeeds
 
-# Operators that wait for the device: they need a value, or the shape of their result depends on values.
+# Operators that wait for the device, because they return a value or because their result's shape depends on values.
 READS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique_consecutive", "_unique2"}
-# On a CPU these do nothing, or nothing that an operator shows.
+# Methods that wait for the device, but run no operator on a CPU.
 READING_METHODS = {"cpu", "item", "numpy", "tolist", "__array__", "__bool__", "__float__", "__int__", "__index__"}
 
 
@@ -30,7 +30,7 @@ class _NoMethodReads(TorchFunctionMode):
 
 
 class Recorder(TorchDispatchMode):
-    """Records every operator with the very tensors that it is given and returns, and what else replays should call."""
+    """Records every operator with its own input and output tensors, and other functions that replays should call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Recorder(TorchDispatchMode):
         return output
 
     def replay(self) -> None:
-        """Run the operators again; what they returned is overwritten."""
+        """Run the operators again and overwrite their outputs."""
         for func, args, kwargs, output in self.calls:
             if not isinstance(func, OpOverload):
                 func(*args)
@@ -59,12 +59,12 @@ class Recorder(TorchDispatchMode):
 
 
 def _has_mask(indices: Any) -> bool:
-    """Whether an index selects by truth values, so that the size of the result depends on them."""
+    """Whether an index contains a mask, on whose values the result's size depends."""
     return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
 
 
 class PassStates:
-    """Generator states as CUDA has them: each pass goes on with its own. On a CPU, the only one takes their values."""
+    """Generator states as on CUDA, one per pass; on a CPU, the single generator takes on their values in turn."""
 
     def __init__(self, seeds: ForwardSeeds) -> None:
         self.seeds = seeds
@@ -82,7 +82,7 @@ class PassStates:
 
 
 def emulated_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> tuple[Callable[[], None], Tensor]:
-    """What `capture_cuda_graph` does, on a CPU."""
+    """Emulate `capture_cuda_graph` on a CPU."""
     seeds.record()
     states, recorder = PassStates(seeds), Recorder()
 

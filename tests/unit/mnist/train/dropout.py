@@ -1,4 +1,4 @@
-"""Networks that draw random numbers, as a user may add them; importing this registers them."""
+"""Networks that draw random numbers, as a user might add; importing this module registers them."""
 
 import random
 
@@ -13,7 +13,7 @@ DROPOUT, DRAWS = "dropout", "draws"
 
 
 class Dropout(nn.Module):
-    """Drops a quarter of the pictures and half of the features, and a few pixels even in evaluation."""
+    """Drops a quarter of the images and half of the features, and a few pixels even in evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Dropout(nn.Module):
 
 
 class Draws(nn.Module):
-    """Draws from the generators of Python, NumPy and PyTorch when it is made, in training and in evaluation."""
+    """Draws from the generators of Python, NumPy and PyTorch when constructed, in training and in evaluation."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ def equal(a: Plan, b: Plan) -> bool:
 
 
 @given(SEEDS, st.integers(0, 100))
-def test_a_plan_has_each_image_once_and_is_a_function_of_seed_and_epoch(seed: int, epoch: int) -> None:
+def test_plan_has_each_image_once_and_depends_only_on_seed_and_epoch(seed: int, epoch: int) -> None:
     plan = epoch_plan(60, epoch, moving(seed=seed))
     assert sorted(plan[0].tolist()) == list(range(60))
     torch.manual_seed(1)
@@ -35,13 +35,13 @@ def test_a_plan_has_each_image_once_and_is_a_function_of_seed_and_epoch(seed: in
     assert not equal(plan, epoch_plan(60, epoch, moving(seed=seed + 1)))
 
 
-def test_without_augmentation_the_order_is_the_same_and_nothing_is_moved() -> None:
+def test_disabling_augmentation_keeps_the_order() -> None:
     indices, offsets = epoch_plan(60, 3, moving(shift=0, rotation=0.0, scale=0.0))
     assert torch.equal(indices, epoch_plan(60, 3, moving())[0])
     assert not offsets.any()
 
 
-def test_all_shifts_are_drawn_evenly() -> None:
+def test_shifts_are_drawn_uniformly() -> None:
     _, offsets, _ = epoch_plan(25_000, 0, moving())
     counts = np.bincount((offsets[:, 0] * 5 + offsets[:, 1]).numpy(), minlength=25)
     assert len(counts) == 25
@@ -66,19 +66,19 @@ def rotated(degrees: float, zoom: float = 1.0) -> Tensor:
 
 
 @pytest.mark.parametrize("quarters", [0, 1])
-def test_a_turn_by_quarters_is_exact(quarters: int) -> None:
+def test_rotation_by_quarter_turns_is_exact(quarters: int) -> None:
     expected = IMAGES.rot90(quarters, (1, 2)).float()
     torch.testing.assert_close(warp(IMAGES, rotated(90 * quarters)), expected, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("zoom", [1.25, 0.8])
-def test_zooming_changes_the_area_of_what_is_drawn(zoom: float) -> None:
+def test_zoom_scales_the_area(zoom: float) -> None:
     picture = torch.zeros(5, 28, 28, dtype=torch.uint8)
     picture[:, 10:18, 10:18] = 255
     assert warp(picture, rotated(0, zoom)).sum() == pytest.approx(zoom**2 * picture.sum().item(), rel=0.05)
 
 
-def test_beyond_the_edge_is_background() -> None:
+def test_warp_fills_with_background() -> None:
     white = torch.full((5, 28, 28), 255, dtype=torch.uint8)
     assert warp(white, rotated(45))[:, 0, 0].max() == 0
 
@@ -90,7 +90,7 @@ def batches_of(size: int, plan: Plan, shift: int = 0, first_step: int = 0) -> Ba
 
 
 @given(st.integers(1, 100), st.integers(1, 30), st.integers(1, 8), st.integers(0, 1000))
-def test_an_epoch_is_cut_into_batches(size: int, batch_size: int, most: int, first_step: int) -> None:
+def test_epoch_is_split_into_batches(size: int, batch_size: int, most: int, first_step: int) -> None:
     plan = epoch_plan(size, 0, moving())
     calls = in_calls(batches_of(size, plan, 2, first_step), batch_size, most)
     for number, tensor in enumerate(plan):
@@ -102,7 +102,7 @@ def test_an_epoch_is_cut_into_batches(size: int, batch_size: int, most: int, fir
     assert [call.first_step for call in calls] == (first_step + np.cumsum([0, *steps])[:-1]).tolist()
 
 
-def test_loaded_images_are_moved_and_normalised() -> None:
+def test_loaded_images_are_augmented_and_normalised() -> None:
     images, indices, down, right = random_examples(6).images, [[4, 0, 4]], [[0, 3, 6]], [[6, 3, 1]]
     plan = torch.tensor(indices), torch.stack([torch.tensor(down), torch.tensor(right)], dim=-1)
     padded = np.pad(images, ((0, 0), (3, 3), (3, 3)))

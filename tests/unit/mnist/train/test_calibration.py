@@ -20,9 +20,9 @@ def drawn(seed: int, temperature: float) -> tuple[Tensor, Tensor]:
 
 @given(st.integers(0, 1000), st.floats(0.2, 5))
 @settings(max_examples=5)
-def test_the_loss_is_lowest_at_the_temperature(seed: int, temperature: float) -> None:
+def test_fitted_temperature_minimises_the_loss(seed: int, temperature: float) -> None:
     logits, labels = drawn(seed, temperature)
-    # One more image for each class and image, of weight 1 / (10 · N): the uniformly labelled image.
+    # The extra image with a uniform label: one copy for each class and image, with weight 1 / (10 · N).
     further = np.concatenate([np.ones(400), np.full(4000, 1 / 4000)])
     both = torch.cat([logits, logits.repeat(10, 1)]), torch.cat([labels, torch.arange(10).repeat_interleave(400)])
 
@@ -33,12 +33,12 @@ def test_the_loss_is_lowest_at_the_temperature(seed: int, temperature: float) ->
     expected = np.exp(minimize_scalar(objective, bounds=np.log([LOWEST, HIGHEST]), method="bounded").x)
     found = fit_temperature(logits, labels)
     assert found == pytest.approx(expected, rel=1e-3)
-    # Softmax ignores what all logits of a row have in common.
+    # Softmax is invariant to a constant added to a row.
     shifted = logits + 100 * torch.arange(len(logits))[:, None]
     assert fit_temperature(shifted, labels) == pytest.approx(found, rel=1e-9)
 
 
-def test_a_perfect_network_keeps_a_doubt_of_one_in_as_many_images_as_it_was_tried_on() -> None:
+def test_error_probability_of_a_perfect_network_depends_on_the_number_of_images() -> None:
     labels = torch.arange(1000) % 10
     logits = 5.0 * torch.nn.functional.one_hot(labels, 10).double()
     probs = (logits / fit_temperature(logits, labels)).softmax(1)
@@ -48,14 +48,14 @@ def test_a_perfect_network_keeps_a_doubt_of_one_in_as_many_images_as_it_was_trie
 @pytest.mark.parametrize(
     ("scale", "turn", "temperature"),
     [(1, 1, HIGHEST), (0.001, 0, LOWEST), (0, 0, 1)],
-    ids=["a network that learned nothing", "tiny logits", "logits that do not depend on the class"],
+    ids=["untrained network", "tiny logits", "logits independent of the class"],
 )
-def test_the_temperature_stays_within_its_limits(scale: float, turn: int, temperature: float) -> None:
+def test_temperature_stays_within_its_limits(scale: float, turn: int, temperature: float) -> None:
     logits, labels = drawn(6, 1.0)
     assert fit_temperature(3 + scale * logits, (labels + turn) % 10) == pytest.approx(temperature)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_logits_that_are_no_numbers_are_refused(value: float) -> None:
+def test_non_finite_logits_are_rejected(value: float) -> None:
     with pytest.raises(UserError, match=r"validation logits are not finite; lower lr in params.yaml"):
         fit_temperature(torch.tensor([[value] + [0.0] * 9]), torch.tensor([0]))

@@ -1,4 +1,4 @@
-"""Training by replays of a recorded step, on a CPU that does what a CUDA graph does."""
+"""Training by replays of recorded steps, with CUDA graphs emulated on a CPU."""
 
 import functools
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from tests.unit.stages.conftest import outputs_in, read_all
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-# An epoch has 30 images: two calls of three batches, one of one batch, and a last batch of two images.
+# An epoch has 30 images: two calls of three batches, one call of one batch, and a last batch of two images.
 SMALL = {"batch_size": 4, "val_fraction": 0.25, "schedule": "constant"}
 BATCHES_PER_CALL = 3
 EVERYTHING = {"ema": 0.8, "weight_decay": 0.1, "rotation": 10.0, "scale": 0.1}
@@ -42,7 +42,7 @@ Train = Callable[..., list[bytes]]
 
 @pytest.fixture(scope="module")
 def train_plainly(tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """Train for two epochs; returns the bytes of all outputs."""
+    """Train for two epochs and return the bytes of all outputs."""
     folder = tmp_path_factory.mktemp("captured")
     write_examples(folder, random_examples(40), random_examples(10))
 
@@ -57,23 +57,23 @@ def train_plainly(tmp_path_factory: pytest.TempPathFactory) -> Train:
 
 @pytest.fixture(scope="module")
 def expected(train_plainly: Train) -> Callable[[str], list[bytes]]:
-    """What one of the cases gives without replays, made once."""
+    """Outputs of a case without replays, cached."""
     return functools.cache(lambda name: train_plainly(**CASES[name]))
 
 
 @pytest.fixture(autouse=True)
-def few_batches_per_call_and_linear_layers_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_batches_per_call_and_torch_linear_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "BATCHES_PER_CALL", BATCHES_PER_CALL)
     monkeypatch.setattr(CPULinear, "forward", nn.Linear.forward)
 
 
 @pytest.fixture
 def train_captured(train_plainly: Train, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Train by replays of what a capture records."""
+    """Train by replays of captured steps."""
 
     def run(capture: Capture = emulated_cuda_graph, **options: Any) -> list[bytes]:
         with monkeypatch.context() as patch:
-            # As on a GPU, a batch that comes alone is not recorded.
+            # As on a GPU, a single batch is not captured.
             patch.setattr(steps, "capture_for", lambda _, number: capture if number > 1 else None)
             return train_plainly(**options)
 
@@ -81,21 +81,21 @@ def train_captured(train_plainly: Train, monkeypatch: pytest.MonkeyPatch) -> Tra
 
 
 @pytest.mark.parametrize("name", [*list(CASES)[:-1], SLOW])
-def test_replays_train_the_same_bytes_as_plain_steps(
+def test_replays_and_plain_steps_give_the_same_bytes(
     train_captured: Train, expected: Callable[[str], list[bytes]], name: str
 ) -> None:
     assert train_captured(**CASES[name]) == expected(name)
 
 
 @pytest.mark.parametrize("name", ["dropout, shards, everything", SLOW])
-def test_replays_train_the_same_bytes_after_a_resume(
+def test_replays_give_the_same_bytes_after_a_resume(
     train_captured: Train, expected: Callable[[str], list[bytes]], tmp_path: Path, name: str
 ) -> None:
     train_captured(epochs=1, checkpoints=tmp_path, **CASES[name])
     assert train_captured(checkpoints=tmp_path, **CASES[name]) == expected(name)
 
 
-def test_steps_that_cannot_be_captured_run_one_by_one_and_train_the_same(
+def test_failed_capture_falls_back_to_plain_steps(
     train_captured: Train, expected: Callable[[str], list[bytes]]
 ) -> None:
     def failing(function: Callable[[], Tensor], _: ForwardSeeds) -> Any:
@@ -107,14 +107,14 @@ def test_steps_that_cannot_be_captured_run_one_by_one_and_train_the_same(
         assert train_captured(failing, **CASES[name]) == expected(name)
 
 
-def test_moments_that_do_not_start_at_zero_are_those_of_direct_steps(
+def test_optimizer_state_with_nonzero_start_matches_plain_steps(
     train_captured: Train, train_plainly: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: torch.optim.Rprop(self.model.parameters()))
     assert train_captured() == train_plainly()
 
 
-def test_steps_that_draw_from_numpy_or_python_are_not_replayed(train_captured: Train, train_plainly: Train) -> None:
+def test_steps_that_draw_from_numpy_or_python_are_not_captured(train_captured: Train, train_plainly: Train) -> None:
     with pytest.warns(UserWarning, match="the network draws from the generators of Python or NumPy"):
         assert train_captured(architecture=DRAWS) == train_plainly(architecture=DRAWS)
 
@@ -134,9 +134,9 @@ def replace_a_buffer(runner: StepRunner, *arguments: Any) -> Tensor:
         (StepRunner, "run", replace_a_buffer),
         (ForwardSeeds, "start_call", lambda *_: None),
     ],
-    ids=["a state that is not restored", "a buffer that is replaced", "calls that are not seeded"],
+    ids=["state not restored", "replaced buffer", "unseeded calls"],
 )
-def test_the_emulator_notices(
+def test_emulator_detects_broken_steps(
     train_captured: Train,
     expected: Callable[[str], list[bytes]],
     monkeypatch: pytest.MonkeyPatch,
@@ -154,7 +154,7 @@ def test_the_emulator_notices(
     [lambda x: x.sum().item(), lambda x: bool(x.sum() > 0), lambda x: x.sum().tolist(), Tensor.cpu, lambda x: x[x > 0]],
     ids=["item", "bool", "tolist", "cpu", "mask"],
 )
-def test_the_emulator_notices_a_read_by_the_host(read: Callable[[Tensor], Tensor]) -> None:
+def test_emulator_detects_reads_on_the_host(read: Callable[[Tensor], Tensor]) -> None:
     seeds = ForwardSeeds(0, 1, 1, torch.device("cpu"))
     with pytest.raises(HostReadError):
         emulated_cuda_graph(lambda: read(torch.ones(3)), seeds)

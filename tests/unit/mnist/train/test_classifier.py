@@ -33,7 +33,7 @@ BATCH_SIZE, EPOCHS, SEED, VAL_FRACTION = 16, 2, 0, 0.2
 LR = 0.002
 PLAIN = {"schedule": "constant", "label_smoothing": 0.0, "shift": 0}
 OWN = {"val_fraction": VAL_FRACTION, "batch_size": BATCH_SIZE, "seed": SEED, "epochs": EPOCHS, "lr": LR}
-# Of everything, each part moves the weights by more than what a plain loop may differ in.
+# Each option moves the weights by more than the tolerance of the comparison with a plain loop.
 EVERYTHING = {"weight_decay": 0.5, "label_smoothing": 0.2, "ema": 0.8, "schedule": "one-cycle"}
 
 
@@ -44,7 +44,7 @@ def params_of(**changes: Any) -> TrainParams:
 @pytest.fixture(scope="module")
 def split(digits_dir: Any) -> Examples:
     whole = load_examples(digits_dir, "train")
-    # 200 images: 160 to train, ten batches; the others make a last and smaller one.
+    # Ten whole batches of training images and a smaller last one.
     return Examples(whole.images[:212], whole.labels[:212])
 
 
@@ -66,7 +66,7 @@ def fit(split: Examples, accelerator: str = "cpu", **changes: Any) -> tuple[Clas
 
 
 def fit_plainly(split: Examples, schedule: str = "constant", **changes: Any) -> nn.Module:
-    """The same training as a plain loop over batches, with the loss as a formula."""
+    """Run the same training as a plain loop over batches, with an explicit formula for the loss."""
     params = params_of(**changes)
     train, _ = split_indices(split.labels, VAL_FRACTION, SEED)
     images, labels = torch.tensor(split.images[train]), torch.tensor(split.labels[train]).long()
@@ -89,7 +89,7 @@ def fit_plainly(split: Examples, schedule: str = "constant", **changes: Any) -> 
 
 
 def assert_close_to_plain_loop(model: nn.Module, split: Examples, share: float, **options: Any) -> None:
-    """Assert that each weight is off by at most a share of what training moved it by."""
+    """Assert that each weight tensor deviates by less than a share of its change in training."""
     start = build_model(params_of(**options).architecture, SEED)
     weights = (network.state_dict().values() for network in (model, fit_plainly(split, **options), start))
     for own, expected, start in zip(*weights, strict=True):
@@ -113,7 +113,7 @@ def scores_of(model: nn.Module, split: Examples, indices: np.ndarray) -> dict[st
     return sklearn_scores(split.labels[indices], probs.numpy())
 
 
-def test_validation_scores_are_scikit_learns_of_the_eval_network(
+def test_validation_scores_match_scikit_learn_for_the_eval_network(
     split: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches_module, "VAL_BATCH_SIZE", 15)
@@ -123,8 +123,8 @@ def test_validation_scores_are_scikit_learns_of_the_eval_network(
     assert {name: epochs[-1][name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
-def test_training_scores_are_scikit_learns_over_all_images_without_label_smoothing(split: Examples) -> None:
-    # At a rate of nearly 0 the network stays as it is, so that every batch is scored by the same one.
+def test_training_scores_match_scikit_learn_without_label_smoothing(split: Examples) -> None:
+    # A rate of nearly 0 leaves the network unchanged, so that it scores every batch the same way.
     _, epochs = fit(split, lr=1e-12, label_smoothing=0.2)
     train, _ = split_indices(split.labels, VAL_FRACTION, SEED)
     assert len(train) % BATCH_SIZE
@@ -134,7 +134,7 @@ def test_training_scores_are_scikit_learns_over_all_images_without_label_smoothi
 
 
 def tied() -> nn.Module:
-    """A network of which two layers share their weights."""
+    """A network in which two layers share their weights."""
     layers = [nn.Linear(784, 32), nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 10)]
     layers[2].weight = layers[1].weight
     return nn.Sequential(nn.Flatten(), *layers)
@@ -144,7 +144,7 @@ def tied() -> nn.Module:
     "options", [{}, EVERYTHING, {"architecture": "tied", "ema": 0.9}], ids=["plain", "everything", "tied"]
 )
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
-def test_the_weights_are_those_of_a_plain_loop(
+def test_weights_match_a_plain_loop(
     split: Examples, options: dict[str, Any], accelerator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ARCHITECTURES, "tied", tied)
@@ -152,7 +152,7 @@ def test_the_weights_are_those_of_a_plain_loop(
     assert_close_to_plain_loop(fit(split, accelerator, **options)[0].eval_network, split, share, **options)
 
 
-def test_the_weights_do_not_depend_on_the_batches_per_call(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_do_not_depend_on_batches_per_call(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = fit(split)
     monkeypatch.setattr(batches_module, "BATCHES_PER_CALL", 3)
     other, _ = fit(split)
@@ -160,7 +160,7 @@ def test_the_weights_do_not_depend_on_the_batches_per_call(split: Examples, monk
         assert torch.equal(a, b)
 
 
-def test_lower_precision_trains_float32_weights(split: Examples) -> None:
+def test_bf16_trains_float32_weights(split: Examples) -> None:
     classifier, epochs = fit(split, precision="bf16")
     assert {weight.dtype for weight in classifier.eval_network.parameters()} == {torch.float32}
     assert epochs[-1]["loss"] < 0.9 * epochs[0]["loss"]
@@ -168,7 +168,7 @@ def test_lower_precision_trains_float32_weights(split: Examples) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 10), st.integers(1, 10))
 @settings(max_examples=30)
-def test_scores_of_several_batches_equal_scikit_learns_of_all(seed: int, actual: int, predicted: int) -> None:
+def test_scores_over_several_batches_match_scikit_learn(seed: int, actual: int, predicted: int) -> None:
     generator, scores = np.random.default_rng(seed), EpochScores()
     sizes = generator.integers(1, 40, size=3).tolist()
     y_true, logits = generator.integers(0, actual, sum(sizes)), generator.normal(size=(sum(sizes), 10))
@@ -232,17 +232,17 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         (in_the_backward_pass, "passes"),
     ],
     ids=[
-        "a generator of its own",
-        "the system's",
-        "a counter",
-        "a counter that matters later",
-        "a mean for later",
-        "a list",
-        "a buffer that is not saved",
-        "a hook of gradients",
+        "own generator",
+        "system generator",
+        "counter",
+        "counter with a late effect",
+        "mean for evaluation",
+        "list",
+        "unsaved buffer",
+        "gradient hook",
     ],
 )
-def test_a_network_that_no_checkpoint_could_continue_is_refused(
+def test_network_that_cannot_be_resumed_exactly_is_rejected(
     split: Examples, monkeypatch: pytest.MonkeyPatch, change: Callable[[nn.Module, Tensor], Tensor], what: str
 ) -> None:
     class Changing(CNN):
@@ -273,7 +273,7 @@ class Averaging(torch.optim.SGD):
 
 @pytest.mark.fault(100)
 @pytest.mark.parametrize(("kind", "what"), [(Counting, "steps"), (Averaging, "slow")])
-def test_an_optimizer_that_keeps_something_outside_of_its_state_is_refused(
+def test_optimizer_with_hidden_state_is_rejected(
     split: Examples, monkeypatch: pytest.MonkeyPatch, kind: type[torch.optim.SGD], what: str
 ) -> None:
     monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: kind(self.model.parameters()))
@@ -281,7 +281,7 @@ def test_an_optimizer_that_keeps_something_outside_of_its_state_is_refused(
         fit(split)
 
 
-def test_every_group_of_an_optimizer_learns(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_parameter_group_is_trained(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = fit(split)
 
     def grouped(self: Classifier) -> torch.optim.Optimizer:
@@ -293,7 +293,7 @@ def test_every_group_of_an_optimizer_learns(split: Examples, monkeypatch: pytest
         assert torch.equal(a, b)
 
 
-def test_the_average_has_the_counters_of_the_network(split: Examples) -> None:
+def test_average_has_the_counters_of_the_network(split: Examples) -> None:
     classifier, _ = fit(split, architecture="small", ema=0.9)
     name = "norm1.num_batches_tracked"
     assert classifier.eval_network.state_dict()[name] == classifier.model.state_dict()[name] == 2 * 11
@@ -333,13 +333,13 @@ class Noting(CNN):
         (Noting, "Noting: _extra_state is no tensor"),
     ],
 )
-def test_a_state_that_cannot_be_restored_is_named(kind: type[nn.Module], message: str) -> None:
+def test_unrestorable_state_is_rejected(kind: type[nn.Module], message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
         check_repeatable(kind(), torch.randn(8, 1, 28, 28), params_of())
 
 
-def test_looking_whether_a_network_repeats_itself_changes_nothing() -> None:
-    # The first changes its input in place, the last stays frozen.
+def test_repeatability_check_has_no_side_effects() -> None:
+    # The first layer changes its input in place; the last stays in evaluation mode.
     model = nn.Sequential(nn.ReLU(inplace=True), build_model("small", SEED), nn.Dropout(0.5), nn.Dropout(0.5).eval())
     before = copy.deepcopy(model.state_dict())
     check_repeatable(model, x := torch.randn(8, 1, 28, 28), params_of())
@@ -357,7 +357,7 @@ class Reading(CNN):
 
 
 @pytest.mark.gpu
-def test_steps_that_cuda_cannot_capture_run_one_by_one(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncapturable_steps_run_one_by_one_on_cuda(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "reading", Reading)
     with pytest.warns(UserWarning, match="one by one"):
         classifier, _ = fit(split, "gpu", architecture="reading")

@@ -21,7 +21,7 @@ from tests.unit.stages.conftest import outputs_in, read_all
 
 pytestmark = pytest.mark.fault(71)
 
-# Seconds after which processes count as hanging.
+# Seconds after which processes are considered hung.
 DEADLINE = 120.0
 LOOPBACK = "127.0.0.1"
 
@@ -56,7 +56,7 @@ def run_together(count: int, work: Callable[..., None], *arguments: Any, acceler
 def train_into(
     params: Params, data_dir: Path, folder: Path, accelerator: str = "cpu", checkpoints: bool = False
 ) -> None:
-    # Process 0 alone may write, so the others get another folder, which must stay empty.
+    # Only process 0 may write. The others get separate folders, which must stay empty.
     rank, _ = rank_and_count()
     outputs = outputs_in(folder / f"of-{rank}" if rank else folder)
     kept = Checkpoints(folder / "checkpoints", {}) if checkpoints else None
@@ -68,7 +68,7 @@ EVERYTHING = {"ema": 0.9, "weight_decay": 0.1, "rotation": 10.0, "scale": 0.1, "
 CASES: dict[str, dict[str, Any]] = {
     "dropout": {"shards": 4, "architecture": DROPOUT},
     "ensemble, everything": {"shards": 4, "architecture": "ensemble", "epochs": 1, **EVERYTHING},
-    # 3 and 6 are no powers of two, and the last batch has five images for six shards.
+    # 3 and 6 are not powers of two, and the last batch has five images for six shards.
     "cnn, six shards": {"shards": 6, "batch_size": 30, "epochs": 1},
 }
 SLOW = [("dropout", 4), ("ensemble, everything", 4), ("cnn, six shards", 3), ("cnn, six shards", 6)]
@@ -84,7 +84,7 @@ def assert_as_alone(params: Params, data_dir: Path, folder: Path, case: str, cou
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "count"), SLOW)
-def test_any_number_of_processes_gives_the_same_bytes(
+def test_result_does_not_depend_on_the_number_of_processes(
     params: Params, few_digits: Path, tmp_path: Path, case: str, count: int
 ) -> None:
     assert_as_alone(params, few_digits, tmp_path, case, count)
@@ -98,9 +98,9 @@ def refuse() -> None:
     check_same({"params.yaml: lr": "0.1"})
 
 
-# One test, because a server takes seconds to start, in each of the processes that share the tests.
+# A single test, because the server takes seconds to start in each worker of pytest.
 @pytest.mark.fault(72)
-def test_two_processes_train_and_resume_to_the_bytes_of_one_and_refuse_other_inputs(
+def test_two_processes_match_one_resume_exactly_and_reject_differing_inputs(
     params: Params, few_digits: Path, tmp_path: Path
 ) -> None:
     run_together(2, refuse)
@@ -112,7 +112,7 @@ def test_two_processes_train_and_resume_to_the_bytes_of_one_and_refuse_other_inp
     first = read_all(outputs_in(tmp_path / "resumed"))
     train_into(two, few_digits, tmp_path / "resumed", checkpoints=True)
     assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole")) != first
-    # And the other way round: from one process to two.
+    # Conversely, resume from one process with two.
     (tmp_path / "again").mkdir()
     train_into(one, few_digits, tmp_path / "again", checkpoints=True)
     run_together(2, train_into, two, few_digits, tmp_path / "again", "cpu", True)

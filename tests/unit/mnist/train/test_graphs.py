@@ -10,7 +10,7 @@ STEPS, SHARDS = 3, 2
 
 
 def draws(seeds: ForwardSeeds, device: str = "cpu") -> Tensor:
-    """What the passes of a call draw."""
+    """Random numbers drawn by the passes of a call."""
     rows = []
     for step, shard in itertools.product(range(seeds.steps), range(seeds.shards)):
         seeds.start_pass(step, shard)
@@ -24,7 +24,7 @@ def call(seed: int = 0, first_step: int = 0, steps: int = STEPS) -> Tensor:
     return draws(seeds)
 
 
-def test_draws_are_a_function_of_seed_step_and_shard() -> None:
+def test_draws_depend_only_on_seed_step_and_shard() -> None:
     first = call(first_step=7)
     torch.manual_seed(1)
     assert torch.equal(first, torch.cat([call(first_step=7 + step, steps=1) for step in range(STEPS)]))
@@ -33,7 +33,7 @@ def test_draws_are_a_function_of_seed_step_and_shard() -> None:
 
 
 @pytest.mark.gpu
-def test_replays_of_a_graph_draw_what_single_passes_draw() -> None:
+def test_graph_replays_draw_the_same_numbers_as_plain_passes() -> None:
     plain, recorded = (ForwardSeeds(0, STEPS, SHARDS, torch.device("cuda:0")) for _ in range(2))
     recorded.start_call(0)
     replay, output = capture_cuda_graph(lambda: draws(recorded, "cuda"), recorded)

@@ -8,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from src.mnist.train.history import History, summary
 from tests.unit.mnist.train.boring import SCORES, Boring, approx_rows, fit
 
-# In this order; others may be added.
+# The required order; there may be other columns between them.
 COLUMNS = ["epoch", "loss", "acc", "f1", "val_loss", "val_acc", "val_f1", "lr"]
 
 
@@ -20,7 +20,7 @@ class Reader(Callback):
         self.seen.append(pd.read_csv(self.path))
 
 
-def test_the_table_is_whole_after_each_epoch(tmp_path: Path) -> None:
+def test_table_is_complete_after_each_epoch(tmp_path: Path) -> None:
     history = History(tmp_path / "plots" / "history.csv")
     reader = Reader(history.path)
     fit(history, reader)
@@ -32,7 +32,7 @@ def test_the_table_is_whole_after_each_epoch(tmp_path: Path) -> None:
             assert table[name].tolist() == pytest.approx(SCORES[name][: len(table)])
 
 
-def test_a_score_that_was_not_logged_leaves_its_column_empty(tmp_path: Path) -> None:
+def test_missing_score_leaves_its_column_empty(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     fit(History(path), epochs=1, module=Boring({"loss", "val_loss"}))
     (row,) = pd.read_csv(path).to_dict("records")
@@ -48,7 +48,7 @@ SAVED = {"loss": 0.12, "acc": 0.95, "precision": 0.94, "recall": 0.93, "f1": 0.9
 
 
 @pytest.mark.parametrize("epochs", [3, 4])
-def test_the_summary_has_the_saved_networks_scores_and_the_first_best_epoch(epochs: int) -> None:
+def test_summary_has_final_scores_and_first_best_epoch(epochs: int) -> None:
     scores = {name: torch.tensor(value) for name, value in SAVED.items()}
     found = summary(approx_rows(epochs), scores, torch.tensor(0.02), 0.48154512)
     final = {name: SCORES[name][epochs - 1] for name in SAVED}
@@ -56,6 +56,6 @@ def test_the_summary_has_the_saved_networks_scores_and_the_first_best_epoch(epoc
     assert found.keys() == {"final", "best", "temperature"}
     assert found["final"] == final
     assert found["best"].items() >= {"val_acc": 0.9, "val_f1": 0.85, "epoch": 2}.items()
-    # That of logits as they are does not tell which epoch is best.
+    # The loss before calibration does not indicate the best epoch.
     assert "val_loss" not in found["best"]
     assert found["temperature"] == pytest.approx(0.481545, abs=1e-12)

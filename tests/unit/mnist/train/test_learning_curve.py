@@ -16,7 +16,7 @@ ROWS: list[dict[str, Any]] = [
 
 
 def drawn(rows: list[dict[str, Any]], folder: Path) -> list[np.ndarray]:
-    """The left part of each panel, where no legend is."""
+    """Draw the curve and return the left part of each panel, without the legend."""
     draw_learning_curve(rows, folder / "curve.png")
     with Image.open(folder / "curve.png") as image:
         assert image.format == "PNG"
@@ -25,24 +25,24 @@ def drawn(rows: list[dict[str, Any]], folder: Path) -> list[np.ndarray]:
 
 
 def height(panel: np.ndarray, colour: tuple[int, int, int] = TRAIN) -> float:
-    """The part of a panel's height that a line spans; 0 without one."""
+    """Share of a panel's height that a line spans; 0 without a line."""
     rows = np.flatnonzero((np.abs(panel - colour).sum(2) < 30).any(1))
     return float(np.ptp(rows)) / len(panel) if len(rows) else 0
 
 
-def test_each_panel_has_a_line_for_each_column_that_there_is(tmp_path: Path) -> None:
+def test_panel_has_a_line_per_column(tmp_path: Path) -> None:
     validated = [row | {"val_loss": 2 * row["loss"], "val_acc": row["acc"] - 0.1} for row in ROWS]
     panels = drawn(validated, tmp_path)
     assert all(height(panel) > 0 for panel in panels)
     assert [height(panel, VALIDATION) > 0 for panel in panels] == [name in ("loss", "acc") for name in CHARTED]
 
 
-def test_a_first_epoch_far_off_is_not_cropped_and_does_not_flatten_the_later_ones(tmp_path: Path) -> None:
+def test_early_outlier_does_not_hide_later_changes(tmp_path: Path) -> None:
     rows = [{**ROWS[0], "loss": 1e3, **dict.fromkeys(SHARES, 0.02)}, *ROWS[1:]]
     far = drawn(rows, tmp_path)
-    # A line spans its panel, from the first epoch to the last ones.
+    # Each line spans its panel, from the first epoch to the last.
     assert min(map(height, far)) > 0.5
-    # A change of the last epoch by a tenth of what is left can be seen.
+    # A reduction of the last epoch's error by a tenth is visible.
     last = rows[-1]
     nearer = {"loss": 0.9 * last["loss"], **{name: 1 - 0.9 * (1 - last[name]) for name in SHARES}}
     better = drawn([*rows[:-1], last | nearer], tmp_path)
@@ -50,12 +50,12 @@ def test_a_first_epoch_far_off_is_not_cropped_and_does_not_flatten_the_later_one
 
 
 @pytest.mark.parametrize("count", [1, 50])
-def test_any_number_of_epochs_is_a_picture(tmp_path: Path, count: int) -> None:
+def test_any_number_of_epochs_can_be_plotted(tmp_path: Path, count: int) -> None:
     rows = [ROWS[0] | {"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, count + 1)]
     assert min(map(height, drawn(rows, tmp_path))) > 0
 
 
-def test_a_score_at_an_end_of_its_range_has_a_point(tmp_path: Path) -> None:
+def test_scores_of_zero_and_one_are_plotted(tmp_path: Path) -> None:
     panels = drawn([{"epoch": 1, "acc": 0.5, "f1": 0.5}, {"epoch": 2, "acc": 0.0, "f1": 1.0}], tmp_path)
     shown = dict(zip(CHARTED, panels, strict=True))
     assert height(shown["acc"]) > 0.3 < height(shown["f1"])

@@ -30,7 +30,7 @@ class Refreshing(ProgressTable):
 
 
 class Stop(Callback):
-    """Ends training in the middle of an epoch, as an error or the handler of a signal does."""
+    """Ends training in the middle of an epoch, like an error or a signal handler."""
 
     def __init__(self, epoch: int, exception: BaseException) -> None:
         self.epoch, self.exception = epoch, exception
@@ -44,7 +44,7 @@ class Stop(Callback):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Train; returns what is printed, and makes sure that the bar is gone at the end."""
+    """Train, check that the bar is removed at the end, and return the output."""
 
     def run(
         is_terminal: bool = False,
@@ -77,7 +77,7 @@ def assert_rows(lines: list[str]) -> None:
         assert [float(value) for value in values] == pytest.approx([SCORES[name][epoch] for name in names], abs=5.1e-5)
 
 
-def test_without_a_terminal_there_are_rows_aligned_under_their_headings(run: Run) -> None:
+def test_rows_are_aligned_under_their_headings_without_a_terminal(run: Run) -> None:
     printed = run()
     groups, headings, *rows = printed.splitlines()
     assert len(rows) == 3
@@ -91,9 +91,7 @@ def test_without_a_terminal_there_are_rows_aligned_under_their_headings(run: Run
     assert "%" not in printed
 
 
-def test_a_terminal_shows_percentage_and_loss_of_the_epoch_and_keeps_the_rows(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_terminal_shows_progress_and_loss_and_keeps_the_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOSS_SECONDS", 0.0)
     printed = run(is_terminal=True, epochs=2)
     text = CONTROL.sub("", printed)
@@ -104,20 +102,20 @@ def test_a_terminal_shows_percentage_and_loss_of_the_epoch_and_keeps_the_rows(
     assert printed.endswith("\x1b[2K")
 
 
-def test_who_stops_a_training_is_told_how_to_go_on_and_what_is_gone(run: Run, tmp_path: Path) -> None:
+def test_interrupted_training_prints_how_to_resume_and_missing_outputs(run: Run, tmp_path: Path) -> None:
     there, gone = tmp_path / "there", (tmp_path / "a", tmp_path / "b")
     there.touch()
     said = run(outputs=(there, *gone), stop=Stop(3, SystemExit(130))).splitlines()[-1]
-    assert said == f"Stopped: run the same command to resume after epoch 2. Gone until then: {gone[0]}, {gone[1]}."
-    assert "to start again: no epoch was done. Gone" in run(outputs=gone, stop=Stop(1, SystemExit(130)))
+    assert said == f"Stopped: run the same command to resume after epoch 2. Missing until then: {gone[0]}, {gone[1]}."
+    assert "to start again: no epoch was done. Missing" in run(outputs=gone, stop=Stop(1, SystemExit(130)))
 
 
-def test_an_error_and_a_training_that_cannot_be_resumed_promise_nothing(run: Run, tmp_path: Path) -> None:
+def test_resume_hint_is_omitted_after_errors_and_without_checkpoints(run: Run, tmp_path: Path) -> None:
     assert "Stopped" not in run(stop=Stop(3, SystemExit(130)))
     assert "Stopped" not in run(True, (tmp_path / "a",), Stop(2, RuntimeError("the network broke")))
 
 
-def test_a_score_that_was_not_logged_shows_as_a_dash(run: Run) -> None:
+def test_missing_score_is_shown_as_a_dash(run: Run) -> None:
     printed = run(epochs=1, module=Boring({"loss", "val_acc"}))
     assert printed.splitlines()[-1].split()[2:] == [
         "0.9000",
@@ -127,13 +125,13 @@ def test_a_score_that_was_not_logged_shows_as_a_dash(run: Run) -> None:
     ]
 
 
-def test_the_rows_before_a_resume_are_shown_again(run: Run) -> None:
+def test_rows_before_a_resume_are_printed_again(run: Run) -> None:
     lines = run(rows=({"epoch": 1, "loss": 0.25},), epochs=1).splitlines()
     assert lines[2].split()[:3] == ["1", "-", "0.2500"]
     assert len(lines) == 4
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.04, "0.0"), (99.94, "99.9"), (99.96, "100"), (9999, "9999")])
-def test_an_epochs_time_stays_apart_from_its_number(seconds: float, shown: str) -> None:
+def test_epoch_number_and_time_do_not_touch(seconds: float, shown: str) -> None:
     assert format_row({"epoch": 10, "loss": 2.302585}, seconds).split()[:3] == ["10", shown, "2.3026"]
     assert format_row({"epoch": 10, "loss": 12.345678, "acc": 0.5}, seconds).split()[1:4] == [shown, "12.3", "0.5000"]

@@ -16,13 +16,13 @@ MAKERS: dict[str, Callable[[torch.optim.Optimizer, int], LRScheduler]] = {
 }
 
 
-# In fewer steps than four, PyTorch's one-cycle divides by zero.
+# With fewer than four steps, PyTorch's one-cycle divides by zero.
 CASES = [(name, total) for name in MAKERS for total in (4, 7, 100)]
 CASES += [("cosine", 1), ("cosine", 3), ("constant", 1)]
 
 
 @pytest.mark.parametrize(("schedule", "total"), CASES)
-def test_a_schedule_is_pytorchs(schedule: str, total: int) -> None:
+def test_schedule_matches_pytorch(schedule: str, total: int) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
     scheduler, expected = MAKERS[schedule](optimizer, total), []
     for step in range(total):
@@ -34,7 +34,7 @@ def test_a_schedule_is_pytorchs(schedule: str, total: int) -> None:
 
 
 @given(st.sampled_from(sorted(MAKERS)), st.floats(1e-6, 1), st.integers(1, 500))
-def test_every_step_has_a_rate_up_to_the_highest(schedule: str, lr: float, total: int) -> None:
+def test_rates_are_positive_and_at_most_lr(schedule: str, lr: float, total: int) -> None:
     rates = learning_rates(schedule, lr, total)
     assert rates.shape == (total,)
     assert rates.dtype == np.float32

@@ -1,4 +1,4 @@
-"""Shards in one process, held against a plain loop; several processes are in test_distributed.py."""
+"""Shards in one process, compared with a plain loop; test_distributed.py tests several processes."""
 
 import copy
 from collections.abc import Callable
@@ -29,9 +29,9 @@ def forward_of(model: nn.Module, size: int, shards: int = 1) -> Callable[[int], 
     return forward
 
 
-# Equal shards, unequal ones, and more shards than images.
+# Equal shards, unequal shards, and more shards than images.
 @pytest.mark.parametrize(("size", "shards"), [(12, 4), (10, 4), (3, 4)])
-def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int) -> None:
+def test_gradient_matches_the_whole_batch(size: int, shards: int) -> None:
     model = build_model("cnn", seed=0).to(memory_format=torch.channels_last)
     whole = copy.deepcopy(model)
     logits = ShardedBackward(model, size, shards).backward(forward_of(model, size, shards))
@@ -40,13 +40,13 @@ def test_the_gradient_is_that_of_the_mean_over_the_batch(size: int, shards: int)
     torch.testing.assert_close(logits, expected.detach())
     for own, other in zip(model.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-7)
-        # In the memory format of the weights, as the optimizer wants it.
+        # In the memory format of the weights, as the optimizer expects.
         assert own.grad is not None
         assert own.grad.stride() == own.stride()
 
 
 @pytest.mark.parametrize(("size", "shards"), [(10, 4), (3, 4)])
-def test_running_statistics_move_by_the_mean_of_what_the_shards_move_them_by(size: int, shards: int) -> None:
+def test_running_statistics_change_by_the_mean_over_shards(size: int, shards: int) -> None:
     model = build_model("resnet", seed=0)
     alone = [copy.deepcopy(model) for _ in range(shards)]
     ShardedBackward(model, size, shards).backward(forward_of(model, size, shards))
@@ -64,7 +64,7 @@ def test_running_statistics_move_by_the_mean_of_what_the_shards_move_them_by(siz
 
 
 class Odd(nn.Module):
-    """A network with weights that are not used or not trained, a constant, and flags of which a pass sets two."""
+    """A network with unused and frozen weights, a constant, and flags, two of which every pass sets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Odd(nn.Module):
         return self.linear(x.flatten(1)) * self.frozen + self.constant.sum()
 
 
-def test_what_no_shard_changes_stays_as_it_is() -> None:
+def test_unused_weights_and_constants_are_unchanged() -> None:
     model = Odd()
     sharded = ShardedBackward(model, 6, 3)
     for _ in range(3):

@@ -28,7 +28,7 @@ def waits_in_line(folder: Path) -> bool:
     return not is_free
 
 
-def test_another_training_waits_for_its_turn_and_then_comes_first(tmp_path: Path) -> None:
+def test_waiting_training_gets_the_next_turn(tmp_path: Path) -> None:
     first, second = Turns(2, CORES, tmp_path), Turns(2, CORES, tmp_path)
     order = []
 
@@ -44,14 +44,14 @@ def test_another_training_waits_for_its_turn_and_then_comes_first(tmp_path: Path
         pass
     assert order == []
     first.give()
-    # At once, as between two calls of a training.
+    # Immediately, as between two calls of a training.
     first.take()
     order.append("first again")
     thread.join()
     assert order == ["second", "first again"]
 
 
-def test_as_many_compute_at_once_as_the_cores_have_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_run_concurrently_while_cores_are_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
     one, two, both = Turns(1, CORES, tmp_path), Turns(1, CORES, tmp_path), Turns(2, CORES, tmp_path)
     one.take()
@@ -59,7 +59,7 @@ def test_as_many_compute_at_once_as_the_cores_have_room_for(tmp_path: Path, monk
     assert one.line is not None
     assert two.line is not None
     one.give()
-    # Half of the cores is not enough, and is not kept either.
+    # Half of the cores is not enough, and is not kept.
     both.take()
     assert both.line is None
     # More threads than cores take all cores.
@@ -77,7 +77,7 @@ def hold(folder: Path, connection: Connection) -> None:
 
 
 @pytest.mark.fault(99)
-def test_a_killed_training_gives_its_turn_back(tmp_path: Path) -> None:
+def test_killed_training_releases_its_turn(tmp_path: Path) -> None:
     context = get_context("fork")
     here, there = context.Pipe()
     process = context.Process(target=hold, args=(tmp_path, there))
@@ -92,7 +92,7 @@ def test_a_killed_training_gives_its_turn_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(99)
-def test_a_suspended_training_stops_others_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suspended_training_delays_others_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suspended, own = Turns(2, CORES, tmp_path), Turns(2, CORES, tmp_path)
     suspended.take()
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
@@ -111,13 +111,13 @@ class Failing(LightningModule):
         return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
 
 
-def test_a_training_that_fails_within_its_turn_gives_it_back(tmp_path: Path) -> None:
+def test_failed_training_releases_its_turn(tmp_path: Path) -> None:
     trainer = build_trainer(1, "cpu", [Turns(2, CORES, tmp_path)])
     with pytest.raises(SystemExit):
         trainer.fit(Failing(), DataLoader([torch.zeros(1)]))  # type: ignore[arg-type]
     assert Turns(2, CORES, tmp_path)._take_cores()
 
 
-def test_without_a_folder_nobody_waits(tmp_path: Path) -> None:
+def test_missing_folder_disables_turns(tmp_path: Path) -> None:
     for _ in range(2):
         Turns(2, CORES, tmp_path / "missing").take()
