@@ -6,7 +6,6 @@ DVC runs this file as a script. Python compiles a script from source, never from
 
 import gc
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -22,8 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Keep PYTHON* variables, the current directory and the user's own packages out of imports: a torch.py here would be
 # imported as torch.
 ISOLATED = "-I"
-# Threads get as much stack as the main thread may have (`ulimit -s`). With more than this, none can start.
-MOST_STACK, USUAL_STACK = 1 << 30, 8 << 20
 
 
 class ProjectFinder(MetaPathFinder):
@@ -83,10 +80,7 @@ if __name__ == "__main__":
     # Inputs are hashed here, and code comes from there.
     if not ROOT.samefile(Path.cwd()):
         sys.exit(f"{sys.argv[1]}: run it in {ROOT}, where its code is; here, in {Path.cwd()}, other files are hashed")
-    stack, most = resource.getrlimit(resource.RLIMIT_STACK)
-    if stack > MOST_STACK:
-        resource.setrlimit(resource.RLIMIT_STACK, (USUAL_STACK, most))
-    if not sys.flags.isolated or stack > MOST_STACK:
+    if not sys.flags.isolated:
         os.execv(sys.executable, [sys.executable, ISOLATED, __file__, sys.argv[1]])
     sys.meta_path.insert(0, ProjectFinder())
     try:

@@ -4,9 +4,9 @@ import os
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
@@ -81,14 +81,12 @@ class Inputs:
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 
     def check_written(self) -> None:
-        """Raise UserError if the process has changed more than outputs; what it made and removed does not count."""
-        changed = [name for name in self.opened.written if os.path.lexists(name)]
-        changed += [name for name in self.opened.removed if not os.path.lexists(name)]
-        others = [name for name in changed if not is_own(name, is_written=True)]
+        """Raise UserError if the process has written or removed more than outputs, even if nothing of that is left."""
+        others = [name for name in self.opened.written if not is_own(name, is_written=True)]
         if others := [name for name in others if not is_within(name, self.stage.outs)]:
             raise UserError(
                 f"{_few(others)}: stage {self.stage.name} wrote or removed it, but {DVC_FILE} does not list it among "
-                f"the stage's outputs; add it there, or write notes to {LOGS}"
+                f"the stage's outputs; add it there, or write to {LOGS}"
             )
 
     def _is_as_it_was(self, path: str, now: Stamp | None) -> bool:
@@ -100,7 +98,7 @@ class Inputs:
         # opening it, and if the content is the same: an edit that was put back has then been seen by nobody.
         if then is None or now is None or now[:2] + now[3:] != then[:2] + then[3:] or not _has_other_names(path):
             return False
-        if self.opened.read[path] or _is_open(now):
+        if self.opened.read[path] or _is_open(path):
             return False
         wait_for_tick([now])
         if md5(Path(path)) != self.md5[path] or stamp(path) != now:
@@ -197,27 +195,18 @@ def wait_for_tick(stamps: Iterable[Stamp]) -> None:
 
 
 def _few(names: Collection[str]) -> str:
-    """The names; of many, the folder that holds them all, or the first of them and how many more there are."""
-    shown = sorted(names)[:NAMED]
-    if len(names) <= NAMED:
-        return ", ".join(shown)
-    if folder := os.path.commonpath(names):
-        return f"{folder} ({len(names)} files, such as {shown[0]})"
-    return f"{', '.join(shown)} and {len(names) - NAMED} more"
+    """The names; of many, the first of them, and how many more there are."""
+    shown = ", ".join(sorted(names)[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
-def _is_open(found: Stamp) -> bool:
+def _is_open(path: str) -> bool:
     """Whether this process has a file open, or mapped into its memory; only Linux tells."""
-    descriptors, maps = Path("/proc/self/fd"), Path("/proc/self/maps")
-    if not maps.exists():
+    process = psutil.Process()
+    if not hasattr(process, "memory_maps"):
         return True
-    inodes = set()
-    for descriptor in descriptors.iterdir():
-        # The one of the list itself is closed by now.
-        with suppress(OSError):
-            inodes.add(descriptor.stat().st_ino)
-    inodes |= {int(line.split()[4]) for line in maps.read_text(encoding="utf-8").splitlines()}
-    return found[3] in inodes
+    opened = {file.path for file in process.open_files()} | {mapped.path for mapped in process.memory_maps()}
+    return os.path.realpath(path) in opened
 
 
 def _has_other_names(path: str) -> bool:

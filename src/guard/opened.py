@@ -24,15 +24,15 @@ from src.core.files import SCRATCH
 # Which argument of an audit event names the file.
 READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
+REMOVAL = "os.remove"
 # Others that `subprocess` starts than shells are not refused: libraries ask them about the system.
 STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system")
 SHELLS = ("sh", "bash")
 # Modules that multiprocessing and joblib import to start a process, with or without a fork.
 STARTER = "popen_"
-CHANGES = ("os.remove", "os.mkdir")
 # The descriptor of a folder that a path is relative to, if it is to none.
 NOWHERE = -1
-EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, *CHANGES, *STARTS})
+EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, REMOVAL, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
 # Notes of the guard and the stages, checkpoints among them, whose name says to which run they belong.
@@ -66,8 +66,7 @@ class Opened:
     Attributes:
         read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
             process has made is none of them, unless it is code.
-        written: Files that were opened to be written, or moved to.
-        removed: Files that were to be removed, and that it had not made.
+        written: Files that were opened to be written, moved to or removed.
         folders: Folders that were opened. Files can be opened relative to them, by names that no event tells in full.
     """
 
@@ -75,7 +74,6 @@ class Opened:
         self.root, self.original, self.python = f"{root}/", f"{original(root)}/", _python_folders(root)
         self.read: defaultdict[str, set[Stamp]] = defaultdict(set)
         self.written: set[str] = set()
-        self.removed: set[str] = set()
         self.folders: set[str] = set()
         self._made: set[str] = set()
         self._paused_in: int | None = None
@@ -109,8 +107,8 @@ class Opened:
             self._note_open(args[0], args[2])
         elif event == "os.truncate":
             self._note_open(args[0], os.O_RDWR)
-        elif event in CHANGES and args[-1] == NOWHERE:
-            self._note_change(event, args[0])
+        elif event == REMOVAL and args[-1] == NOWHERE and (name := self._name(args[0])) and os.path.lexists(args[0]):
+            self.written.add(name)
         elif event in READS:
             self._note_open(args[READS[event]], os.O_RDONLY)
 
@@ -125,7 +123,7 @@ class Opened:
             found = None
         if found and stat.S_ISDIR(found.st_mode):
             # To be written to, it is opened for a temporary file without a name.
-            if not flags & WRITING and name not in self._made:
+            if not flags & WRITING:
                 self.folders.add(name)
             return
         if flags & WRITING:
@@ -144,13 +142,6 @@ class Opened:
         if name is not None:
             self.written.add(name)
             (self._made.add if is_made else self._made.discard)(name)
-
-    def _note_change(self, event: str, path: Any) -> None:
-        name, is_there = self._name(path), os.path.lexists(path)
-        # What killed processes have left beside an output is nobody's.
-        if name is None or name in self._made or name.endswith(SCRATCH) or is_there != (event == "os.remove"):
-            return
-        (self.removed if is_there else self._made).add(name)
 
     def _name(self, path: object) -> str | None:
         """Path relative to the folder; None if it is none of the project."""
@@ -192,7 +183,7 @@ def _is_start(event: str, args: tuple[Any, ...]) -> bool:
 def is_own(name: str, is_written: bool) -> bool:
     """Whether a file is a note of the guard or a checkpoint, or DVC's own that is read: no input and no output."""
     if is_written:
-        return name.startswith(LOGS)
+        return name.startswith(LOGS) or (name.endswith(SCRATCH) and not os.path.lexists(name))
     return name in (*DVC_FILES, DRAWING) or CHECKPOINT.fullmatch(name) is not None
 
 

@@ -2,10 +2,9 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from importlib.metadata import Distribution, DistributionFinder, PackageNotFoundError
 from types import ModuleType
 
@@ -15,15 +14,10 @@ UNUSED = {"train": ("scipy", "torchvision", "transformers")}
 
 
 def import_lightly(module: str, packages: Sequence[str]) -> ModuleType:
-    """Import a module while these packages are hidden from its libraries, apart from those that it imports itself."""
-    try:
-        with hiding(packages):
-            return import_module(module)
-    except ModuleNotFoundError as error:
-        used = (error.name or "").partition(".")[0]
-        if used not in packages:
-            raise
-        return import_lightly(module, [name for name in packages if name != used])
+    """Import a module while these packages are hidden from its libraries, unless it imports one of them itself."""
+    with suppress(ModuleNotFoundError), hiding(packages):
+        return import_module(module)
+    return import_module(module)
 
 
 @contextmanager
@@ -48,9 +42,8 @@ class _NoVersions(MetaPathFinder):
     def __init__(self, packages: Sequence[str]) -> None:
         self.packages = packages
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(self, *_: object) -> None:
         """Leave importing to the finders after it."""
-        return None
 
     def find_distributions(self, context: DistributionFinder.Context) -> Iterator[Distribution]:
         """Refuse to give the version of a hidden package."""

@@ -50,9 +50,6 @@ def needs(images: int, processes: int) -> dict[str, int]:
     """Estimate the bytes that a run needs, by the limit that applies to them; measured on a CPU."""
     return {
         # Per process.
-        "ulimit -d": 1_300_000_000 + 8_000 * images,
-        # The largest file: the checkpoint of a large recipe, or the images.
-        "ulimit -f": max(40_000_000, 800 * images),
         "ulimit -s": 1 << 20,
         "ulimit -v": 4_100_000_000 + 8_000 * images,
         # All processes together, without reclaimable memory.

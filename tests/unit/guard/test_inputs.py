@@ -110,22 +110,18 @@ def test_a_missing_dependency_is_named_with_its_repair(start: Start) -> None:
 
 def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start) -> None:
     Path("data/.out.killed.1.tmp").touch()
-    # Of the file of the same name that is removed below, an event tells the name alone.
-    Path("in.txt").touch()
     inputs = start(replace(STAGE, outs=("out", "other")))
     Path("data/in.txt").read_text()
     Path("out").write_text("result")
     Path("out").read_text()
-    Path("data/scratch").write_text("mine")
-    Path("data/scratch").rename("data/moved")
-    Path("data/moved").read_text()
-    Path("data/moved").unlink()
+    Path("logs/scratch").write_text("mine")
+    Path("logs/scratch").rename("out")
+    Path("out").read_text()
+    Path("data/absent").unlink(missing_ok=True)
     with pytest.raises(FileNotFoundError):
         Path("data/absent").read_text()
-    with pytest.raises(OSError, match="data"):
-        Path("data").unlink()
     Path("data/.out.killed.1.tmp").unlink()
-    with tempfile.TemporaryDirectory(dir="data") as folder:
+    with tempfile.TemporaryDirectory(dir="logs") as folder:
         Path(folder, "mine").mkdir()
     for old in ("logs/checkpoints", "other"):
         shutil.rmtree(old)
@@ -266,9 +262,14 @@ def test_what_opens_files_that_nobody_sees_is_refused(start: Start, act: Callabl
         act_and_check()
 
 
+def make_and_remove(path: Path) -> None:
+    path.write_text("note")
+    path.unlink()
+
+
 @pytest.mark.fault(59, 88)
 @pytest.mark.parametrize("name", ["data/note.txt", "dvc.yaml"])
-@pytest.mark.parametrize("change", [lambda path: path.write_text("note"), Path.unlink])
+@pytest.mark.parametrize("change", [lambda path: path.write_text("note"), Path.unlink, make_and_remove])
 def test_another_file_that_is_written_or_removed_is_named(
     start: Start, change: Callable[[Path], object], name: str
 ) -> None:
@@ -376,14 +377,14 @@ def test_a_stage_with_all_params_may_read_the_file(start: Start) -> None:
     assert list(inputs.deps) == ["code", "data/in.txt"]
 
 
-def test_of_many_files_the_folder_that_holds_them_is_named(start: Start) -> None:
-    names = [f"images/{part}/{number}.png" for part in ("test", "train") for number in range(5)]
+def test_of_many_files_some_are_named(start: Start) -> None:
+    names = [f"images/{number}.png" for number in range(7)]
+    Path("images").mkdir()
     for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     found = start()
     for name in names:
         Path(name).read_bytes()
-    said = r"^images \(10 files, such as images/test/0\.png\): stage stage read it, but dvc\.yaml does not list it"
+    said = r"^images/0\.png, .*images/4\.png and 2 more: stage stage read it, but dvc\.yaml does not list it"
     with pytest.raises(UserError, match=said):
         found.check()
