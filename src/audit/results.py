@@ -83,7 +83,7 @@ def contradictions(revision: Revision, ignored: Callable[[str], bool] = lambda _
         ignored: Whether an input that is missing in git is there nevertheless.
     """
     for mismatch in revision.stale:
-        if not mismatch.follows and not (mismatch.problem == "is missing" and ignored(mismatch.subject)):
+        if not (mismatch.problem == "is missing" and ignored(mismatch.subject)):
             yield f"{mismatch.stage}: {mismatch.subject} {mismatch.problem}; {mismatch.repair}"
     for stage, receipt in revision.receipts.items():
         repair = f"run `dvc repro --single-item --force {stage}`"

@@ -65,16 +65,19 @@ def lock(change: Change) -> Iterator[Finding]:
     declared = head.pipeline.stages
     if left := [stage for stage in head.pipeline.locked if stage not in declared]:
         yield fail("dvc.lock has what dvc.yaml no longer declares, delete its entry: {}", left)
-    first = [mismatch for mismatch in head.stale if not mismatch.follows and mismatch.stage in declared]
+    first = [mismatch for mismatch in head.stale if mismatch.stage in declared]
     if first:
         own = list(dict.fromkeys(mismatch.stage for mismatch in first))
-        after = list(dict.fromkeys(mismatch.stage for mismatch in head.stale if mismatch.follows))
-        then = Text(", then perhaps {}", after) if after else Text("")
-        if frozen := [stage for stage in own if declared[stage].frozen]:
-            then = Text("{}, once `dvc unfreeze` frees {}", then, frozen)
+        frozen = [stage for stage in own if declared[stage].frozen]
+        then = Text(", once `dvc unfreeze` frees {}", frozen) if frozen else Text("")
         wrong = list(dict.fromkeys(Text(f"{{}} {mismatch.problem}", mismatch.subject) for mismatch in first))
         forced = " --force" if any(mismatch.problem in UNNOTICED for mismatch in first) else ""
-        yield fail(f"dvc.lock is stale: `dvc repro{forced}` would run {{}}{{}} ({{}})", own, then, wrong)
+        yield fail(
+            f"dvc.lock is stale: `dvc repro{forced}` would run {{}} and perhaps more{{}} ({{}})",
+            own,
+            then,
+            wrong,
+        )
     if moved := [path for (stage, path), known in head.parts.items() if change.base.parts.get((stage, path)) != known]:
         advice = ", of which only DVC knows the files; let the stage depend on the whole folder"
         yield unsure("{} may have changed since its stage ran: it is in a folder" + advice, moved)

@@ -7,7 +7,6 @@ import argparse
 import json
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from src.report.comment import cells, compared, first_rows, title, write_comment
 from src.report.finding import Finding, Level, code, highest, visible
 from src.report.metrics import Row, judge_metrics
 from src.report.page import render_page
-from src.report.supervise import MAX_BYTES, supervise
+from src.report.supervise import supervise
 from src.revision.git import find_root
 
 FOLDER = Path("report")
@@ -54,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"report: could not tell: {error.filename}: {error.strerror}; move {FOLDER} away", file=sys.stderr)
         return Level.UNSURE.exit_code
-    return supervise(lambda: _run(arguments), lambda reason: _write(refuse(UserError(reason))), MAX_SECONDS)
+    given = (arguments.base, arguments.head, arguments.reproduced, arguments.page)
+    return supervise(lambda: _write(judge(*given)), lambda reason: _write(refuse(UserError(reason))), MAX_SECONDS)
 
 
 def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: str = "") -> Report:
@@ -114,19 +114,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.page and not ADDRESS.fullmatch(arguments.page):
         parser.error(f"--page: expected an address that begins with https://, got {arguments.page!r}")
     return arguments
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    try:
-        return _write(judge(arguments.base, arguments.head, arguments.reproduced, arguments.page))
-    except MemoryError:
-        return _write(
-            refuse(UserError(f"took more than {MAX_BYTES:,} bytes of memory, which the report allows no branch"))
-        )
-    except Exception as error:
-        # Exit code 1 would mean that the change is known to be worse.
-        traceback.print_exc()
-        return _write(refuse(UserError(f"the report itself broke: {type(error).__name__}: {error}")))
 
 
 def _forget() -> None:

@@ -5,12 +5,13 @@ import re
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 MAX_BYTES = 400_000_000  # of data of this process, more than at its start, and of every git that it starts
-UNKNOWN = 2
+UNKNOWN, BROKEN, OUT_OF_MEMORY = 2, 3, 4
 
 
 def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds: int) -> int:
@@ -37,7 +38,10 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
     signal.alarm(seconds)
     try:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        reason = f"the report's process ended with {code}, perhaps for lack of memory"
+        reason = {
+            BROKEN: "the report itself broke; see the traceback",
+            OUT_OF_MEMORY: f"took more than {MAX_BYTES:,} bytes of memory, which the report allows no branch",
+        }.get(code, f"the report's process ended with {code}, perhaps for lack of memory")
     except TimeoutError:
         reason = f"took more than {seconds} seconds, which the report allows no branch"
     finally:
@@ -61,9 +65,15 @@ def _become_child(run: Callable[[], int], seconds: int) -> None:
         signal.alarm(2 * seconds)
         _limit_memory()
         code = run()
-        sys.stdout.flush()
-        sys.stderr.flush()
+    except MemoryError:
+        code = OUT_OF_MEMORY
+    except Exception:
+        traceback.print_exc()
+        code = BROKEN
     finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
 
 

@@ -119,13 +119,13 @@ def find_root() -> Path:
 
 
 def find_commit(root: Path, name: str) -> str:
-    """Full hash of the commit with this name: anything that git accepts, or the name of a DVC experiment.
+    """Full hash of the commit with this name: anything that git accepts.
 
     Raises:
         UserError: If there is none, or if the name could mean another commit, too. Git prefers a tag to a branch of the
             same name, and either to a short hash, and `git fetch` brings the tags of whomever it fetches from.
     """
-    oid, kind = _look_up(root, name) or _look_up(root, _find_experiment(root, name)) or ("", "")
+    oid, kind = _look_up(root, name) or ("", "")
     if kind == "tag":
         oid, kind = _look_up(root, f"{oid}^{{commit}}") or ("", "")
     if kind == "commit":
@@ -243,13 +243,6 @@ def _look_up(root: Path, name: str) -> tuple[str, str] | None:
         case [oid, kind, size] if HASH.fullmatch(oid) and size.isdecimal():
             return oid, kind
     return None
-
-
-def _find_experiment(root: Path, name: str) -> str:
-    """Hash of the experiment with this name, or an empty string if there is not exactly one."""
-    references = run_git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").decode().splitlines()
-    found = {line.split()[0] for line in references if line.split("/")[-1] == name}
-    return found.pop() if len(found) == 1 else ""
 
 
 def _git(

@@ -144,7 +144,7 @@ def open_revision(root: Path, name: str | None, title: str = "") -> Iterator[Rev
 
     Args:
         root: Folder of the project, as `find_root` gives it.
-        name: Anything that git accepts as a revision, or a DVC experiment; None is the working tree.
+        name: Anything that git accepts as a revision; None is the working tree.
         title: What to call it; its name by default.
 
     Raises:

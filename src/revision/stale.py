@@ -21,39 +21,30 @@ class Mismatch:
 
     Attributes:
         stage: Its name.
-        subject: A path, a param or another stage.
+        subject: A path or a param.
         problem: What is wrong with the subject, in our own words.
-        follows: Whether the only problem is a stale stage before it, which may or may not change this stage's inputs.
         repair: What to do.
     """
 
     stage: str
     subject: str
     problem: str
-    follows: bool = False
     repair: str = field(default="", compare=False)
 
 
 def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> list[Mismatch]:
     """Where dvc.lock does not match commands, code, params and data.
 
-    A stage that reads the output of a stale stage is stale, too. Data outside git is judged only by its hashes in
-    dvc.lock and in .dvc files. `params` has the content of each params file that exists.
+    Whether a later stage is stale, too, only a run can tell. Data outside git is judged only by its hashes in dvc.lock
+    and in .dvc files. `params` has the content of each params file that exists.
 
     Raises:
         UserError: If a dependency cannot be hashed.
     """
-    found = [
+    return [
         Mismatch(name, subject, problem, repair=_repair_in(pipeline, name, problem))
         for name in dict.fromkeys([*pipeline.stages, *pipeline.locked])
         for subject, problem in _problems(name, pipeline, tree, params)
-    ]
-    stale = {mismatch.stage for mismatch in found}
-    return found + [
-        Mismatch(name, before, "comes before it and is stale", follows=True)
-        for name in pipeline.stages
-        if name not in stale
-        for before in sorted(pipeline.before({name}) & stale)
     ]
 
 

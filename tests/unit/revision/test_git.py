@@ -186,12 +186,6 @@ def test_a_new_file_outside_a_sparse_checkout_is_seen(history: History) -> None:
         assert tree.has("src/mnist/train/new.py")
 
 
-def test_experiments_of_dvc_are_revisions(history: History) -> None:
-    commit = history.git("rev-parse", "HEAD")
-    history.git("update-ref", "refs/exps/ab/cdef/nice-name", commit)
-    assert find_commit(history.path, "nice-name") == commit
-
-
 def test_the_project_is_the_nearest_folder_with_dvc(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_root() == history.path
     monkeypatch.chdir(history.path / "src/core")
