@@ -21,7 +21,7 @@ from src.audit.results import contradictions
 from src.core.errors import UserError, one_line
 from src.core.files import md5
 from src.core.folder import folder_md5
-from src.core.process import prepare_process
+from src.core.process import prepare_process, take_no_arguments
 from src.revision.git import find_root
 from src.revision.revision import open_revision
 from src.revision.stale import repair
@@ -147,4 +147,5 @@ def _check(path: Path, expected: str, name: str, repair: str) -> str:
 
 if __name__ == "__main__":
     prepare_process()
+    take_no_arguments("src.audit.verify")
     sys.exit(main())

@@ -1,5 +1,6 @@
 """A process as a program expects it, whatever has started it."""
 
+import argparse
 import getpass
 import io
 import os
@@ -12,6 +13,11 @@ def prepare_process() -> None:
     _restore_signals()
     _open_streams()
     _name_user()
+
+
+def take_no_arguments(module: str) -> None:
+    """End a command that takes no arguments if it was given some; `--help` says what it does."""
+    argparse.ArgumentParser(prog=f"python -m {module}", description=sys.modules["__main__"].__doc__).parse_args()
 
 
 def _restore_signals() -> None:

@@ -12,7 +12,7 @@ from dvc.repo.experiments.show import tabulate
 from rich.console import Console
 from rich.table import Column, Table
 
-from src.core.process import prepare_process
+from src.core.process import prepare_process, take_no_arguments
 from src.core.receipt import PARAMS_FILE
 from src.core.yaml_file import read_mapping
 from src.sweep.command import guarded
@@ -55,4 +55,5 @@ def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
 
 if __name__ == "__main__":
     prepare_process()
+    take_no_arguments("src.sweep.listing")
     sys.exit(main())

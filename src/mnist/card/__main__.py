@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.core.process import prepare_process
+from src.core.process import prepare_process, take_no_arguments
 from src.mnist.card.card import render_card
 from src.revision.git import find_root
 from src.revision.revision import open_revision
@@ -27,4 +27,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     prepare_process()
+    take_no_arguments("src.mnist.card")
     sys.exit(main())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from src.core.errors import UserError, one_line
-from src.core.process import prepare_process
+from src.core.process import prepare_process, take_no_arguments
 
 METRICS, CONFUSION, PICTURE = Path("metrics/eval.json"), Path("plots/confusion.csv"), Path("plots/errors.png")
 
@@ -36,6 +36,7 @@ def summary_line() -> str:
 
 if __name__ == "__main__":
     prepare_process()
+    take_no_arguments("src.mnist.evaluate.summary")
     try:
         print(summary_line())  # noqa: T201
     except UserError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.core.errors import UserError
 from src.core.files import sha256, write_bytes, write_json
-from src.core.process import prepare_process
+from src.core.process import prepare_process, take_no_arguments
 from src.core.run import versions
 from src.mnist.data.dataset import load_examples
 from src.mnist.model.weights import load_model
@@ -46,6 +46,7 @@ def export() -> None:
 
 if __name__ == "__main__":
     prepare_process()
+    take_no_arguments("src.mnist.export")
     try:
         export()
     except UserError as error:

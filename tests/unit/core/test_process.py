@@ -71,3 +71,11 @@ def test_a_name_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "else")
     prepare_process()
     assert os.environ["USER"] == "else"
+
+
+def test_a_command_without_arguments_refuses_some() -> None:
+    command = [sys.executable, "-m", "src.mnist.evaluate.summary", "main"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert "python -m src.mnist.evaluate.summary: error: unrecognized arguments: main" in done.stderr
