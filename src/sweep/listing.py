@@ -1,6 +1,6 @@
-"""`make experiments`: the experiments of this commit, the best validation accuracy first.
+"""`make experiments`: the experiments of this commit, best validation accuracy first.
 
-DVC's own table has a column for every param, and leaves out those that do not fit the terminal.
+DVC's own table has a column for every param, and drops columns that do not fit the terminal.
 """
 
 import sys
@@ -20,7 +20,7 @@ from src.sweep.experiments import SCORE, TEST_SCORE
 
 
 def main() -> int:
-    """Print the table; returns the exit code."""
+    """Print the table and return the exit code."""
 
     def run() -> int:
         params = read_mapping(Path(PARAMS_FILE))
@@ -34,10 +34,10 @@ def main() -> int:
 
 
 def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
-    """The working tree and its commit, then the experiments, each with its scores and the params that differ.
+    """Tabulate the working tree, its commit and then the experiments, with scores and the params that differ.
 
     Args:
-        rows: What `dvc exp show` lists, by column.
+        rows: Rows of `dvc exp show`, by column.
         params: Names of the params.
     """
     varied = [name for name in params if len({row.get(name) for row in rows}) > 1]

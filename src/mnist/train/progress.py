@@ -102,7 +102,7 @@ def format_row(row: dict[str, float], seconds: float | None = None) -> str:
         seconds: Duration of the epoch; unknown for an epoch before a resume.
     """
     values = [row.get(prefix + name) for prefix in ("", "val_") for name in HEADINGS]
-    # With all decimals, a loss of 10 or 100 seconds would fill the column and touch the one before.
+    # With four decimals, values of 10 or more would fill the column and touch the previous one.
     cells = "".join(f"{'-':>7}" if value is None else f"{value:7.{4 if value < 10 else 1}f}" for value in values)
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"
     return f"{row['epoch']:5d}{took:>5}{cells}"

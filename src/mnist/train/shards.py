@@ -28,7 +28,7 @@ class ShardedBackward:
 
     def __init__(self, model: nn.Module, batch_size: int, shards: int) -> None:
         """Allocate the memory; the number of shards must be a multiple of the number of connected processes."""
-        # Frozen ones, too: they may thaw later, whether or not the training was resumed.
+        # Including frozen weights, which may be unfrozen later, before or after a resume.
         self.weights = list(model.parameters())
         self.buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         self.counters = [buffer for buffer in model.buffers() if not buffer.is_floating_point()]

@@ -19,7 +19,7 @@ from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
 from src.mnist.train.shards import ShardedBackward
 
-# What every optimizer of PyTorch has, and types of further attributes that a step cannot change in place.
+# Attributes of every PyTorch optimizer, and types of other attributes that a step cannot change in place.
 USUAL, CONSTANT = vars(torch.optim.SGD([torch.zeros(())])).keys(), (bool, int, float, str, type(None))
 
 
@@ -79,7 +79,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
 
 
 def _plain(value: object) -> object:
-    """What an attribute holds, as far as its text shows it; weights are restored between passes."""
+    """Convert an attribute to plain values for a comparison; omits weights, which are restored between passes."""
     match value:
         case Tensor() if not isinstance(value, nn.Parameter):
             return value.tolist()
@@ -93,7 +93,7 @@ def _plain(value: object) -> object:
 
 
 def own_attributes(optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """What an optimizer keeps besides its state and its groups, and so in no checkpoint."""
+    """Attributes of an optimizer besides its state and its groups; no checkpoint contains them."""
     return {name: value for name, value in vars(optimizer).items() if name not in USUAL}
 
 
@@ -159,7 +159,7 @@ class StepRunner:
         for buffer, tensor in zip(self.batches.plan, batches.plan, strict=True):
             buffer.copy_(tensor)
         self.rates.copy_(rates)
-        # The optimizer's first step creates its moments, with values of its own, which recording must restore.
+        # The optimizer's first step creates its moments with values that recording must restore.
         if self.capture is not None and self.optimizer.state:
             self._record(self.capture)
         # After recording, which draws random numbers too.
@@ -194,7 +194,7 @@ class StepRunner:
             logits = self.sharded.backward(forward)
         before = own_attributes(self.optimizer)
         self.optimizer.step()
-        # Only of a number or a text is it known that a step left it as it was.
+        # Only constants can be compared, since a step may change other values in place.
         now = own_attributes(self.optimizer).items()
         if others := [name for name, value in now if type(value) not in CONSTANT or before.get(name) != value]:
             raise UserError(

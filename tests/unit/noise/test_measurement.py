@@ -27,7 +27,7 @@ def measured(*accuracies: float, **params: object) -> Measurement:
     return measure_noise("abc.dir", {**PARAMS, **params}, "a machine", runs)
 
 
-def test_a_measurement_survives_its_file() -> None:
+def test_measurement_round_trips() -> None:
     measurement = measured(0.99, 0.98, 0.985)
     assert measurement.metrics[FILE]["test_acc"].std == pytest.approx(0.005)
     assert measurement.metrics[FILE]["test_acc"].mean == pytest.approx(0.985)
@@ -35,7 +35,7 @@ def test_a_measurement_survives_its_file() -> None:
     assert parse_noise(format_noise([measurement]), "noise") == [measurement]
 
 
-def test_it_holds_for_its_data_and_recipe_alone() -> None:
+def test_measurement_is_found_only_for_its_data_and_recipe() -> None:
     known = [measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1)]
     assert find_measurement(known, "abc.dir", {**PARAMS, "seed": 7}) == known[0]
     assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.1}) == known[1]
@@ -45,7 +45,7 @@ def test_it_holds_for_its_data_and_recipe_alone() -> None:
         assert find_measurement(known, "abc.dir", params) is None
 
 
-def test_a_new_measurement_takes_the_place_of_the_old_one() -> None:
+def test_new_measurement_replaces_the_old_one() -> None:
     first, other, again = measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1), measured(0.99, 0.98, 0.97)
     assert updated(updated([first], other), again) == [other, again]
 
@@ -56,21 +56,21 @@ def noise_of(old: Measurement, new: Measurement) -> SeedNoise:
     return noise
 
 
-def test_two_trainings_of_one_recipe() -> None:
+def test_noise_between_two_trainings_of_one_recipe() -> None:
     noise = noise_of(measured(0.99, 0.98, 0.985), measured(0.99, 0.98, 0.985))
     assert (noise.std, noise.df, noise.seeds) == (pytest.approx(math.sqrt(2) * 0.005), 2, 3)
     assert noise.p_value(noise.limit) == noise.p_value(-noise.limit) == pytest.approx(0.05)
     assert noise.limit == pytest.approx(4.302653 * noise.std)
 
 
-def test_two_recipes_have_the_degrees_of_freedom_of_welchs_test() -> None:
+def test_noise_of_two_recipes_has_welchs_degrees_of_freedom() -> None:
     old, new = (0.99, 0.98, 0.985, 0.988, 0.99), (0.97, 0.95, 0.96, 0.99, 0.93)
     noise = noise_of(measured(*old), measured(*new, lr=1.0))
     assert noise.df == math.floor(ttest_ind(old, new, equal_var=False).df)
     assert noise.seeds == 10
 
 
-def test_none_is_known_where_either_recipe_or_the_metric_was_not_measured() -> None:
+def test_noise_is_none_without_both_measurements_of_the_metric() -> None:
     known = measured(0.99, 0.98)
     for old, new, file, name in (
         (known, None, FILE, "test_acc"),
@@ -81,7 +81,7 @@ def test_none_is_known_where_either_recipe_or_the_metric_was_not_measured() -> N
         assert seed_noise(old, new, file, name) is None
 
 
-def test_seeds_that_all_agree_explain_no_change() -> None:
+def test_identical_seeds_explain_no_change() -> None:
     noise = noise_of(measured(0.99, 0.99, 0.99), measured(0.99, 0.99, 0.99))
     assert noise.p_value(0) == 1
     assert noise.p_value(0.001) == pytest.approx(0, abs=1e-12)
@@ -96,7 +96,7 @@ def test_seeds_that_all_agree_explain_no_change() -> None:
         ({"metrics": {FILE: {"test_acc": {"mean": 1.0, "std": math.inf}}}}, "std: Input should be a finite number"),
     ],
 )
-def test_every_problem_is_named(change: dict[str, object], problem: str) -> None:
+def test_malformed_measurement_is_rejected(change: dict[str, object], problem: str) -> None:
     content = [{**measured(0.99, 0.98).model_dump(), **change}]
     with pytest.raises(UserError, match=problem) as caught:
         parse_noise(json.dumps(content), "metrics_noise.json")
@@ -104,10 +104,10 @@ def test_every_problem_is_named(change: dict[str, object], problem: str) -> None
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}", "[" * 5000, "[1]"])
-def test_what_is_not_a_list_of_measurements(text: str) -> None:
+def test_non_list_of_measurements_is_rejected(text: str) -> None:
     with pytest.raises(UserError, match="metrics_noise"):
         parse_noise(text, "metrics_noise.json")
 
 
-def test_the_repositorys_measurements_can_be_read() -> None:
+def test_committed_measurements_are_valid() -> None:
     assert parse_noise((REPOSITORY / NOISE).read_text(), NOISE)

@@ -18,16 +18,16 @@ from src.sweep.experiments import TEST_SCORE, Result, references
 from src.sweep.study import engine_options
 from tests.faults.project import Project, shared
 
-# Seconds in which a trial begins or ends, on a machine that has much else to do.
+# Timeout in seconds for a trial to start or end on a busy machine.
 LONG = 300.0
-# What the sweep of `swept` printed.
+# Output of the sweep of `swept`.
 PRINTED = "logs/printed"
 IDENTITY = [f"GIT_{role}_{key}" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")]
 
 
 @contextmanager
 def inside(project: Project) -> Iterator[pytest.MonkeyPatch]:
-    """The current directory and the environment are those of the project's user."""
+    """Use the current directory and the environment of the project's user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project.path)
         for name in os.environ.keys() - project.env.keys():
@@ -39,17 +39,17 @@ def inside(project: Project) -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(scope="session")
 def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project after its first sweep, of three seeds, one of which fails; changed by no test.
+    """A project after its first sweep of three seeds, one of which fails; tests must not change it.
 
-    It ran in a git hook, on data that DVC tracks, for a user whom only this repository knows, and each dvc died at its
-    very end.
+    The sweep ran in a git hook, on data tracked by DVC, for a user who is configured only in this repository. Each dvc
+    process died just before its exit.
     """
 
     def build(path: Path) -> None:
         project = toy_made.copy(path)
-        # One of the seeds is what params.yaml says.
+        # One of the seeds is that of params.yaml.
         project.set(lr=0.005, seed=0)
-        # A folder, a part of one, and a file in a folder that git has.
+        # A folder, a part of it, and a file in a folder that git tracks.
         for name in ("unheard/0", "unheard/1", "given/code", "given/data"):
             (path / name).parent.mkdir(exist_ok=True)
             (path / name).write_text(name)
@@ -73,7 +73,7 @@ def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
             patch.setenv("PYTHONPATH", str(path.parent / "dying"))
             for name in IDENTITY:
                 patch.delenv(name)
-            # As git sets them for a hook in a second working tree, and for `git rebase --exec`.
+            # git sets these for a hook in a second working tree, and for `git rebase --exec`.
             patch.setenv("GIT_DIR", str(path / ".git"))
             patch.setenv("GIT_INDEX_FILE", str(path / ".git/index"))
             assert main(["--workers", "2"]) == 1
@@ -84,14 +84,14 @@ def swept(toy_made: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 
 @pytest.fixture
 def in_copy(swept: Project, tmp_path: Path) -> Iterator[Project]:
-    """A copy of `swept`, in which the test is."""
+    """A copy of `swept` as the current directory."""
     project = swept.copy(tmp_path / "lab")
     with inside(project):
         yield project
 
 
 def forge(project: Project, path: str, old: str, new: str) -> str:
-    """Change a file of the oldest experiment; returns its reference."""
+    """Change a file of the oldest experiment and return its reference."""
     reference = next(iter(references(project.path).values()))
     project.git("checkout", "--quiet", reference)
     project.edit(path, old, new)
@@ -106,7 +106,7 @@ def write_spec(project: Project, params: Mapping[str, object], **others: object)
 
 
 def working_tree(project: Project) -> str:
-    """What a user sees of it."""
+    """State of the working tree, HEAD, stash and params."""
     changed = project.git("status", "--porcelain", "--", ".", ":!logs.txt")
     params = (project.path / "params.yaml").read_text()
     return f"{changed}{project.git('symbolic-ref', 'HEAD')}{project.git('stash', 'list')}{params}"
@@ -127,7 +127,7 @@ def start_sweep(project: Project, *arguments: str, **env: str) -> subprocess.Pop
 
 
 def clone(project: Project, remote: Path, folder: Path) -> Project:
-    """A clone with its own name for DVC's one cache."""
+    """A clone that shares the project's DVC cache."""
     subprocess.run(["git", "clone", "--quiet", str(remote), str(folder)], check=True)
     other = Project(folder)
     other.env = {**project.env, "DVC_SITE_CACHE_DIR": str(folder.parent / f"site-{folder.name}")}
@@ -136,7 +136,7 @@ def clone(project: Project, remote: Path, folder: Path) -> Project:
 
 
 def make_remote(lab: Project, tmp_path: Path) -> Path:
-    """A bare repository with all that the lab has."""
+    """A bare clone of the lab, added as its remote."""
     lab.commit()
     lab.git("clone", "--quiet", "--bare", ".", str(tmp_path / "remote.git"))
     lab.git("remote", "add", "origin", str(tmp_path / "remote.git"))
@@ -144,18 +144,18 @@ def make_remote(lab: Project, tmp_path: Path) -> Path:
 
 
 def pushed(project: Project) -> int:
-    """How many experiments its remote has."""
+    """Number of experiments on the project's remote."""
     return project.git("ls-remote", "origin", "refs/exps/*").count("refs/exps/")
 
 
 def learning_rates(project: Project) -> list[float]:
-    """Of every experiment, from its commit."""
+    """Learning rate of every experiment, from its commit."""
     shown = [project.git("show", f"{ref}:params.yaml") for ref in references(project.path).values()]
     return sorted(float(found[1]) for text in shown if (found := re.search(r"^lr: (\S+)", text, re.MULTILINE)))
 
 
 def states(storage: str) -> list[str]:
-    """State of every trial that holds a slot at last, from the database itself."""
+    """State of the last trial of every slot, read directly from the database."""
     found = (
         "SELECT value_json, state FROM trials JOIN trial_user_attributes USING (trial_id) WHERE key = 'slot' "
         "ORDER BY number"
@@ -166,12 +166,12 @@ def states(storage: str) -> list[str]:
 
 
 def count(file: Path) -> int:
-    """How many trainings have begun, as TOY_COUNT counts them."""
+    """Number of trainings that have started, counted with TOY_COUNT."""
     return file.read_text().count("\n") if file.exists() else 0
 
 
 def processes(project: Project, word: str) -> list[psutil.Process]:
-    """Processes below the project's folder whose command has this word."""
+    """Processes in the project's folder with this word in their command."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -183,7 +183,7 @@ def processes(project: Project, word: str) -> list[psutil.Process]:
 
 
 def made_up(params: Params, val_acc: float, test_acc: float = 0.5, device: str = "cpu", **changes: object) -> Result:
-    """A result that nobody computed."""
+    """A made-up result."""
     changed = params.model_copy(update=changes).model_dump()
     outs, machine = {"data/MNIST": "abc.dir"}, {"device": device}
     receipt = Receipt(stage="train", deps={}, params={}, outs=outs, versions={"torch": "2.15.0"}, machine=machine)

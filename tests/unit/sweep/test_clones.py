@@ -1,4 +1,4 @@
-"""Several clones share a study: in a file on one machine, or in PostgreSQL, whose server is Debian's, started here."""
+"""Several clones share a study in an SQLite file, or in PostgreSQL on a temporary server."""
 
 import os
 import shutil
@@ -35,10 +35,10 @@ USER = "postgres" if os.getuid() == 0 else None
 
 @contextmanager
 def server() -> Iterator[str]:
-    """URL of a database on a server of its own."""
+    """Start a PostgreSQL server and yield the URL of its database."""
     if not SERVERS:
         pytest.skip("needs PostgreSQL's server: apt-get install postgresql")
-    # Where its user may go, and short enough for a socket.
+    # Accessible to the server's user, and short enough for the path of a socket.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     if USER:
         shutil.chown(folder, USER)
@@ -70,16 +70,14 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.fault(69)
 @pytest.mark.slow
-def test_of_two_clones_one_is_killed_and_nothing_is_lost_or_run_twice(
-    toy: Project, tmp_path: Path, storage: str
-) -> None:
+def test_killed_clone_loses_no_trial_and_repeats_none(toy: Project, tmp_path: Path, storage: str) -> None:
     write_spec(toy, {"seed": "range(1, 5)"})
     remote = make_remote(toy, tmp_path)
     hold, counted = tmp_path / "hold", tmp_path / "counted"
     hold.touch()
     env = {"STORAGE": storage, "TOY_HOLD": str(hold), "TOY_COUNT": str(counted)}
     clones = [clone(toy, remote, tmp_path / name) for name in ("a", "b")]
-    # Both create and fill the study at once.
+    # Both create and fill the study concurrently.
     first, second = (
         start_sweep(one, "--workers", "1", "--remote", "origin", "--heartbeat", "3", **env) for one in clones
     )
@@ -87,12 +85,12 @@ def test_of_two_clones_one_is_killed_and_nothing_is_lost_or_run_twice(
     (stage,) = processes(clones[0], "train")
     os.killpg(first.pid, signal.SIGKILL)
     wait_for(lambda: is_gone(stage), "the end of all it started")
-    # The other runs what waits, then has nothing to do, until nobody beats for the last trial.
+    # The other clone runs the waiting trials, then the dead clone's, once its heartbeats stop.
     hold.unlink()
     assert second.wait(LONG) == 0, clones[1].output()
     assert states(storage) == ["COMPLETE"] * 4
     assert (count(counted), pushed(toy)) == (5, 4)
-    # A fresh clone with the remote alone has nothing to train.
+    # A fresh clone with only the remote has nothing to train.
     third = clone(toy, remote, tmp_path / "c")
     assert sweep_ok(third, "--remote", "origin", TOY_COUNT=str(counted)).count("known already") == 4
     assert (count(counted), len(references(third.path))) == (5, 4)
@@ -102,7 +100,7 @@ def test_of_two_clones_one_is_killed_and_nothing_is_lost_or_run_twice(
 
 @pytest.mark.fault(75)
 @pytest.mark.slow
-def test_a_remote_that_vanishes_ends_no_trial_under_way(toy: Project, tmp_path: Path) -> None:
+def test_lost_remote_does_not_end_a_running_trial(toy: Project, tmp_path: Path) -> None:
     write_spec(toy, {"lr": "0.003,0.004"})
     remote, hold = make_remote(toy, tmp_path), tmp_path / "hold"
     hold.touch()

@@ -1,4 +1,4 @@
-"""The scripts of cluster/, run as a batch system would run them."""
+"""The scripts of cluster/, run as by a batch system."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ JOB = YAML(typ="safe").load(REPOSITORY / "cluster/kubernetes.yaml")
 
 @pytest.fixture
 def remote(toy: Project, tmp_path: Path) -> Path:
-    """A bare repository with the lab's commit and the scripts, and a sweep of two runs."""
+    """A bare repository with the lab's commit, the scripts and a sweep of two runs."""
     write_spec(toy, {"seed": "1,2"})
     (toy.path / "cluster").mkdir()
     for script in (SLURM, WORKER):
@@ -33,7 +33,7 @@ def remote(toy: Project, tmp_path: Path) -> Path:
 @pytest.mark.fault(70)
 @pytest.mark.slow
 @pytest.mark.usefixtures("remote")
-def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(toy: Project, tmp_path: Path) -> None:
+def test_slurm_task_is_requeued_after_a_signal_and_resumes(toy: Project, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     scontrol = tmp_path / "bin/scontrol"
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
@@ -50,7 +50,7 @@ def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(toy: Proje
         "PATH": f"{tmp_path / 'bin'}{os.pathsep}{toy.env['PATH']}",
     }
     task = Project(tmp_path / "shared/clones/3")
-    # Cancelled, then at its time limit. When the script ends, SLURM kills what is left.
+    # The job is cancelled, then reaches its time limit. SLURM kills remaining processes when the script ends.
     for number, code in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGUSR1, 0)):
         first = toy.start("bash", str(SLURM), **env)
         wait_for(lambda: processes(task, "train"), "a training", LONG)
@@ -66,7 +66,7 @@ def test_a_slurm_task_that_is_told_to_end_is_queued_again_and_goes_on(toy: Proje
 
 
 @pytest.mark.slow
-def test_the_kubernetes_job_runs_its_worker(toy: Project, remote: Path, tmp_path: Path) -> None:
+def test_kubernetes_job_runs_its_worker(toy: Project, remote: Path, tmp_path: Path) -> None:
     spec: dict[str, Any] = JOB["spec"]
     assert (JOB["apiVersion"], JOB["kind"], spec["completionMode"]) == ("batch/v1", "Job", "Indexed")
     pod = spec["template"]["spec"]
@@ -75,7 +75,7 @@ def test_the_kubernetes_job_runs_its_worker(toy: Project, remote: Path, tmp_path
     env = {entry["name"]: entry["value"] for entry in container["env"]}
     assert (mount["name"], mount["mountPath"]) == (volume["name"], env["SHARED"])
     assert env["STORAGE"].startswith("postgresql+psycopg://")
-    # Run its command, in this machine's environment instead of the image's.
+    # Run the container's command in this machine's environment.
     env |= {"REPOSITORY": str(remote), "SHARED": str(tmp_path / "shared"), "TMPDIR": str(tmp_path)}
     env["STORAGE"] = f"sqlite:///{tmp_path}/team.db"
     done = toy.run(*container["command"], *container["args"], JOB_COMPLETION_INDEX="0", **env)
@@ -87,7 +87,7 @@ def test_the_kubernetes_job_runs_its_worker(toy: Project, remote: Path, tmp_path
     ("missing", "said"),
     [("REPOSITORY", "the URL of the git"), ("SHARED", "a folder that all"), ("STORAGE", "the URL of the database")],
 )
-def test_a_worker_says_what_it_needs(missing: str, said: str, tmp_path: Path) -> None:
+def test_worker_reports_missing_variables(missing: str, said: str, tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "REPOSITORY": "x", "SHARED": str(tmp_path), "STORAGE": "y"}
     del env[missing]
     done = subprocess.run(["bash", str(WORKER), "0"], env=env, capture_output=True, text=True, check=False)

@@ -14,7 +14,7 @@ from tests.unit.sweep.conftest import forge
 CODE = {"train": {"src/core": "1.dir", "src/mnist/train": "2.dir"}, "evaluate": {"src/core": "1.dir"}}
 
 
-def test_a_name_depends_on_params_and_code_and_on_nothing_else(params: Params) -> None:
+def test_name_depends_only_on_params_and_code(params: Params) -> None:
     values, base = params.model_dump(), Base(Path(), "0" * 40, CODE, {})
     name = base.name(values)
     assert NAME.fullmatch(name)
@@ -29,7 +29,7 @@ def test_a_name_depends_on_params_and_code_and_on_nothing_else(params: Params) -
     assert len(others | {name}) == 5
 
 
-def test_the_code_is_what_the_committed_receipts_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_includes_the_dependencies_of_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     base = read_base()
     assert list(base.code) == ["fetch", "train", "evaluate"]
@@ -38,13 +38,13 @@ def test_the_code_is_what_the_committed_receipts_name(monkeypatch: pytest.Monkey
     assert base.params["lr"]
 
 
-def test_an_experiment_of_the_code_is_read(in_copy: Project) -> None:
+def test_experiment_is_read_only_for_its_code(in_copy: Project) -> None:
     base = read_base()
     found = [read_result(base, reference) for reference in references(in_copy.path).values()]
     assert {(one.score, one.test["test_acc"], one.history[2], *one.receipts) for one in found if one} == {
         (score, 0.9, score, "fetch", "train", "evaluate") for score in (0.9, 0.901)
     }
-    # Other code would have made none of them.
+    # Different code makes none of them.
     other = replace(base, code={**base.code, "evaluate": {"src/core": "3.dir"}})
     assert not any(read_result(other, reference) for reference in references(in_copy.path).values())
 
@@ -65,9 +65,7 @@ def test_an_experiment_of_the_code_is_read(in_copy: Project) -> None:
         ("metrics/train.json", "val_acc", "acc", "final.val_acc: "),
     ],
 )
-def test_an_experiment_that_is_not_what_its_name_says_is_refused(
-    in_copy: Project, path: str, old: str, new: str, said: str
-) -> None:
+def test_forged_experiment_is_rejected(in_copy: Project, path: str, old: str, new: str, said: str) -> None:
     base = read_base()
     reference = forge(in_copy, path, old, new)
     name = reference.rpartition("/")[2]
@@ -77,7 +75,7 @@ def test_an_experiment_that_is_not_what_its_name_says_is_refused(
     assert (len(results), len(problems)) == (1, 1)
 
 
-def test_only_experiments_are_taken_for_experiments() -> None:
+def test_other_references_of_dvc_are_ignored() -> None:
     real = f"refs/exps/ab/{'0' * 38}/run-1"
     assert by_name(["refs/exps/exec/EXEC_HEAD", "refs/exps/stash", "refs/exps/celery/stash", "refs/heads/x", real]) == {
         "run-1": real

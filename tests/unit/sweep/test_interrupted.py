@@ -1,4 +1,4 @@
-"""A sweep that trains for real and is killed: what it had finished stays, and what it was at goes on."""
+"""A real sweep is killed: finished experiments are kept, and the interrupted one resumes."""
 
 import os
 import re
@@ -16,7 +16,7 @@ EPOCHS = 20
 
 
 def checkpoints(project: Project) -> dict[Path, int]:
-    """When each was written."""
+    """Modification time of each checkpoint."""
     return {path: path.stat().st_mtime_ns for path in (project.path / "logs/checkpoints").glob("*.ckpt")}
 
 
@@ -26,14 +26,14 @@ def wait_for_checkpoint(project: Project) -> None:
 
 
 def trees(project: Project) -> dict[str, str]:
-    """Hash of every file of every experiment, by the experiment's name; dvc.lock has the model's."""
+    """Hashes of all files of every experiment, by name; dvc.lock contains the model's."""
     return {name: project.git("ls-tree", "-r", ref) for name, ref in references(project.path).items()}
 
 
 @pytest.mark.fault(67, 68)
 @pytest.mark.slow
-def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bytes(project: Project, tmp_path: Path) -> None:
-    # None is left of how the committed results were made.
+def test_repeatedly_killed_sweep_gives_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    # Remove the checkpoints of the committed results.
     for path in checkpoints(project):
         path.unlink()
     write_spec(project, {"epochs": EPOCHS, "seed": "1,2"})
@@ -43,7 +43,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_bytes(project
     before = working_tree(project)
     for what in ("sweep", "training", "machine"):
         process = start_sweep(project, "--workers", "1")
-        # The first has ended and the second is under way: nothing of that is run again, and nothing of this lost.
+        # The first trial has ended and must not be rerun; the second is running and must not lose its epochs.
         (first,) = wait_for(lambda: references(project.path), "the first experiment", LONG)
         finished = project.git("for-each-ref", "refs/exps")
         wait_for_checkpoint(project)

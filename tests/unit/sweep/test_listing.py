@@ -1,4 +1,4 @@
-"""The list of experiments, which the real dvc gives."""
+"""The table of experiments, from the real dvc."""
 
 import re
 
@@ -10,10 +10,10 @@ from tests.faults.project import Project
 EIGHT = ("batch_size", "ema", "epochs", "label_smoothing", "rotation", "scale", "shift", "weight_decay")
 
 
-def test_scores_and_whatever_params_differ_are_shown_in_80_columns(
+def test_scores_and_varied_params_are_shown_in_80_columns(
     in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # DVC adds columns for the state of a queued one.
+    # DVC adds columns for the state of a queued experiment.
     settings = [f"--set-param={name}=0.25" for name in EIGHT]
     in_copy.dvc_ok("exp", "run", "--queue", "--name", "queued", "--set-param", "seed=3", *settings)
     monkeypatch.setenv("COLUMNS", "80")
@@ -32,7 +32,7 @@ def test_scores_and_whatever_params_differ_are_shown_in_80_columns(
     words = printed[printed.index("queued") :].split()
     assert {f"{name}=0.25" for name in EIGHT} | {"seed=3"} <= {word.rstrip(",") for word in words}
     assert "threads=" not in printed
-    # DVC's own errors are one line, too.
+    # Errors of DVC are one line, too.
     (in_copy.path / ".dvc/config").write_text("no configuration")
     assert main() == 1
     assert re.fullmatch(r"experiments: .*config.*\n", capsys.readouterr().err)

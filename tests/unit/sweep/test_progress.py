@@ -23,7 +23,7 @@ def claimed(study: Study, name: str) -> optuna.Trial:
     return trial
 
 
-def test_a_terminal_shows_each_running_trial_with_its_epoch_and_how_long_it_takes(study: Study) -> None:
+def test_terminal_shows_running_trials_and_time_left(study: Study) -> None:
     done, first, _ = claimed(study, "run-0"), claimed(study, "run-1"), taken(study)
     done.set_user_attr(TRAINED, True)
     study.tell(done, TrialState.COMPLETE, 0.5)
@@ -36,10 +36,10 @@ def test_a_terminal_shows_each_running_trial_with_its_epoch_and_how_long_it_take
     assert "trial 2 lr=" in text
     assert "no epoch yet" in text
     assert "1 complete, 2 running, 2 to run; less than a minute left" in text
-    assert "run-0" not in text  # it had ended before
+    assert "run-0" not in text  # It ended before.
 
 
-def test_elsewhere_a_line_tells_how_each_trial_ended(study: Study) -> None:
+def test_each_trial_prints_one_line_without_a_terminal(study: Study) -> None:
     output = io.StringIO()
     trained, known, bad, broken = (claimed(study, f"run-{number}") for number in range(4))
 

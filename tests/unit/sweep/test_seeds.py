@@ -15,7 +15,7 @@ from tests.faults.project import Project
 from tests.unit.sweep.conftest import made_up, working_tree
 
 
-def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params) -> None:
+def test_measurement_summarises_its_runs(tmp_path: Path, params: Params) -> None:
     results = [
         made_up(params, 0.9, test_acc=acc, seed=seed, device="cuda" if seed else "cpu")
         for seed, acc in enumerate((0.8, 0.8, 0.9))
@@ -23,7 +23,7 @@ def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params) -> No
     found = seeds.measure(params.model_dump(), results)
     assert (found.data, found.seeds) == ("abc.dir", [0, 1, 2])
     assert found.metrics["metrics/eval.json"]["test_acc"].mean == pytest.approx(0.8333333)
-    assert found.machine.count("torch 2.15.0") == 2  # two kinds
+    assert found.machine.count("torch 2.15.0") == 2  # Two devices.
     for _ in range(2):
         seeds.record(tmp_path / NOISE, found)
     (known,) = parse_noise((tmp_path / NOISE).read_text(), NOISE)
@@ -35,7 +35,7 @@ def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params) -> No
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
 
-def test_runs_on_other_data_are_refused(params: Params) -> None:
+def test_runs_on_different_data_are_rejected(params: Params) -> None:
     one, other = (made_up(params, 0.9, seed=seed) for seed in (0, 1))
     changed = other.receipts["fetch"].model_copy(update={"outs": {"data/MNIST": "other.dir"}})
     other = replace(other, receipts={**other.receipts, "fetch": changed})
@@ -43,7 +43,7 @@ def test_runs_on_other_data_are_refused(params: Params) -> None:
         seeds.measure(params.model_dump(), [one, other])
 
 
-def test_one_seed_is_refused(
+def test_single_seed_is_rejected(
     swept: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(swept.path)
@@ -51,7 +51,7 @@ def test_one_seed_is_refused(
     assert capsys.readouterr().err == "seeds: expected at least 2 seeds, got 1\n"
 
 
-def test_the_file_is_written_from_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
     before = working_tree(in_copy)
     assert seeds.main(["2"]) == 0
     assert capsys.readouterr().out.count("known already") == 2

@@ -11,23 +11,23 @@ from tests.conftest import REPOSITORY
 
 
 def space(spec: Spec, params: Params, where: str = "s") -> Space:
-    """What the trials of a spec may have, checked as the sweep does it, without a process."""
+    """Build the search space of a spec, checked as in a sweep, but without a process."""
     return spec.space(where, check_settings(spec.settings(params.model_dump(), where), where))
 
 
-def test_a_grid_combines_choices_ranges_and_lists(params: Params) -> None:
+def test_grid_combines_choices_ranges_and_lists(params: Params) -> None:
     given = {"lr": "choice(0.001, 0.01)", "seed": "range(0, 2)", "epochs": 3, "schedule": ["constant", "cosine"]}
     found = space(Spec(params=given), params)
     values = {tuple(setting[name] for name in given) for setting in found.grid}
     assert len(values) == len(found.grid) == 8
     assert {lr for lr, *_ in values} == {0.001, 0.01}
     assert (0.01, 1, 3, "cosine") in values
-    # The other params are those of params.yaml.
+    # The other params keep the values of params.yaml.
     assert found.common == params.model_dump() | {"lr": 0.001, "seed": 0, "epochs": 3, "schedule": "constant"}
     assert set(found.drawn) == {"lr", "seed", "schedule"}
 
 
-def test_values_are_as_the_schema_has_them_once_and_without_rounding_errors(params: Params) -> None:
+def test_values_are_unique_typed_and_free_of_rounding_errors(params: Params) -> None:
     given = {"weight_decay": "0,0.0,1e-3", "label_smoothing": "range(0.1, 0.5, 0.1)"}
     assert space(Spec(params=given), params).drawn == {
         "weight_decay": CategoricalDistribution([0.0, 0.001]),
@@ -43,7 +43,7 @@ def test_values_are_as_the_schema_has_them_once_and_without_rounding_errors(para
     assert (found.common["epochs"], found.grid) == (3, ())
 
 
-def test_what_a_spec_asks_for_is_known_without_a_study(params: Params) -> None:
+def test_spec_recognises_its_runs_without_a_study(params: Params) -> None:
     spec = Spec(sampler="tpe", trials=5, params={"lr": "interval(0.1, 0.2)", "seed": [0, 1], "epochs": 3})
     base = params.model_dump()
     right = base | {"lr": 0.15, "seed": 1, "epochs": 3}
@@ -87,7 +87,7 @@ DRAWN = "sampler: tpe\ntrials: 2\n"
         ("", "expected one `key: value` per line"),
     ],
 )
-def test_what_is_wrong_is_one_line_that_names_it(tmp_path: Path, params: Params, text: str, said: str) -> None:
+def test_invalid_spec_is_rejected_in_one_line(tmp_path: Path, params: Params, text: str, said: str) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=said) as caught:
@@ -96,5 +96,5 @@ def test_what_is_wrong_is_one_line_that_names_it(tmp_path: Path, params: Params,
     assert "\n" not in str(caught.value)
 
 
-def test_the_committed_sweep_can_run(params: Params) -> None:
+def test_committed_sweep_is_valid(params: Params) -> None:
     assert space(read_spec(REPOSITORY / "sweep.yaml"), params).drawn

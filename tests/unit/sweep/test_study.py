@@ -1,4 +1,4 @@
-"""The study by itself: who gets which trial, and what becomes of the trials of the dead. No pipeline runs."""
+"""The study by itself: the assignment of trials to workers, and the trials of dead workers. No pipeline runs."""
 
 import multiprocessing
 import re
@@ -32,7 +32,7 @@ def slots(count: int) -> dict[str, Mapping[str, Any]]:
 
 
 def open_study(folder: Path, count: int = 2, **options: Any) -> Study:
-    """A study with so many slots."""
+    """Open a study with `count` slots."""
     spec = Spec(params={"lr": 0.1}, **options, trials=count if "sampler" in options else None)
     study = Study(sqlalchemy.make_url(f"sqlite:///{folder}/study.db"), "s-1", Space("s", spec, {}, DRAWN, ()), 20)
     study.fill(slots(count))
@@ -41,7 +41,7 @@ def open_study(folder: Path, count: int = 2, **options: Any) -> Study:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """One with two slots."""
+    """A study with two slots."""
     return open_study(tmp_path)
 
 
@@ -56,7 +56,7 @@ def taken(study: Study, worker: str = "w") -> optuna.Trial:
 
 
 def fall_silent(folder: Path) -> None:
-    """As if all workers had died long ago."""
+    """Age all heartbeats, as if all workers had died long ago."""
     with sqlite3.connect(folder / "study.db") as database:
         assert database.execute("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'").rowcount
 
@@ -70,7 +70,7 @@ def fill_at_once(folder: Path, barrier: "multiprocessing.synchronize.Barrier") -
 
 
 @pytest.mark.fault(69)
-def test_many_that_create_fill_and_take_at_once_make_each_trial_once(tmp_path: Path) -> None:
+def test_concurrent_workers_run_each_trial_once(tmp_path: Path) -> None:
     fork = multiprocessing.get_context("fork")
     barrier = fork.Barrier(3)
     processes = [fork.Process(target=fill_at_once, args=(tmp_path, barrier)) for _ in range(3)]
@@ -83,7 +83,7 @@ def test_many_that_create_fill_and_take_at_once_make_each_trial_once(tmp_path: P
     assert [(trial.state.name, trial.user_attrs[SLOT]) for trial in trials] == [("COMPLETE", slot) for slot in "012"]
 
 
-def test_there_are_never_more_trials_than_slots_and_what_failed_has_its_params_again(study: Study) -> None:
+def test_trials_never_exceed_slots_and_failed_trials_keep_their_params(study: Study) -> None:
     study.fill(slots(2))
     first, second = taken(study), taken(study)
     assert study.take("w") is None
@@ -96,7 +96,7 @@ def test_there_are_never_more_trials_than_slots_and_what_failed_has_its_params_a
     assert study.take("w") is None
 
 
-def test_fewer_trials_drop_those_that_wait_and_more_bring_them_back(study: Study) -> None:
+def test_waiting_trials_follow_the_requested_number(study: Study) -> None:
     study.tell(taken(study), TrialState.FAIL)
     study.fill(slots(0))
     assert study.take("w") is None
@@ -106,16 +106,16 @@ def test_fewer_trials_drop_those_that_wait_and_more_bring_them_back(study: Study
 
 
 @pytest.mark.fault(69)
-def test_a_grid_is_queued_as_it_is_even_if_who_took_it_died_at_once(tmp_path: Path) -> None:
+def test_grid_params_survive_a_worker_killed_while_taking_them(tmp_path: Path) -> None:
     study = open_study(tmp_path, 0)
     study.fill({"run-x": PARAMS})
-    study.optuna.ask()  # what `take` does first
+    study.optuna.ask()  # The first step of `take`.
     assert taken(study).params == PARAMS
     assert states(study) == ["FAIL", "RUNNING"]
 
 
 @pytest.mark.fault(69, 76)
-def test_the_trial_of_a_silent_worker_goes_to_another_with_its_params(tmp_path: Path) -> None:
+def test_trial_of_a_silent_worker_is_requeued_with_its_params(tmp_path: Path) -> None:
     study = open_study(tmp_path, 1)
     paused = taken(study)
     assert study.take("w") is None
@@ -123,16 +123,16 @@ def test_the_trial_of_a_silent_worker_goes_to_another_with_its_params(tmp_path: 
     again = taken(study)
     assert again.number != paused.number
     assert again.params == paused.params
-    # Its worker was only paused: it finds the trial gone, and goes on.
+    # The first worker was only paused; it finds its trial finished, and continues.
     with study.beating(paused):
         study.report(paused, {1: 0.4})
-        pytest.fail("nobody is told of it")
+        pytest.fail("the report did not end the context")
     study.tell(paused, TrialState.COMPLETE, 0.4)
     study.tell(again, TrialState.COMPLETE, 0.5)
     assert states(study) == ["FAIL", "COMPLETE"]
 
 
-def test_a_trial_that_kills_its_workers_is_given_up_until_the_next_sweep(tmp_path: Path) -> None:
+def test_trial_is_abandoned_after_repeated_deaths_until_the_next_sweep(tmp_path: Path) -> None:
     study = open_study(tmp_path, 1)
     for _ in range(MAX_DEATHS):
         taken(study)
@@ -143,20 +143,20 @@ def test_a_trial_that_kills_its_workers_is_given_up_until_the_next_sweep(tmp_pat
     assert taken(study).user_attrs[DEATHS] == 0
 
 
-def test_what_a_clone_gives_back_waits_again(study: Study) -> None:
+def test_trials_of_an_ended_clone_are_requeued(study: Study) -> None:
     mine, other = taken(study, "host:/a:1"), taken(study, "host:/a:10")
     assert study.claim(mine, "run-1")
     study.give_back("host:/a:1")
     assert [trial.number for trial in study.trials(TrialState.RUNNING)] == [other.number]
     again = taken(study)
     assert again.params == mine.params
-    # It does not hold what it claimed before.
+    # The old claim is released.
     assert study.claim(other, "run-1")
 
 
-def test_of_two_trials_with_the_same_params_one_runs_and_the_other_learns_its_value(study: Study) -> None:
+def test_duplicate_trial_waits_and_reuses_the_value(study: Study) -> None:
     first, second = taken(study), taken(study)
-    # The later one may be quicker.
+    # The later trial may be faster.
     assert study.claim(second, "run-1")
     assert not study.claim(first, "run-1")
     assert study.twin("run-1") is None
@@ -168,10 +168,10 @@ def test_of_two_trials_with_the_same_params_one_runs_and_the_other_learns_its_va
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_the_study_has_the_values_that_are_run_and_no_two_workers_draw_the_same(tmp_path: Path, sampler: str) -> None:
+def test_drawn_values_are_rounded_and_differ_between_workers(tmp_path: Path, sampler: str) -> None:
     workers = [open_study(tmp_path, 4, sampler=sampler) for _ in range(2)]
     drawn = [taken(worker).params for worker in workers]
-    # TPE begins to choose when it knows ten.
+    # TPE starts to model after ten trials.
     for number in range(10):
         known = optuna.create_trial(params=PARAMS, distributions=DRAWN, value=number / 100, user_attrs={SLOT: "known"})
         workers[0].optuna.add_trial(known)
@@ -183,14 +183,14 @@ def test_the_study_has_the_values_that_are_run_and_no_two_workers_draw_the_same(
             assert DRAWN[name]._contains(params[name])
 
 
-def test_a_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
+def test_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
     study = open_study(tmp_path, 1, pruner="median")
     for _ in range(5):
         study.optuna.add_trial(optuna.create_trial(value=0.95, intermediate_values={1: 0.9, 2: 0.95}))
     bad = taken(study)
     assert study.report(bad, {1: 0.5})
     assert not study.report(bad, {1: 0.5})
-    assert not bad.should_prune()  # the first epoch says little
+    assert not bad.should_prune()  # The first epoch is too early.
     assert study.report(bad, {1: 0.5, 2: 0.6})
     assert bad.should_prune()
 
@@ -204,13 +204,13 @@ def test_a_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
         ("sqlite://", "expected sqlite:///PATH"),
     ],
 )
-def test_databases_without_a_heartbeat_are_refused(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
+def test_storage_without_heartbeats_is_rejected(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
     monkeypatch.setenv("STORAGE", url)
     with pytest.raises(UserError, match=f"STORAGE: .*{said}"):
         storage_url(Path())
 
 
-def test_one_file_uses_what_optuna_calls_experimental_and_optuna_is_pinned() -> None:
+def test_experimental_api_of_optuna_is_confined_to_one_file_and_pinned() -> None:
     words = ("RDBStorage", "storages", "fail_stale", "._storage", "_trial_id")
     users = [path.name for path in (REPOSITORY / "src").rglob("*.py") if any(w in path.read_text() for w in words)]
     assert users == ["study.py"]

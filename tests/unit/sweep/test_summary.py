@@ -29,11 +29,11 @@ def shown(results: Sequence[Result], compared: Sequence[str], problems: Sequence
     return output.getvalue()
 
 
-def test_the_best_is_chosen_by_validation_whatever_the_test_says(params: Params) -> None:
+def test_best_setting_is_chosen_by_validation_score(params: Params) -> None:
     results = [made_up(params, 0.98, test_acc=0.99, lr=0.1), made_up(params, 0.99, test_acc=0.5, lr=0.2, device="gpu")]
     settings = group(results, ["lr"])
     assert list(settings["lr"]) == ["0.2", "0.1"]
-    # Without repeated seeds nothing is known of chance.
+    # Without repeated seeds, noise is unknown.
     assert list(settings["good"]) == [True, False]
     text = shown(results, ["lr"], ["run-x: is broken"])
     assert "2 experiments, 2 settings.\nLeft out: run-x: is broken." in text
@@ -43,7 +43,7 @@ def test_the_best_is_chosen_by_validation_whatever_the_test_says(params: Params)
     assert "2 kinds of machine" in text
 
 
-def test_a_tie_is_as_good_and_no_word_is_broken_in_80_columns(params: Params) -> None:
+def test_tied_settings_are_as_good_and_rows_fit_80_columns(params: Params) -> None:
     results = [
         replace(
             made_up(params, score, label_smoothing=number / 1000, lr=number / 1000, weight_decay=number / 1000),
@@ -61,7 +61,7 @@ def test_a_tie_is_as_good_and_no_word_is_broken_in_80_columns(params: Params) ->
     assert table.count("lr=0.002,") == table.count("weight_decay=0.002") == 1
 
 
-def test_seeds_of_a_setting_are_averaged(params: Params) -> None:
+def test_scores_are_averaged_over_seeds(params: Params) -> None:
     results = [
         made_up(params, val_acc, lr=lr, seed=seed)
         for seed, (low, high) in enumerate([(0.90, 0.93), (0.94, 0.95)])
@@ -69,7 +69,7 @@ def test_seeds_of_a_setting_are_averaged(params: Params) -> None:
     ]
     settings = group(results, ["lr"])
     assert list(settings["score"]) == pytest.approx([0.94, 0.92])
-    # Both variances are means of two: 0.0008 and 0.0002.
+    # The mean of the variances 0.0008 and 0.0002.
     assert settings.attrs == {"noise": pytest.approx(math.sqrt(0.0005)), "df": 2}
     text = shown(results, ["lr"])
     assert "4 experiments, 2 settings." in text
@@ -78,14 +78,14 @@ def test_seeds_of_a_setting_are_averaged(params: Params) -> None:
 
 
 @pytest.mark.parametrize("gap", [0.001, 0.01, 0.03])
-def test_a_lag_counts_if_a_t_test_says_so(params: Params, gap: float) -> None:
+def test_settings_differ_if_a_t_test_is_significant(params: Params, gap: float) -> None:
     scores = {0.1: [0.95, 0.96, 0.97], 0.2: [0.95 - gap, 0.955 - gap, 0.97 - gap]}
     results = [made_up(params, x, lr=lr, seed=seed) for lr, found in scores.items() for seed, x in enumerate(found)]
     significant = ttest_ind(*scores.values()).pvalue < 0.05
     assert group(results, ["lr"])["good"][1] != significant
 
 
-def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(params: Params) -> None:
+def test_page_has_optuna_figures_and_loads_no_resources(params: Params) -> None:
     settings = itertools.product((0.001, 0.004, 0.02), ("constant", "cosine"), (0, 1))
     drawn = [
         made_up(params, 0.9 + lr * (schedule == "cosine") + seed / 1000, lr=lr, schedule=schedule, seed=seed)
@@ -98,8 +98,8 @@ def test_the_page_has_optunas_figures_of_what_dvc_ran_and_loads_nothing(params: 
     assert page.count('class="plotly-graph-div"') == 4
     assert "default-src 'none'" in page
     assert not re.search(r"<script[^>]+src=|<link", page)
-    # One result is enough for a page, and two for importances.
+    # One result is enough for a page; importances need two.
     assert [len(figures(as_study(SPEC, drawn[:count]))) for count in (1, 2)] == [1, 4]
-    # A hundred seeds took hours.
+    # With fANOVA, a hundred seeds would take hours.
     hundred = [made_up(params, 0.9 + seed / 1000, seed=seed) for seed in range(100)]
     assert len(figures(as_study(Spec(params={"seed": list(range(100))}), hundred))) == 4

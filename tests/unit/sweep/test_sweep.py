@@ -1,4 +1,4 @@
-"""Sweeps with the real dvc, in a project whose stages take no time."""
+"""Sweeps with the real dvc, in a project with toy stages."""
 
 import os
 import re
@@ -38,13 +38,13 @@ from tests.unit.sweep.conftest import (
     write_spec,
 )
 
-# Not what params.yaml says, whose results are there.
+# Not the value of params.yaml, whose results already exist.
 TWO = {"lr": "0.003,0.004"}
 COPIES = ".dvc/tmp/exps/sweep"
 
 
 @pytest.mark.fault(77)
-def test_a_sweep_leaves_experiments_and_nothing_else(swept: Project) -> None:
+def test_sweep_leaves_only_experiments(swept: Project) -> None:
     printed = (swept.path / PRINTED).read_text()
     assert "3 to run; workers: 2" in printed
     assert sorted(re.findall(r"seed=(\d+): final.val_acc (0.\d+)", printed)) == [("0", "0.9000"), ("1", "0.9010")]
@@ -56,14 +56,14 @@ def test_a_sweep_leaves_experiments_and_nothing_else(swept: Project) -> None:
 
 
 @pytest.mark.fault(67, 79)
-def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(
+def test_failed_trial_does_not_affect_others_and_is_retried(
     in_copy: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = (in_copy.path / PRINTED).read_text()
     assert "1 failed; run this again to go on" in printed
     (log,) = map(Path, re.findall(r"seed=13: failed: .*; see (logs/sweep/\S+\.log)", printed))
     assert "train: 13 is unlucky" in log.read_text()
-    # This time its log cannot be written, as on a full disk.
+    # Now its log cannot be written, as on a full disk.
     log.unlink()
     log.mkdir()
     assert main([]) == 1
@@ -72,19 +72,19 @@ def test_a_trial_that_fails_leaves_the_others_alone_and_is_tried_again(
     assert "seed=13: failed: [Errno 21] Is a directory" in printed
 
 
-def test_what_is_known_is_not_run_again(
+def test_known_results_are_not_rerun(
     in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     made = in_copy.git("for-each-ref", "refs/exps")
     monkeypatch.setenv("TOY_COUNT", str(tmp_path / "counted"))
-    # By its experiments, in another commit with the same code and a new study.
+    # Known from experiments, in another commit with the same code and a new study.
     (in_copy.path / "README.md").write_text("other words")
     write_spec(in_copy, {"seed": "0,1"})
     in_copy.commit()
     assert main([]) == 0
     assert capsys.readouterr().out.count("known already") == 2
     assert in_copy.git("for-each-ref", "refs/exps") == made
-    # By the study, as where another clone has the experiments.
+    # Known from the study, as if another clone had the experiments.
     for reference in references(in_copy.path).values():
         in_copy.git("update-ref", "-d", reference)
     write_spec(in_copy, {"seed": "0,1"}, sampler="random", trials=2)
@@ -93,23 +93,23 @@ def test_what_is_known_is_not_run_again(
     assert not count(tmp_path / "counted")
 
 
-def test_other_code_is_another_experiment(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_code_makes_new_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
     in_copy.append("src/mnist/evaluate/scores.py", "# edited\n")
     assert main([]) == 1
     assert capsys.readouterr().err.startswith("sweep: src/mnist/evaluate/scores.py: not committed")
     in_copy.commit()
-    # Nor are the others found.
+    # Experiments of the old code are not found.
     assert summary.main([]) == 1
     assert "none of its experiments is in this clone for the code of HEAD" in capsys.readouterr().err
-    # Without the study, as where others ran it.
+    # Without the study, as if others had run the sweep.
     (in_copy.path / DATABASE).unlink()
     assert summary.main(["--rev", "HEAD~1"]) == 0
     assert "Best by validation: the only setting: final.val_acc 0.9005, mean of 2 seeds" in capsys.readouterr().out
     assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4
 
 
-def test_a_copy_that_cannot_be_removed_harms_nothing(in_copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As on a busy machine: the time is over as soon as it has begun.
+def test_unremovable_copy_is_removed_by_the_next_sweep(in_copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a busy machine: time out immediately.
     monkeypatch.setattr(git_module, "ENDING_SECONDS", 0)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
@@ -120,14 +120,14 @@ def test_a_copy_that_cannot_be_removed_harms_nothing(in_copy: Project, monkeypat
     assert not (in_copy.path / COPIES).exists()
 
 
-def test_data_that_dvc_tracks_is_committed(
+def test_data_tracked_by_dvc_must_be_committed(
     swept: Project,
     in_copy: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    # A fresh clone with the remote alone has nothing to train.
+    # A fresh clone with only the remote has nothing to train.
     write_spec(in_copy, {"seed": "1"})
     remote = make_remote(in_copy, tmp_path)
     assert main(["--remote", "origin"]) == 0
@@ -150,7 +150,7 @@ def test_data_that_dvc_tracks_is_committed(
         read_base()
 
 
-def test_there_are_as_many_workers_as_the_machine_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_workers_fits_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "visible_gpus", lambda _: ["GPU-a", "GPU-b", "GPU-c"])
     assert crew.fitting(10_000) == 3
     monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "cpu")
@@ -158,7 +158,7 @@ def test_there_are_as_many_workers_as_the_machine_has_room_for(monkeypatch: pyte
     assert crew.fitting(1) == min(16, len(os.sched_getaffinity(0)))
 
 
-def test_a_spec_that_is_wrong_is_one_line(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_spec_is_a_one_line_error(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
     (in_copy.path / "bad.yaml").write_text("params: {lr: [0.1, x]}")
     for name, said in (("none.yaml", "there is no such file"), ("bad.yaml", "lr must be a valid number")):
         assert main([name]) == 1
@@ -166,10 +166,10 @@ def test_a_spec_that_is_wrong_is_one_line(in_copy: Project, capsys: pytest.Captu
 
 
 @pytest.mark.fault(79)
-def test_what_is_wrong_or_missing_is_one_line_and_no_trial_starts(
+def test_setup_error_is_one_line_and_starts_no_trial(
     in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # As stage check gives them, without its process.
+    # As returned by stage check, but without its process.
     params = in_copy.read_yaml("params.yaml")
     space = Spec(params={"seed": [13, 0, 1]}).space("sweep.yaml", [{**params, "seed": seed} for seed in (13, 0, 1)])
 
@@ -181,7 +181,7 @@ def test_what_is_wrong_or_missing_is_one_line_and_no_trial_starts(
         return printed.err
 
     assert complaint(workers=0) == "sweep: --workers: expected 1 to 16, got 0\n"
-    # More would delete each other's checkpoints.
+    # More workers would delete each other's checkpoints.
     assert complaint(workers=17) == "sweep: --workers: expected 1 to 16, got 17\n"
     assert complaint(heartbeat=0) == "sweep: --heartbeat: expected 1 to 3600, got 0\n"
     assert re.fullmatch(r"sweep: git ls-remote: .*nowhere.*\n", complaint(remote="nowhere"))
@@ -202,7 +202,7 @@ def test_what_is_wrong_or_missing_is_one_line_and_no_trial_starts(
 
 
 @pytest.mark.fault(76)
-def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
+def test_copy_of_a_clone_has_a_different_name(tmp_path: Path) -> None:
     (tmp_path / "a/.dvc").mkdir(parents=True)
     (tmp_path / "a").rename(tmp_path / "b")
     shutil.copytree(tmp_path / "b", tmp_path / "a")
@@ -212,12 +212,12 @@ def test_a_copy_of_a_clone_is_another_clone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("below", ["", "ml/ziffern"])
-def test_a_clone_may_lie_anywhere(toy: Project, tmp_path: Path, below: str) -> None:
+def test_sweep_runs_in_any_folder(toy: Project, tmp_path: Path, below: str) -> None:
     write_spec(toy, {"lr": "tag(log, interval(0.001, 0.1))"}, sampler="random", trials=1)
     top = tmp_path / "zürich/klon"
     project = toy.copy(top / below)
     if below:
-        # A project below git's top folder, which has params of its own.
+        # A project in a subfolder of a git repository with a params.yaml of its own.
         subprocess.run(["mv", project.path / ".git", top / ".git"], check=True)
         (top / "params.yaml").write_text("lr: nonsense\n")
         project.git("config", "core.excludesFile", str(top / "none"))
@@ -234,9 +234,7 @@ def test_a_clone_may_lie_anywhere(toy: Project, tmp_path: Path, below: str) -> N
 @pytest.mark.fault(68)
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
-    toy: Project, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_killed_sweep_leaves_no_processes_and_resumes(toy: Project, tmp_path: Path, number: signal.Signals) -> None:
     write_spec(toy, TWO)
     before = working_tree(toy)
     hold = tmp_path / "hold"
@@ -255,18 +253,18 @@ def test_a_killed_sweep_leaves_nothing_running_and_goes_on(
         assert states(f"sqlite:///{toy.path / DATABASE}") == ["WAITING"] * 2
         assert not list((toy.path / COPIES).glob("*"))
     hold.unlink()
-    # The dead have no heartbeat to wait for: this clone knows them.
+    # This clone does not wait for the heartbeats of its own dead workers.
     assert "2 to run" in sweep_ok(toy)
     assert learning_rates(toy) == [0.003, 0.004]
     assert states(f"sqlite:///{toy.path / DATABASE}") == ["COMPLETE"] * 2
 
 
 @pytest.mark.slow
-def test_a_pruned_trial_ends_its_processes_and_frees_its_copy(toy: Project, tmp_path: Path) -> None:
+def test_pruned_trial_leaves_no_processes_and_no_copy(toy: Project, tmp_path: Path) -> None:
     good = {"lr": "0.005,0.006,0.007,0.008,0.009"}
     write_spec(toy, good)
     sweep_ok(toy)
-    # The five are known now, and tell a new study what is usual; the sixth would never end.
+    # The five known trials define the median of a new study; the sixth would never end.
     write_spec(toy, {"lr": f"{good['lr']},0.4"}, pruner="median")
     hold = tmp_path / "hold"
     hold.touch()
@@ -280,14 +278,14 @@ def test_a_pruned_trial_ends_its_processes_and_frees_its_copy(toy: Project, tmp_
 
 @pytest.mark.fault(68)
 @pytest.mark.slow
-def test_kills_at_any_moment_leave_head_params_and_stash_as_they_were(toy: Project) -> None:
+def test_kills_at_any_moment_preserve_head_params_and_stash(toy: Project) -> None:
     write_spec(toy, {"lr": "0.001,0.002,0.003,0.004"})
     (toy.path / "docs.txt").write_text("not committed")
     before = working_tree(toy)
     for step in range(12):
         process = start_sweep(toy, "--workers", "2")
         try:
-            # From the first imports to the second experiments.
+            # From the first imports to the second pair of experiments.
             process.wait(0.3 + 0.7 * step)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL if step % 2 else signal.SIGTERM)

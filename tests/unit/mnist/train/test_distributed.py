@@ -35,7 +35,7 @@ def run_as(rank: int, count: int, port: int, accelerator: str, work: Callable[..
 
 
 def run_together(count: int, work: Callable[..., None], *arguments: Any, accelerator: str = "cpu") -> None:
-    """Call `work(*arguments)` in several processes at once, which are started as torchrun would."""
+    """Call `work(*arguments)` in several processes at once, started as by torchrun."""
     # Children of a server that has imported all this and computed nothing: they start at once. Where another test has
     # exported a network, autograd refuses to run in forks of this process.
     context = multiprocessing.get_context("forkserver")
