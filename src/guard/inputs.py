@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
-import psutil
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
@@ -202,6 +201,9 @@ def _few(names: Collection[str]) -> str:
 
 def _is_open(path: str) -> bool:
     """Whether this process has a file open, or mapped into its memory; only Linux tells."""
+    # Imported here because hardly any run needs it.
+    import psutil
+
     process = psutil.Process()
     if not hasattr(process, "memory_maps"):
         return True

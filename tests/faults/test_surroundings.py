@@ -77,14 +77,6 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     assert "has no package no-such-package; DVC runs the `python` that is first on PATH" in line
 
 
-def test_a_file_where_a_folder_must_be_is_named(toy: Project) -> None:
-    (toy.path / "logs").rename(toy.path / "other")
-    (toy.path / "logs").touch()
-    done = toy.stage("check")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("check: logs: File exists; a folder must be there")
-
-
 @pytest.mark.fault(65)
 def test_closed_streams_hinder_no_stage(toy: Project) -> None:
     done = toy.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")

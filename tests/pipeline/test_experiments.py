@@ -41,10 +41,6 @@ def test_an_experiment_trains_as_many_epochs_as_it_is_told(one_epoch: Project) -
     assert one_epoch.read_yaml("params.yaml")["epochs"] == 1
 
 
-def test_an_experiment_is_listed_by_its_name(one_epoch: Project) -> None:
-    assert one_epoch.dvc_ok("exp", "list", "--all-commits", "--name-only").split() == ["shorter"]
-
-
 def test_metrics_diff_in_a_clone(clone: Project) -> None:
     old = json.loads(clone.git("show", "HEAD~1:metrics/eval.json"))
     new = json.loads((clone.path / "metrics/eval.json").read_text())
