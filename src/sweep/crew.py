@@ -126,7 +126,7 @@ def run(worker: Worker, count: int, varied: Sequence[str]) -> int:
     if code:
         counted = ((failed, "failed"), (left, "not run"))
         what = ", ".join(f"{number} {word}" for number, word in counted if number) or "not all are pushed"
-        say(console, f"{what}; run this again to go on")
+        say(console, f"{what}; run this again to continue")
     for future in ending:
         future.result()
     return code

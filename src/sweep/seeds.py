@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         known = references(base.root)
         results = [found for name in names if name in known and (found := read_result(base, known[name]))]
         if len(results) < arguments.seeds:
-            raise UserError(f"{len(results)} of {arguments.seeds} seeds are here, nothing is written")
+            raise UserError(f"{len(results)} of {arguments.seeds} seeds are in this clone; nothing was written")
         measurement = measure(space.common, results)
         record(base.root / NOISE, measurement)
         show(measurement, Console())

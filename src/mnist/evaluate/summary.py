@@ -27,7 +27,7 @@ def summary_line() -> str:
             raise ValueError("no counts")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
-            f"{METRICS}, {CONFUSION}: are not a whole evaluation ({one_line(error)}); run `dvc repro`"
+            f"{METRICS}, {CONFUSION}: are not a complete evaluation ({one_line(error)}); run `dvc repro`"
         ) from error
     wrong = sum(count for is_right, count in rows if not is_right)
     images = f"{wrong:,} of {sum(count for _, count in rows):,} images wrong"

@@ -51,6 +51,6 @@ def check_same(inputs: Mapping[str, str]) -> None:
         names = [name for name in {**first, **others} if first.get(name) != others.get(name)]
         if names:
             raise UserError(
-                f"{', '.join(names)}: process {rank} of {count} has another value than process 0, so the "
+                f"{', '.join(names)}: process {rank} of {count} has a different value than process 0, so the "
                 "result would depend on which one computes what; run all processes on equal inputs and machines"
             )

@@ -46,7 +46,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
     before = copy.deepcopy(model.state_dict())
     if others := [name for name, value in before.items() if not isinstance(value, Tensor)]:
         raise UserError(
-            f"{type(model).__name__}: {', '.join(others)} is no tensor; keep state in parameters and buffers"
+            f"{type(model).__name__}: {', '.join(others)} is not a tensor; keep state in parameters and buffers"
         )
     first: dict[str, object] = {}
     second: dict[str, object] = {}
@@ -67,8 +67,8 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         model.zero_grad()
     if changed := [name for name in second if first.get(name) != second[name]]:
         raise UserError(
-            f"{type(model).__name__}: the same weights, images and seed give other {', '.join(changed)} the second "
-            "time, so that no resume is exact; draw from the global generators of torch, NumPy or Python, and keep "
+            f"{type(model).__name__}: the same weights, images and seed give different {', '.join(changed)} the second "
+            "time, so a resume would not be exact; draw from the global generators of torch, NumPy or Python, and keep "
             "state in buffers"
         )
     if moved := [name for name, buffer in model.named_buffers() if buffer is not buffers.get(name)]:
@@ -198,8 +198,8 @@ class StepRunner:
         now = own_attributes(self.optimizer).items()
         if others := [name for name, value in now if type(value) not in CONSTANT or before.get(name) != value]:
             raise UserError(
-                f"{type(self.optimizer).__name__}: {', '.join(others)} may change, but is in no checkpoint, so that no "
-                "resume is exact; keep it in the optimizer's `state`"
+                f"{type(self.optimizer).__name__}: {', '.join(others)} may change, but is not in a checkpoint, so a "
+                "resume would not be exact; keep it in the optimizer's `state`"
             )
         if self.averaged:
             self.update_average(self.averaged, self.weights, None)

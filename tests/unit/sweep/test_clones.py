@@ -111,7 +111,7 @@ def test_lost_remote_does_not_end_a_running_trial(toy: Project, tmp_path: Path) 
     assert process.wait(LONG) == 1
     assert "lr=0.003: final.val_acc 0.8980, is done, but could not be pushed to origin" in toy.output()
     assert "sweep: git ls-remote" in toy.output()
-    assert "1 not run; run this again to go on" in toy.output()
+    assert "1 not run; run this again to continue" in toy.output()
     assert learning_rates(toy) == [0.003]
     (tmp_path / "gone").rename(remote)
     assert "1 complete, 1 to run" in sweep_ok(toy, "--remote", "origin")

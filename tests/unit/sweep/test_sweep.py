@@ -60,7 +60,7 @@ def test_failed_trial_does_not_affect_others_and_is_retried(
     in_copy: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = (in_copy.path / PRINTED).read_text()
-    assert "1 failed; run this again to go on" in printed
+    assert "1 failed; run this again to continue" in printed
     (log,) = map(Path, re.findall(r"seed=13: failed: .*; see (logs/sweep/\S+\.log)", printed))
     assert "train: 13 is unlucky" in log.read_text()
     # Now its log cannot be written, as on a full disk.

@@ -42,7 +42,7 @@ def test_malformed_evaluation_is_rejected_in_one_line(path: Path, content: str |
         path.write_text(content, encoding="latin-1")
     with pytest.raises(UserError) as caught:
         summary_line()
-    assert str(caught.value).startswith(f"{METRICS}, {CONFUSION}: are not a whole evaluation (")
+    assert str(caught.value).startswith(f"{METRICS}, {CONFUSION}: are not a complete evaluation (")
     assert "\n" not in str(caught.value)
 
 

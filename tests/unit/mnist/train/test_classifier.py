@@ -253,7 +253,7 @@ def test_network_that_cannot_be_resumed_exactly_is_rejected(
 
     monkeypatch.setitem(ARCHITECTURES, "changing", Changing)
     with pytest.raises(
-        UserError, match=f"^Changing: the same weights, images and seed give other .*{what}.* the second"
+        UserError, match=f"^Changing: the same weights, images and seed give different .*{what}.* the second"
     ):
         fit(split, architecture="changing")
 
@@ -277,7 +277,7 @@ def test_optimizer_with_hidden_state_is_rejected(
     split: Examples, monkeypatch: pytest.MonkeyPatch, kind: type[torch.optim.SGD], what: str
 ) -> None:
     monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: kind(self.model.parameters()))
-    with pytest.raises(UserError, match=f"^{kind.__name__}: {what} may change, but is in no checkpoint"):
+    with pytest.raises(UserError, match=f"^{kind.__name__}: {what} may change, but is not in a checkpoint"):
         fit(split)
 
 
@@ -330,7 +330,7 @@ class Noting(CNN):
     [
         (Moving, "Moving: mean is set to another tensor"),
         (Making, "Making: mean is set to another tensor"),
-        (Noting, "Noting: _extra_state is no tensor"),
+        (Noting, "Noting: _extra_state is not a tensor"),
     ],
 )
 def test_unrestorable_state_is_rejected(kind: type[nn.Module], message: str) -> None:

@@ -93,7 +93,7 @@ def test_result_does_not_depend_on_the_number_of_processes(
 def refuse() -> None:
     rank, _ = rank_and_count()
     inputs = {"params.yaml: lr": "0.1", "src/mnist/model/network.py": str(rank)}
-    with pytest.raises(UserError, match=r"network.py: process 1 of 2 has another value than process 0"):
+    with pytest.raises(UserError, match=r"network.py: process 1 of 2 has a different value than process 0"):
         check_same(inputs)
     check_same({"params.yaml: lr": "0.1"})
 
