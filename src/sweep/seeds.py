@@ -102,7 +102,7 @@ def show(measurement: Measurement, console: Console) -> None:
         interval = f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
         table.add_row(name, f"{spread.mean:.5f}", f"{spread.std:.5f}", interval)
     console.print(table)
-    say(console, f"Written to {NOISE}; commit it, and reports weigh changes against it.")
+    say(console, f"Written to {NOISE}; commit it, so that reports weigh changes against it.")
 
 
 if __name__ == "__main__":

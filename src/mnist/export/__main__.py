@@ -34,8 +34,8 @@ def export() -> None:
     write_bytes(TARGET, content)
     write_json(TARGET.with_name(f"{TARGET.name}.json"), {**found, "opset": OPSET, **source, "versions": packages})
     print(  # noqa: T201
-        f"{TARGET}: on {found['images']} test images, probabilities differ from PyTorch's by at most "
-        f"{found['max_difference']:.2g}, predictions of {len(found['changed_predictions'])}"
+        f"{TARGET}: on {found['images']:,} test images, probabilities differ from PyTorch's by at most "
+        f"{found['max_difference']:.2g}, and {len(found['changed_predictions'])} predictions differ"
     )
     if not found["equal"]:
         raise UserError(

@@ -2,6 +2,7 @@ import contextlib
 import json
 import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +84,13 @@ def test_export_is_deterministic_and_fails_on_a_difference(
     monkeypatch.setattr(src.mnist.export.onnx_model, "TOLERANCE", 0.0)
     with pytest.raises(UserError, match=r"do not use models/model\.onnx"):
         export()
-    assert "predictions of 0" in capsys.readouterr().out
+    assert "and 0 predictions differ" in capsys.readouterr().out
     assert TARGET.read_bytes() == (folder / TARGET).read_bytes()
 
 
 def test_missing_model_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["export"])
     said = r"^export: models/model\.safetensors: is missing; run `dvc checkout` or `dvc repro`$"
     with pytest.raises(SystemExit, match=said):
         runpy.run_path(str(REPOSITORY / "src/mnist/export/__main__.py"), run_name="__main__")
