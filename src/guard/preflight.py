@@ -16,6 +16,7 @@ import psutil
 from dvc.config import Config
 
 from src.core.errors import UserError
+from src.core.files import SCRATCH
 
 RLIMITS = {"ulimit -s": resource.RLIMIT_STACK, "ulimit -v": resource.RLIMIT_AS}
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -25,7 +26,8 @@ def check_disk(folder: Path, needed: int) -> None:
     """Check that a folder, created if missing, is writable and that its disk has as many free bytes as are needed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        # Some file systems have no files without names, so it has one that the guard takes for nobody's.
+        with tempfile.TemporaryFile(dir=folder, suffix=SCRATCH) as file:
             file.write(b"0")
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}); make it writable") from error
