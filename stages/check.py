@@ -1,11 +1,10 @@
 """Stage check: finds what would make the other stages fail, while the last results still exist."""
 
-import ast
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,8 +39,10 @@ PACKAGES = (
 )
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
-# What else may follow `params.`, the name of many things.
-NO_PARAMS = {*dir(BaseModel), *dir(dict), *dir(list)}
+# A param that code uses, and a key of a dictionary.
+USE, KEY = r"(?<![\w.])(?:self\.)?params\.(\w+)", r"""["']([^"'\n]+)["']:"""
+# What else may follow `params.`, the name of many things, such as params.yaml.
+NO_PARAMS = {"yaml", *dir(BaseModel), *dir(dict), *dir(list)}
 # Where the choices of a param are implemented: a file and the dictionary in it.
 REGISTRIES = {
     "architecture": "src/mnist/model/network.py: ARCHITECTURES",
@@ -93,19 +94,15 @@ def check_additions(stages: Mapping[str, Stage]) -> None:
         _check_has(*declared, place, schema.model_fields)
         _check_has(place, schema.model_fields, *declared)
         for path in (Path(f"stages/{stage}.py"), *sorted(Path(f"src/mnist/{stage}").rglob("*.py"))):
-            _check_has(place, (*schema.model_fields, *NO_PARAMS), f"`params` in {path}", _params_in(path))
+            _check_has(place, (*schema.model_fields, *NO_PARAMS), f"`params` in {path}", _found(USE, path))
     for param, registry in REGISTRIES.items():
-        # The file is not imported, since torch takes seconds.
-        keys = re.findall(r"""["']([^"'\n]+)["']:""", Path(registry.partition(":")[0]).read_text(encoding="utf-8"))
-        _check_has(registry, keys, f"{SCHEMA}: {param}", get_args(Params.model_fields[param].annotation))
+        choices = get_args(Params.model_fields[param].annotation)
+        _check_has(registry, _found(KEY, Path(registry.partition(":")[0])), f"{SCHEMA}: {param}", choices)
 
 
-def _params_in(file: Path) -> Iterator[str]:
-    """NAME of every `params.NAME` and `self.params.NAME` in a file, which is parsed, not imported."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
-        match node:
-            case ast.Attribute(value=ast.Name("params") | ast.Attribute(ast.Name("self"), "params"), attr=name):
-                yield name
+def _found(pattern: str, path: Path) -> list[str]:
+    """What matches in a file, which is not imported, since torch takes seconds."""
+    return re.findall(pattern, path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Iterable[str]) -> None:
