@@ -20,7 +20,7 @@ from src.report.tables import read_curves
 from src.revision.git import HASH, run_git
 from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import Revision, open_revision
-from src.revision.stale import UNNOTICED
+from src.revision.stale import UNNOTICED, parts_outside_git
 
 REPRODUCED = {
     "yes": note("reproduced: the same bytes"),
@@ -78,9 +78,8 @@ def lock(change: Change) -> Iterator[Finding]:
             then,
             wrong,
         )
-    if moved := [path for (stage, path), known in head.parts.items() if change.base.parts.get((stage, path)) != known]:
-        advice = ", of which only DVC knows the files; let the stage depend on the whole folder"
-        yield unsure("{} may have changed since its stage ran: it is in a folder" + advice, moved)
+    if parts := parts_outside_git(head.pipeline, head.tree):
+        yield unsure("{}: only DVC knows if it changed; let the stage depend on the whole folder outside git", parts)
     if change.base.stale or change.base.edited:
         yield note("the base itself is out of date, so its values may not be its code's")
 

@@ -219,21 +219,12 @@ def _confusions(change: Change) -> str:
     found = change.predictions
     if found is None or not (found.lost or found.won):
         return ""
-    pairs = list(found.confusions.items())
 
-    def written(pair: tuple[Pair, int]) -> str:
-        (actual, predicted), change = pair
-        return f"| {code(actual)} | {code(predicted)} | {_signed(change)} |"
+    def written(pair: Pair) -> str:
+        return f"{html_code(pair[0])}→{html_code(pair[1])} ({_signed(found.confusions[pair])})"
 
-    table = ["| actual | predicted | change |", "| --- | --- | ---: |"]
-    table += _first(MAX_PAIRS, pairs, written, "\nand {:,} more")
-    names = [f"{html_code(actual)}→{html_code(predicted)} ({_signed(n)})" for (actual, predicted), n in pairs[:3]]
-    body = [
-        "\n".join(table) if pairs else "",
-        _mistakes("lost", found.lost),
-        _mistakes("won", found.won),
-    ]
-    return _details(f"Confusions: {', '.join(names) or 'as many as before'}", body)
+    pairs = ", ".join(_first(MAX_PAIRS, list(found.confusions), written)) or "as many as before"
+    return _details(f"Confusions: {pairs}", [_mistakes("lost", found.lost), _mistakes("won", found.won)])
 
 
 def _mistakes(what: str, mistakes: Sequence[Mistake]) -> str:
@@ -275,8 +266,7 @@ def _details(summary: str, parts: Sequence[str]) -> str:
 
 
 def _fitted(first: list[str], details: list[str]) -> str:
-    """The parts as one text; the longest details give way first, the verdict never."""
-    too_long = _details("Details that are too long for a comment", ["They are left out."])
-    while sum(map(len, [*first, *details])) + 100 > MAX_LENGTH and any(len(part) > len(too_long) for part in details):
-        details[details.index(max(details, key=len))] = too_long
+    """The parts as one text, without details that are too long; the verdict never gives way."""
+    if sum(map(len, [*first, *details])) + 100 > MAX_LENGTH:
+        details = ["The details are too long for a comment."]
     return ("\n\n".join([*first, *details]) + "\n")[:MAX_LENGTH]

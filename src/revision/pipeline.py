@@ -5,7 +5,6 @@ are foreach, matrix, wdir, vars, templates, data sets, hashes of clouds, and opt
 """
 
 import posixpath
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from src.revision.parsing import MAX_YAML_BYTES, T, validated
 from src.revision.tree import MAX_PATH, Tree
 
 DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
-CONFLICT = re.compile(rb"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
 
 
 def _path(text: str) -> str:
@@ -166,11 +164,6 @@ class Locked(_Strict):
     def deps(self) -> dict[str, str]:
         """Hash of each dependency by path."""
         return {item.path: item.md5 for item in self.dep_items}
-
-    @cached_property
-    def files(self) -> dict[str, int]:
-        """Number of files in each dependency that is a folder by path; 0 if not known."""
-        return {item.path: item.nfiles for item in self.dep_items}
 
     @cached_property
     def outs(self) -> dict[str, str]:
@@ -345,11 +338,8 @@ def read_lock(tree: Tree) -> dict[str, Locked]:
         UserError: With the repair, if it is not what DVC wrote.
     """
     where = f"{LOCK} of {tree.name}"
-    # Where it is too large, so would be the next one.
-    content = tree.read(LOCK, MAX_YAML_BYTES) or b""
+    tree.read(LOCK, MAX_YAML_BYTES)  # where it is too large, so would be the next one
     try:
-        if CONFLICT.search(content):
-            raise UserError(f"{where}: has the conflict markers of a merge")
         recorded = _read(_DvcLock, tree, LOCK)
         stages = recorded.stages if recorded else {}
         for name, stage in stages.items():

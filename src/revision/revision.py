@@ -13,7 +13,7 @@ from src.revision.git import find_commit
 from src.revision.parsing import MAX_JSON_BYTES, flatten, leaves, parse
 from src.revision.pipeline import Pipeline, read_pipeline, tracked_md5
 from src.revision.receipts import Receipt, read_receipt
-from src.revision.stale import Mismatch, edited_outputs, parts, stale_stages
+from src.revision.stale import Mismatch, edited_outputs, stale_stages
 from src.revision.tree import Tree, open_tree
 
 
@@ -93,11 +93,6 @@ class Revision:
     def stale(self) -> list[Mismatch]:
         """Where dvc.lock does not match what is declared."""
         return stale_stages(self.pipeline, self.tree, self.params)
-
-    @cached_property
-    def parts(self) -> dict[tuple[str, str], tuple[str, str]]:
-        """As in `stale.parts`."""
-        return parts(self.pipeline, self.tree)
 
     @cached_property
     def edited(self) -> list[Mismatch]:

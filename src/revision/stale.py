@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, enclosing, source_md5, tracked_above
+from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, source_md5, tracked_above
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
 UNDECLARED, OTHER_TYPE = "is in dvc.lock but no longer declared", "has another type"
 UNNOTICED = (UNDECLARED, OTHER_TYPE)  # by DVC, which runs the stage only if it is forced to
-# A file of it may have been removed, too.
-LACKS = ", or git lacks files of it: then name in .dvcignore what git ignores"
 
 
 @dataclass(frozen=True)
@@ -48,17 +46,10 @@ def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> l
     ]
 
 
-def parts(pipeline: Pipeline, tree: Tree) -> dict[tuple[str, str], tuple[str, str]]:
-    """Dependencies of which only DVC knows if they changed: parts of a folder outside git.
-
-    The hash of the folder, and the recorded hash of the part, by the names of the stage and of the part.
-    """
-    return {
-        (name, path): (folder, recorded)
-        for name, locked in pipeline.locked.items()
-        for path, recorded in locked.deps.items()
-        if not (path in pipeline.producers or tree.files(path)) and (folder := _folder_hash(path, pipeline, tree))
-    }
+def parts_outside_git(pipeline: Pipeline, tree: Tree) -> list[str]:
+    """Dependencies of which only DVC knows if they changed: parts of a folder that is not in git."""
+    deps = {path for stage in pipeline.stages.values() for path in stage.deps} - pipeline.producers.keys()
+    return sorted(path for path in deps if not tree.files(path) and _is_outside_git(path, pipeline, tree))
 
 
 def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
@@ -111,9 +102,7 @@ def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, An
         yield "the stage", "is in dvc.lock but no longer in dvc.yaml"
     else:
         yield from _compare({"its command": stage.command}, {"its command": locked.command})
-        for path, problem in _compare({path: _hash(path, locked, pipeline, tree) for path in stage.deps}, locked.deps):
-            lacks = problem == "changed" and _lacks_files(path, locked, pipeline, tree)
-            yield path, f"{problem}{LACKS}" if lacks else problem
+        yield from _compare({path: _hash(path, locked, pipeline, tree) for path in stage.deps}, locked.deps)
         yield from _compare({path: locked.outs.get(path) or MISSING for path in stage.outs}, locked.outs)
         for file in {**stage.params, **locked.params}:
             if file not in stage.params or file not in params:
@@ -147,23 +136,14 @@ def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
         return pipeline.output_hash(path) or MISSING
     within = {out: oid for out, oid in pipeline.locked_outs.items() if out.startswith(f"{path}/")}
     found = source_md5(tree, path, within)
-    if found is None and _folder_hash(path, pipeline, tree):
-        found = locked.deps.get(path)  # see `parts`
+    if found is None and _is_outside_git(path, pipeline, tree):
+        found = locked.deps.get(path)  # see `parts_outside_git`
     return found or MISSING
 
 
-def _folder_hash(path: str, pipeline: Pipeline, tree: Tree) -> str | None:
-    """Hash of a folder outside git that holds this path, or None."""
-    made = enclosing(path, pipeline.outs) if pipeline.is_cached(path) else None
-    return pipeline.locked_outs.get(made) if made else tracked_above(tree, path)
-
-
-def _lacks_files(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> bool:
-    """Whether git has fewer files of a folder than DVC hashed, none of which a stage makes or a .dvc file tracks."""
-    files = tree.files(path)
-    made = pipeline.producer(path) or any(out.startswith(f"{path}/") for out in pipeline.outs)
-    tracked = any(file.endswith(".dvc") for file in files)
-    return not made and not tracked and 0 < len(files) < locked.files[path]
+def _is_outside_git(path: str, pipeline: Pipeline, tree: Tree) -> bool:
+    """Whether it is in a folder that a stage keeps in the cache, or that a .dvc file tracks."""
+    return pipeline.is_cached(path) or tracked_above(tree, path) is not None
 
 
 def _look_up(content: Any, name: str) -> Any:

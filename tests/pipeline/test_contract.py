@@ -41,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "mnist/check": {"core", "mnist/model"},
     "mnist/train": {"core", "mnist/data", "mnist/model"},
     "mnist/evaluate": {"core", "mnist/data", "mnist/model"},
-    "mnist/card": {"core", "mnist/model", "revision", "noise", "audit"},
+    "mnist/card": {"core", "mnist/model", "revision", "noise", "report", "audit"},
     "mnist/export": {"core", "mnist/data", "mnist/model"},
     "mnist/predict": {"core", "mnist/data", "mnist/model"},
     "guard": {"core"},

@@ -1,20 +1,16 @@
 """The model card of a revision: its results, rendered with card.md.j2."""
 
-import csv
-import io
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from src.audit.results import Results
-from src.core.errors import UserError
 from src.noise.measurement import read_noise
+from src.report.tables import read_classes, read_counts
 from src.revision.revision import Revision
 
 DATA = "data/MNIST"
 PER_CLASS, CONFUSION = "plots/per_class.csv", "plots/confusion.csv"
-MAX_TABLE_BYTES = 100_000
 
 
 def render_card(revision: Revision) -> str:
@@ -43,18 +39,11 @@ def render_card(revision: Revision) -> str:
         train=results.metrics["metrics/train.json"],
         test=results.metrics["metrics/eval.json"],
         seeds=_seeds(revision, results),
-        per_class=_table(revision, PER_CLASS),
-        confusions=[row for row in _table(revision, CONFUSION) if row["actual"] != row["predicted"] and row["count"]],
+        per_class=read_classes(revision, PER_CLASS),
+        confusions={
+            pair: count for pair, count in read_counts(revision, CONFUSION).items() if len({*pair}) > 1 and count
+        },
     )
-
-
-def _table(revision: Revision, path: str) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file, with counts as integers."""
-    text = revision.text(path, MAX_TABLE_BYTES)
-    if text is None:
-        raise UserError(f"{path} of {revision.name}: is missing; run `dvc repro`")
-    rows = csv.DictReader(io.StringIO(text))
-    return [{name: int(value) if value.isdecimal() else value for name, value in row.items()} for row in rows]
 
 
 def _seeds(revision: Revision, results: Results) -> dict[str, float] | None:

@@ -115,4 +115,4 @@ def test_the_longest_details_give_way_but_never_the_verdict(history: History, mo
     report = judge("main", None)
     assert len(report.comment) <= 2000
     assert report.comment.startswith("## ❌ Metrics: fail")
-    assert "Details that are too long for a comment" in report.comment
+    assert report.comment.endswith("The details are too long for a comment.\n")

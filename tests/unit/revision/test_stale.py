@@ -77,18 +77,6 @@ def test_a_param_is_what_dvc_finds_by_its_name(history: History, name: str, valu
         assert stale(history) == found
 
 
-def test_a_folder_with_more_files_than_git_has_is_told_from_an_edited_one(history: History) -> None:
-    """DVC hashes bytecode that git ignores."""
-    history.write("dvc.yaml", "stages:\n  a: {cmd: echo, deps: [lib], outs: [a.txt]}\n")
-    history.write("lib/a.py", "")
-    history.relock()
-    lock = history.read_yaml("dvc.lock")
-    for count, more in ((1, ""), (2, ", or git lacks files of it: then name in .dvcignore what git ignores")):
-        lock["stages"]["a"]["deps"] = [{"path": "lib", "hash": "md5", "md5": f"{'0' * 32}.dir", "nfiles": count}]
-        history.write_yaml("dvc.lock", lock)
-        assert stale(history) == [Mismatch("a", "lib", f"changed{more}")]
-
-
 def test_a_folder_that_holds_outputs_is_hashed_with_them(history: History) -> None:
     """DVC writes a .gitignore beside them, which git has."""
     history.write(
