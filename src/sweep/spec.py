@@ -163,6 +163,8 @@ def _values(name: str, given: Any) -> list[Any] | FloatDistribution:
             ) from error
     if not values:
         raise ValueError(f"{name}: expected at least one value, got {given!r}")
+    if len(values) > 1 and any(isinstance(value, list | dict) for value in values):
+        raise ValueError(f"{name}: expected single values to choose from, got {given!r}")
     return values
 
 

@@ -1,5 +1,6 @@
 """A worker: runs trials one after another, each as a DVC experiment in a copy of the repository."""
 
+import json
 import os
 import signal
 import subprocess
@@ -122,7 +123,7 @@ class Worker:
         return result.score
 
     def _train(self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path) -> Result | None:
-        settings = [word for key, value in params.items() for word in ("-S", f"{key}={value}")]
+        settings = param_options({key: value for key, value in params.items() if value != self.base.params[key]})
         reference = self.base.reference(name)
         (self.base.root / log).unlink(missing_ok=True)
         with copied(self.base.root, self.base.commit, name) as copy:
@@ -175,6 +176,11 @@ class Worker:
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(seconds):
             raise StoppedError
+
+
+def param_options(params: Mapping[str, object]) -> list[str]:
+    """Options of `dvc exp run` that set some params, as JSON: its grammar takes null, quoted text and lists as such."""
+    return [word for key, value in params.items() for word in ("-S", f"{key}={json.dumps(value, ensure_ascii=False)}")]
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

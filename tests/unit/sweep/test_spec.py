@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from src.core.errors import UserError
+from src.core.yaml_file import read_mapping
 from src.mnist.model.params import Params
 from src.sweep.spec import Space, Spec, read_spec
+from src.sweep.worker import param_options
 from stages.check import check_settings
 from tests.conftest import REPOSITORY
 
@@ -84,6 +87,7 @@ DRAWN = "sampler: tpe\ntrials: 2\n"
         ("params: {seed: '0,1', lr: 0.1, seed: '2,3'}", "seed"),
         ("params: {seed: []}", r"params: seed: expected at least one value, got \[\]"),
         ("params: {lr: 0.1, seed: 'range(3, 0)'}", r"params: seed: expected at least one value, got 'range\(3, 0\)'"),
+        ("params: {seed: 'choice([1], [2])'}", "params: seed: expected single values to choose from, got"),
         ("", "expected one `key: value` per line"),
     ],
 )
@@ -98,3 +102,11 @@ def test_invalid_spec_is_rejected_in_one_line(tmp_path: Path, params: Params, te
 
 def test_committed_sweep_is_valid(params: Params) -> None:
     assert space(read_spec(REPOSITORY / "sweep.yaml"), params).drawn
+
+
+def test_params_of_any_type_reach_dvc_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    params = {"lr": 1e-05, "clip": None, "fast": True, "sizes": [1, 2], "text": 'null, "ü" = \\', "name": "1"}
+    path.write_text("".join(f"{name}:\n" for name in params))
+    apply_overrides(path, param_options(params)[1::2])
+    assert read_mapping(path) == params
