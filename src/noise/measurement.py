@@ -8,16 +8,20 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from src.core.errors import UserError
 from src.core.values import same
-from src.noise.significance import t_limit, t_p
+from src.noise.significance import split_variance, t_limit, t_p
 from src.revision.parsing import MAX_JSON_BYTES, parse, validated
 from src.revision.revision import Revision
 
 NOISE = "metrics_noise.json"
+Place = tuple[str, str]  # File and name of a metric.
+ROUNDING = 1e-6
+Count = Annotated[int, Field(ge=0)]
 
 
 class Spread(BaseModel):
@@ -32,13 +36,25 @@ class Spread(BaseModel):
 class Measurement(BaseModel):
     """Results of several trainings that differ only in the seed."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     data: str = Field(description="hash of the data in dvc.lock, a folder's if it is in several files")
     params: dict[str, Any] = Field(description="params.yaml without the seed: the recipe")
     seeds: list[int] = Field(min_length=2)
     machine: str
     metrics: dict[str, dict[str, Spread]] = Field(description="by file and name")
+    wrong_in: list[Count] = Field(
+        default=[], description="wrong_in[k]: number of test examples that exactly k of the seeds get wrong"
+    )
+
+    def split(self, accuracy: Place) -> tuple[float, float]:
+        """Split the standard deviation of the accuracy between seeds: luck with these test examples, and the rest.
+
+        The rest is the standard deviation on unlimited test examples, or 0 if the estimated variance is negative.
+        """
+        file, name = accuracy
+        luck, real = split_variance(self.metrics[file][name].std ** 2, self.wrong_in)
+        return math.sqrt(luck), math.sqrt(max(0.0, real))
 
 
 @dataclass(frozen=True)
@@ -65,23 +81,41 @@ class SeedNoise:
         return t_limit(self.df) * self.std
 
 
-def read_noise(revision: Revision) -> list[Measurement]:
-    """Read the measurements of a revision; empty if it has no file.
-
-    Raises:
-        UserError: If the file is malformed.
-    """
+def read_noise(revision: Revision, accuracy: Place | None = None) -> list[Measurement]:
+    """Read the measurements of a revision; empty if it has no file. Arguments and errors are those of `parse_noise`."""
     text = revision.text(NOISE, MAX_JSON_BYTES)
-    return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}")
+    return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}", accuracy)
 
 
-def parse_noise(text: str, where: str) -> list[Measurement]:
+def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Measurement]:
     """Parse the text of metrics_noise.json; errors name the file as `where`.
 
+    If `accuracy` is given, that metric must be consistent with `wrong_in`.
+
     Raises:
-        UserError: If the text is malformed.
+        UserError: If the text is malformed, or contains values that no trainings can produce.
     """
-    return validated(list[Measurement], parse(text.encode(), NOISE, where), where)
+    measurements = validated(list[Measurement], parse(text.encode(), NOISE, where), where)
+    for number, found in enumerate(measurements):
+        if accuracy and (problem := _impossible(found, accuracy)):
+            raise UserError(f"{where}: {number}: {problem}")
+    return measurements
+
+
+def _impossible(found: Measurement, accuracy: Place) -> str:
+    """Describe values that no trainings can produce; empty if there are none."""
+    file, name = accuracy
+    seeds, images = len(found.seeds), sum(found.wrong_in)
+    if len(found.wrong_in) != seeds + 1 or name not in found.metrics.get(file, {}):
+        return f"expected {name} and one more wrong_in than there are seeds"
+    if images < 2:
+        return "wrong_in: expected the counts of at least 2 test examples"
+    # The accuracies of the seeds vary most if the same seeds get every such example wrong.
+    errors = [sum(found.wrong_in[wrong:]) / images for wrong in range(1, seeds + 1)]
+    spread = found.metrics[file][name]
+    if abs(1 - statistics.mean(errors) - spread.mean) > ROUNDING or spread.std > statistics.stdev(errors) + ROUNDING:
+        return f"{name}: no accuracies that fit wrong_in have a mean of {spread.mean} and a std of {spread.std}"
+    return ""
 
 
 def find_measurement(
@@ -107,7 +141,7 @@ def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name
 
 
 def measure_noise(
-    data: str, params: Mapping[str, Any], machine: str, runs: Mapping[int, Mapping[str, Mapping[str, float]]]
+    data: str, params: Mapping[str, Any], machine: str, images: int, runs: Sequence[Mapping[str, Any]]
 ) -> Measurement:
     """Summarise at least 2 trainings of one recipe that differ only in the seed.
 
@@ -115,18 +149,25 @@ def measure_noise(
         data: Hash of the data in dvc.lock.
         params: The recipe, with or without its seed.
         machine: Description of the machine.
-        runs: For each seed, the metrics by file and name.
+        images: Size of the test set.
+        runs: For each training its `seed`, `wrong` (indices of misclassified test images) and `metrics` by file and
+            name.
     """
-    first, *_ = runs.values()
+    seeds_wrong = [0] * images
+    for run in runs:
+        for index in run["wrong"]:
+            seeds_wrong[index] += 1
+    metrics = {
+        file: {name: _spread([run["metrics"][file][name] for run in runs]) for name in names}
+        for file, names in runs[0]["metrics"].items()
+    }
     return Measurement(
         data=data,
         params=_without_seed(params),
-        seeds=list(runs),
+        seeds=[run["seed"] for run in runs],
         machine=machine,
-        metrics={
-            file: {name: _spread([run[file][name] for run in runs.values()]) for name in names}
-            for file, names in first.items()
-        },
+        metrics=metrics,
+        wrong_in=[seeds_wrong.count(seeds) for seeds in range(len(runs) + 1)],
     )
 
 

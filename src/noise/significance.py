@@ -1,6 +1,7 @@
 """Whether the difference between two models is larger than chance or another seed can explain."""
 
 import math
+from collections.abc import Sequence
 
 SIGNIFICANCE = 0.05
 
@@ -54,3 +55,27 @@ def t_limit(df: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if t_p(middle, df) > SIGNIFICANCE else (low, middle)
     return (low + high) / 2
+
+
+def split_variance(variance: float, wrong_in: Sequence[int]) -> tuple[float, float]:
+    """Split the variance of the accuracy between trainings into luck with this test set and real differences.
+
+    Each image that some trainings get right and others wrong adds to the luck as if it were drawn anew each time. The
+    rest is how much trainings differ on unlimited test images. Both estimates are unbiased if the test images are an
+    independent sample (K. Jordan, On the Variance of Neural Network Training with respect to Test Sets and
+    Distributions, arXiv 2304.01910, the estimator of distribution-wise variance): the expected variance on a sample of
+    n images is that of one image's outcome divided by n, plus (n - 1) / n times the variance on the distribution.
+
+    Args:
+        variance: Sample variance of the accuracy over the trainings.
+        wrong_in: wrong_in[k] is the number of images that exactly k of the trainings get wrong; at least 3 values.
+
+    Returns:
+        (luck, real); `real` may be negative, since it estimates a value near 0.
+    """
+    trainings, images = len(wrong_in) - 1, sum(wrong_in)
+    outcomes = sum(
+        count * wrong * (trainings - wrong) / (trainings * (trainings - 1)) for wrong, count in enumerate(wrong_in)
+    )
+    luck = outcomes / images**2
+    return luck, (variance - luck) * images / (images - 1)

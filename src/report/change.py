@@ -123,7 +123,7 @@ class Change:
         Raises:
             UserError: If it is malformed.
         """
-        return read_noise(self.rules)
+        return read_noise(self.rules, self.policy.counted_accuracy)
 
     def noise(self, old: Revision, file: str, name: str) -> SeedNoise | None:
         """How much seeds alone change a metric between an older revision and the head, or None if not known."""

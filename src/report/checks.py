@@ -218,11 +218,11 @@ def noise(change: Change) -> Iterator[Finding]:
     if own in others:
         return
     try:
-        read_noise(change.head)
+        read_noise(change.head, change.policy.counted_accuracy)
     except UserError as error:
         yield fail("{}", error)
     else:
-        yield unsure("this change edits {}, by which others will be judged: read it", NOISE)
+        yield note("this change edits {}; it is judged by the base's", NOISE)
 
 
 # Where the head has no results, there is nothing to say about them.

@@ -19,14 +19,18 @@ from src.core.files import write_text
 from src.core.process import prepare_process
 from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
 from src.noise.significance import t_limit
+from src.report.tables import read_classes, read_mistakes
 from src.revision.pipeline import output_md5
+from src.revision.revision import open_revision
 from src.sweep.command import guarded
 from src.sweep.crew import add_options, run_missing
-from src.sweep.experiments import EVAL, Result, read_base, read_result, references
+from src.sweep.experiments import EVAL, TEST_SCORE, Result, read_base, read_result, references
 from src.sweep.progress import say
 from src.sweep.spec import Spec, read_space
 
 DATA = "data/MNIST"
+ACCURACY = (EVAL, TEST_SCORE)
+ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
 # Limits of the interval of test_acc, which apply to a single run.
 LEFT_OUT = ("test_acc_low", "test_acc_high")
 
@@ -49,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         results = [found for name in names if name in known and (found := read_result(base, known[name]))]
         if len(results) < arguments.seeds:
             raise UserError(f"{len(results)} of {arguments.seeds} seeds are in this clone; nothing was written")
-        measurement = measure(space.common, results)
+        measurement = measure(base.root, space.common, results)
         record(base.root / NOISE, measurement)
         show(measurement, Console())
         return code
@@ -57,20 +61,21 @@ def main(argv: list[str] | None = None) -> int:
     return guarded("seeds", run)
 
 
-def measure(params: Mapping[str, Any], results: Sequence[Result]) -> Measurement:
+def measure(root: Path, params: Mapping[str, Any], results: Sequence[Result]) -> Measurement:
     """Summarise runs of these params, given in the schema's order, that differ only in the seed.
 
     Raises:
-        UserError: If the runs were not scored on the same data.
+        UserError: If the runs were not scored on the same data, or a table is malformed.
     """
     data = {output_md5(result.receipts["fetch"].outs, DATA) for result in results}
     if len(data) > 1:
         raise UserError(f"{DATA}: expected the same in all runs, got {len(data)} versions")
-    runs = {
-        result.params["seed"]: {EVAL: {name: value for name, value in result.test.items() if name not in LEFT_OUT}}
-        for result in results
-    }
-    return measure_noise(str(data.pop()), params, machines(results), runs)
+    runs: list[dict[str, Any]] = []
+    for result in results:
+        images, wrong = read_errors(root, result)
+        metrics = {EVAL: {name: value for name, value in result.test.items() if name not in LEFT_OUT}}
+        runs.append({"seed": result.params["seed"], "wrong": wrong, "metrics": metrics})
+    return measure_noise(str(data.pop()), params, machines(results), images, runs)
 
 
 def machines(results: Sequence[Result]) -> str:
@@ -86,14 +91,31 @@ def machines(results: Sequence[Result]) -> str:
     return " / ".join(dict.fromkeys(kinds))
 
 
+def read_errors(root: Path, result: Result) -> tuple[int, list[int]]:
+    """Read the number of test images, and the indices of those that the run gets wrong.
+
+    Raises:
+        UserError: If a table is malformed.
+    """
+    with open_revision(root, result.commit, result.name) as revision:
+        images = sum(scores.images for scores in read_classes(revision, CLASSES).values())
+        wrong = list(read_mistakes(revision, ERRORS))
+    if beyond := [index for index in wrong if index >= images]:
+        raise UserError(f"{ERRORS} of {result.name}: expected test images below {images}, got {beyond[0]}")
+    return images, wrong
+
+
 def record(path: Path, measurement: Measurement) -> None:
     """Add a measurement to the file; it replaces one of the same data and recipe."""
-    known = parse_noise(path.read_text(encoding="utf-8"), path.name) if path.exists() else []
-    write_text(path, format_noise(updated(known, measurement)))
+    known = parse_noise(path.read_text(encoding="utf-8"), path.name, ACCURACY) if path.exists() else []
+    text = format_noise(updated(known, measurement))
+    # Fail now, because the report would reject an inconsistent file.
+    parse_noise(text, path.name, ACCURACY)
+    write_text(path, text)
 
 
 def show(measurement: Measurement, console: Console) -> None:
-    """Print the mean of each metric with its 95% interval."""
+    """Print the mean of each metric with its 95% interval, and how much of the variance is luck."""
     n = len(measurement.seeds)
     say(console, f"{n} seeds of params.yaml")
     table = Table("metric", "mean", "std", "95% interval of the mean", box=SIMPLE_HEAD)
@@ -102,6 +124,14 @@ def show(measurement: Measurement, console: Console) -> None:
         interval = f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
         table.add_row(name, f"{spread.mean:.5f}", f"{spread.std:.5f}", interval)
     console.print(table)
+    luck, real = measurement.split(ACCURACY)
+    variance = measurement.metrics[EVAL][TEST_SCORE].std ** 2
+    share = f"{min(1.0, luck**2 / variance):.0%}" if variance else "-"
+    say(
+        console,
+        f"Of the variance of {TEST_SCORE} between seeds, {share} is luck with this test set (std {luck:.5f}), the rest "
+        f"is real (std {real:.5f}).",
+    )
     say(console, f"Written to {NOISE}; commit it, so that reports weigh changes against it.")
 
 

@@ -58,8 +58,11 @@ POLICY = Policy.model_validate(
 
 def measured(data: str, params: Mapping[str, object], step: int = 1) -> Measurement:
     """Three seeds with a standard deviation of 0.001, or some steps more."""
-    runs = {step: {METRICS: dict.fromkeys(SCORES, 0.99 + step / 1000)} for step in (-step, 0, step)}
-    return measure_noise(data, params, "a machine", runs)
+    runs = [
+        {"seed": seed, "metrics": {METRICS: dict.fromkeys(SCORES, 1 - wrong / 1000)}, "wrong": list(range(wrong))}
+        for seed, wrong in enumerate((10 + step, 10, 10 - step))
+    ]
+    return measure_noise(data, params, "a machine", 1000, runs)
 
 
 RULES = Rules(POLICY, [measured("d", {"lr": 0.1})])

@@ -1,5 +1,6 @@
 import json
 import math
+from typing import Any
 
 import pytest
 from scipy.stats import ttest_ind
@@ -22,15 +23,26 @@ PARAMS = {"lr": 0.006, "epochs": 10, "seed": 0}
 FILE = "metrics/eval.json"
 
 
+def runs(*accuracies: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "seed": seed,
+            "metrics": {FILE: {"test_acc": acc, "test_loss": 4 * (1 - acc)}},
+            "wrong": range(round((1 - acc) * 1000)),
+        }
+        for seed, acc in enumerate(accuracies)
+    ]
+
+
 def measured(*accuracies: float, **params: object) -> Measurement:
-    runs = {seed: {FILE: {"test_acc": acc, "test_loss": 4 * (1 - acc)}} for seed, acc in enumerate(accuracies)}
-    return measure_noise("abc.dir", {**PARAMS, **params}, "a machine", runs)
+    return measure_noise("abc.dir", {**PARAMS, **params}, "a machine", 1000, runs(*accuracies))
 
 
 def test_measurement_round_trips() -> None:
     measurement = measured(0.99, 0.98, 0.985)
     assert measurement.metrics[FILE]["test_acc"].std == pytest.approx(0.005)
     assert measurement.metrics[FILE]["test_acc"].mean == pytest.approx(0.985)
+    assert measurement.wrong_in == [980, 5, 5, 10]
     assert measurement.seeds == [0, 1, 2]
     assert parse_noise(format_noise([measurement]), "noise") == [measurement]
 
@@ -91,15 +103,20 @@ def test_identical_seeds_explain_no_change() -> None:
     ("change", "problem"),
     [
         ({"seeds": [0]}, "seeds: List should have at least 2 items"),
-        ({"metrics": []}, "metrics: Input should be a valid dictionary"),
+        ({"wrong_in": [1, 2]}, "expected test_acc and one more wrong_in"),
+        ({"metrics": {}}, "expected test_acc and one more wrong_in"),
         ({"metrics": {FILE: {"test_acc": {"mean": 1.0, "std": -1.0}}}}, "std: Input should be greater"),
-        ({"metrics": {FILE: {"test_acc": {"mean": 1.0, "std": math.inf}}}}, "std: Input should be a finite number"),
+        ({"wrong_in": [1, 0, 0]}, "of at least 2 test examples"),
+        ({"wrong_in": [9, -4, 0]}, "wrong_in.1: Input should be greater"),
+        ({"metrics": {FILE: {"test_acc": {"mean": 0.985, "std": 0.5}}}}, "no accuracies that fit wrong_in have"),
+        ({"metrics": {FILE: {"test_acc": {"mean": 0.9, "std": 0.005}}}}, "no accuracies that fit wrong_in have"),
+        ({"extra": 1}, "extra: Extra inputs"),
     ],
 )
 def test_malformed_measurement_is_rejected(change: dict[str, object], problem: str) -> None:
     content = [{**measured(0.99, 0.98).model_dump(), **change}]
     with pytest.raises(UserError, match=problem) as caught:
-        parse_noise(json.dumps(content), "metrics_noise.json")
+        parse_noise(json.dumps(content), "metrics_noise.json", (FILE, "test_acc"))
     assert str(caught.value).startswith("metrics_noise.json: ")
 
 
@@ -109,5 +126,6 @@ def test_non_list_of_measurements_is_rejected(text: str) -> None:
         parse_noise(text, "metrics_noise.json")
 
 
-def test_committed_measurements_are_valid() -> None:
-    assert parse_noise((REPOSITORY / NOISE).read_text(), NOISE)
+def test_the_repositorys_measurements_can_be_read() -> None:
+    measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE, (FILE, "test_acc"))
+    assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)

@@ -1,11 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, t
 
-from src.noise.significance import mcnemar_p, t_limit, t_p
+from src.noise.significance import mcnemar_p, split_variance, t_limit, t_p
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
@@ -27,3 +28,33 @@ def test_student_t_matches_scipy(statistic: float, df: int) -> None:
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 9, 10, 30, 1000])
 def test_t_limit_matches_scipy(df: int) -> None:
     assert t_limit(df) == pytest.approx(t.ppf(0.975, df), rel=1e-9)
+
+
+def histogram(wrong: np.ndarray) -> list[int]:
+    """Images by the number of trainings that get them wrong; `wrong` has the shape (trainings, images)."""
+    return np.bincount(wrong.sum(0), minlength=len(wrong) + 1).tolist()
+
+
+@given(st.integers(2, 7), st.integers(0, 2**32 - 1))
+def test_the_parts_of_the_variance_by_their_definitions(trainings: int, seed: int) -> None:
+    """The covariance of two images, averaged over all pairs, is what is left of the variance."""
+    wrong = np.random.default_rng(seed).random((trainings, 12)) < 0.4
+    covariance = np.cov(wrong, rowvar=False)
+    luck, real = split_variance(float(wrong.mean(1).var(ddof=1)), histogram(wrong))
+    assert luck == pytest.approx(np.trace(covariance) / 12**2)
+    assert real == pytest.approx(covariance[~np.eye(12, dtype=bool)].mean())
+
+
+@pytest.mark.parametrize("true_std", [0.0, 0.02])
+def test_the_estimate_is_right_on_average(true_std: float) -> None:
+    """Trainings whose real accuracies have a known spread, scored on test sets that are drawn anew each time."""
+    random = np.random.default_rng(0)
+    estimates = []
+    for _ in range(2000):
+        easiness = random.beta(8, 1, size=300)
+        shift = random.normal(0, true_std, size=(5, 1))
+        wrong = random.random((5, 300)) > np.clip(easiness * (1 + shift / (8 / 9)), 0, 1)
+        estimates.append(split_variance(float(wrong.mean(1).var(ddof=1)), histogram(wrong))[1])
+    error = float(np.std(estimates)) / math.sqrt(len(estimates))
+    # Clipping at 1 takes a little off the spread.
+    assert np.mean(estimates) == pytest.approx(true_std**2, abs=4 * error + 0.1 * true_std**2)

@@ -6,7 +6,7 @@ from src.noise.measurement import NOISE, Measurement, format_noise, measure_nois
 from src.report.finding import Level
 from src.report.metrics import weigh
 from src.revision.revision import open_revision
-from tests.unit.history import POLICY, History
+from tests.unit.history import IMAGES, POLICY, History
 from tests.unit.report.attacks import BASE_ERRORS, locked, other_hash, put, swap, worse
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, texts, verdict_of
 
@@ -15,8 +15,15 @@ FILE = "metrics/eval.json"
 
 def measured(std: float, data: str = "abc.dir", params: dict[str, object] | None = None) -> Measurement:
     """Three seeds with this standard deviation of the accuracy."""
-    runs = {seed: {FILE: dict.fromkeys(("test_acc", "test_f1"), 0.988 - seed * std)} for seed in range(3)}
-    return measure_noise(data, params or {}, "a machine", runs)
+    runs = [
+        {
+            "seed": seed,
+            "metrics": {FILE: {"test_acc": 0.988 - seed * std, "test_f1": 0.988 - seed * std}},
+            "wrong": range(min(IMAGES, round((0.012 + seed * std) * IMAGES))),
+        }
+        for seed in range(3)
+    ]
+    return measure_noise(data, params or {}, "a machine", IMAGES, runs)
 
 
 # With three seeds 95% of pairs differ by less than 4.303 * sqrt(2) * std = 6.1 * std.

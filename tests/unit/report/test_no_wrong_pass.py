@@ -240,11 +240,9 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "malformed": swap(POLICY_FILE, "higher", "upwards"),
     },
     (PASS, "policy"): {"loosened": swap(POLICY_FILE, "tolerated: 0.001", "tolerated: 0.5")},
+    (PASS, "noise"): {"planted": put(NOISE, "[]")},
     (FAIL, "noise"): {"is none": put(NOISE, "nonsense")},
-    (UNKNOWN, "noise"): {
-        "planted": put(NOISE, "[]"),
-        "of the base is malformed": based_on(put(NOISE, "[7]"), NOTHING),
-    },
+    (UNKNOWN, "noise"): {"of the base is malformed": based_on(put(NOISE, "[7]"), NOTHING)},
     (FAIL, "stages"): {
         "evaluate deleted, its metrics kept": both(edit_yaml(lambda stages: stages.pop("evaluate")), wishful),
         "table dropped and cut": both(without("evaluate", "plots", "plots/errors.csv"), cut("plots/errors.csv")),

@@ -11,17 +11,21 @@ from src.mnist.model.params import Params
 from src.noise.measurement import NOISE, find_measurement, parse_noise
 from src.revision.pipeline import output_md5
 from src.sweep import seeds
+from src.sweep.experiments import read_base, read_result
 from tests.faults.project import Project
-from tests.unit.sweep.conftest import made_up, working_tree
+from tests.unit.sweep.conftest import forge, made_up, working_tree
+
+WRONG = [[0, 1], [1, 2], [1]]
 
 
-def test_measurement_summarises_its_runs(tmp_path: Path, params: Params) -> None:
+def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeds, "read_errors", lambda _, result: (10, WRONG[result.params["seed"]]))
     results = [
-        made_up(params, 0.9, test_acc=acc, seed=seed, device="cuda" if seed else "cpu")
-        for seed, acc in enumerate((0.8, 0.8, 0.9))
+        made_up(params, 0.9, test_acc=1 - len(wrong) / 10, seed=seed, device="cuda" if seed else "cpu")
+        for seed, wrong in enumerate(WRONG)
     ]
-    found = seeds.measure(params.model_dump(), results)
-    assert (found.data, found.seeds) == ("abc.dir", [0, 1, 2])
+    found = seeds.measure(tmp_path, params.model_dump(), results)
+    assert (found.data, found.seeds, found.wrong_in) == ("abc.dir", [0, 1, 2], [7, 2, 0, 1])
     assert found.metrics["metrics/eval.json"]["test_acc"].mean == pytest.approx(0.8333333)
     assert found.machine.count("torch 2.15.0") == 2  # Two devices.
     for _ in range(2):
@@ -35,12 +39,12 @@ def test_measurement_summarises_its_runs(tmp_path: Path, params: Params) -> None
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
 
-def test_runs_on_different_data_are_rejected(params: Params) -> None:
+def test_runs_on_other_data_are_refused(tmp_path: Path, params: Params) -> None:
     one, other = (made_up(params, 0.9, seed=seed) for seed in (0, 1))
     changed = other.receipts["fetch"].model_copy(update={"outs": {"data/MNIST": "other.dir"}})
     other = replace(other, receipts={**other.receipts, "fetch": changed})
     with pytest.raises(UserError, match="expected the same in all runs, got 2 versions"):
-        seeds.measure(params.model_dump(), [one, other])
+        seeds.measure(tmp_path, params.model_dump(), [one, other])
 
 
 def test_single_seed_is_rejected(
@@ -59,5 +63,11 @@ def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.Captu
     (measured,) = parse_noise(noise, NOISE)
     assert measured.seeds == [0, 1]
     assert measured.data == output_md5(in_copy.outs(), "data/MNIST")
+    assert measured.wrong_in == [9, 0, 1]
     (in_copy.path / NOISE).unlink()
     assert working_tree(in_copy) == before
+    # Of the ten images, it gets one wrong that is not among them.
+    result = read_result(read_base(), forge(in_copy, "plots/errors.csv", "\n1,", "\n10,"))
+    assert result
+    with pytest.raises(UserError, match=r"plots/errors.csv of run-\w+: expected test images below 10, got 10"):
+        seeds.read_errors(in_copy.path, result)

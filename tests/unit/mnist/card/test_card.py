@@ -65,10 +65,13 @@ def test_header_is_valid_for_model_hubs(reproduced: Project) -> None:
 
 def test_card_has_accuracy_over_seeds(project: Project) -> None:
     assert "was not measured for this data and recipe" in card_of(project)
-    runs = {seed: {"metrics/eval.json": {"test_acc": acc}} for seed, acc in enumerate((0.989, 0.99, 0.991))}
+    runs = [
+        {"seed": seed, "metrics": {"metrics/eval.json": {"test_acc": 1 - wrong / 1000}}, "wrong": list(range(wrong))}
+        for seed, wrong in enumerate((11, 10, 9))
+    ]
     data = output_md5(project.outs(), "data/MNIST")
     assert data
-    noise = measure_noise(data, project.read_yaml("params.yaml"), "a machine", runs)
+    noise = measure_noise(data, project.read_yaml("params.yaml"), "a machine", 1000, runs)
     (project.path / NOISE).write_text(format_noise([noise]))
     assert "With 3 seeds, this recipe reached 99.00% ± 0.10%" in card_of(project)
 
