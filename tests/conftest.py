@@ -186,10 +186,6 @@ def folder(folder_made: "Project", tmp_path: Path) -> "Project":
     return folder_made.copy(tmp_path / "folder")
 
 
-def write_params(folder: Path, params: Params) -> None:
-    (folder / "params.yaml").write_text("".join(f"{key}: {value}\n" for key, value in params.model_dump().items()))
-
-
 def random_examples(size: int, seed: int = 0) -> Examples:
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 256, (size, 28, 28), dtype=np.uint8)
