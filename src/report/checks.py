@@ -181,12 +181,14 @@ def data(change: Change) -> Iterator[Finding]:
     """Test data that is not the same in both revisions."""
     if not change.base.has_results:
         return
-    if unknown := [path for path, oid in change.base.data_hashes(change.data).items() if oid is None]:
-        yield unsure("{} is in no dvc.lock or .dvc file of {}: it may be other data", unknown, change.base.name)
-    if change.other_data:
+    path = change.policy.data
+    if path is None:
+        yield unsure("{} does not name the `data` of the test: nobody knows if it is the same", POLICY)
+    elif change.data_hash(change.base) is None:
+        yield unsure("{} is in no dvc.lock or .dvc file of {}: nobody knows if it is the same", path, change.base.name)
+    if not change.comparable:
         advice = "apply only this part of the change to the base, run `dvc repro`, and compare with that"
-        named = Text("" if change.policy.data else "; if a model is among them, name the data as `data` in {}", POLICY)
-        yield unsure("{} changed, not comparable: " + advice + "{}", change.other_data, named)
+        yield unsure("{} changed, not comparable: " + advice, path)
 
 
 def policy(change: Change) -> Iterator[Finding]:
@@ -272,7 +274,7 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
     """What was lost since the policy's reference."""
     name = change.policy.reference or ""
     shown = name[:7] if reference.commit == name else name
-    if reference.data_hashes(change.data) != change.head.data_hashes(change.data):
+    if change.data_hash(reference) != change.data_hash(change.head):
         advice = "; name a commit with results of this data as `reference` in {}"
         yield unsure("the policy's reference {} was scored on other data" + advice, shown, POLICY)
         return

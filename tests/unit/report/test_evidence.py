@@ -67,7 +67,7 @@ def test_mcnemars_test_applies_only_to_metrics_that_count_right_answers(history:
 def record_noise(history: History, std: float) -> None:
     """The seeds of the recipe that `main` has, on its data."""
     with open_revision(history.path, "main") as revision:
-        data = revision.data_hashes(["data/MNIST"])["data/MNIST"]
+        data = revision.data_hash("data/MNIST")
     assert data
     history.write(NOISE, format_noise([measured(std, data, history.params())]))
 
