@@ -1,6 +1,7 @@
 """A process as a program expects it, whatever has started it."""
 
 import argparse
+import fcntl
 import getpass
 import io
 import os
@@ -42,9 +43,15 @@ def _open_streams() -> None:
     """
     for number in range(3):
         try:
-            os.fstat(number)
+            mode = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            mode = None
+        # SQLite, which dvc uses, opens a null device in a closed stream's place that can only be read.
+        if mode is None or (number and mode == os.O_RDONLY):
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null > 2:
+                os.close(null)
     # Python has none where the stream was closed.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -77,9 +77,12 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     assert "has no package no-such-package; DVC runs the `python` that is first on PATH" in line
 
 
+# The second is what dvc makes of closed streams.
 @pytest.mark.fault(65)
-def test_closed_streams_hinder_no_stage(toy: Project) -> None:
-    done = toy.run("sh", "-c", "exec python -I stages/__main__.py fetch <&- >&- 2>&-")
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "1</dev/null 2</dev/null"])
+def test_closed_streams_hinder_no_stage(toy: Project, streams: str) -> None:
+    toy.append("stages/fetch.py", '\nprint("written at once", flush=True)\n')
+    done = toy.run("sh", "-c", f"exec python -I stages/__main__.py fetch {streams}")
     assert done.returncode == 0
     assert (toy.path / "logs/fetch.lock").read_text().isdecimal()
 
