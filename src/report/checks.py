@@ -28,6 +28,7 @@ REPRODUCED = {
     "no": fail("not reproduced: it ran again and gave other results, or failed"),
     "not-tried": note("not reproduced: the pipeline was not run again"),
 }
+EDITS_RULES = "this change edits {}, by which others will be judged: read it"
 Check = Callable[[Change], Iterator[Finding]]
 
 
@@ -204,8 +205,8 @@ def policy(change: Change) -> Iterator[Finding]:
     except UserError as error:
         yield fail("{}", error)
         return
-    if change.has_own_policy and head.tree.entries[POLICY] != change.rules.tree.entries.get(POLICY):
-        yield note("this change edits {}; it is judged by the base's", POLICY)
+    if change.has_own_policy and _is_edited(change, POLICY):
+        yield unsure(EDITS_RULES, POLICY)
     # In the next change, any value of a metric that is missing now would pass.
     values = {file: head.metrics.get(file, {}) for file, _ in found.required}
     absent = [name for file, name in found.required if isinstance(own := values[file], dict) and name not in own]
@@ -216,15 +217,14 @@ def policy(change: Change) -> Iterator[Finding]:
 def noise(change: Change) -> Iterator[Finding]:
     """Whether the noise is well-formed by which the next change is judged."""
     _ = change.measured  # raises if the base's is malformed
-    own, *others = (revision.tree.entries.get(NOISE) for revision in (change.head, change.rules, change.base))
-    if own in others:
+    if not _is_edited(change, NOISE):
         return
     try:
         read_noise(change.head, change.policy.counted_accuracy)
     except UserError as error:
         yield fail("{}", error)
     else:
-        yield note("this change edits {}; it is judged by the base's", NOISE)
+        yield unsure(EDITS_RULES, NOISE)
 
 
 # Where the head has no results, there is nothing to say about them.
@@ -260,6 +260,12 @@ def _run(check: Check, change: Change) -> Iterator[Finding]:
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         yield unsure("the check {} broke: {}", check.__name__, RuntimeError(f"{type(error).__name__}: {error}"))
+
+
+def _is_edited(change: Change, path: str) -> bool:
+    """Whether a file is neither that of the base's tip nor that of the commit where the branch began."""
+    own, *others = (revision.tree.entries.get(path) for revision in (change.head, change.rules, change.base))
+    return own not in others
 
 
 def _made_otherwise(old: Receipt | UserError | None, new: Receipt | UserError | None) -> list[str]:

@@ -231,6 +231,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             both(delete(f"{POLICY_FILE}/x"), lambda history: (history.path / POLICY_FILE).rmdir(), both(worse, lax)),
         ),
         "of both is missing": based_on(delete(POLICY_FILE), NOTHING),
+        "loosened for the next change": append(POLICY_FILE, "unread: ['*']\n"),
         "metric is a link": link(METRIC, "train.json"),
         "link out of the repository": link(POLICY_FILE, "/etc/passwd"),
     },
@@ -239,10 +240,11 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "deleted": delete(POLICY_FILE),
         "malformed": swap(POLICY_FILE, "higher", "upwards"),
     },
-    (PASS, "policy"): {"loosened": swap(POLICY_FILE, "tolerated: 0.001", "tolerated: 0.5")},
-    (PASS, "noise"): {"planted": put(NOISE, "[]")},
     (FAIL, "noise"): {"is none": put(NOISE, "nonsense")},
-    (UNKNOWN, "noise"): {"of the base is malformed": based_on(put(NOISE, "[7]"), NOTHING)},
+    (UNKNOWN, "noise"): {
+        "planted": put(NOISE, "[]"),
+        "of the base is malformed": based_on(put(NOISE, "[7]"), NOTHING),
+    },
     (FAIL, "stages"): {
         "evaluate deleted, its metrics kept": both(edit_yaml(lambda stages: stages.pop("evaluate")), wishful),
         "table dropped and cut": both(without("evaluate", "plots", "plots/errors.csv"), cut("plots/errors.csv")),
