@@ -126,6 +126,6 @@ def test_non_list_of_measurements_is_rejected(text: str) -> None:
         parse_noise(text, "metrics_noise.json")
 
 
-def test_the_repositorys_measurements_can_be_read() -> None:
+def test_committed_measurements_are_valid() -> None:
     measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE, (FILE, "test_acc"))
     assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)

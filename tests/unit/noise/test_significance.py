@@ -36,8 +36,8 @@ def histogram(wrong: np.ndarray) -> list[int]:
 
 
 @given(st.integers(2, 7), st.integers(0, 2**32 - 1))
-def test_the_parts_of_the_variance_by_their_definitions(trainings: int, seed: int) -> None:
-    """The covariance of two images, averaged over all pairs, is what is left of the variance."""
+def test_variance_parts_match_their_definitions(trainings: int, seed: int) -> None:
+    """The real part is the covariance of two images, averaged over all pairs."""
     wrong = np.random.default_rng(seed).random((trainings, 12)) < 0.4
     covariance = np.cov(wrong, rowvar=False)
     luck, real = split_variance(float(wrong.mean(1).var(ddof=1)), histogram(wrong))
@@ -46,8 +46,8 @@ def test_the_parts_of_the_variance_by_their_definitions(trainings: int, seed: in
 
 
 @pytest.mark.parametrize("true_std", [0.0, 0.02])
-def test_the_estimate_is_right_on_average(true_std: float) -> None:
-    """Trainings whose real accuracies have a known spread, scored on test sets that are drawn anew each time."""
+def test_variance_estimate_is_unbiased(true_std: float) -> None:
+    """Trainings with a known spread of real accuracies, scored on a new test set each time."""
     random = np.random.default_rng(0)
     estimates = []
     for _ in range(2000):
@@ -56,5 +56,5 @@ def test_the_estimate_is_right_on_average(true_std: float) -> None:
         wrong = random.random((5, 300)) > np.clip(easiness * (1 + shift / (8 / 9)), 0, 1)
         estimates.append(split_variance(float(wrong.mean(1).var(ddof=1)), histogram(wrong))[1])
     error = float(np.std(estimates)) / math.sqrt(len(estimates))
-    # Clipping at 1 takes a little off the spread.
+    # Clipping at 1 slightly reduces the spread.
     assert np.mean(estimates) == pytest.approx(true_std**2, abs=4 * error + 0.1 * true_std**2)

@@ -60,7 +60,7 @@ def test_bad_tolerances_are_refused(tolerated: object) -> None:
         ("version: 2\nmetrics: {}\nexamples: {pictures: {file: a.png, side: 100000, columns: 1}}", "pictures.side"),
     ],
 )
-def test_every_problem_is_named(text: str, problem: str) -> None:
+def test_every_problem_in_a_policy_is_reported(text: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem) as caught:
         parse_policy(text)
     assert str(caught.value).startswith("policy: ")

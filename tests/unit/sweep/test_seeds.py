@@ -18,7 +18,7 @@ from tests.unit.sweep.conftest import forge, made_up, working_tree
 WRONG = [[0, 1], [1, 2], [1]]
 
 
-def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measurement_summarises_its_runs(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seeds, "read_errors", lambda _, result: (10, WRONG[result.params["seed"]]))
     results = [
         made_up(params, 0.9, test_acc=1 - len(wrong) / 10, seed=seed, device="cuda" if seed else "cpu")
@@ -39,7 +39,7 @@ def test_a_measurement_is_that_of_its_runs(tmp_path: Path, params: Params, monke
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
 
-def test_runs_on_other_data_are_refused(tmp_path: Path, params: Params) -> None:
+def test_runs_on_different_data_are_rejected(tmp_path: Path, params: Params) -> None:
     one, other = (made_up(params, 0.9, seed=seed) for seed in (0, 1))
     changed = other.receipts["fetch"].model_copy(update={"outs": {"data/MNIST": "other.dir"}})
     other = replace(other, receipts={**other.receipts, "fetch": changed})
@@ -66,7 +66,7 @@ def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.Captu
     assert measured.wrong_in == [9, 0, 1]
     (in_copy.path / NOISE).unlink()
     assert working_tree(in_copy) == before
-    # Of the ten images, it gets one wrong that is not among them.
+    # One of its mistakes is not among the ten test images.
     result = read_result(read_base(), forge(in_copy, "plots/errors.csv", "\n1,", "\n10,"))
     assert result
     with pytest.raises(UserError, match=r"plots/errors.csv of run-\w+: expected test images below 10, got 10"):
