@@ -188,8 +188,7 @@ def _changed(change: Change, findings: Sequence[Finding]) -> str:
     except UserError:
         return ""  # a check reports it
     wrong = {finding.check for finding in findings if finding.level > Level.NOTE}
-    edits = [finding.text.markdown for finding in findings if finding.check == "stages" and finding.level is Level.NOTE]
-    parts += edits or ["stages, see above" if "stages" in wrong else "no stage"]
+    parts.append("stages, see above" if "stages" in wrong else "no stage")
     if change.head.pipeline.has_run and not wrong & {"lock", "outputs", "receipts"}:
         parts.append("dvc.lock and receipts hold" if change.head.receipts else "dvc.lock holds")
     return f"**Changed:** {' · '.join(parts)}"

@@ -97,11 +97,6 @@ class Stage(_Strict):
                 found[file] = [*known, *names] if names and known is not None else None
         return found
 
-    @property
-    def settings(self) -> dict[str, bool]:
-        """`frozen` and `always_changed`, where given."""
-        return self.model_dump(include={"frozen", "always_changed"}, exclude_unset=True)
-
     def each_out(self) -> Iterator[tuple[str, Out]]:
         """Every output as it is listed."""
         for kind, entries in (("outs", self.plain_outs), ("metrics", self.metrics), ("plots", self.plots)):

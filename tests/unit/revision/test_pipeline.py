@@ -100,7 +100,7 @@ artifacts: {model: {path: a.txt, type: model, labels: [x]}}
     )
     stage = read(history).stages["a"]
     assert stage.params == {"params.yaml": ["lr", "epochs"], "more.yaml": None}
-    assert (stage.outs["b.txt"].cached, stage.outs["a.txt"].cached, stage.settings) == (False, True, {"frozen": True})
+    assert (stage.outs["b.txt"].cached, stage.outs["a.txt"].cached, stage.frozen) == (False, True, True)
     assert stage.outs["d.csv"].options == {"template": "linear", "header": False}
 
 
