@@ -76,7 +76,7 @@ def install(lock: Path) -> bool:
     UNFINISHED.touch()
     if not pip_has_its_own_index() and not subprocess.call([*uv, "-r", lock]):
         return True
-    print("install: with pip, which takes minutes", file=sys.stderr, flush=True)
+    print("install: using pip, which takes minutes", file=sys.stderr, flush=True)
     return not subprocess.call([*pip, "--no-build-isolation", "--use-pep517", "-r", lock])
 
 
