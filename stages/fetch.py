@@ -61,7 +61,7 @@ def _write_digits(data_dir: Path, *_: object) -> None:
     write_examples(data_dir, **digits_as_mnist())
 
 
-# What writes each data set, the same bytes on every run; stage check compares the names with those of the schema.
+# What writes each data set, the same bytes on every run; stage check looks here for the names that the schema has.
 WRITERS: dict[str, Callable[[Path, Sequence[str], Mapping[str, Original]], None]] = {
     "mnist": _download_mnist,
     "digits": _write_digits,
