@@ -63,7 +63,7 @@ def read_rules(root: Path, base: str) -> Rules:
     """What may differ, by the files of a revision."""
     with open_revision(root, base) as revision:
         policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
-        return Rules(policy, read_noise(revision, policy.counted_accuracy), [_ignored(revision)])
+        return Rules(policy, read_noise(revision), [_ignored(revision)])
 
 
 def _planted(revision: Revision, rules: Rules) -> list[str]:

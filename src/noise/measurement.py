@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from src.core.errors import UserError
 from src.core.values import same
 from src.noise.significance import split_variance, t_limit, t_p
 from src.revision.parsing import MAX_JSON_BYTES, parse, validated
@@ -20,7 +19,6 @@ from src.revision.revision import Revision
 
 NOISE = "metrics_noise.json"
 Place = tuple[str, str]  # File and name of a metric.
-ROUNDING = 1e-6
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -81,41 +79,23 @@ class SeedNoise:
         return t_limit(self.df) * self.std
 
 
-def read_noise(revision: Revision, accuracy: Place | None = None) -> list[Measurement]:
-    """Read the measurements of a revision; empty if it has no file. Arguments and errors are those of `parse_noise`."""
-    text = revision.text(NOISE, MAX_JSON_BYTES)
-    return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}", accuracy)
-
-
-def parse_noise(text: str, where: str, accuracy: Place | None = None) -> list[Measurement]:
-    """Parse the text of metrics_noise.json; errors name the file as `where`.
-
-    If `accuracy` is given, that metric must be consistent with `wrong_in`.
+def read_noise(revision: Revision) -> list[Measurement]:
+    """The measurements of a revision; none if it has no file of them.
 
     Raises:
-        UserError: If the text is malformed, or contains values that no trainings can produce.
+        UserError: If it is malformed.
     """
-    measurements = validated(list[Measurement], parse(text.encode(), NOISE, where), where)
-    for number, found in enumerate(measurements):
-        if accuracy and (problem := _impossible(found, accuracy)):
-            raise UserError(f"{where}: {number}: {problem}")
-    return measurements
+    text = revision.text(NOISE, MAX_JSON_BYTES)
+    return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}")
 
 
-def _impossible(found: Measurement, accuracy: Place) -> str:
-    """Describe values that no trainings can produce; empty if there are none."""
-    file, name = accuracy
-    seeds, images = len(found.seeds), sum(found.wrong_in)
-    if len(found.wrong_in) != seeds + 1 or name not in found.metrics.get(file, {}):
-        return f"expected {name} and one more wrong_in than there are seeds"
-    if images < 2:
-        return "wrong_in: expected the counts of at least 2 test examples"
-    # The accuracies of the seeds vary most if the same seeds get every such example wrong.
-    errors = [sum(found.wrong_in[wrong:]) / images for wrong in range(1, seeds + 1)]
-    spread = found.metrics[file][name]
-    if abs(1 - statistics.mean(errors) - spread.mean) > ROUNDING or spread.std > statistics.stdev(errors) + ROUNDING:
-        return f"{name}: no accuracies that fit wrong_in have a mean of {spread.mean} and a std of {spread.std}"
-    return ""
+def parse_noise(text: str, where: str) -> list[Measurement]:
+    """The text of metrics_noise.json as measurements; `where` names the file in an error.
+
+    Raises:
+        UserError: If it is malformed.
+    """
+    return validated(list[Measurement], parse(text.encode(), NOISE, where), where)
 
 
 def find_measurement(

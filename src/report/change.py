@@ -101,7 +101,7 @@ class Change:
         Raises:
             UserError: If it is malformed.
         """
-        return read_noise(self.rules, self.policy.counted_accuracy)
+        return read_noise(self.rules)
 
     def noise(self, old: Revision, file: str, name: str) -> SeedNoise | None:
         """How much seeds alone change a metric between an older revision and the head, or None if not known."""

@@ -220,7 +220,7 @@ def noise(change: Change) -> Iterator[Finding]:
     if not _is_edited(change, NOISE):
         return
     try:
-        read_noise(change.head, change.policy.counted_accuracy)
+        read_noise(change.head)
     except UserError as error:
         yield fail("{}", error)
     else:

@@ -132,11 +132,6 @@ class Policy(_Strict):
         kinds = {(file, name): kind for file, names in self.examples.metrics.items() for name, kind in names.items()}
         return next((place for place, kind in kinds.items() if kind == "accuracy"), None)
 
-    @property
-    def counted_accuracy(self) -> tuple[str, str] | None:
-        """The accuracy if the wrong examples are known, too: measured noise must agree with both."""
-        return self.accuracy if self.examples.wrong else None
-
 
 def read_policy(revision: Revision) -> Policy:
     """The policy of a revision.

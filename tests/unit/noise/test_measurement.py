@@ -103,20 +103,15 @@ def test_identical_seeds_explain_no_change() -> None:
     ("change", "problem"),
     [
         ({"seeds": [0]}, "seeds: List should have at least 2 items"),
-        ({"wrong_in": [1, 2]}, "expected test_acc and one more wrong_in"),
-        ({"metrics": {}}, "expected test_acc and one more wrong_in"),
         ({"metrics": {FILE: {"test_acc": {"mean": 1.0, "std": -1.0}}}}, "std: Input should be greater"),
-        ({"wrong_in": [1, 0, 0]}, "of at least 2 test examples"),
         ({"wrong_in": [9, -4, 0]}, "wrong_in.1: Input should be greater"),
-        ({"metrics": {FILE: {"test_acc": {"mean": 0.985, "std": 0.5}}}}, "no accuracies that fit wrong_in have"),
-        ({"metrics": {FILE: {"test_acc": {"mean": 0.9, "std": 0.005}}}}, "no accuracies that fit wrong_in have"),
         ({"extra": 1}, "extra: Extra inputs"),
     ],
 )
 def test_malformed_measurement_is_rejected(change: dict[str, object], problem: str) -> None:
     content = [{**measured(0.99, 0.98).model_dump(), **change}]
     with pytest.raises(UserError, match=problem) as caught:
-        parse_noise(json.dumps(content), "metrics_noise.json", (FILE, "test_acc"))
+        parse_noise(json.dumps(content), "metrics_noise.json")
     assert str(caught.value).startswith("metrics_noise.json: ")
 
 
@@ -127,5 +122,5 @@ def test_non_list_of_measurements_is_rejected(text: str) -> None:
 
 
 def test_committed_measurements_are_valid() -> None:
-    measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE, (FILE, "test_acc"))
+    measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE)
     assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)
