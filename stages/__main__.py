@@ -1,7 +1,7 @@
 """Runs one stage under its guard: `python -m stages train`.
 
 DVC runs this file as a script. Python compiles a script from source, never from a bytecode cache, and this file imports
-`src` and `stages` the same way: an edit within the same second to the same size would leave a stale cache in use.
+`src` and `stages` the same way, because a bytecode cache misses an edit within the same second that keeps the size.
 """
 
 import gc
@@ -18,16 +18,16 @@ from types import CodeType, ModuleType
 if sys.version_info < (3, 11):  # noqa: UP036 - DVC runs whichever `python` is first on PATH
     sys.exit(f"stages: Python 3.11 or newer is needed, {sys.executable} is older; activate the environment")
 ROOT = Path(__file__).resolve().parents[1]
-# Keep PYTHON* variables, the current directory and the user's own packages out of imports: a torch.py here would be
-# imported as torch.
+# Keeps PYTHON* variables, the current directory and user packages out of imports; a torch.py here would be imported as
+# torch.
 ISOLATED = "-I"
 
 
 class ProjectFinder(MetaPathFinder):
-    """Finds `src` and `stages` only here."""
+    """Finds `src` and `stages` only in this repository."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The module's file, to be loaded from its source."""
+        """Find the module, to be loaded from its source."""
         if name.partition(".")[0] not in ("src", "stages"):
             return None
         spec = PathFinder.find_spec(name, path or [str(ROOT)])
@@ -37,17 +37,17 @@ class ProjectFinder(MetaPathFinder):
 
 
 class SourceLoader(SourceFileLoader):
-    """Compiles the source, whatever a bytecode cache holds."""
+    """Compiles the source and ignores bytecode caches."""
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compile the source as it is now."""
+        """Compile the current source."""
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def main(stage: str) -> int:
-    """Run a stage of the pipeline in the current directory; returns the exit code."""
-    # Not at the top: the finder must be installed before anything of the project is imported. These imports are part of
-    # every stage and are dependencies of stage check.
+    """Run a stage of the pipeline in the current directory and return the exit code."""
+    # Imported here because the finder must be installed first. These modules are part of every stage, and dependencies
+    # of stage check.
     from src.guard.opened import recording
 
     with recording(Path.cwd()) as opened:
@@ -60,7 +60,7 @@ def main(stage: str) -> int:
         prepare_process()
 
         def load() -> Callable[[Run], ReceiptFields]:
-            # Imports leave no garbage, and what they leave stays. Looking for garbage there takes more than a second.
+            # Objects created by imports are permanent; scanning them for garbage would take more than a second.
             gc.disable()
             try:
                 return import_lightly(f"stages.{stage}", UNUSED.get(stage, ())).main
@@ -72,12 +72,12 @@ def main(stage: str) -> int:
 
 
 if __name__ == "__main__":
-    # Until the guard listens, Ctrl-C ends this process as any other signal does, without a traceback.
+    # Until the guard handles signals, Ctrl-C ends this process without a traceback, like any other signal.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if len(sys.argv) != 2:
         sys.exit("expected the name of one stage: python -m stages train")
-    # Inputs are hashed here, and code comes from there.
+    # Inputs are hashed in the current directory, but code is imported from ROOT.
     if not ROOT.samefile(Path.cwd()):
         sys.exit(f"{sys.argv[1]}: run it in {ROOT}, where its code is; here, in {Path.cwd()}, other files are hashed")
     if not sys.flags.isolated:
@@ -89,7 +89,7 @@ if __name__ == "__main__":
         from src.guard.explain import explain
 
         code = 1
-        # The guard lacks a package, or nobody foresaw it.
+        # Either the guard lacks a package, or the error is unexpected.
         if line := explain(error):
             print(f"{sys.argv[1]}: {line}", file=sys.stderr)
         else:
@@ -98,6 +98,6 @@ if __name__ == "__main__":
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    # At once: the interpreter takes a second or two to end, in which libraries print what they like, and DVC would lock
-    # an edit in that time as if it had run.
+    # Exit immediately: the interpreter would take a second or two, in which libraries print messages, and DVC would
+    # record an edit made in that time as if it had run.
     os._exit(code)

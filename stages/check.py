@@ -1,4 +1,4 @@
-"""Stage check: finds what would make the other stages fail, while the last results still exist."""
+"""Stage check: finds problems that would make the other stages fail, while the last results still exist."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainPar
 MARKER = Path("data/checked")
 LOGS = Path("logs")
 REQUIREMENTS, LOCK = Path("requirements.txt"), Path("requirements.lock")
-# Those that compute what train and evaluate write.
+# The packages that compute the outputs of train and evaluate.
 PACKAGES = (
     "matplotlib",
     "numpy",
@@ -39,11 +39,11 @@ PACKAGES = (
 )
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
-# A param that code uses, and a key of a dictionary.
+# Patterns of a param that code uses, and of a key in a dictionary.
 USE, KEY = r"(?<![\w.])(?:self\.)?params\.(\w+)", r"""["']([^"'\n]+)["']:"""
-# What else may follow `params.`, the name of many things, such as params.yaml.
+# Other names that may follow `params.`, as in params.yaml or for dictionaries and lists.
 NO_PARAMS = {"yaml", *dir(BaseModel), *dir(dict), *dir(list)}
-# Where the choices of a param are implemented: a file and the dictionary in it.
+# File and dictionary that implement the choices of a param.
 REGISTRIES = {
     "architecture": "src/mnist/model/network.py: ARCHITECTURES",
     "dataset": "stages/fetch.py: WRITERS",
@@ -51,7 +51,7 @@ REGISTRIES = {
 
 
 def main(run: Run) -> ReceiptFields:
-    """Write a marker if nothing about params.yaml, the code and this machine prevents the other stages from running."""
+    """Write a marker if params.yaml, the code and this machine allow the other stages to run."""
     stages = read_stages()
     outs = (Path(out).parts for stage in stages.values() for out in stage.outs)
     outputs = [Path(folder) for folder in sorted({folder for folder, *inner in outs if inner})]
@@ -69,23 +69,23 @@ def main(run: Run) -> ReceiptFields:
     check_gpus(run.accelerator, run.processes)
     for folder in (*outputs, LOGS, cache_folder()):
         check_disk(folder, needed["disk"])
-    # The other stages depend on it. It never changes, so it never makes them run.
+    # The other stages depend on the marker, whose content is constant, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))
     return ReceiptFields()
 
 
 def check_syntax(deps: Iterable[str]) -> None:
-    """Raise SyntaxError if a file of the stages is not Python; they are not imported, since torch takes seconds."""
+    """Raise SyntaxError if a file of the stages is invalid; files are not imported, since torch takes seconds."""
     for dep in map(Path, deps):
         for path in sorted(dep.rglob("*.py")) if dep.is_dir() else []:
             compile(path.read_bytes(), path, "exec", dont_inherit=True)
 
 
 def check_additions(stages: Mapping[str, Stage]) -> None:
-    """Check that what has to stand in two places stands in both; name the file to edit if not.
+    """Check that names which must be in two places are in both; the error names the file to edit.
 
-    It is params, since DVC passes only those that it knows, the choices of some, and what the code takes from them.
+    These are params, since DVC passes only declared ones, the choices of some params, and the params that code uses.
     """
     _check_has(f"{DVC_FILE}: stages", stages, "stages/check.py: SCHEMAS", SCHEMAS)
     for stage, schema in SCHEMAS.items():
@@ -101,7 +101,7 @@ def check_additions(stages: Mapping[str, Stage]) -> None:
 
 
 def _found(pattern: str, path: Path) -> list[str]:
-    """What matches in a file, which is not imported, since torch takes seconds."""
+    """Find matches in a file, which is not imported, since torch takes seconds."""
     return re.findall(pattern, path.read_text(encoding="utf-8", errors="replace"))
 
 
@@ -111,12 +111,12 @@ def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Itera
 
 
 def check_gpus(accelerator: str, processes: int) -> None:
-    """Try the GPU that training would take, if there is one or one is asked for; each process needs one of its own."""
+    """Try the GPU that training would use, if there is one or one is requested; each process needs its own."""
     if accelerator == "cpu" or (accelerator == "auto" and not visible_gpus(os.environ)):
         return
-    # It is free again when this stage ends.
+    # The GPUs are released when this stage ends.
     take_gpus(os.environ, processes)
-    # Imported here because it takes seconds, which a machine without a GPU need not pay.
+    # Imported here because it takes seconds, which would be wasted on a machine without a GPU.
     from src.mnist.model.device import torch_device, try_cuda
 
     if accelerator == "mps" or (accelerator == "gpu" and sys.platform == "darwin"):
@@ -126,17 +126,17 @@ def check_gpus(accelerator: str, processes: int) -> None:
 
 
 def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
-    """Check params before anything runs with them, as the runs would; this machine plays no part.
+    """Check params in advance, as their runs would, but independently of this machine.
 
     Args:
         settings: All params of each run.
-        where: Who asks for them, for messages.
+        where: Source of the params in error messages.
 
     Returns:
-        The same in the schema's order and types.
+        The params in the schema's order and types.
 
     Raises:
-        UserError: If a run would be refused.
+        UserError: If a run would be rejected.
     """
     found = [check_params(values, where) for values in settings]
     try:
@@ -148,7 +148,8 @@ def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[di
 
 
 if __name__ == "__main__":
-    # `python -m stages.check WHERE`: a JSON list of params on standard input, and checked on standard output.
+    # `python -m stages.check WHERE` reads a JSON list of params from standard input and writes the checked list to
+    # standard output.
     prepare_process()
     try:
         print(json.dumps(check_settings(json.load(sys.stdin), *sys.argv[1:])))

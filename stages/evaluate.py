@@ -38,7 +38,7 @@ class Outputs:
 
 
 def main(run: Run) -> ReceiptFields:
-    """Evaluate the model of the train stage on the device that the environment asks for."""
+    """Evaluate the model of the train stage on the requested device."""
     outputs = Outputs()
     evaluate(EvaluateParams.model_validate(run.params), DATA_DIR, MODEL_PATH, outputs, run.accelerator)
     print(summary_line())
@@ -54,14 +54,14 @@ def evaluate(
     """Score a model on the test set and write metrics, tables and images of its errors.
 
     Args:
-        params: Its `tta_shift` and the number of threads.
-        data_dir: What the fetch stage wrote.
-        model_path: What the train stage wrote.
+        params: `tta_shift` and the number of threads.
+        data_dir: Output of the fetch stage.
+        model_path: Output of the train stage.
         outputs: Where to write.
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
 
     Returns:
-        The metrics as written.
+        The metrics that were written.
 
     Raises:
         UserError: If the data, the model or the device is missing, or the data or the model is damaged.
@@ -72,7 +72,7 @@ def evaluate(
     probs = predict(load_model(model_path).to(device), test.images, params.tta_shift)
     metrics = score_predictions(test.labels, probs)
     y_pred, errors = probs.argmax(1), error_rows(test.labels, probs)
-    # In the order of the table, so that the report can show any of them without the data.
+    # In the order of the table, so that the report can show any error without the data.
     titles = [f"{row['actual']} as {row['predicted']} ({row['confidence']:.0%})" for row in errors]
     draw_errors(test.images[[int(row["index"]) for row in errors]], titles, outputs.errors_picture)
     write_table(outputs.confusion, CONFUSION_COLUMNS, confusion_rows(test.labels, y_pred))
@@ -83,12 +83,12 @@ def evaluate(
 
 
 def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.ndarray:
-    """Probabilities of the ten classes, computed on the model's device.
+    """Predict probabilities of the ten classes on the model's device.
 
     Args:
-        model: Normalised images to logits; probabilities are calibrated if the logits are.
+        model: Maps normalised images to logits; probabilities are calibrated if the logits are.
         images: uint8 of shape (N, 28, 28).
-        shift: Pixels; the mean is taken over all (2 * shift + 1)² positions of each image.
+        shift: Largest shift in pixels; probabilities are averaged over all (2 * shift + 1)² positions of each image.
 
     Returns:
         float64 of shape (N, 10); each row sums to 1.

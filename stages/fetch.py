@@ -17,7 +17,7 @@ DATA_DIR = Path("data/MNIST")
 
 
 def main(run: Run) -> ReceiptFields:
-    """Fetch what params.yaml names; `MNIST_MIRROR` (a folder or a URL) is tried before the official mirrors."""
+    """Fetch the data set of params.yaml; `MNIST_MIRROR` (a folder or a URL) is tried before the official mirrors."""
     own = os.environ.get("MNIST_MIRROR")
     fetch(run.params["dataset"], DATA_DIR, [own, *MIRRORS] if own else MIRRORS)
     return ReceiptFields(versions("numpy", "pillow", "scikit-learn"))
@@ -31,11 +31,11 @@ def fetch(
     Args:
         dataset: `mnist`, which is downloaded, or `digits`, which comes with scikit-learn.
         data_dir: A folder named MNIST; created if missing.
-        mirrors: Where to look for MNIST, in order.
+        mirrors: Mirrors of MNIST, tried in order.
         originals: Hash and size of each of its four files, by name.
 
     Raises:
-        UserError: If there is no such data set, or no mirror delivers MNIST intact; nothing is then written.
+        UserError: If the data set is unknown, or no mirror delivers MNIST intact; nothing is written in that case.
     """
     if dataset not in WRITERS:
         raise UserError(
@@ -45,7 +45,7 @@ def fetch(
 
 
 def _download_mnist(data_dir: Path, mirrors: Sequence[str], originals: Mapping[str, Original]) -> None:
-    """Download to a temporary folder and unpack from there; torchvision wants the files unpacked."""
+    """Download to a temporary folder and decompress the files, as torchvision expects them."""
     with tempfile.TemporaryDirectory() as folder:
         download(Path(folder), mirrors, originals)
         for pair in FILES.values():
@@ -53,15 +53,15 @@ def _download_mnist(data_dir: Path, mirrors: Sequence[str], originals: Mapping[s
                 write_bytes(raw_folder(data_dir) / name, gzip.decompress(Path(folder, f"{name}.gz").read_bytes()))
 
 
-# One's own data set needs no mirror either: a function like this one.
+# A custom data set needs a function like this one, but no mirror.
 def _write_digits(data_dir: Path, *_: object) -> None:
-    # Imported here because scikit-learn takes half a second, which MNIST need not pay.
+    # Imported here because scikit-learn takes half a second, which MNIST does not need.
     from src.mnist.fetch.digits import digits_as_mnist
 
     write_examples(data_dir, **digits_as_mnist())
 
 
-# What writes each data set, the same bytes on every run; stage check looks here for the names that the schema has.
+# Writes each data set, with the same bytes on every run; stage check compares the names with the schema.
 WRITERS: dict[str, Callable[[Path, Sequence[str], Mapping[str, Original]], None]] = {
     "mnist": _download_mnist,
     "digits": _write_digits,

@@ -48,19 +48,19 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Result:
-    """Facts about the device, for the receipt, and how long training took."""
+    """Facts about the device, for the receipt, and the duration of training."""
 
     machine: dict[str, Any]
     fit_seconds: float
 
 
 def main(run: Run) -> ReceiptFields:
-    """Train as params.yaml says, on the device that the environment asks for."""
+    """Train with params.yaml on the requested device."""
     params = TrainParams.model_validate(run.params)
     device, installed = torch_device(run.accelerator), versions(*PACKAGES)
     identity = {name: str(value) for name, value in {**run.identity, **installed, **device_facts(device)}.items()}
     if params.schedule == "constant":
-        # No epoch depends on how many there will be, so a run of more epochs may resume.
+        # Epochs do not depend on their total number, so a run with more epochs may resume.
         identity.pop("params.yaml: epochs", None)
     checkpoints = Checkpoints(original(Path.cwd()) / CHECKPOINTS, identity, run.is_locked)
     connect(device)
@@ -81,11 +81,11 @@ def train(
 
     Args:
         params: Hyperparameters.
-        data_dir: What the fetch stage wrote.
+        data_dir: Output of the fetch stage.
         outputs: Where to write.
         accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
-        checkpoints: Where to save a checkpoint after every epoch and to find one to resume from; None: nowhere.
-        before_epoch: Called at the start of every epoch; what it raises ends training.
+        checkpoints: Saves a checkpoint after every epoch and finds one to resume from; None: no checkpoints.
+        before_epoch: Called at the start of every epoch; an exception ends training.
 
     Raises:
         UserError: If the data is missing or damaged, the params do not fit it, or a score is not finite.
@@ -100,7 +100,7 @@ def train(
     progress = ProgressTable(history, classifier.running_loss, astuple(outputs) if checkpoints else ())
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
-        # Processes that train together wait for each other within a call.
+        # Not for distributed training, whose processes wait for each other within a call.
         *([Turns(params.threads, os.sched_getaffinity(0))] if count == 1 else []),
         *([history, progress, *([checkpoints] if checkpoints else [])] if is_first else []),
     ]
@@ -115,7 +115,7 @@ def train(
         history.write()
         _write_results(outputs, params, classifier.eval_network.to(device), data, history.rows)
     machine = device_facts(device, tf32=tf32) | {"threads": torch.get_num_threads()}
-    # Left out for a single process: their number changes no output.
+    # Omitted for a single process, since the number of processes does not change outputs.
     if count > 1:
         machine["processes"] = count
     return Result(machine, round(seconds, 3))
@@ -125,10 +125,10 @@ def _write_results(
     outputs: Outputs, params: TrainParams, network: nn.Module, data: TrainingData, rows: list[dict[str, float]]
 ) -> None:
     """Calibrate a trained network, and write the model, its metrics and its learning curve."""
-    # Imported here because matplotlib takes a third of a second, which is better spent after training.
+    # Imported here because matplotlib takes a third of a second, which must not delay training.
     from src.mnist.train.learning_curve import draw_learning_curve
 
-    # With the precision, the device and the weights that the evaluate stage will use.
+    # Use the same precision, device and weights as the evaluate stage.
     configure_determinism(params.threads)
     images, labels = data.val
     logits, labels = predict_logits(network, images), labels.cpu()

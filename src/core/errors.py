@@ -1,10 +1,10 @@
-"""Errors that the user can fix, in one line each."""
+"""Errors that the user can fix, each in one line."""
 
 
 class UserError(Exception):
-    """Bad input or environment; the message is one line: where, what was expected, what was found, what to do.
+    """Invalid input or environment; the message is one line: where, expected, got, what to do.
 
-    The stages print it without a traceback. Any other exception is a bug and keeps its traceback.
+    Stages print it without a traceback. Any other exception is a bug and keeps its traceback.
     """
 
 

@@ -11,21 +11,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# MD5 of the content that this process has last written to a file, by absolute path.
+# MD5 of the content that this process last wrote to each file, by absolute path.
 written: dict[str, str] = {}
-# How the names of files end that are not whole yet.
+# Suffix of files that are still being written.
 SCRATCH = ".tmp"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to disk, rename: a reader sees the old file or the new one, never a partial one.
+    """Write next to the target, flush to disk, rename: a reader sees the old file or the new one, never a partial one.
 
     Args:
-        path: Target; its folder is made if missing.
-        content: The whole new content.
+        path: Target; its folder is created if missing.
+        content: The complete new content.
 
     Raises:
-        OSError: If the disk is full or the folder is read-only; the old file then stays in place.
+        OSError: If the disk is full or the folder is read-only; the old file is kept.
     """
     scratch = _scratch(path)
     try:
@@ -36,14 +36,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         scratch.replace(path)
         written[os.path.abspath(path)] = hashlib.md5(content).hexdigest()  # noqa: PTH100 - links are not followed
     except OSError as error:
-        # When the disk is full, the system's error does not name the file.
+        # If the disk is full, the system's error does not name the file.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         scratch.unlink(missing_ok=True)
 
 
 def _scratch(path: Path) -> Path:
-    """A free name beside the path; removes what killed processes left there."""
+    """Choose a free name next to the path, and remove leftovers of killed processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Other machines may write to this folder; their processes are not visible from here.
     own = f".{path.name}.{platform.node()}"
@@ -53,7 +53,8 @@ def _scratch(path: Path) -> Path:
         # In containers, a killed process and this one often have the same id.
         if found and (int(found[1]) == os.getpid() or not _is_running(int(found[1]))):
             left.unlink(missing_ok=True)
-    # Beside the target: a rename is atomic only within one file system. One per process: two may write at once.
+    # Next to the target, because a rename is atomic only within one file system. One per process, because two may write
+    # concurrently.
     return path.with_name(f"{own}.{os.getpid()}{SCRATCH}")
 
 
@@ -63,7 +64,7 @@ def _is_running(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # Another user's process.
     return True
 
 
@@ -82,12 +83,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write CSV with a header, atomically; a row that lacks a column leaves it empty.
+    """Write CSV with a header, atomically; missing values are left empty.
 
     Raises:
-        ValueError: If a row has other columns.
+        ValueError: If a row has additional columns.
     """
-    # Not pandas: importing it takes as long as the whole start of a lighter stage.
+    # Not pandas, whose import takes as long as the entire startup of a light stage.
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -111,5 +112,5 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def is_within(name: str, places: Collection[str]) -> bool:
-    """Whether a path is one of these files, or lies in one of these folders."""
+    """Whether a path is one of these files, or is in one of these folders."""
     return any(name == place or name.startswith(f"{place}/") for place in places)

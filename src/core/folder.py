@@ -1,4 +1,4 @@
-"""Folders as DVC hashes them."""
+"""DVC's hashes of folders, and its rules for ignored files."""
 
 import hashlib
 import json
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from pathspec import GitIgnoreSpec
 
-# Names files that are no part of a folder, as .gitignore does.
+# Lists files that are not part of a folder, in the syntax of .gitignore.
 IGNORE = ".dvcignore"
-# What DVC ignores in every repository.
+# Patterns that DVC ignores in every repository.
 ALWAYS_IGNORED = (".hg/", ".git/", ".git", ".dvc/")
 
 
@@ -23,7 +23,7 @@ def folder_md5(files: Mapping[str, str]) -> str:
 
 
 def ignored_files(patterns: str) -> GitIgnoreSpec:
-    """What DVC ignores where .dvcignore has these lines.
+    """The files that DVC ignores if .dvcignore has these lines.
 
     Raises:
         ValueError: If a line is not a pattern.

@@ -2,7 +2,7 @@
 
 import math
 
-Z_95 = 1.959963984540054  # 97.5% quantile of the normal distribution
+Z_95 = 1.959963984540054  # 97.5% quantile of the normal distribution.
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:

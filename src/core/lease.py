@@ -4,28 +4,28 @@ import fcntl
 import os
 from pathlib import Path
 
-# The same for everybody, unless TMPDIR differs. Not tempfile.gettempdir(), which falls back to the current directory if
-# there is no room.
+# Shared by all users, unless TMPDIR differs. Not tempfile.gettempdir(), which falls back to the current directory if
+# the disk is full.
 LEASES = Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 class Lease:
-    """Something on this machine that one process at a time may use; the kernel ends it with the process."""
+    """A resource of this machine for one process at a time; the kernel releases it when the process ends."""
 
     def __init__(self, name: str, folder: Path = LEASES) -> None:
-        """Name what is leased; its file is created if missing.
+        """Open the file of a named resource; it is created if missing.
 
         Raises:
             OSError: If the file cannot be opened.
         """
         path = folder / f"{name}.lock"
-        # Opened for reading only, and created only if it is missing: another user's file in a temporary directory can
-        # be locked then, but not otherwise.
+        # Opened read-only, and created only if missing, because another user's file in a temporary directory cannot be
+        # opened otherwise.
         flags = os.O_RDONLY | os.O_NOFOLLOW | (0 if path.exists() else os.O_CREAT)
         self.file = os.open(path, flags, 0o644)
 
     def take(self) -> bool:
-        """Take the lease, unless another process has it; taking it twice is no error."""
+        """Take the lease unless another process has it; taking it twice is allowed."""
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -33,5 +33,5 @@ class Lease:
         return True
 
     def give(self) -> None:
-        """Let another process have it."""
+        """Release the lease."""
         fcntl.flock(self.file, fcntl.LOCK_UN)

@@ -1,4 +1,4 @@
-"""PNG files whose bytes depend only on what is drawn."""
+"""PNG files whose bytes depend only on their content."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A process as a program expects it, whatever has started it."""
+"""Restores a normal process environment, whatever started the process."""
 
 import argparse
 import fcntl
@@ -10,23 +10,23 @@ import sys
 
 
 def prepare_process() -> None:
-    """Undo what a parent has set, and give what it has left out; every command of the project calls this first."""
+    """Restore signals, standard streams and the user's name; every command of the project calls this first."""
     _restore_signals()
     _open_streams()
     _name_user()
 
 
 def take_no_arguments(module: str) -> None:
-    """End a command that takes no arguments if it was given some; `--help` says what it does."""
+    """Reject arguments of a command that takes none; `--help` describes the command."""
     argparse.ArgumentParser(prog=f"python -m {module}", description=sys.modules["__main__"].__doc__).parse_args()
 
 
 def _restore_signals() -> None:
-    """Undo what a parent has ignored and blocked.
+    """Restore signals that a parent has ignored or blocked.
 
-    Where SIGCHLD is ignored, the system keeps no exit codes, and `subprocess` takes every failed child for a success. A
-    signal that is blocked never arrives, so that SIGKILL alone would end the program. Ctrl-C and a closed terminal stay
-    ignored, as in the background and under nohup. Otherwise Ctrl-C ends the program without a traceback.
+    If SIGCHLD is ignored, the system keeps no exit codes, and `subprocess` mistakes every failed child for a success. A
+    blocked signal never arrives, so only SIGKILL could end the program. Ctrl-C and a closed terminal stay ignored if
+    they were, as in the background and under nohup. Otherwise, Ctrl-C ends the program without a traceback.
     """
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -36,10 +36,10 @@ def _restore_signals() -> None:
 
 
 def _open_streams() -> None:
-    """Open the streams that the caller has closed, and make every character of a path printable.
+    """Open streams that the caller has closed, and make every character of a path printable.
 
-    A closed stream's number would go to the next file that is opened, such as a lock, and libraries would write their
-    messages into it.
+    Otherwise, the next file to be opened, such as a lock, would get the number of a closed stream, and libraries would
+    write their messages into it.
     """
     for number in range(3):
         try:
@@ -52,7 +52,7 @@ def _open_streams() -> None:
             os.dup2(null, number)
             if null > 2:
                 os.close(null)
-    # Python has none where the stream was closed.
+    # These are None if the stream was closed.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -60,9 +60,9 @@ def _open_streams() -> None:
 
 
 def _name_user() -> None:
-    """Name a user without a name by number, as in a container that runs under a number of its own.
+    """Set the name of a user without one to the user ID, as in a container that runs under an arbitrary ID.
 
-    DVC asks for the name when it opens a repository, and ends with a KeyError if there is none.
+    DVC reads the name when it opens a repository, and fails with a KeyError if there is none.
     """
     try:
         getpass.getuser()

@@ -1,19 +1,19 @@
-"""Receipts: what a stage actually read, used and wrote, as JSON in git beside its results.
+"""Receipts: what a stage actually read, used and wrote, as JSON in git next to its results.
 
     [{
       "stage": "train",
       "deps": {"src/core": "….dir", …},     MD5 of every dependency as the stage read it, by path, as DVC computes it
       "params": {"lr": 0.006, …},           every declared param as the stage read it
       "outs": {"metrics/train.json": "…"},  MD5 of every other output
-      "versions": {"torch": "2.15.0", …},   of Python and the packages that compute
-      "machine": {"device": "cpu", …}       what else the exact bytes depend on; may differ between machines
+      "versions": {"torch": "2.15.0", …},   versions of Python and the packages that compute
+      "machine": {"device": "cpu", …}       other facts that the exact bytes depend on; may differ between machines
     }]
 
 On a GPU, `machine` also has the versions of `cuda`, `cudnn` and the `driver` (empty if the system does not report it),
-`fp32` (`ieee` or `tf32`: how float32 was computed).
+and `fp32` (`ieee` or `tf32`: how float32 was computed).
 
-DVC hashes inputs only after the command has ended, and `dvc commit` hashes them at any time. The stage itself writes
-the receipt. Where dvc.lock disagrees with it, dvc.lock is void.
+DVC hashes inputs only after the command has ended, and `dvc commit` hashes them at any time. The receipt is written by
+the stage itself. If dvc.lock disagrees with it, dvc.lock is void.
 
 dvc.yaml lists receipts under `metrics`, because the run cache restores no other outputs that are in git. A receipt is a
 JSON list, because DVC does not look for metrics in lists.
@@ -34,23 +34,23 @@ def receipt_path(stage: str) -> str:
 
 
 def format_receipt(receipt: Mapping[str, Any]) -> str:
-    """Text of a receipt's file."""
+    """Format a receipt as the text of its file."""
     return json.dumps([receipt], indent=2, allow_nan=False) + "\n"
 
 
 def receipt_differences(
     receipt: Mapping[str, Any], deps: Mapping[str, Any], params: Mapping[str, Any], outs: Mapping[str, Any]
 ) -> list[str]:
-    """Where dvc.lock and a receipt disagree.
+    """List where dvc.lock and a receipt disagree.
 
     Args:
-        receipt: As documented above.
-        deps: Hashes that dvc.lock has of its stage's dependencies, by path.
-        params: Values that it has of the params in params.yaml, by name.
-        outs: Hashes that it has of the outputs, by path.
+        receipt: A receipt as documented above.
+        deps: Hashes of the stage's dependencies in dvc.lock, by path.
+        params: Values of the params in params.yaml in dvc.lock, by name.
+        outs: Hashes of the outputs in dvc.lock, by path.
 
     Returns:
-        Names of dependencies, params (`params.yaml: lr`) and outputs whose values differ or that only one of them has.
+        Names of dependencies, params (`params.yaml: lr`) and outputs that differ, or that only one of both has.
     """
     own, missing = receipt_path(receipt["stage"]), object()
     others = {path: oid for path, oid in outs.items() if path != own}

@@ -9,17 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Run:
-    """What the guard hands to a stage.
+    """Inputs of a stage's main function, from the guard.
 
     Attributes:
         params: The params that dvc.yaml declares for the stage, as DVC reads them.
-        identity: Everything known beforehand that determines the result, by name: params, hash of every input file,
+        identity: Everything known in advance that determines the result, by name: params, hash of every input file,
             processor.
-        accelerator: Lightning's name of the device that the environment asks for; `auto` takes a GPU if there is one.
-        processes: How many processes the environment asks for, to train together.
+        accelerator: Lightning's name of the requested device; `auto` uses a GPU if there is one.
+        processes: Number of processes that are requested to train together.
         check_unchanged: Raises UserError if an input was touched or an undeclared file was read, so that a doomed run
             ends early; takes milliseconds.
-        is_locked: Whether dvc.lock already holds a result for the same inputs, so that this run was forced.
+        is_locked: Whether dvc.lock already has a result for the same inputs, so that this run was forced.
     """
 
     params: Mapping[str, Any]
@@ -32,10 +32,10 @@ class Run:
 
 @dataclass(frozen=True)
 class ReceiptFields:
-    """What a stage adds to its receipt. Nothing here may differ between two runs on one machine.
+    """Fields that a stage adds to its receipt; none may differ between two runs on one machine.
 
     Attributes:
-        versions: Of Python and the packages that computed the outputs.
+        versions: Versions of Python and the packages that computed the outputs.
         machine: Device, threads and the like; empty if the outputs do not depend on the machine.
     """
 

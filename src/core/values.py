@@ -5,14 +5,14 @@ from typing import Any
 
 
 def finite(value: Any) -> float | None:
-    """A finite number as a float, or None: neither True nor a whole number too large for a float is one."""
+    """Convert a finite number to a float; None for anything else, including True and integers beyond float's range."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         return None
     return float(value)
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal and of the same types: 1, 1.0 and True are three values. NaN equals nothing."""
+    """Whether two values have equal content and types: 1, 1.0 and True all differ. NaN equals nothing."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

@@ -1,4 +1,4 @@
-"""YAML read as DVC reads it (YAML 1.2), so that 1e-05, yes and 010 mean here what they mean to DVC."""
+"""YAML as DVC reads it (YAML 1.2), so that 1e-05, yes and 010 have the same meaning as in DVC."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from src.core.errors import UserError, one_line
 
-# What the reader raises, which wraps nothing of int(), date() and recursion on values such as `!!int x` and 2026-02-30.
+# Exceptions of the reader, which does not wrap those of int(), date() and recursion, as for `!!int x` or 2026-02-30.
 BAD_CONTENT = (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
@@ -16,12 +16,12 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     """Read a small file of the project with one `key: value` per line, such as params.yaml.
 
     Raises:
-        UserError: If the file cannot be read, is not a YAML mapping or gives a key twice.
+        UserError: If the file cannot be read, is not a YAML mapping or has a duplicate key.
     """
-    # Advice that loses no edit.
+    # This advice does not lose edits.
     repair = f"mend it, or see what changed: `git diff {path}`"
     try:
-        # As DVC has it: with ruamel.yaml.clib, a tab may separate a key and its value, without it none may.
+        # Same as in DVC: a tab may separate a key and its value only if ruamel.yaml.clib is installed.
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: is missing; restore it with `git checkout {path}`") from error

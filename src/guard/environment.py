@@ -8,32 +8,32 @@ from src.core.errors import UserError
 from src.guard.gpus import VISIBLE
 
 # Lightning would read any argument of its Trainer from such a variable, including the number of epochs. The number of
-# processes does not change a result: the params fix the shards that they compute.
+# processes does not change a result, because the params determine the shards.
 PREFIX = "PL_TRAINER_"
 ACCELERATOR, DEVICES = f"{PREFIX}ACCELERATOR", f"{PREFIX}DEVICES"
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
-# What torchrun tells each of several processes.
+# Variables that torchrun sets for each process.
 RUN_ID, ERROR_FILE = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
 NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 TORCHRUN = (*NUMBERS, "MASTER_ADDR", RUN_ID, ERROR_FILE, "GROUP_RANK", "NODE_RANK", "TORCHELASTIC_USE_AGENT_STORE")
 # oneDNN waits forever for the second of two threads if OpenMP is limited to fewer than requested. A stack that is
-# too large for the machine ends the process when the first thread starts. matplotlib refuses to be imported with a
-# backend that it does not know.
+# too large for the machine ends the process when the first thread starts. matplotlib cannot be imported with an unknown
+# backend.
 HARMFUL = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STACKSIZE", "GOMP_STACKSIZE", "MPLBACKEND")
-# How often a thread looks whether the others are done before it sleeps. By default, it looks 300,000 times, which keeps
-# whatever else runs on the machine from its core, the thread that it waits for included. Sleeping sooner slows down a
-# training on idle cores: benchmarks/history.md has the figures.
+# How often a thread polls for the others before it sleeps. The default of 300,000 blocks its core for everything else
+# on the machine, including the thread that it waits for. Sleeping sooner slows down training on idle cores;
+# benchmarks/history.md has the figures.
 SPINS = "30000"
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What a stage computes on.
+    """The devices and processes of a stage.
 
     Attributes:
-        accelerator: Lightning's name of a device; `auto` takes a GPU where there is one.
-        processes: How many train together.
-        rank: Number of this process among them; process 0 alone writes outputs. None: they are not started yet.
+        accelerator: Lightning's name of a device; `auto` uses a GPU if there is one.
+        processes: Number of processes that train together.
+        rank: Rank of this process; only process 0 writes outputs. None: the processes are not started yet.
     """
 
     accelerator: str = "auto"
@@ -42,17 +42,17 @@ class Devices:
 
 
 def chosen_devices(environ: MutableMapping[str, str], *, is_shared: bool) -> Devices:
-    """The device and the processes that the environment asks for.
+    """Read the requested device and processes from the environment.
 
-    torchrun's variables count only if all are there: some of them may be left over from anything. Where they mean
-    nothing they are removed, so that no library waits for processes that nobody starts.
+    torchrun's variables apply only if all are set, since some may be left over from elsewhere. If they do not apply,
+    they are removed, so that no library waits for processes that are never started.
 
     Args:
         environ: The variables.
         is_shared: Whether several processes may run the stage together.
 
     Raises:
-        UserError: If a variable is none that it may set, has a bad value, or contradicts torchrun's.
+        UserError: If a variable is not allowed, has an invalid value, or contradicts torchrun's.
     """
     others = sorted(name for name in environ if name.startswith(PREFIX) and name not in (ACCELERATOR, DEVICES))
     if others:
@@ -75,11 +75,11 @@ def chosen_devices(environ: MutableMapping[str, str], *, is_shared: bool) -> Dev
 
 
 def sanitize(environ: MutableMapping[str, str]) -> None:
-    """Make threads share the cores, and remove what would make a stage hang or fail; before torch is imported."""
+    """Make threads share the cores, and remove harmful variables; must run before torch is imported."""
     for name in HARMFUL:
         environ.pop(name, None)
     if "OMP_WAIT_POLICY" not in environ:
         environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if environ.get(ACCELERATOR) == "cpu":
-        # If no GPU is wanted, a driver that is too old for CUDA must not matter.
+        # Without a GPU, a driver that is too old for CUDA must not matter.
         environ[VISIBLE] = ""

@@ -1,4 +1,4 @@
-"""Errors of the machine in one line; any other error is a bug and keeps its traceback."""
+"""One-line explanations of errors caused by the machine; any other error is a bug and keeps its traceback."""
 
 import errno
 import sys
@@ -19,27 +19,27 @@ ADVICE = {
     "make it writable": (errno.EROFS, errno.EACCES, errno.EPERM),
     "a folder must be there; move the file away": (errno.EEXIST, errno.ENOTDIR),
     "raise the limit (`ulimit -f unlimited`)": (errno.EFBIG,),
-    # The reader of the stage's output is gone: the other end of a pipe, or a terminal.
+    # The reader of the stage's output has closed it: the other end of a pipe, or a terminal.
     "send the output to a file": (errno.EPIPE,),
     "check the disk and the terminal": (errno.EIO,),
 }
-# Messages of CUDA, and of cuBLAS and cuDNN when they find no memory to start with.
+# Messages of CUDA, and of cuBLAS and cuDNN if they find no memory at startup.
 NO_GPU = ("cuda out of memory", "cuda error: out of memory", "busy or unavailable", "status_alloc_failed")
 # PyTorch's allocators raise RuntimeError, the dynamic linker ImportError.
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "failed to map segment", "can't start new thread")
-# Messages of gloo, NCCL and torch's store when a process has ended or does not answer.
+# Messages of gloo, NCCL and torch's store if a process has ended or does not respond.
 LOST_CONNECTION = ("gloo/", "nccl", "closed by peer", "reset by peer", "timed out after", "broken pipe")
 
 
 def explain(error: Exception) -> str | None:
-    """What happened and what to do about it; None if it is not the machine's fault."""
+    """Explain what happened and what to do; None if the machine did not cause the error."""
     if isinstance(error, OSError):
         for advice, numbers in ADVICE.items():
-            # Where the folder is there, the code was not to make it.
+            # If the folder exists, the code should not have tried to create it: a bug.
             is_there = error.errno == errno.EEXIST and Path(error.filename or "").is_dir()
             if error.errno in numbers and not is_there:
                 return f"{error.filename or 'its output'}: {error.strerror}; {advice} and try again"
-    # Some libraries raise it without a name, and say themselves what to install.
+    # Some libraries raise it without a name, with their own advice on what to install.
     if isinstance(error, ModuleNotFoundError) and error.name:
         is_own = error.name.startswith(("src", "stages"))
         return None if is_own else f"{sys.executable} has no package {error.name}; {ACTIVATE}"

@@ -1,6 +1,6 @@
-"""Which GPUs a stage computes on: the emptiest ones that no other stage has taken.
+"""The choice of a stage's GPUs: those with the most free memory that no other stage has taken.
 
-NVIDIA's management library (NVML) knows them before CUDA_VISIBLE_DEVICES is decided; the CUDA driver does not.
+NVIDIA's management library (NVML) can list GPUs before CUDA_VISIBLE_DEVICES is set; the CUDA driver cannot.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -14,23 +14,23 @@ from src.core.errors import UserError
 from src.core.lease import LEASES, Lease
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# What it names where there is no GPU; the last one is SLURM's.
+# Values that mean no GPU; SLURM sets the last one.
 HIDDEN = ("", "-1", "NoDevFiles")
 
 
 def take_gpus(environ: MutableMapping[str, str], count: int = 1, folder: Path = LEASES) -> None:
-    """Take the first visible GPUs that no other stage has taken until this process ends, and make only them visible.
+    """Lease the first visible GPUs that are free until this process ends, and make only them visible.
 
-    It must come before torch is imported. If too few are left, the first of the others are shared. Without NVML,
-    everything stays as it is.
+    This must happen before torch is imported. If too few are free, the first of the others are shared. Without NVML,
+    nothing changes.
 
     Args:
-        environ: Its CUDA_VISIBLE_DEVICES is set.
-        count: How many the stage needs.
-        folder: Where the files are that stand for the GPUs.
+        environ: Environment whose CUDA_VISIBLE_DEVICES is set.
+        count: Number of GPUs that the stage needs.
+        folder: Folder of the lease files.
 
     Raises:
-        UserError: If there are some, but fewer than `count`.
+        UserError: If there are GPUs, but fewer than `count`.
     """
     gpus = visible_gpus(environ)
     if not gpus:
@@ -42,7 +42,7 @@ def take_gpus(environ: MutableMapping[str, str], count: int = 1, folder: Path = 
         )
     taken: list[str] = []
     for gpu in gpus:
-        # Another user's file may be closed to this one.
+        # Another user's lease file may be inaccessible.
         with suppress(OSError):
             if len(taken) < count and Lease(gpu, folder).take():
                 taken.append(gpu)
@@ -50,9 +50,9 @@ def take_gpus(environ: MutableMapping[str, str], count: int = 1, folder: Path = 
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """The GPUs that CUDA_VISIBLE_DEVICES names; without it, the UUIDs of all, those with the most free memory first.
+    """The GPUs in CUDA_VISIBLE_DEVICES, or if it is not set, the UUIDs of all GPUs, most free memory first.
 
-    Each instance of a partitioned GPU (MIG) counts. Empty without NVML.
+    Each instance of a partitioned GPU (MIG) is listed separately. Empty without NVML.
     """
     gpus = _by_free_memory()
     if gpus and VISIBLE in environ:
@@ -62,7 +62,7 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
 
 def _by_free_memory() -> list[str]:
     free_bytes: dict[str, int] = {}
-    # Without a driver there is no library; a batch system may have closed some GPUs.
+    # Without a driver, the library is missing; a batch system may deny access to some GPUs.
     with suppress(pynvml.NVMLError):
         pynvml.nvmlInit()
         for index in range(pynvml.nvmlDeviceGetCount()):
@@ -74,7 +74,7 @@ def _by_free_memory() -> list[str]:
 
 
 def _instances(gpu: Any) -> list[Any]:
-    """The instances of a partitioned GPU; empty for a whole one."""
+    """The instances of a partitioned GPU; empty if it is not partitioned."""
     instances = []
     with suppress(pynvml.NVMLError):
         for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):

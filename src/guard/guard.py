@@ -1,23 +1,23 @@
 """Runs a stage so that dvc.lock records what actually ran.
 
-In this order, each line for the sake of those after it:
+The steps depend on their order:
 
- 1. `stages/__main__.py` records what it opens, compiles the project's code from the source as it is now, and undoes
-    what a parent has set: signals that it ignores, streams that it has closed.
+ 1. `stages/__main__.py` records every file that it opens, compiles the project's code from the current source, and
+    restores signals that a parent has ignored and streams that it has closed.
  2. Variables that would make a library hang or fail are removed.
- 3. Signals end the stage from here on, never with success.
- 4. The system ends it with the `dvc` that started it: nobody else would store its results.
- 5. It takes its GPUs. If several processes are to run the stage, torchrun starts them, and each begins at line 1.
- 6. It takes the stage's lock. Only one process runs a stage here, together with those that torchrun starts beside it.
- 7. dvc.yaml says what the stage may read and write. DVC hashes that only after the stage has ended, so:
- 8. every input gets a stamp (size, times, inode), the file system's clock moves on, and every input is hashed.
- 9. Results that the stage builds on must be what their receipts say, and packages must be those that are pinned.
-10. Only now is the stage imported. Whatever it opens is recorded, with its stamp at that moment.
-11. Stamps are compared, and what was read with what is declared: code was imported by now,
-12. then the stage runs, and may ask for that comparison as often as it likes, such as before every epoch.
-13. At its end the comparison is made again, also of what was written with the declared outputs.
+ 3. From here on, signals end the stage, never with success.
+ 4. The stage ends when the `dvc` that started it ends, since no other process would store its results.
+ 5. It takes its GPUs. If several processes should run the stage, torchrun starts them, and each begins at step 1.
+ 6. It takes the stage's lock. Only one process runs a stage here, together with the other processes of torchrun.
+ 7. dvc.yaml declares what the stage may read and write. DVC hashes inputs only after the stage has ended; therefore
+ 8. every input is stamped (size, times, inode), the file system's clock advances, and every input is hashed.
+ 9. Results that the stage builds on must match their receipts, and packages must match their pins.
+10. Only now is the stage imported. Every file that it opens is recorded with its current stamp.
+11. Stamps are compared, and files that were read are compared with the declared ones; the code is imported by now.
+12. The stage runs. It may repeat this comparison at any time, such as before every epoch.
+13. When it ends, the comparison is repeated, and files that were written are compared with the declared outputs.
 14. The receipt records inputs as hashed, outputs as written, versions and machine.
-15. Stamps are compared a last time, and the process ends at once: any later edit contradicts the receipt.
+15. Stamps are compared a last time, and the process ends immediately: any later edit contradicts the receipt.
 """
 
 import os
@@ -44,18 +44,18 @@ from src.guard.stage import DVC_FILE, read_lock, read_stages
 from src.guard.starter import end_with_starter, is_launched
 
 LOCKS = Path("logs")
-# The stages that compute on a GPU, and the one that several processes may run together.
+# Stages that may use a GPU, and the stage that several processes may run together.
 COMPUTING, SHARED = ("train", "evaluate"), "train"
-# How long to wait for the lock of a process that is about to end.
+# Timeout for the lock of a process that is about to end.
 LOCK_SECONDS = 5.0
 LOCKED = "is running this stage here; wait for it or end it, then run again"
 
 
 def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> int:
-    """Run a stage in the current process, which is the main thread of a program started for it.
+    """Run a stage in the main thread of the current process, which was started for it.
 
     Args:
-        name: Its name in dvc.yaml.
+        name: Name of the stage in dvc.yaml.
         load: Imports the stage and returns its main function.
         opened: Records what this process opens.
 
@@ -64,18 +64,18 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
     """
     sanitize(os.environ)
     stopped = f"{name}: stopped before it was done"
-    # The process that has started this one says why.
+    # The launcher prints the reason for all its processes.
     with ending_on_signals("" if is_launched() else stopped) as received:
         try:
             devices = chosen_devices(os.environ, is_shared=name == SHARED)
             end_with_starter(name)
-            # torchrun's processes come with theirs.
+            # Processes of torchrun already have their GPUs.
             if name in COMPUTING and devices.rank is None and devices.accelerator != "cpu":
                 take_gpus(os.environ, devices.processes if name == SHARED else 1)
             if name == SHARED and devices.processes > 1 and devices.rank is None:
                 code = launch(name, devices.processes)
             else:
-                # The others write nothing, and can do nothing before process 0, which has the lock, is connected.
+                # Other ranks write nothing, and wait until process 0, which holds the lock, is connected.
                 others = nullcontext() if devices.rank else locked(LOCKS / f"{name}.lock", LOCKED, LOCK_SECONDS)
                 with others:
                     _run(name, devices, load, opened)
@@ -83,7 +83,7 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
         except UserError as error:
             code = _fail(f"{name}: {error}")
         except SystemExit as stop:
-            # An exit from inside a stage is never a success, not even Lightning's exit code 0 after a signal.
+            # Exiting within a stage is never a success, even if Lightning exits with code 0 after a signal.
             code = _fail(f"{name}: {stop.code}" if isinstance(stop.code, str) else stopped, stop.code)
         except Exception as error:
             # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
@@ -126,7 +126,7 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
                 write_receipt(inputs, fields, machine_facts)
         inputs.check()
     except BaseException:
-        # Where SIGCHLD is ignored, DVC takes every exit code for a success, but it misses an output.
+        # If SIGCHLD is ignored, DVC mistakes every exit code for a success, but it detects a missing output.
         receipt, outs = receipt_path(name), inputs.stage.outs
         for out in [receipt] if receipt in outs else outs:
             if os.fspath(Path.cwd() / out) in written:
@@ -135,6 +135,6 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
 
 
 def _fail(line: str, code: object = 1) -> int:
-    """Say why; returns the exit code, which is never 0."""
+    """Report the reason and return the exit code, which is never 0."""
     report(line)
     return code if isinstance(code, int) and code else 1

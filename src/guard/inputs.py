@@ -1,4 +1,4 @@
-"""Stamp, hook, stamp: what a stage read is what was hashed, and it read nothing else."""
+"""Stamp, hook, stamp: ensures that a stage read exactly the files that were hashed, and no others."""
 
 import os
 import tempfile
@@ -16,13 +16,13 @@ from src.guard.opened import LOGS, Opened, Stamp, is_own, stamp
 from src.guard.stage import DVC_FILE, Stage, read_params
 
 VOID = "so the result is void; run `dvc repro` again"
-# How many files a message names.
+# Maximum number of files in a message.
 NAMED = 5
-# How long the clock of a file system may stand still.
+# Longest time without progress of a file system's clock.
 TICK_SECONDS = 5.0
 # In nanoseconds.
 SECOND = 10**9
-# Linux's number of the clock that stamps files: it moves every 1 to 10 ms.
+# ID of the Linux clock that stamps files; it advances every 1 to 10 ms.
 CLOCK_REALTIME_COARSE = 5
 
 
@@ -36,13 +36,13 @@ class Inputs:
     """
 
     def __init__(self, stage: Stage, opened: Opened) -> None:
-        """Stamp and hash the inputs; `opened` records what the process opens from here on.
+        """Stamp and hash the inputs; `opened` records the files that the process opens from here on.
 
         Raises:
             UserError: If an input is missing, or hidden from DVC.
         """
         self.stage, self.opened = stage, opened
-        # The guard's own code and the interpreter's. Tracebacks and warnings read its lines again.
+        # Code of the guard and the interpreter, which tracebacks and warnings read again.
         self._before = {*opened.read, "stages/__main__.py"}
         with opened.paused():
             self._places = stage.deps if stage.params is not None else (*stage.deps, PARAMS_FILE)
@@ -53,12 +53,12 @@ class Inputs:
         self.deps = {dep: md5_of(dep, self.md5) for dep in stage.deps}
 
     def identity(self) -> dict[str, str]:
-        """Everything in one table: `params.yaml: lr` or a path, and the value or the MD5."""
+        """All inputs in one table: the value of each param (`params.yaml: lr`) and the MD5 of each path."""
         params = {f"{PARAMS_FILE}: {name}": repr(value) for name, value in self.params.items()}
         return params | {path: digest for path, digest in self.md5.items() if path != PARAMS_FILE}
 
     def check(self) -> None:
-        """Raise UserError if somebody has touched an input, or the process has read more than inputs and outputs."""
+        """Raise UserError if an input was touched, or if the process read files that are not inputs."""
         with self.opened.paused():
             read = {path: set(self.opened.read[path]) for path in self._stamps}
             now = stamps_of(self._places)
@@ -70,7 +70,7 @@ class Inputs:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
         for path in read:
             self.opened.read[path] -= read[path]
-        # `shutil.rmtree` opens what it removes.
+        # `shutil.rmtree` opens folders that it removes.
         mine = (*self.stage.outs, LOGS.rstrip("/"))
         if folders := [name for name in self.opened.folders if not is_within(name, mine)]:
             raise UserError(
@@ -80,7 +80,7 @@ class Inputs:
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 
     def check_written(self) -> None:
-        """Raise UserError if the process has written or removed more than outputs, even if nothing of that is left."""
+        """Raise UserError if the process wrote or removed files that are not outputs, even if no trace is left."""
         others = [name for name in self.opened.written if not is_own(name, is_written=True)]
         if others := [name for name in others if not is_within(name, self.stage.outs)]:
             raise UserError(
@@ -92,9 +92,9 @@ class Inputs:
         then = self._stamps.get(path)
         if now == then:
             return True
-        # DVC links data to its cache, if it is configured so. Every run that checks the same data out then changes the
-        # time of change of that one file. That is harmless if nothing was read since the last check, nor can be without
-        # opening it, and if the content is the same: an edit that was put back has then been seen by nobody.
+        # If DVC is configured to link data to its cache, every run that checks out the same data changes the file's
+        # time of change. This is harmless if the content is the same, and if the file was neither read since the last
+        # check nor is open: an edit that was undone in between then had no effect.
         if then is None or now is None or now[:2] + now[3:] != then[:2] + then[3:] or not _has_other_names(path):
             return False
         if self.opened.read[path] or _is_open(path):
@@ -106,7 +106,7 @@ class Inputs:
         return True
 
     def _check_others(self, names: Set[str]) -> None:
-        """Check files that were read and are no inputs."""
+        """Check files that were read, but are not inputs."""
         read = [name for name in names if not is_own(name, is_written=False)]
         if undeclared := [name for name in read if not is_within(name, (*self.stage.deps, *self.stage.outs))]:
             raise UserError(
@@ -130,7 +130,7 @@ def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
     """Stamp of every file that DVC hashes for these files and folders, by path, in a fixed order.
 
     Raises:
-        UserError: If one is missing, or hidden from DVC.
+        UserError: If a file is missing, or hidden from DVC.
     """
     ignored = ignored_files(Path(IGNORE).read_text(encoding="utf-8") if Path(IGNORE).exists() else "")
     stamps: dict[str, Stamp] = {}
@@ -143,7 +143,7 @@ def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
 
 
 def _files(place: str, ignored: GitIgnoreSpec) -> Iterator[str]:
-    """Files that DVC hashes; like DVC, follow links."""
+    """Files that DVC hashes; links are followed, as in DVC."""
     hiding = [str(folder / IGNORE) for folder in Path(place).parents[:-1] if (folder / IGNORE).exists()]
     if hiding and not place.startswith(("..", "/")):
         raise UserError(f"{hiding[0]}: hides files of {place} from DVC; move its lines to {IGNORE}")
@@ -151,7 +151,7 @@ def _files(place: str, ignored: GitIgnoreSpec) -> Iterator[str]:
         yield place
         return
     for folder, folders, names in os.walk(place, followlinks=True):
-        # DVC leaves out what has a repository of DVC's own.
+        # DVC skips folders that contain a DVC repository.
         here = (name for name in folders if not os.path.lexists(f"{folder}/{name}/.dvc"))
         folders[:] = sorted(name for name in here if not ignored.match_file(f"{folder}/{name}/"))
         for name in sorted(names):
@@ -169,13 +169,13 @@ def md5_of(place: str, files: Mapping[str, str]) -> str:
 
 
 def wait_for_tick(stamps: Iterable[Stamp]) -> None:
-    """Wait until an edit would give a file another time of change than it has in these stamps: 10 ms at most.
+    """Wait until an edit would give a file a time of change that differs from these stamps: usually up to 10 ms.
 
-    File systems take the time from a clock that moves in ticks, or from a server. Some keep whole seconds (ext3) or
-    every other one (FAT), and inputs may lie on another one than the project: there, it takes two seconds or three.
+    File systems use a clock that advances in ticks, or a server's time. Some have a resolution of one second (ext3) or
+    two (FAT), and inputs may be on a different file system than the project; then it takes two or three seconds.
 
     Raises:
-        UserError: If this one gives no such times, so that nobody can tell whether an input was touched.
+        UserError: If the file system has no such times, so that edits of inputs would go unnoticed.
     """
     deadline = time.monotonic() + TICK_SECONDS
     times, tick = {found[2] for found in stamps}, time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
@@ -194,13 +194,13 @@ def wait_for_tick(stamps: Iterable[Stamp]) -> None:
 
 
 def _few(names: Collection[str]) -> str:
-    """The names; of many, the first of them, and how many more there are."""
+    """Format the first names, and the number of the remaining ones."""
     shown = ", ".join(sorted(names)[:NAMED])
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
 def _is_open(path: str) -> bool:
-    """Whether this process has a file open, or mapped into its memory; only Linux tells."""
+    """Whether this process has a file open or mapped into memory; true if the system cannot tell."""
     # Imported here because hardly any run needs it.
     import psutil
 
@@ -212,5 +212,5 @@ def _is_open(path: str) -> bool:
 
 
 def _has_other_names(path: str) -> bool:
-    """Whether a file is reached by a symbolic link, or has hard links."""
+    """Whether the path contains a symbolic link, or the file has hard links."""
     return Path(path).resolve() != Path.cwd() / path or Path(path).stat().st_nlink > 1

@@ -23,18 +23,18 @@ LOOPBACK = "127.0.0.1"
 
 
 def launch(stage: str, count: int) -> int:
-    """Run a stage in `count` processes; returns the exit code.
+    """Run a stage in `count` processes and return the exit code.
 
-    If one fails, the others are ended, and what it has reported is printed.
+    If a process fails, the others are ended, and its report is printed.
     """
-    # Imported here because it takes a second, and after the GPUs are chosen.
+    # Imported here because it takes a second, and must follow the choice of GPUs.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # DVC has started this process, not each of the others.
+    # DVC started this process, but not the others.
     os.environ.pop(DVC_STAGE, None)
-    # Of a failure, it would print thirty lines.
+    # It would print thirty lines about a failure.
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL + 1)
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(
@@ -47,7 +47,7 @@ def launch(stage: str, count: int) -> int:
             local_addr=LOOPBACK,
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(folder),
-            # The guard's own handlers stay.
+            # Keep the guard's own handlers.
             signals_to_handle="",
         )
         try:
@@ -59,7 +59,7 @@ def launch(stage: str, count: int) -> int:
 
 
 def report(line: str) -> None:
-    """Print why a stage fails; if `launch` has started this process, it does so, once for all processes."""
+    """Print why a stage fails; in a process started by `launch`, leave printing to the launcher."""
     # The terminal may be closed.
     with suppress(OSError):
         if is_launched():
@@ -69,8 +69,8 @@ def report(line: str) -> None:
 
 
 def explain_failures(stage: str, count: int, failures: "Mapping[int, ProcessFailure]") -> None:
-    """Print what the process said that failed first."""
-    # torchrun ends the others with SIGTERM, some before they can report anything.
+    """Print the report of the process that failed first."""
+    # torchrun ends the other processes with SIGTERM, some before they can report anything.
     ended = (-signal.SIGTERM, 128 + signal.SIGTERM)
     first = min(failures, key=lambda rank: (failures[rank].exitcode in ended, _reported_ns(failures[rank])))
     failure = failures[first]
@@ -78,11 +78,11 @@ def explain_failures(stage: str, count: int, failures: "Mapping[int, ProcessFail
         killed = f"process {first} of {count} was killed by {failure.signal_name()}"
         report(f"{stage}: {killed}, so all end; the next run resumes after the last epoch")
     elif _reported_ns(failure):
-        # Without a report, there is a traceback.
+        # Without a report, the process has printed a traceback.
         report(failure.message)
 
 
 def _reported_ns(failure: "ProcessFailure") -> int:
-    """When a process reported why it failed; 0 if it did not, as those do that others lose their connection to."""
+    """Time of a process's failure report; 0 without one, since its crash may have made the others fail."""
     file = Path(failure.error_file)
     return file.stat().st_mtime_ns if file.exists() else 0

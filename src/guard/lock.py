@@ -14,15 +14,15 @@ POLL_SECONDS = 0.1
 
 @contextmanager
 def locked(path: Path, otherwise: str, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Hold a lock; the kernel releases it when the process ends, however it ends.
+    """Hold a lock; the kernel releases it when the process ends, for any reason.
 
     Args:
-        path: The lock file, which names its process; created if missing.
-        otherwise: What the process that holds it does, and the advice: the rest of the error message.
-        wait_seconds: How long to wait for a process that is about to end.
+        path: The lock file, which contains the ID of its process; created if missing.
+        otherwise: The rest of the error message: what the other process does, and the advice.
+        wait_seconds: Timeout for a process that is about to end.
 
     Raises:
-        UserError: If another process holds it for longer, or the file system has no locks.
+        UserError: If another process holds the lock for longer, or the file system does not support locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:

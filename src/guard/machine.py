@@ -1,4 +1,4 @@
-"""The facts of this machine that decide which kernels run, and so the exact bits of the weights."""
+"""Facts about this machine that determine which kernels run, and thereby the exact bits of the weights."""
 
 import os
 import platform
@@ -8,15 +8,15 @@ CPUINFO = Path("/proc/cpuinfo")
 MODEL_FIELDS = ("vendor_id", "cpu family", "model")
 # oneDNN, MKL and PyTorch choose kernels by CPU instructions with these prefixes.
 INSTRUCTIONS = ("amx", "avx", "bmi", "f16c", "fma", "sse", "ssse")
-# Environment variables with these prefixes also choose kernels, or the libraries that they are in.
+# Environment variables with these prefixes also choose kernels, or the libraries that contain them.
 VARIABLES = ("ATEN_", "CUBLAS", "CUDNN", "DNNL_", "GLIBC_TUNABLES", "LD_", "MKL_", "NPY_", "NVIDIA_TF32", "ONEDNN_",
              "OPENBLAS_", "PYTORCH_", "TORCH_")  # fmt: skip
-# torchrun sets some of these; they are about communication between processes.
+# torchrun sets some of these; they only affect communication between processes.
 COMMUNICATION = "TORCH_NCCL_"
 
 
 def machine() -> dict[str, str | dict[str, str]]:
-    """Everything about this machine that is known without torch."""
+    """All facts about this machine that are available without torch."""
     return {**processor(), "kernels": kernel_settings()}
 
 

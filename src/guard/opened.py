@@ -1,7 +1,7 @@
 """Records every file of the project that this process opens, in any thread, with its stamp at that moment.
 
-Python reports what it opens as audit events (PEP 578). Code in other languages opens files unseen: the stages must not
-read through it, which tests/pipeline/test_unseen_calls.py checks.
+Python reports the files that it opens as audit events (PEP 578). Code in other languages opens files unseen, so stages
+must not read through it; tests/pipeline/test_unseen_calls.py checks this.
 """
 
 import os
@@ -21,37 +21,37 @@ from src.core.copies import original
 from src.core.errors import UserError
 from src.core.files import SCRATCH
 
-# Which argument of an audit event names the file.
+# Index of the argument of an audit event that names the file.
 READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
 REMOVAL = "os.remove"
-# Others that `subprocess` starts than shells are not refused: libraries ask them about the system.
+# `subprocess` may start programs other than shells, because libraries use them to query the system.
 STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system")
 SHELLS = ("sh", "bash")
 # Modules that multiprocessing and joblib import to start a process, with or without a fork.
 STARTER = "popen_"
-# The descriptor of a folder that a path is relative to, if it is to none.
+# Folder descriptor of a path that is not relative to a descriptor.
 NOWHERE = -1
 EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, REMOVAL, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
-# Notes of the guard and the stages, checkpoints among them, whose name says to which run they belong.
+# Logs and locks of the guard and the stages, and checkpoints, whose names identify their run.
 LOGS, CHECKPOINTS = "logs/", "logs/checkpoints/"
 CHECKPOINT = re.compile(CHECKPOINTS + r"[0-9a-f]{64}\.ckpt")
-# DVC does not take these for dependencies. It knows by itself what dvc.yaml says of a stage, and its configuration says
-# where objects are kept, never what is in them.
+# Not dependencies: DVC itself tracks a stage's entry in dvc.yaml, and its configuration determines where objects are
+# stored, but not their content.
 DVC_FILES = ("dvc.yaml", ".dvc/config", ".dvc/config.local")
-# matplotlib reads it wherever it finds it. src/core/png.py draws with the defaults.
+# matplotlib reads this file if it finds one, but src/core/png.py draws with the defaults.
 DRAWING = "matplotlibrc"
 
 Stamp = tuple[int, int, int, int]
 
 
 def stamp(path: str) -> Stamp:
-    """Size, time of modification, time of change and inode; a user can set all but the third.
+    """Size, time of modification, time of change and inode; users can set all except the third.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
     return _stamp(os.stat(path))  # noqa: PTH116 - called often
 
@@ -61,13 +61,13 @@ def _stamp(found: os.stat_result) -> Stamp:
 
 
 class Opened:
-    """What this process has opened below a folder, and in the repository that it is a copy of, apart from its Python.
+    """Files that this process has opened in a folder, and in the repository that it is a copy of, except for Python's.
 
     Attributes:
-        read: The stamps with which a file was opened to be read, by path relative to the folder. A file that this
-            process has made is none of them, unless it is code.
-        written: Files that were opened to be written, moved to or removed.
-        folders: Folders that were opened. Files can be opened relative to them, by names that no event tells in full.
+        read: Stamps of each file when it was opened for reading, by path relative to the folder. Files created by this
+            process are omitted, unless they are code.
+        written: Files that were opened for writing, moved to or removed.
+        folders: Folders that were opened. Files can be opened relative to them, and events then lack the full path.
     """
 
     def __init__(self, root: Path) -> None:
@@ -80,7 +80,7 @@ class Opened:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """While active, record nothing in this thread: it is the guard that reads."""
+        """Record nothing in this thread within the context, in which the guard itself reads files."""
         self._paused_in = threading.get_ident()
         try:
             yield
@@ -91,11 +91,11 @@ class Opened:
         """Record an audit event.
 
         Raises:
-            UserError: Instead of what would open files that nobody records, so it does not begin.
+            UserError: If the operation would open files that are not recorded; this prevents the operation.
         """
         if self._paused_in == threading.get_ident():
             return
-        # SQLite's ATTACH opens any file.
+        # SQLite's ATTACH can open any file.
         if event == "sqlite3.connect" or _is_start(event, args):
             raise UserError(
                 f"{'SQLite' if event == 'sqlite3.connect' else 'another process'} would open files that nobody sees; "
@@ -117,12 +117,12 @@ class Opened:
         if name is None:
             return
         try:
-            # The path as it was given: links count as the system follows them.
+            # The path as given, so that the system follows links.
             found = os.stat(path)  # type: ignore[arg-type]  # noqa: PTH116 - a descriptor of a path, or bytes
         except (OSError, ValueError):
             found = None
         if found and stat.S_ISDIR(found.st_mode):
-            # To be written to, it is opened for a temporary file without a name.
+            # Opening a folder for writing creates an unnamed temporary file.
             if not flags & WRITING:
                 self.folders.add(name)
             return
@@ -130,7 +130,7 @@ class Opened:
             self.written.add(name)
             if found is None or flags & os.O_TRUNC:
                 self._made.add(name)
-        # What is opened to be changed can be read, too.
+        # A file opened for modification can also be read.
         if found and not flags & os.O_TRUNC and (name not in self._made or name.endswith(CODE)):
             self.read[name].add(_stamp(found))
 
@@ -144,21 +144,21 @@ class Opened:
             (self._made.add if is_made else self._made.discard)(name)
 
     def _name(self, path: object) -> str | None:
-        """Path relative to the folder; None if it is none of the project."""
+        """Path relative to the folder; None if it is outside of the project."""
         if not isinstance(path, str | bytes | os.PathLike):
             return None
         path = os.fsdecode(path)
-        # Most of what is opened lies here, so this comes first.
+        # This comes first because most opened files are here.
         if path.startswith(self.python) and ".." not in path:
             return None
         if ".." in path and ".." in path.split("/"):
-            # After a link, it leads to where the link leads.
+            # After a link, `..` is relative to the link's target.
             folder, _, name = path.rpartition("/")
             path = f"{os.path.realpath(folder)}/{name}"
         path = os.path.abspath(path)  # noqa: PTH100 - links are not followed
         if not path.startswith(self.root):
-            # A name outside may be a link to the inside. The other way round it counts by its name: DVC may link what
-            # a stage depends on to its cache, anywhere.
+            # A path outside may be a link to the inside. A link inside keeps its own name, because DVC may link a
+            # dependency to its cache, anywhere.
             path = os.path.realpath(path)
         if path.startswith(self.python):
             return None
@@ -166,7 +166,7 @@ class Opened:
             return os.path.relpath(path, self.root)
         if path.startswith(self.root):
             return path[len(self.root) :]
-        # A copy has its own files. Only checkpoints are shared.
+        # A copy has its own files; only checkpoints are shared.
         if path.startswith(self.original):
             name = path[len(self.original) :]
             return name if name.startswith(CHECKPOINTS) else os.path.relpath(path, self.root)
@@ -174,21 +174,21 @@ class Opened:
 
 
 def _is_start(event: str, args: tuple[Any, ...]) -> bool:
-    """Whether an audit event starts a process that does what this one would do."""
+    """Whether an audit event starts a process that could do a stage's work."""
     if event == "subprocess.Popen":
         return Path(os.fsdecode(args[0])).name in SHELLS
     return event in STARTS or (event == "import" and args[0].rpartition(".")[2].startswith(STARTER))
 
 
 def is_own(name: str, is_written: bool) -> bool:
-    """Whether a file is a note of the guard or a checkpoint, or DVC's own that is read: no input and no output."""
+    """Whether a file belongs to the guard or DVC, or is a checkpoint, so that it is neither input nor output."""
     if is_written:
         return name.startswith(LOGS) or (name.endswith(SCRATCH) and not os.path.lexists(name))
     return name in (*DVC_FILES, DRAWING) or CHECKPOINT.fullmatch(name) is not None
 
 
 def _python_folders(root: Path) -> tuple[str, ...]:
-    """The Python that runs this and its packages; no folder that the project lies in."""
+    """Folders of the running Python and its packages, except those that contain the project."""
     found = set()
     for prefix in {sys.prefix, sys.base_prefix, os.path.realpath(sys.prefix)}:
         if f"{root}/".startswith(f"{prefix}/"):
@@ -199,12 +199,12 @@ def _python_folders(root: Path) -> tuple[str, ...]:
     return tuple(f"{folder}/" for folder in sorted(found))
 
 
-# Python cannot remove an audit hook: a process has one, and what it records changes.
+# Python cannot remove an audit hook, so a process has a single one whose recorder changes.
 _recorder: Opened | None = None
 _is_listening = False
 
 
-# A function of the module, not a method: it is called a hundred thousand times while torch is imported.
+# A function instead of a method, for speed: it is called a hundred thousand times while torch is imported.
 def _listen(event: str, args: tuple[Any, ...]) -> None:
     if event in EVENTS and _recorder is not None:
         _recorder.note(event, args)
@@ -212,7 +212,7 @@ def _listen(event: str, args: tuple[Any, ...]) -> None:
 
 @contextmanager
 def recording(root: Path) -> Iterator[Opened]:
-    """While active, record what this process opens below a folder, which is absolute and free of links."""
+    """Record the files that this process opens in a folder, given as an absolute path without links."""
     global _recorder, _is_listening
     if not _is_listening:
         sys.addaudithook(_listen)

@@ -1,6 +1,6 @@
-"""Versions of the packages that compute: requirements.lock pins them, and through a list of them they are an input.
+"""Versions of the packages that compute, pinned by requirements.lock and tracked as an input.
 
-Stage check writes the list. Stages that compute depend on it, so another version makes them run, by DVC's own rules.
+Stage check writes a list of the versions. Stages that compute depend on it, so DVC reruns them if a version changes.
 """
 
 import re
@@ -13,17 +13,17 @@ from packaging.utils import canonicalize_name
 
 from src.core.errors import UserError
 
-# A dependency of the stages that compute.
+# The list, a dependency of the stages that compute.
 PINS = "data/packages.txt"
-# Names packages whose installed version is used on purpose, separated by commas. The receipt tells.
+# Comma-separated names of packages whose installed version is used on purpose; the receipt records them.
 UNPINNED = "UNPINNED"
 
 
 def pinned_versions(lock: Path, names: Iterable[str]) -> dict[str, str]:
-    """The version that a lock file pins for each package, on this machine and for this Python.
+    """Read the version that a lock file pins for each package, on this machine and for this Python.
 
     Raises:
-        UserError: If it pins none or several, or is no such file.
+        UserError: If a package has no pinned version or several, or the file is malformed.
     """
     lines = re.findall(r"^\w.*==[^#\\\n]*", lock.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
     found: dict[str, set[str]] = {}
@@ -45,12 +45,12 @@ def pinned_versions(lock: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def format_pins(versions: Mapping[str, str]) -> str:
-    """Text of the list."""
+    """Format the list."""
     return "".join(f"{name}=={versions[name]}\n" for name in sorted(versions))
 
 
 def read_pins(path: Path) -> dict[str, str]:
-    """Versions by name, as the list has them."""
+    """Read the list as versions by name."""
     return dict(line.split("==", 1) for line in path.read_text(encoding="utf-8").splitlines())
 
 
@@ -58,10 +58,10 @@ def check_installed(pins: Mapping[str, str], environ: Mapping[str, str]) -> dict
     """Check that the pinned versions are installed.
 
     Returns:
-        What differs on purpose, for the receipt: `2.13.0 instead of 2.15.0`, by package.
+        Intended differences by package, for the receipt: `2.13.0 instead of 2.15.0`.
 
     Raises:
-        UserError: If anything else differs.
+        UserError: If another package differs.
     """
     installed = {name: version(name) for name in pins}
     others = {name: found for name, found in installed.items() if found != pins[name]}

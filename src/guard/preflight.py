@@ -1,6 +1,6 @@
-"""What would make a run fail, found before it starts, without torch: DVC deletes the last results before each stage.
+"""Checks before a run, without torch, because DVC deletes the last results before each stage.
 
-Every check raises UserError, and PackageNotFoundError for a package.
+Every check raises UserError, or PackageNotFoundError for a missing package.
 """
 
 import os
@@ -23,7 +23,7 @@ CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Check that a folder, created if missing, is writable and that its disk has as many free bytes as are needed."""
+    """Check that a folder, created if missing, is writable and that its disk has `needed` free bytes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Some file systems have no files without names, so it has one that the guard takes for nobody's.
@@ -37,7 +37,7 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 def check_not_linked(folders: Iterable[Path]) -> None:
-    """Check that output folders are not links: through one, DVC would delete and write files that git does not see."""
+    """Check that output folders are not links, through which DVC would delete and write files outside of git."""
     for folder in folders:
         if folder.is_symlink():
             raise UserError(
@@ -53,10 +53,10 @@ def check_packages(requirements: Path) -> None:
 
 
 def check_limits(needs: Mapping[str, int]) -> None:
-    """Check that memory and limits suffice: out of memory, training would end inside a library with any message.
+    """Check that memory and limits are sufficient; otherwise, a library may fail with an arbitrary message.
 
     Args:
-        needs: Bytes that a process needs, by the limit's name, such as `ulimit -v`, and the `memory` of all together.
+        needs: Bytes that a process needs, by the name of the limit, such as `ulimit -v`; `memory` of all processes.
     """
     limits = {name: (resource.getrlimit(number)[0], needs[name]) for name, number in RLIMITS.items()}
     for path in CGROUP_LIMITS:
@@ -71,6 +71,6 @@ def check_limits(needs: Mapping[str, int]) -> None:
 
 
 def cache_folder(root: Path = Path()) -> Path:
-    """Where DVC keeps its objects, as configured for the repository in `root`."""
+    """Folder of DVC's cache, as configured for the repository in `root`."""
     dvc_dir = root.resolve() / ".dvc"
     return Path(Config(dvc_dir=os.fspath(dvc_dir))["cache"].get("dir") or dvc_dir / "cache")

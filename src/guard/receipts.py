@@ -1,4 +1,4 @@
-"""Writes a stage's receipt, and refuses to build on a result that is not what a receipt says."""
+"""Writes a stage's receipt, and rejects results of earlier stages that do not match their receipts."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from src.guard.stage import DVC_FILE, Stage
 
 
 def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapping[str, Any]) -> None:
-    """Raise UserError if dvc.lock or a result that a stage builds on is not what the receipt of its stage says.
+    """Raise UserError if dvc.lock or a result that a stage builds on does not match the receipt of that result.
 
     Args:
-        inputs: The stage's.
+        inputs: Inputs of the stage.
         stages: All stages.
-        lock: What dvc.lock records, by stage.
+        lock: Entries of dvc.lock, by stage.
     """
     for name, stage in stages.items():
         used = set(stage.outs) & set(inputs.stage.deps)
@@ -36,10 +36,10 @@ def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapp
 
 
 def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
-    """MD5 of every other output by path, from the receipt of a stage.
+    """Read the MD5 of every output except the receipt, by path, from the receipt of a stage.
 
     Raises:
-        UserError: If it does not confirm the stage's entry in dvc.lock.
+        UserError: If the receipt contradicts the stage's entry in dvc.lock, is missing or malformed.
     """
     path = receipt_path(stage)
     repair = f"run `dvc repro --single-item --force {stage}`"
@@ -61,12 +61,12 @@ def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _by_path(locked: Mapping[str, Any], kind: str) -> dict[str, str | None]:
-    """MD5 of every dependency or output in an entry of dvc.lock, which has paths as dvc.yaml gives them."""
+    """MD5 of every dependency or output in an entry of dvc.lock, by normalised path."""
     return {os.path.normpath(one["path"]): one.get("md5") for one in locked.get(kind, [])}
 
 
 def check_recordable(inputs: Inputs) -> None:
-    """Raise UserError before the stage runs if it writes a receipt and JSON cannot hold one of its params."""
+    """Raise UserError if the stage writes a receipt, but a param cannot be stored as JSON."""
     for name, value in inputs.params.items() if receipt_path(inputs.stage.name) in inputs.stage.outs else ():
         try:
             json.dumps(value, allow_nan=False)
@@ -77,7 +77,7 @@ def check_recordable(inputs: Inputs) -> None:
 
 
 def is_locked(inputs: Inputs, lock: Mapping[str, Any]) -> bool:
-    """Whether dvc.lock holds a result of the stage for these inputs."""
+    """Whether dvc.lock has a result of the stage for these inputs."""
     entry = lock.get(inputs.stage.name, {})
     return _by_path(entry, "deps") == inputs.deps and entry.get("params", {}).get(PARAMS_FILE, {}) == inputs.params
 
@@ -86,12 +86,12 @@ def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, A
     """Write the receipt of a stage, if dvc.yaml declares one.
 
     Args:
-        inputs: What it read.
-        fields: What it adds.
-        machine: What is known of the machine without it.
+        inputs: Inputs of the stage.
+        fields: Fields that the stage adds.
+        machine: Facts about the machine from the guard.
 
     Raises:
-        UserError: If another declared output is missing, or is not what the stage wrote.
+        UserError: If another declared output is missing, or differs from what the stage wrote.
     """
     stage, path = inputs.stage, receipt_path(inputs.stage.name)
     if path not in stage.outs:

@@ -1,4 +1,4 @@
-"""Makes a signal end a stage, even one that is busy inside a library, and never with success."""
+"""Makes signals end a stage, even if a library is busy, and never with success."""
 
 import os
 import signal
@@ -8,21 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Ctrl-C, a request to end, a closed terminal, and what batch systems send before they take the machine away.
+# Ctrl-C, a request to terminate, a closed terminal, and warnings of batch systems before they kill a job.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-# How long the main thread may take to unwind.
+# Timeout for the main thread to unwind.
 GRACE_SECONDS = 3.0
 
 
 @contextmanager
 def ending_on_signals(message: str) -> Iterator[list[int]]:
-    """While active, turn signals into SystemExit with code 128 + number.
+    """Convert signals to SystemExit with code 128 + number within the context.
 
-    Python runs handlers in the main thread, between two of its instructions. While a library spins, no handler runs, so
-    a thread ends the process if the main thread has not done so in time. Nothing is lost: file writes are atomic.
+    Python runs handlers in the main thread, between two of its instructions. While a library is busy, no handler runs,
+    so a second thread ends the process if the main thread has not done so in time. Nothing is lost, since file writes
+    are atomic.
 
     Args:
-        message: What that thread prints; nothing if empty.
+        message: Message that the second thread prints; nothing if empty.
 
     Yields:
         The signals received so far; the list grows.
@@ -34,7 +35,7 @@ def ending_on_signals(message: str) -> Iterator[list[int]]:
 
     def unwind(number: int, _: FrameType | None) -> None:
         received.append(number)
-        # Whatever else comes, such as a second Ctrl-C, must not cut short what this one lets end.
+        # Further signals, such as a second Ctrl-C, must not interrupt the cleanup.
         for other in caught:
             signal.signal(other, signal.SIG_IGN)
         sys.exit(128 + number)
@@ -44,11 +45,11 @@ def ending_on_signals(message: str) -> Iterator[list[int]]:
             while (wakeup := wakeups.read(1)) and wakeup[0] not in caught:
                 continue
         if wakeup and not ended.wait(GRACE_SECONDS):
-            # Not with print, whose lock the main thread may hold.
+            # Not `print`, because the main thread may hold its lock.
             os.write(2, f"{message}\n".encode() if message else b"")
             os._exit(128 + wakeup[0])
 
-    # A program started in the background of a script ignores Ctrl-C; one started by nohup ignores a closed terminal.
+    # A background program of a script ignores Ctrl-C, and a program under nohup ignores a closed terminal.
     caught = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in caught:

@@ -1,4 +1,4 @@
-"""What DVC's files say of the stages: dvc.yaml, dvc.lock and params.yaml."""
+"""Reads the stages from DVC's files: dvc.yaml, dvc.lock and params.yaml."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from src.core.receipt import PARAMS_FILE
 from src.core.yaml_file import read_mapping
 
 DVC_FILE = "dvc.yaml"
-# With these, DVC computes what the stage declares.
+# Keys with which DVC computes a stage's declaration.
 RESOLVED = ("foreach", "matrix", "do", "wdir", "vars")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What dvc.yaml declares for a stage.
+    """A stage as declared in dvc.yaml.
 
     Attributes:
-        name: Its name.
-        deps: Paths of its dependencies, in their shortest form.
-        params: Names of its params, dots for nested ones; None: params.yaml as a whole.
-        outs: Paths of its outputs, metrics and plots.
+        name: Name of the stage.
+        deps: Normalised paths of its dependencies.
+        params: Names of its params, with dots for nested ones; None: all of params.yaml.
+        outs: Normalised paths of its outputs, metrics and plots.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Stage:
 
 
 def read_stages() -> dict[str, Stage]:
-    """The stages of dvc.yaml in the current directory, by name.
+    """Read the stages of dvc.yaml in the current directory, by name.
 
     Raises:
-        UserError: If it is no such file, or declares a stage in a way that only DVC can read.
+        UserError: If the file is malformed, or declares a stage in a way that only DVC can resolve.
     """
     stages = read_mapping(Path(DVC_FILE)).get("stages")
     if not isinstance(stages, dict):
@@ -46,10 +46,10 @@ def read_stages() -> dict[str, Stage]:
 
 
 def read_lock() -> dict[str, dict[str, Any]]:
-    """What dvc.lock records, by stage; nothing if it is missing.
+    """Read the entries of dvc.lock, by stage; empty if it is missing.
 
     Raises:
-        UserError: If it is not what DVC wrote, such as in the middle of a merge.
+        UserError: If the file is malformed, such as in the middle of a merge.
     """
     path = Path("dvc.lock")
     try:
@@ -59,7 +59,7 @@ def read_lock() -> dict[str, dict[str, Any]]:
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
-    # A path stands alone, or with options.
+    # A path may have options.
     deps, *outs = (
         [str(next(iter(item)) if isinstance(item, dict) else item) for item in entry.get(kind) or []]
         for kind in ("deps", "outs", "metrics", "plots")
@@ -78,7 +78,7 @@ def _param_names(stage: str, entries: Iterable[Any]) -> tuple[str, ...] | None:
         files = {PARAMS_FILE: [entry]} if isinstance(entry, str) else entry
         if others := [file for file in files if file != PARAMS_FILE]:
             raise UserError(f"{DVC_FILE}: stage {stage} takes params from {others[0]}; expected {PARAMS_FILE} alone")
-        # DVC's syntax for the whole file: `params.yaml:` without names.
+        # `params.yaml:` without names is DVC's syntax for the whole file.
         if files[PARAMS_FILE] is None:
             return None
         names += files[PARAMS_FILE]
@@ -86,10 +86,10 @@ def _param_names(stage: str, entries: Iterable[Any]) -> tuple[str, ...] | None:
 
 
 def read_params(names: tuple[str, ...] | None) -> dict[str, Any]:
-    """Values from params.yaml by name, as DVC reads them; None: all.
+    """Read values from params.yaml by name, as DVC does; None: all values.
 
     Raises:
-        UserError: If the file is no mapping, gives a key twice, or lacks one of the names.
+        UserError: If the file is not a mapping, has a duplicate key, or lacks one of the names.
     """
     if names == ():
         return {}

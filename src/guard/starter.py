@@ -1,4 +1,4 @@
-"""What has started this process, and that it ends when that does."""
+"""Identifies the process that started this one, and ends this process with it."""
 
 import ctypes
 import os
@@ -7,19 +7,19 @@ import signal
 from src.core.errors import UserError
 from src.guard.environment import RUN_ID
 
-# DVC sets it for the commands that it runs.
+# DVC sets this variable for the commands that it runs.
 DVC_STAGE = "DVC_STAGE"
-# A number from <linux/prctl.h>.
+# From <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
 
 
 def end_with_starter(stage: str) -> None:
-    """Let the system end this process with its parent; the checkpoint keeps what was done so far.
+    """Make the system kill this process when its parent ends; the checkpoint preserves its progress.
 
-    The parent is `dvc`, whose shell becomes this process by `exec` in dvc.yaml, or what has started several processes.
+    The parent is `dvc`, whose shell becomes this process by `exec` in dvc.yaml, or the launcher of several processes.
 
     Raises:
-        UserError: If that has ended already, or if torchrun has started DVC once for each process.
+        UserError: If the parent has already ended, or if torchrun started DVC once for each process.
     """
     if DVC_STAGE not in os.environ and RUN_ID not in os.environ:
         return
@@ -28,7 +28,7 @@ def end_with_starter(stage: str) -> None:
             f"torchrun started dvc once for each process; let it start `python -m stages {stage}`, then run "
             f"`dvc commit {stage}`"
         )
-    # Linux has it. Elsewhere the stage goes on to its end.
+    # Only Linux supports this. Elsewhere, the stage continues to its end.
     if prctl := getattr(ctypes.CDLL(None), "prctl", None):
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.
@@ -39,12 +39,12 @@ def end_with_starter(stage: str) -> None:
 
 
 def is_launched() -> bool:
-    """Whether src.guard.launcher has started this process, with others."""
+    """Whether src.guard.launcher started this process."""
     return os.environ.get(RUN_ID) == run_id(os.getppid())
 
 
 def run_id(pid: int | str) -> str:
-    """Name of the processes that the launcher in this process starts."""
+    """Run ID of the processes started by the launcher in process `pid`."""
     return f"stage-{pid}"
 
 

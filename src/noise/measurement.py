@@ -80,20 +80,20 @@ class SeedNoise:
 
 
 def read_noise(revision: Revision) -> list[Measurement]:
-    """The measurements of a revision; none if it has no file of them.
+    """Read the measurements of a revision; empty if it has no file.
 
     Raises:
-        UserError: If it is malformed.
+        UserError: If the file is malformed.
     """
     text = revision.text(NOISE, MAX_JSON_BYTES)
     return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}")
 
 
 def parse_noise(text: str, where: str) -> list[Measurement]:
-    """The text of metrics_noise.json as measurements; `where` names the file in an error.
+    """Parse the text of metrics_noise.json; errors name the file as `where`.
 
     Raises:
-        UserError: If it is malformed.
+        UserError: If the text is malformed.
     """
     return validated(list[Measurement], parse(text.encode(), NOISE, where), where)
 
