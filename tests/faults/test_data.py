@@ -57,7 +57,7 @@ def stalling_mirror() -> Iterator[str]:
 
 
 @pytest.mark.fault(26)
-def test_a_killed_download_leaves_no_output(
+def test_killed_download_leaves_no_output(
     stalling_mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -76,7 +76,7 @@ def fetch_often(folder: Path, together: Barrier) -> None:
 
 
 @pytest.mark.fault(27)
-def test_of_two_fetches_at_once_both_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_fetches_both_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Scaling the images takes longer than writing them.
     scaled = digits.digits_as_mnist()
     monkeypatch.setattr(digits, "digits_as_mnist", lambda: scaled)
@@ -101,9 +101,7 @@ def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 @pytest.mark.fault(28, 38)
-def test_a_flipped_byte_of_what_another_stage_wrote_is_refused(
-    here: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_flipped_byte_in_another_stages_output_is_rejected(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
     train, test = (f"data/MNIST/raw/{FILES[part][0]}" for part in ("train", "test"))
     model = "models/model.safetensors"
     for maker, name, stage in (("fetch", train, "train"), ("train", model, "evaluate"), ("fetch", test, "evaluate")):
@@ -117,7 +115,7 @@ def test_a_flipped_byte_of_what_another_stage_wrote_is_refused(
 
 
 @pytest.mark.fault(36)
-def test_a_loss_that_is_no_number_ends_training(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_non_finite_loss_ends_training(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("models/model.safetensors", "metrics/train.json"):
         (here.path / name).unlink()
     here.set(lr=1e6, weight_decay=1.0)
@@ -145,7 +143,7 @@ def other_architecture(path: Path) -> None:
 # Whoever swaps a model, and forges its receipt and dvc.lock.
 @pytest.mark.fault(37, 38)
 @pytest.mark.parametrize("damage", [malicious, other_architecture])
-def test_evaluate_refuses_what_is_no_model_of_it(
+def test_evaluate_rejects_invalid_models(
     here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
@@ -163,7 +161,7 @@ def test_evaluate_refuses_what_is_no_model_of_it(
 
 @pytest.mark.fault(89)
 @pytest.mark.parametrize(("stage", "part"), [("train", "test"), ("evaluate", "train")])
-def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
+def test_reading_an_undeclared_part_of_the_data_is_reported(
     here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str, part: str
 ) -> None:
     def main(_: object) -> ReceiptFields:
@@ -180,7 +178,7 @@ def test_a_stage_that_reads_the_other_part_of_the_data_is_named(
 
 @pytest.mark.fault(90)
 @pytest.mark.parametrize("kind", [pytest.param("hardlink", marks=pytest.mark.slow), "symlink"])
-def test_another_run_that_checks_out_linked_data_does_not_end_a_training(
+def test_checkout_of_linked_data_does_not_end_training(
     here: Project, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     here.dvc_ok("config", "cache.type", kind)

@@ -87,7 +87,7 @@ def locked_hashes(project: Project, name: str) -> dict[str, str]:
 @pytest.mark.fault(52)
 @pytest.mark.slow
 @pytest.mark.parametrize(("queued", "kills"), [(False, 40), (True, 10)], ids=["temp", "queued"])
-def test_experiments_killed_at_random_go_on(
+def test_experiments_killed_at_random_resume(
     experiments: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: bool, kills: int
 ) -> None:
     generator, done, resumed, seed = random.Random(0), 0, 0, 0

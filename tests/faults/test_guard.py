@@ -49,9 +49,7 @@ def until_training(project: Project) -> psutil.Process:
 @pytest.mark.parametrize(
     ("number", "codes"), [(signal.SIGTERM, "143"), (signal.SIGINT, ""), (signal.SIGKILL, "137|-9")]
 )
-def test_a_signal_to_the_trainer_locks_nothing(
-    request: pytest.FixtureRequest, kind: str, number: int, codes: str
-) -> None:
+def test_signalled_training_is_not_locked(request: pytest.FixtureRequest, kind: str, number: int, codes: str) -> None:
     project: Project = request.getfixturevalue(kind)
     lock = project.lock()
     dvc = project.start_repro(*ALONE)
@@ -91,7 +89,7 @@ def swallow_and_fail() -> None:
 @pytest.mark.parametrize(
     ("end", "code"), [(leave, 1), (leave_with_a_reason, 1), (swallow, 143), (swallow_and_fail, 143)]
 )
-def test_a_stage_that_was_to_end_is_no_success_whatever_a_library_makes_of_it(
+def test_interrupted_stage_never_succeeds(
     toy: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -113,7 +111,7 @@ def test_a_stage_that_was_to_end_is_no_success_whatever_a_library_makes_of_it(
 @pytest.mark.fault(4, 5)
 @pytest.mark.parametrize("kind", TRAININGS)
 @pytest.mark.parametrize(("number", "shell"), [(signal.SIGKILL, "/bin/sh"), (signal.SIGTERM, "/bin/bash")])
-def test_the_trainer_ends_with_its_dvc(request: pytest.FixtureRequest, kind: str, number: int, shell: str) -> None:
+def test_training_ends_with_its_dvc(request: pytest.FixtureRequest, kind: str, number: int, shell: str) -> None:
     project: Project = request.getfixturevalue(kind)
     dvc = project.start_repro(*ALONE, SHELL=shell)
     trainer = until_training(project)
@@ -123,7 +121,7 @@ def test_the_trainer_ends_with_its_dvc(request: pytest.FixtureRequest, kind: str
 
 
 @pytest.mark.fault(4)
-def test_a_trainer_whose_dvc_is_gone_before_it_looks_ends(toy: Project) -> None:
+def test_training_ends_if_its_dvc_is_already_gone(toy: Project) -> None:
     script = "sleep 0.3; exec python -m stages train"
     # The shell in between is gone at once, so that the trainer is an orphan from the start, in a foreign process group.
     process = toy.start(
@@ -175,7 +173,7 @@ def late_drift_of_a_stage_without_receipt(project: Project) -> str:
         *(pytest.param(fault, marks=pytest.mark.slow) for fault in (late_drift, bad_stage, drift)),
     ],
 )
-def test_a_failed_stage_locks_nothing_where_the_parent_ignores_its_children(
+def test_failed_stage_is_not_locked_if_the_parent_ignores_sigchld(
     toy: Project, fault: Callable[[Project], str]
 ) -> None:
     stage, lock = fault(toy), toy.lock()
@@ -186,7 +184,7 @@ def test_a_failed_stage_locks_nothing_where_the_parent_ignores_its_children(
 
 
 @pytest.mark.fault(6)
-def test_no_trainer_beside_a_living_one(held: Project) -> None:
+def test_second_training_is_rejected(held: Project) -> None:
     held.edit("src/guard/guard.py", "LOCK_SECONDS = 5.0", "LOCK_SECONDS = 0.5")
     by_hand = held.start(sys.executable, "-m", "stages", "train")
     holder = held.path / "logs/train.lock"
@@ -221,7 +219,7 @@ def run_experiment(project: Project) -> None:
         pytest.param(run_experiment, "params.yaml: lr", id="experiment", marks=pytest.mark.fault(17)),
     ],
 )
-def test_drift_voids_the_run(
+def test_input_drift_voids_the_run(
     request: pytest.FixtureRequest, kind: str, act: Callable[[Project], None], named: str
 ) -> None:
     project: Project = request.getfixturevalue(kind)
@@ -240,7 +238,7 @@ def test_drift_voids_the_run(
 
 
 @pytest.mark.fault(18)
-def test_of_two_repros_at_once_one_wins(held: Project) -> None:
+def test_one_of_two_concurrent_repros_wins(held: Project) -> None:
     first = held.start_repro(*ALONE)
     until_training(held)
     second = held.dvc("repro", *ALONE)
@@ -253,7 +251,7 @@ def test_of_two_repros_at_once_one_wins(held: Project) -> None:
 
 @pytest.mark.fault(16)
 @pytest.mark.slow
-def test_code_edited_while_torch_is_imported_voids_the_run(project: Project) -> None:
+def test_edit_during_imports_voids_the_run(project: Project) -> None:
     project.set(epochs=1)
     dvc = project.start_repro()
     trainer = project.running("train")
@@ -263,7 +261,7 @@ def test_code_edited_while_torch_is_imported_voids_the_run(project: Project) -> 
     assert "src/mnist/model/network.py, params.yaml: lr: touched during the run" in project.output()
 
 
-def test_an_unknown_stage_is_named(
+def test_unknown_stage_is_rejected(
     toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(toy.path)

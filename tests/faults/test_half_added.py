@@ -48,7 +48,7 @@ HALVES = {
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_half_of_an_addition_is_named_with_the_file_of_the_other_half(toy: Project, half: str) -> None:
+def test_incomplete_addition_names_the_file_to_edit(toy: Project, half: str) -> None:
     edits, said = HALVES[half]
     for edit in edits:
         toy.edit(*edit)
@@ -57,7 +57,7 @@ def test_half_of_an_addition_is_named_with_the_file_of_the_other_half(toy: Proje
     assert done.stderr.startswith(f"check: {said}")
 
 
-def test_both_halves_of_an_addition_are_accepted(toy: Project) -> None:
+def test_complete_addition_is_accepted(toy: Project) -> None:
     computed = (NETWORK, "type[nn.Module]] = {", 'type[nn.Module]] = dict(vit=CNN) | {"unheard": CNN, ')
     for edit in (VALUE, FIELD, DECLARED, CHOICE, computed):
         toy.edit(*edit)
@@ -65,7 +65,7 @@ def test_both_halves_of_an_addition_are_accepted(toy: Project) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_code_that_is_no_python_loses_nothing(toy: Project) -> None:
+def test_syntax_error_loses_no_results(toy: Project) -> None:
     toy.append(CLASSIFIER, "def forward(\n")
     done = toy.stage("check")
     assert done.returncode == 1

@@ -57,7 +57,7 @@ REFUSED = {
 
 @pytest.mark.fault(33, 34, 54)
 @pytest.mark.parametrize("case", REFUSED)
-def test_bad_params_are_refused_by_the_check(toy: Project, refusal: Callable[[], str], case: str) -> None:
+def test_invalid_params_are_rejected_by_check(toy: Project, refusal: Callable[[], str], case: str) -> None:
     edit, said = REFUSED[case]
     params = toy.path / "params.yaml"
     params.write_text(edit(params.read_text()))
@@ -65,7 +65,7 @@ def test_bad_params_are_refused_by_the_check(toy: Project, refusal: Callable[[],
 
 
 @pytest.mark.fault(33, 35)
-def test_bad_values_lose_nothing_and_small_numbers_stay_numbers(toy: Project, toy_made: Project) -> None:
+def test_invalid_values_lose_no_results_and_small_numbers_are_parsed(toy: Project, toy_made: Project) -> None:
     done = toy.dvc("exp", "run", "--set-param", "epochs=abc", "--set-param", "lr=1e-5")
     assert done.returncode != 0
     assert (toy.results(), toy.lock()) == (toy_made.results(), toy_made.lock())
@@ -78,18 +78,18 @@ def test_bad_values_lose_nothing_and_small_numbers_stay_numbers(toy: Project, to
 
 @pytest.mark.fault(40)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_missing_device_is_refused(refusal: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requested_but_missing_device_is_rejected(refusal: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "gpu")
     assert refusal().startswith("check: the GPU cannot be used: ")
 
 
-def test_a_check_that_once_passed_is_not_taken_from_the_run_cache(toy_made: Project) -> None:
+def test_check_is_not_in_the_run_cache(toy_made: Project) -> None:
     records = [record.read_text() for record in toy_made.path.glob(".dvc/cache/runs/*/*/*")]
     assert any("models/model.safetensors" in record.partition("outs:")[2] for record in records)
     assert not any("data/checked" in record.partition("outs:")[2] for record in records)
 
 
-def test_what_the_check_writes_to_try_a_disk_is_no_output(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_probe_of_check_is_not_an_output(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on NFS, where a file has a name for a moment.
     monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", False)
     monkeypatch.chdir(toy.path)
@@ -104,7 +104,7 @@ needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root
 @pytest.mark.parametrize(
     ("options", "said"), [("ro", "cannot be written to"), ("size=1m", "free some")], ids=["read-only", "full"]
 )
-def test_a_cache_without_room_is_refused(toy: Project, refusal: Callable[[], str], options: str, said: str) -> None:
+def test_full_cache_disk_is_rejected(toy: Project, refusal: Callable[[], str], options: str, said: str) -> None:
     cache = toy.path / "cache"
     cache.mkdir()
     toy.dvc_ok("cache", "dir", "--local", str(cache))
@@ -115,11 +115,11 @@ def test_a_cache_without_room_is_refused(toy: Project, refusal: Callable[[], str
         subprocess.run(["umount", cache], check=True)
 
 
-def test_digits_have_the_counts_that_the_check_knows() -> None:
+def test_class_counts_of_digits_are_correct() -> None:
     assert tuple(np.bincount(digits_as_mnist()["train"].labels)) == CLASS_COUNTS["digits"]
 
 
-def test_checking_does_not_import_torch(toy: Project) -> None:
+def test_check_does_not_import_torch(toy: Project) -> None:
     done = toy.run("python", "-IX", "importtime", "stages/__main__.py", "check")
     assert done.returncode == 0
     assert "pydantic" in done.stderr
@@ -132,7 +132,7 @@ def limited(project: Project, limit: str, stage: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.fault(55)
-def test_a_limit_that_is_too_low_is_refused_and_a_small_data_set_needs_less_than_mnist(toy: Project) -> None:
+def test_low_limit_is_rejected_and_digits_need_less_than_mnist(toy: Project) -> None:
     toy.set(dataset="mnist")
     done = limited(toy, "ulimit -v 4200000", "check")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -144,7 +144,7 @@ def test_a_limit_that_is_too_low_is_refused_and_a_small_data_set_needs_less_than
 
 @pytest.mark.fault(55)
 @pytest.mark.parametrize("name", RLIMITS)
-def test_each_limit_is_compared_with_what_is_needed(name: str) -> None:
+def test_every_limit_is_checked(name: str) -> None:
     limits = resource.getrlimit(RLIMITS[name])
     # Much more than this process has.
     there = 1 << 40 if limits[1] == resource.RLIM_INFINITY else limits[1]
@@ -162,7 +162,7 @@ def test_each_limit_is_compared_with_what_is_needed(name: str) -> None:
 @pytest.mark.skipif(
     resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY, reason="needs a larger stack"
 )
-def test_a_stack_that_no_thread_can_have_hangs_no_stage(toy: Project) -> None:
+def test_excessive_stack_size_does_not_hang_a_stage(toy: Project) -> None:
     done = limited(toy, "ulimit -s 100000000", "fetch")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("fetch: out of memory; ")
@@ -178,7 +178,7 @@ def compile_library(program: str, path: Path) -> Path:
 
 
 @pytest.mark.fault(95)
-def test_a_file_system_without_locks_is_one_line(toy: Project, tmp_path: Path) -> None:
+def test_file_system_without_locks_is_a_one_line_error(toy: Project, tmp_path: Path) -> None:
     program = "#include <errno.h>\nint flock(int file, int operation) { errno = ENOLCK; return -1; }"
     done = toy.stage("check", LD_PRELOAD=str(compile_library(program, tmp_path / "flock.so")))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
@@ -194,7 +194,7 @@ def old_driver(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.fault(57)
 @pytest.mark.slow
-def test_a_driver_that_is_too_old_is_refused(toy: Project, old_driver: dict[str, str]) -> None:
+def test_old_driver_is_rejected(toy: Project, old_driver: dict[str, str]) -> None:
     done = toy.stage("check", PL_TRAINER_ACCELERATOR="gpu", **old_driver)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("check: the GPU cannot be used: The NVIDIA driver on your system is too old")
@@ -203,16 +203,14 @@ def test_a_driver_that_is_too_old_is_refused(toy: Project, old_driver: dict[str,
 
 @pytest.mark.fault(57)
 @pytest.mark.slow
-def test_beside_a_driver_that_is_too_old_the_cpu_computes_the_same(
-    project: Project, old_driver: dict[str, str]
-) -> None:
+def test_cpu_results_do_not_depend_on_an_old_driver(project: Project, old_driver: dict[str, str]) -> None:
     before = project.results()
     project.repro("--force", PL_TRAINER_ACCELERATOR="cpu", **old_driver)
     assert project.results() == before
 
 
 @pytest.mark.fault(58)
-def test_a_linked_folder_of_outputs_is_refused(toy: Project, refusal: Callable[[], str]) -> None:
+def test_linked_output_folder_is_rejected(toy: Project, refusal: Callable[[], str]) -> None:
     elsewhere = toy.path.with_name("elsewhere")
     (toy.path / "models").rename(elsewhere)
     (toy.path / "models").symlink_to(elsewhere)
@@ -223,7 +221,7 @@ FIGHTING = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVE
 
 
 @pytest.mark.fault(51)
-def test_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy: Project) -> None:
+def test_conflicting_thread_settings_are_removed(toy: Project) -> None:
     toy.edit("stages/train.py", "json.dumps(dict(run.params))", "json.dumps(sorted(__import__('os').environ))")
     done = toy.stage("train", **FIGHTING)
     assert done.returncode == 0, done.stderr
@@ -234,9 +232,7 @@ def test_a_stage_never_sees_settings_that_fight_the_number_of_threads(toy: Proje
 
 @pytest.mark.fault(51)
 @pytest.mark.slow
-def test_settings_that_fight_the_number_of_threads_hang_nothing(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_conflicting_thread_settings_do_not_hang_a_stage(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.set(epochs=1, threads=2)
     monkeypatch.chdir(project.path)
     assert run_stage("train") == 0

@@ -108,7 +108,7 @@ def strike(project: Project, number: int) -> None:
 
 @pytest.mark.fault(71)
 @pytest.mark.slow
-def test_two_processes_write_the_bytes_of_one(
+def test_two_processes_give_the_same_bytes_as_one(
     untrained: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(untrained.path)
@@ -126,7 +126,7 @@ def test_two_processes_write_the_bytes_of_one(
 
 @pytest.mark.fault(72)
 @pytest.mark.slow
-def test_a_killed_process_ends_all_and_the_next_run_resumes(
+def test_killed_process_ends_all_and_the_next_run_resumes(
     untrained: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(untrained.path)
@@ -154,7 +154,7 @@ def test_a_killed_process_ends_all_and_the_next_run_resumes(
 
 
 @pytest.mark.fault(72)
-def test_all_end_when_one_is_killed(held: Project) -> None:
+def test_all_processes_end_if_one_is_killed(held: Project) -> None:
     launcher, (first, second) = start_two(held)
     second.kill()
     assert launcher.wait(20) == 1
@@ -168,7 +168,7 @@ def test_all_end_when_one_is_killed(held: Project) -> None:
     "number",
     [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGKILL, signal.SIGINT))],
 )
-def test_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind: str, number: int) -> None:
+def test_all_processes_end_with_their_launcher(request: pytest.FixtureRequest, kind: str, number: int) -> None:
     project: Project = request.getfixturevalue(kind)
     launcher, processes = start_two(project)
     launcher.send_signal(number)
@@ -181,7 +181,7 @@ def test_all_end_with_what_has_started_them(request: pytest.FixtureRequest, kind
 
 @pytest.mark.fault(72)
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_all_end_with_their_dvc(held: Project, number: int) -> None:
+def test_all_processes_end_with_their_dvc(held: Project, number: int) -> None:
     dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
     # The first of them has the lock.
     launcher = held.running("train").parent()
@@ -193,14 +193,14 @@ def test_all_end_with_their_dvc(held: Project, number: int) -> None:
 
 
 @pytest.mark.fault(72)
-def test_what_one_process_refuses_is_one_line(held: Project) -> None:
+def test_error_of_one_process_is_one_line(held: Project) -> None:
     failure = "if os.environ['RANK'] == '1': raise UserError('epoch 2: loss is nan; lower lr')"
     assert code_of_failing(held, failure) == 1
     assert held.output() == "train: epoch 2: loss is nan; lower lr\n"
 
 
 @pytest.mark.fault(72)
-def test_what_nobody_foresaw_keeps_its_traceback(held: Project) -> None:
+def test_unexpected_error_of_a_process_keeps_its_traceback(held: Project) -> None:
     assert code_of_failing(held, "if os.environ['RANK'] == '1': raise KeyError('width')") == 1
     assert held.output().startswith("Traceback (most recent call last):\n")
     assert held.output().endswith("\nKeyError: 'width'\n")
@@ -231,14 +231,14 @@ def code_of_failing(project: Project, failure: str) -> int:
         ),
     ],
 )
-def test_a_process_that_others_would_wait_for_in_vain_ends(toy: Project, variables: dict[str, str], said: str) -> None:
+def test_wrongly_started_process_is_rejected(toy: Project, variables: dict[str, str], said: str) -> None:
     done = toy.forked_stage("train", MASTER_ADDR="localhost", **RANKS, **variables)
     assert (done.returncode, done.stderr) == (1, f"train: {said}\n")
 
 
 # tests/unit/guard/test_environment.py has others.
 @pytest.mark.fault(73)
-def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
+def test_stray_rank_does_not_bypass_the_lock(
     held: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     holder = held.start(sys.executable, "-I", "stages/__main__.py", "train")
@@ -260,7 +260,7 @@ def test_a_stray_rank_does_not_pass_the_lock_of_a_running_stage(
         (2, "4", "4 processes were asked for (PL_TRAINER_DEVICES, torchrun), but params.yaml cuts a"),
     ],
 )
-def test_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
+def test_incompatible_shards_and_processes_are_rejected_by_check(
     toy: Project,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -277,7 +277,7 @@ def test_shards_and_processes_that_do_not_fit_are_refused_by_the_check(
 
 @pytest.mark.fault(71)
 @pytest.mark.slow
-def test_torchrun_and_dvc_commit_lock_what_dvc_repro_does(untrained: Project, sharded: Project) -> None:
+def test_torchrun_with_dvc_commit_locks_the_same_as_dvc_repro(untrained: Project, sharded: Project) -> None:
     torchrun = str(Path(sys.executable).with_name("torchrun"))
     done = untrained.run(torchrun, "--nproc-per-node", "2", "-m", "stages", "train")
     assert done.returncode == 0, done.stderr

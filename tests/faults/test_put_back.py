@@ -133,7 +133,7 @@ def start(
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_an_edit_that_is_read_and_put_back_is_noticed(start: Callable[[], Inputs], name: str) -> None:
+def test_undone_edit_that_was_read_is_detected(start: Callable[[], Inputs], name: str) -> None:
     sets_times, edit = EDITS[name]
     read = LINK if name == "retarget the link" else FILE
     inputs = start()
@@ -145,7 +145,7 @@ def test_an_edit_that_is_read_and_put_back_is_noticed(start: Callable[[], Inputs
         inputs.check()
 
 
-def test_of_many_edits_right_after_the_start_none_escapes(start: Callable[[], Inputs]) -> None:
+def test_early_edits_are_all_detected(start: Callable[[], Inputs]) -> None:
     for _ in range(25):
         inputs = start()
         with times_kept(), in_place(), inputs.opened.paused():
@@ -155,9 +155,7 @@ def test_of_many_edits_right_after_the_start_none_escapes(start: Callable[[], In
 
 
 @needs_mounts
-def test_an_edit_is_noticed_where_inputs_lie_on_a_file_system_that_keeps_whole_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_edit_is_detected_with_timestamps_of_whole_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = FILE.parents[1]
     data.mkdir()

@@ -17,7 +17,7 @@ from tests.faults.project import Project, run_stage
 
 
 @pytest.mark.fault(46)
-def test_an_edit_that_python_takes_for_none_runs(toy: Project) -> None:
+def test_edit_missed_by_bytecode_caches_is_run(toy: Project) -> None:
     source = toy.path / "stages/fetch.py"
     py_compile.compile(str(source))
     before = source.stat()
@@ -40,7 +40,7 @@ def python_that_edits_after(project: Project, path: str, stage: str) -> str:
 
 
 @pytest.mark.fault(47)
-def test_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(
+def test_edit_between_end_and_hashing_voids_the_lock(
     toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(toy.path)
@@ -62,7 +62,7 @@ def test_an_edit_between_the_end_of_a_stage_and_its_hashing_voids_the_lock(
 
 
 @pytest.mark.fault(47)
-def test_an_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
+def test_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
     toy.append("src/mnist/evaluate/scores.py", "# edited\n")
     path = python_that_edits_after(toy, "src/mnist/evaluate/scores.py", "evaluate")
     toy.repro("--single-item", "evaluate", PATH=path)
@@ -78,7 +78,7 @@ def add_to_fetch(project: Project, code: str) -> None:
 
 
 @pytest.mark.fault(47)
-def test_a_process_ends_at_once_when_its_stage_has_ended(toy: Project) -> None:
+def test_process_ends_immediately_after_its_stage(toy: Project) -> None:
     # The interpreter would first call what libraries registered, which takes a second or two.
     add_to_fetch(toy, 'import atexit\natexit.register(Path("late").touch)')
     done = toy.stage("fetch")
@@ -87,7 +87,7 @@ def test_a_process_ends_at_once_when_its_stage_has_ended(toy: Project) -> None:
 
 
 @pytest.mark.fault(94)
-def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_screen(toy: Project) -> None:
+def test_unexpected_error_keeps_its_traceback_as_the_last_output(toy: Project) -> None:
     add_to_fetch(toy, 'import atexit\natexit.register(print, "leaked", file=sys.stderr)')
     toy.edit("stages/fetch.py", "    while HOLD", '    {}["dropout"]\n    while HOLD')
     done = toy.stage("fetch")
@@ -97,7 +97,7 @@ def test_an_unforeseen_error_keeps_its_traceback_which_is_the_last_thing_on_the_
 
 
 @pytest.mark.fault(48)
-def test_what_dvc_commit_locks_by_hand_is_void(
+def test_manual_dvc_commit_is_void(
     toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     toy.edit("src/mnist/model/network.py", "255 * MEAN", "254 * MEAN")
@@ -117,7 +117,7 @@ def test_what_dvc_commit_locks_by_hand_is_void(
 @pytest.mark.parametrize(
     ("module", "path"), [("src.extra", "src/extra.py"), ("src.mnist.train", "src/mnist/train/__init__.py")]
 )
-def test_a_file_that_is_imported_and_not_declared_is_named(toy: Project, module: str, path: str) -> None:
+def test_undeclared_import_is_reported(toy: Project, module: str, path: str) -> None:
     (toy.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
     add_to_fetch(toy, f"import {module}")
     done = toy.forked_stage("fetch")
@@ -127,7 +127,7 @@ def test_a_file_that_is_imported_and_not_declared_is_named(toy: Project, module:
 
 @pytest.mark.fault(50)
 @pytest.mark.parametrize("command", ["the one of DVC", "python -m stages fetch", "python stages/__main__.py fetch"])
-def test_nothing_shadows_what_a_stage_imports(toy: Project, command: str) -> None:
+def test_local_modules_do_not_shadow_imports(toy: Project, command: str) -> None:
     evil = 'open("shadowed", "w")\nraise SystemExit(1)\n'
     foreign = toy.path.parent / "foreign"
     foreign.mkdir()
@@ -152,7 +152,7 @@ def evaluate_with(project: Project, monkeypatch: pytest.MonkeyPatch, main: Calla
     assert (project.path / "receipts/evaluate.json").read_bytes() == receipt
 
 
-def test_a_model_that_is_swapped_and_put_back_is_noticed(
+def test_temporarily_swapped_model_is_detected(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = project.path / "models/model.safetensors"
@@ -179,7 +179,7 @@ def test_a_model_that_is_swapped_and_put_back_is_noticed(
         (lambda: Path("plots/confusion.csv").unlink(), "plots/confusion.csv: is missing, which dvc.yaml lists"),
     ],
 )
-def test_an_output_that_changes_before_the_receipt_is_written_is_named(
+def test_output_changed_before_the_receipt_is_reported(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -224,7 +224,7 @@ def hide(project: Project) -> str:
 
 @pytest.mark.fault(60)
 @pytest.mark.parametrize("act", [add_and_remove, shadow, hide])
-def test_code_that_was_not_hashed_is_named(toy: Project, act: Callable[[Project], str]) -> None:
+def test_unhashed_code_is_reported(toy: Project, act: Callable[[Project], str]) -> None:
     path = act(toy)
     done = toy.forked_stage("fetch")
     assert done.returncode == 1

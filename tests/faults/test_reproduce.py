@@ -105,7 +105,7 @@ UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}),
         (ELSEWHERE, UNMEASURED, False, "other: None before, None now; not a number in both"),
     ],
 )
-def test_other_bytes_are_as_good_only_with_a_reason_and_within_the_noise(
+def test_different_bytes_pass_only_with_a_reason_and_within_noise(
     again: Results, rules: Rules, as_good: bool, reason: str
 ) -> None:
     found, lines = explain(COMMITTED, again, rules)
@@ -113,7 +113,7 @@ def test_other_bytes_are_as_good_only_with_a_reason_and_within_the_noise(
     assert reason in "\n".join(lines)
 
 
-def test_without_receipts_nothing_explains_a_difference() -> None:
+def test_difference_is_unexplained_without_receipts() -> None:
     committed, again = (dataclasses.replace(results, receipts={}) for results in (COMMITTED, ELSEWHERE))
     assert explain(committed, again, RULES) == (
         False,
@@ -121,7 +121,7 @@ def test_without_receipts_nothing_explains_a_difference() -> None:
     )
 
 
-def test_versions_and_machine_are_those_of_the_receipts(project: Project) -> None:
+def test_versions_and_machine_come_from_receipts(project: Project) -> None:
     found = results(project)
     assert found.made_with["train: device"] == "cpu"
     assert found.made_with["evaluate: scikit-learn"]
@@ -152,15 +152,13 @@ def edited_lock(project: Project) -> None:
         (edited_lock, f"dvc.lock contradicts receipts/train.json in {MODEL}"),
     ],
 )
-def test_without_whole_results_there_are_none(
-    project: Project, change: Callable[[Project], object], problem: str
-) -> None:
+def test_incomplete_results_cannot_be_read(project: Project, change: Callable[[Project], object], problem: str) -> None:
     change(project)
     with pytest.raises(UserError, match=rf"^{problem}.*`dvc repro"):
         results(project)
 
 
-def test_without_whole_results_nothing_is_run(folder: Project, capfd: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_results_are_not_reproduced(folder: Project, capfd: pytest.CaptureFixture[str]) -> None:
     (folder.path / "dvc.lock").unlink()
     folder.commit()
     with chdir(folder.path):
@@ -172,7 +170,7 @@ def test_without_whole_results_nothing_is_run(folder: Project, capfd: pytest.Cap
 
 
 @pytest.mark.fault(85)
-def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) -> None:
+def test_branch_cannot_choose_noise_or_policy(project: Project) -> None:
     project.commit()
     project.git("checkout", "--quiet", "-b", "branch")
     (project.path / NOISE).write_text(format_noise([measured("d", {})]))
@@ -189,7 +187,7 @@ def test_a_branch_chooses_neither_the_noise_nor_what_counts(project: Project) ->
 
 @pytest.mark.fault(85)
 @pytest.mark.parametrize(("option", "code"), [("frozen: true", UNKNOWN), ("always_changed: true", DIFFERENT)])
-def test_an_output_that_git_has_is_made_again(
+def test_output_in_git_is_reproduced(
     folder: Project, option: str, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """DVC does not run a frozen stage, and a command may keep what is there; the branch's own dvc does not run."""
@@ -212,9 +210,7 @@ def test_an_output_that_git_has_is_made_again(
 
 
 @pytest.mark.fault(85)
-def test_what_a_branch_planted_among_ignored_files_is_not_gone_on_with(
-    folder: Project, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_planted_ignored_files_are_not_used(folder: Project, capfd: pytest.CaptureFixture[str]) -> None:
     """As a training does with a checkpoint, though the branch ignores them no longer."""
     ignored = (folder.path / ".gitignore").read_text()
     (folder.path / ".gitignore").write_text(f"{ignored}/logs\n")
@@ -235,7 +231,7 @@ COUNT = "find .dvc/cache/files -type f | wc -l > made"
 
 
 @pytest.mark.fault(85, 86)
-def test_what_dvc_tracks_comes_from_the_cache_and_nothing_else(
+def test_only_data_tracked_by_dvc_comes_from_the_cache(
     folder_made: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Here in a project below git's top folder, whose output tells how many objects the cache had."""
@@ -267,7 +263,7 @@ def test_what_dvc_tracks_comes_from_the_cache_and_nothing_else(
 
 
 @pytest.mark.slow
-def test_a_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> None:
+def test_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> None:
     project.commit()
     done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == SAME, done.stdout + done.stderr
@@ -309,7 +305,7 @@ def differing(output: str) -> list[str]:
 @pytest.mark.fault(85)
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [None, 32 * "f"], ids=["the same model", "another model"])
-def test_made_up_metrics_of_a_claimed_machine(project: Project, model: str | None) -> None:
+def test_forged_metrics_of_a_claimed_machine_are_detected(project: Project, model: str | None) -> None:
     data, params = output_md5(project.outs(), "data/MNIST"), YAML(typ="safe").load(project.path / "params.yaml")
     assert data
     (project.path / NOISE).write_text(format_noise([measured(data, params)]))

@@ -107,7 +107,7 @@ def kill_training(project: Project, name: str, place: str) -> None:
 
 
 @pytest.mark.fault(1)
-def test_a_training_killed_in_the_middle_of_an_epoch_goes_on(
+def test_training_killed_within_an_epoch_resumes(
     to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Not in a fork, in which autograd may refuse to compute.
@@ -122,7 +122,7 @@ def test_a_training_killed_in_the_middle_of_an_epoch_goes_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", SIGNALS)
-def test_a_killed_training_goes_on(to_train: Project, reproduced: Project, name: str, place: str) -> None:
+def test_killed_training_resumes(to_train: Project, reproduced: Project, name: str, place: str) -> None:
     kill_training(to_train, name, place)
     said = to_train.repro()
     assert ("Resuming after epoch" in said) == (place != "before-the-first-epoch")
@@ -148,7 +148,7 @@ def training_in_a_process(project: Project) -> multiprocessing.process.BaseProce
 
 @pytest.mark.fault(1, 2, 3)
 @pytest.mark.slow
-def test_trainings_killed_at_random_go_on(to_train: Project, reproduced: Project) -> None:
+def test_trainings_killed_at_random_resume(to_train: Project, reproduced: Project) -> None:
     made_here = {out["path"] for out in reproduced.lock()["train"]["outs"]}
     expected = {name: content for name, content in reproduced.results().items() if name in made_here}
     # The first one takes longer, since the server starts.
@@ -212,7 +212,7 @@ def flip(content: bytes) -> bytes:
         pytest.param(flip, marks=pytest.mark.fault(10)),
     ],
 )
-def test_a_damaged_checkpoint_is_noticed(
+def test_damaged_checkpoint_is_detected(
     project: Project,
     reproduced: Project,
     monkeypatch: pytest.MonkeyPatch,
@@ -260,7 +260,7 @@ def edit_network(project: Project) -> None:
         pytest.param(None, {}, id="nothing"),
     ],
 )
-def test_a_training_that_would_not_end_in_the_same_state_starts_over(
+def test_training_with_different_inputs_starts_over(
     project: Project,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -273,7 +273,7 @@ def test_a_training_that_would_not_end_in_the_same_state_starts_over(
 
 
 @pytest.mark.fault(12)
-def test_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
+def test_code_changed_during_import_writes_no_checkpoint(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def edit_and_import(name: str) -> ModuleType:
@@ -299,7 +299,7 @@ def test_code_that_changes_while_it_is_imported_stamps_no_checkpoint(
     ],
     ids=str,
 )
-def test_more_epochs_go_on_where_the_rate_is_constant(
+def test_more_epochs_resume_with_a_constant_rate(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], extra: dict[str, object]
 ) -> None:
     assert train_here(project, monkeypatch, epochs=1, schedule="constant", **extra) == 0
@@ -310,7 +310,7 @@ def test_more_epochs_go_on_where_the_rate_is_constant(
 
 
 @pytest.mark.fault(13)
-def test_more_epochs_start_over_where_the_schedule_depends_on_them(
+def test_more_epochs_start_over_with_a_schedule(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train_here(project, monkeypatch, epochs=1, schedule="one-cycle") == 0
@@ -318,7 +318,7 @@ def test_more_epochs_start_over_where_the_schedule_depends_on_them(
 
 
 @pytest.mark.fault(8, 9, 10)
-def test_no_damaged_file_loads(tmp_path: Path) -> None:
+def test_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
     path, generator = tmp_path / "a.ckpt", random.Random(0)
     CheckpointFiles().save_checkpoint({"weights": torch.arange(20.0), "epoch": 2}, path)
     whole = path.read_bytes()
@@ -337,7 +337,7 @@ def test_no_damaged_file_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(37)
-def test_a_malicious_checkpoint_does_not_run(
+def test_malicious_checkpoint_is_not_executed(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
@@ -358,7 +358,7 @@ def write_checkpoints(path: Path) -> None:
 
 
 @pytest.mark.fault(7)
-def test_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_path: Path) -> None:
+def test_kill_during_a_write_leaves_the_old_or_the_new_checkpoint(tmp_path: Path) -> None:
     path, generator = tmp_path / "a.ckpt", random.Random(0)
     for _ in range(5):
         path.unlink(missing_ok=True)
@@ -374,7 +374,7 @@ def test_killed_while_it_is_written_a_checkpoint_is_the_old_or_the_new_one(tmp_p
 
 
 @pytest.mark.fault(53)
-def test_a_finished_training_whose_results_were_lost_does_not_train_again(
+def test_finished_training_with_lost_results_is_not_repeated(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made_here = [project.path / out["path"] for out in project.lock()["train"]["outs"]]
@@ -387,7 +387,7 @@ def test_a_finished_training_whose_results_were_lost_does_not_train_again(
 
 
 @pytest.mark.fault(53)
-def test_drift_ends_a_training_before_its_next_epoch(
+def test_input_drift_ends_training_before_the_next_epoch(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = project.path / "src/mnist/model/network.py"
@@ -408,7 +408,7 @@ def test_drift_ends_a_training_before_its_next_epoch(
 
 
 @pytest.mark.fault(52)
-def test_a_copy_knows_the_repository_with_whose_copies_it_shares_checkpoints(tmp_path: Path) -> None:
+def test_original_of_a_copy_is_its_repository(tmp_path: Path) -> None:
     assert original(tmp_path) == tmp_path
     for copy in ("standalone/tmpabc", "tmp12/nested"):
         assert original(tmp_path / ".dvc/tmp/exps" / copy) == tmp_path
@@ -423,7 +423,7 @@ def checkpoint_of(folder: Path, number: int) -> Path:
 
 
 @pytest.mark.fault(52)
-def test_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
+def test_checkpoints_are_limited_in_number_and_size(tmp_path: Path) -> None:
     paths = [checkpoint_of(tmp_path, number) for number in range(6)]
     delete_oldest(paths[5], max_files=5, max_bytes=1000)
     assert sorted(tmp_path.iterdir()) == paths[1:]
@@ -434,14 +434,14 @@ def test_files_are_bounded_in_number_and_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(64)
-def test_a_clock_that_was_set_back_costs_a_training_no_checkpoint_of_its_own(tmp_path: Path) -> None:
+def test_own_checkpoint_is_kept_if_the_clock_is_set_back(tmp_path: Path) -> None:
     paths = [checkpoint_of(tmp_path, number) for number in range(3)]
     delete_oldest(paths[0], max_files=2)
     assert sorted(tmp_path.iterdir()) == [paths[0], paths[2]]
 
 
 @pytest.mark.fault(97)
-def test_only_checkpoints_are_deleted_and_what_cannot_be_deleted_ends_no_training(tmp_path: Path) -> None:
+def test_only_checkpoints_are_deleted_and_failures_are_ignored(tmp_path: Path) -> None:
     (tmp_path / ".ipynb_checkpoints").mkdir()
     # What a user or Lightning may have put there, and a folder that no unlink removes.
     others = [tmp_path / name for name in (".ipynb_checkpoints/notes", "notes.txt", "hpc_ckpt_1.ckpt")]
@@ -465,7 +465,7 @@ def delete_often(folder: Path) -> None:
 
 
 @pytest.mark.fault(52)
-def test_many_writers_may_delete_at_once(tmp_path: Path) -> None:
+def test_concurrent_writers_may_delete_checkpoints(tmp_path: Path) -> None:
     writers = [multiprocessing.get_context("fork").Process(target=delete_often, args=(tmp_path,)) for _ in range(3)]
     for writer in writers:
         writer.start()
@@ -476,7 +476,7 @@ def test_many_writers_may_delete_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(2, 3, 45)
-def test_a_training_that_a_signal_ends_after_each_epoch_resumes_from_its_own_checkpoints(
+def test_training_interrupted_after_each_epoch_resumes_from_its_checkpoints(
     to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def write_and_signal(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:

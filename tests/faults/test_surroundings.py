@@ -19,7 +19,7 @@ INJECT = Path(__file__).parent / "inject"
 
 
 @pytest.mark.fault(61)
-def test_code_of_another_folder_is_refused(toy: Project) -> None:
+def test_code_in_another_folder_is_rejected(toy: Project) -> None:
     other = toy.copy(toy.path.with_name("other"))
     (toy.path / "stages").rename(toy.path / "unused")
     (toy.path / "stages").symlink_to(other.path / "stages")
@@ -30,7 +30,7 @@ def test_code_of_another_folder_is_refused(toy: Project) -> None:
 
 
 @pytest.mark.fault(62)
-def test_packages_in_the_home_of_a_user_are_not_imported(toy: Project, tmp_path: Path) -> None:
+def test_user_packages_are_not_imported(toy: Project, tmp_path: Path) -> None:
     # A Python that would import them, as those outside of virtual environments do.
     venv.create(tmp_path / "python", system_site_packages=True, symlinks=True)
     python = tmp_path / "python/bin/python"
@@ -54,7 +54,7 @@ def python_without_packages(folder: Path) -> str:
 
 
 @pytest.mark.fault(63)
-def test_a_python_without_packages_loses_nothing_and_is_named(toy: Project, tmp_path: Path) -> None:
+def test_python_without_packages_is_reported_and_loses_no_results(toy: Project, tmp_path: Path) -> None:
     before, lock = toy.results(), toy.lock()
     toy.set(epochs=1)
     done = toy.dvc("repro", PATH=python_without_packages(tmp_path / "bin"))
@@ -67,7 +67,7 @@ def test_a_python_without_packages_loses_nothing_and_is_named(toy: Project, tmp_
 
 
 @pytest.mark.fault(63)
-def test_a_missing_package_is_named(tmp_path: Path) -> None:
+def test_missing_package_is_reported(tmp_path: Path) -> None:
     check_packages(ROOT / "requirements.txt")
     (tmp_path / "requirements.txt").write_text("numpy==0\nno-such-package==1\n")
     with pytest.raises(PackageNotFoundError) as caught:
@@ -80,7 +80,7 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
 # The second is what dvc makes of closed streams.
 @pytest.mark.fault(65)
 @pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "1</dev/null 2</dev/null"])
-def test_closed_streams_hinder_no_stage(toy: Project, streams: str) -> None:
+def test_closed_streams_do_not_break_a_stage(toy: Project, streams: str) -> None:
     toy.append("stages/fetch.py", '\nprint("written at once", flush=True)\n')
     done = toy.run("sh", "-c", f"exec python -I stages/__main__.py fetch {streams}")
     assert done.returncode == 0
@@ -88,14 +88,14 @@ def test_closed_streams_hinder_no_stage(toy: Project, streams: str) -> None:
 
 
 @pytest.mark.fault(65)
-def test_what_a_terminal_cannot_show_is_printed_nevertheless(toy: Project) -> None:
+def test_unprintable_characters_are_escaped(toy: Project) -> None:
     code = r"import sys; sys.path[:0] = '.'; from src.core.process import *; prepare_process(); print('\u2026\udcff')"
     done = toy.run("python", "-c", code, PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stdout) == (0, "\\u2026\\udcff\n")
 
 
 @pytest.mark.fault(50)
-def test_settings_of_matplotlib_have_no_effect(toy: Project) -> None:
+def test_matplotlib_settings_have_no_effect(toy: Project) -> None:
     toy.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib\n\nSTAGE")
     # A backend that is gone, and a file beside dvc.yaml, which nobody declares.
     (toy.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
@@ -104,7 +104,7 @@ def test_settings_of_matplotlib_have_no_effect(toy: Project) -> None:
 
 
 @pytest.mark.fault(66)
-def test_ctrl_c_before_the_guard_listens_gives_no_traceback(toy: Project) -> None:
+def test_early_ctrl_c_gives_no_traceback(toy: Project) -> None:
     path = f"{INJECT}{os.pathsep}{toy.env['PATH']}"
     kill = "fetch,SIGINT,open,src/guard/signals.py,0,0"
     done = toy.run("python", "-I", "stages/__main__.py", "fetch", PATH=path, REAL_PYTHON=sys.executable, KILL_AT=kill)
@@ -112,7 +112,7 @@ def test_ctrl_c_before_the_guard_listens_gives_no_traceback(toy: Project) -> Non
 
 
 @pytest.mark.fault(96)
-def test_a_project_without_git_runs_once_it_has_one(tmp_path: Path) -> None:
+def test_project_without_git_runs_after_git_init(tmp_path: Path) -> None:
     folder = make_folder_project(tmp_path / "folder")
     shutil.rmtree(folder.path / ".git")
     shutil.rmtree(folder.path / "made")

@@ -30,7 +30,7 @@ def said(project: Project, capsys: pytest.CaptureFixture[str]) -> tuple[int, lis
         return main(), capsys.readouterr().out.splitlines()
 
 
-def test_sound_outputs_are_counted(project: Project) -> None:
+def test_intact_outputs_are_counted(project: Project) -> None:
     # What is in git is one file, an output of DVC's also an object in its cache.
     cached = sum(not path.startswith(("metrics/", "plots/", "receipts/")) for path in project.outs())
     count, problems = verify(project.path)
@@ -39,7 +39,7 @@ def test_sound_outputs_are_counted(project: Project) -> None:
 
 
 @pytest.mark.fault(30)
-def test_a_corrupt_object_is_named_with_its_repair(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_corrupt_object_is_reported_with_its_repair(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     model = project.cached(project.outs()["models/model.safetensors"])
     corrupt(model)
     code, (line, last) = said(project, capsys)
@@ -50,7 +50,7 @@ def test_a_corrupt_object_is_named_with_its_repair(project: Project, capsys: pyt
 
 
 @pytest.mark.fault(31)
-def test_a_missing_object_is_made_again(folder: Project) -> None:
+def test_missing_object_is_restored_by_its_repair(folder: Project) -> None:
     one = folder.cached(md5(folder.path / "made/one"))
     one.unlink()
     assert verify(folder.path)[1] == [f"{one} (cache of made/one): is missing; run `dvc pull` or `dvc repro`"]
@@ -71,7 +71,7 @@ def test_every_output_is_hashed(project: Project, name: str) -> None:
     assert [line.split(":")[0] for line in verify(project.path)[1]] == [name]
 
 
-def test_the_repair_of_an_output_in_git_works(folder: Project) -> None:
+def test_repair_of_an_output_in_git_works(folder: Project) -> None:
     stage = folder.path / "dvc.yaml"
     stage.write_text(stage.read_text().replace("outs: [made]", "outs: [{made/one: {cache: false}}]"))
     (folder.path / ".gitignore").unlink()
@@ -93,7 +93,7 @@ def test_the_repair_of_an_output_in_git_works(folder: Project) -> None:
     assert verify(folder.path)[1] == []
 
 
-def test_a_folder_in_git_is_hashed(folder: Project) -> None:
+def test_folder_in_git_is_hashed(folder: Project) -> None:
     folder.edit("dvc.yaml", "outs: [made]", "outs: [{made: {cache: false}}]")
     (folder.path / ".gitignore").unlink()
     folder.repro()
@@ -104,7 +104,7 @@ def test_a_folder_in_git_is_hashed(folder: Project) -> None:
     assert line.endswith("delete it and run `git checkout made`")
 
 
-def test_the_repair_of_a_file_that_only_its_hash_betrays_works(folder: Project) -> None:
+def test_repair_of_an_undetectably_edited_file_works(folder: Project) -> None:
     folder.edit("dvc.yaml", "outs: [made]", "outs: [made/one]")
     folder.repro()
     one = folder.path / "made/one"
@@ -119,7 +119,7 @@ def test_the_repair_of_a_file_that_only_its_hash_betrays_works(folder: Project) 
     assert verify(folder.path)[1] == []
 
 
-def test_files_of_a_folder_are_hashed_here_and_in_the_cache(folder: Project) -> None:
+def test_files_of_a_folder_are_hashed_in_workspace_and_cache(folder: Project) -> None:
     # The listing; two files, each twice.
     assert verify(folder.path) == (1 + 2 * 2, [])
     cached = folder.cached(md5(folder.path / "made/deep/two"))
@@ -133,7 +133,7 @@ def test_files_of_a_folder_are_hashed_here_and_in_the_cache(folder: Project) -> 
 
 
 @pytest.mark.fault(80, 81)
-def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(folder: Project) -> None:
+def test_repair_of_a_truncated_folder_listing_works(folder: Project) -> None:
     listing = folder.cached(folder.outs()["made"])
     listing.chmod(0o644)
     for content in (b"", b'[{"md5": "', b"[1, 2]", b"\xff"):
@@ -163,7 +163,7 @@ def test_a_torn_listing_of_a_folder_is_one_line_whose_repair_works(folder: Proje
         ("no file", "make: the stage is not in dvc.lock; run `dvc repro`"),
     ],
 )
-def test_a_torn_lock_is_one_line_whose_repair_works(
+def test_repair_of_a_truncated_lock_works(
     folder: Project, capsys: pytest.CaptureFixture[str], kind: str, problem: str
 ) -> None:
     path, before = folder.path / "dvc.lock", folder.lock()
@@ -196,7 +196,7 @@ def test_a_torn_lock_is_one_line_whose_repair_works(
 
 
 @pytest.mark.fault(82)
-def test_a_clone_with_converted_line_endings_has_the_same_files(project: Project, tmp_path: Path) -> None:
+def test_converted_line_endings_are_accepted(project: Project, tmp_path: Path) -> None:
     project.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
     shutil.copytree(project.path / ".dvc/cache", clone.path / ".dvc/cache")
@@ -207,7 +207,7 @@ def test_a_clone_with_converted_line_endings_has_the_same_files(project: Project
 
 
 @pytest.mark.fault(98)
-def test_a_stage_that_read_another_output_than_there_is_now_is_named(folder: Project) -> None:
+def test_stage_that_read_an_older_output_is_reported(folder: Project) -> None:
     folder.append("dvc.yaml", "  use: {cmd: cp made/one used, deps: [made], outs: [used]}\n")
     folder.repro()
     (folder.path / "given").write_text("edited\n")
@@ -228,7 +228,7 @@ def test_a_stage_that_read_another_output_than_there_is_now_is_named(folder: Pro
         ("dvc.yaml", "__main__.py evaluate", "__main__.py evaluate --again", ["evaluate: its command"]),
     ],
 )
-def test_results_of_other_code_params_or_commands_are_named(
+def test_results_of_other_code_params_or_commands_are_reported(
     project: Project, path: str, old: str, new: str, subjects: list[str]
 ) -> None:
     file = project.path / path
@@ -236,7 +236,7 @@ def test_results_of_other_code_params_or_commands_are_named(
     assert verify(project.path)[1] == [f"{subject} changed; run `dvc repro`" for subject in subjects]
 
 
-def test_the_repair_of_a_missing_input_works(folder: Project) -> None:
+def test_repair_of_a_missing_input_works(folder: Project) -> None:
     (folder.path / "given").unlink()
     assert verify(folder.path)[1] == ["make: given is missing; restore it, then run `dvc repro`"]
     folder.git("checkout", "given")
@@ -244,7 +244,7 @@ def test_the_repair_of_a_missing_input_works(folder: Project) -> None:
     assert verify(folder.path)[1] == []
 
 
-def test_what_dvc_does_not_repair_by_itself_has_another_repair(folder: Project) -> None:
+def test_repair_works_if_plain_repro_does_not(folder: Project) -> None:
     """DVC keeps what dvc.yaml no longer has, a stage or its input, and runs no frozen stage."""
     pipeline, lock = folder.path / "dvc.yaml", folder.path / "dvc.lock"
     declared, recorded = pipeline.read_text(), lock.read_text()
@@ -274,7 +274,7 @@ def test_what_dvc_does_not_repair_by_itself_has_another_repair(folder: Project) 
     assert verify(folder.path)[1] == []
 
 
-def test_a_file_in_the_place_of_a_folder_is_named_with_a_repair_that_works(folder: Project) -> None:
+def test_repair_of_a_file_in_place_of_a_folder_works(folder: Project) -> None:
     shutil.rmtree(folder.path / "made")
     (folder.path / "made").symlink_to("given")
     (line,) = verify(folder.path)[1]
@@ -300,7 +300,7 @@ def convert_in_git(folder: Project) -> None:
     (folder.path / "given/file").write_bytes(b"given\r\n")
 
 
-def test_an_input_that_git_ignores_is_hashed_all_the_same(folder: Project) -> None:
+def test_input_ignored_by_git_is_hashed(folder: Project) -> None:
     (folder.path / ".gitignore").write_text("/given\n/made\n")
     folder.git("rm", "--quiet", "--cached", "given")
     folder.commit()
@@ -310,7 +310,7 @@ def test_an_input_that_git_ignores_is_hashed_all_the_same(folder: Project) -> No
 
 
 @pytest.mark.parametrize("edit", [hide_from_git, trust_in_git, convert_in_git])
-def test_an_input_that_changed_unseen_by_git_is_named(folder: Project, edit: Callable[[Project], None]) -> None:
+def test_input_changed_unseen_by_git_is_reported(folder: Project, edit: Callable[[Project], None]) -> None:
     (folder.path / "given").unlink()
     (folder.path / "given").mkdir()
     (folder.path / "given/file").write_text("given\n")
@@ -327,7 +327,7 @@ def test_an_input_that_changed_unseen_by_git_is_named(folder: Project, edit: Cal
 
 @pytest.mark.fault(39)
 @pytest.mark.slow
-def test_a_forced_run_a_temporary_copy_and_a_clone_lock_the_same(project: Project, tmp_path: Path) -> None:
+def test_forced_run_temporary_copy_and_clone_lock_the_same(project: Project, tmp_path: Path) -> None:
     lock, outs = project.lock(), project.outs()
     project.repro("--force")
     assert project.lock() == lock
@@ -346,7 +346,7 @@ def test_a_forced_run_a_temporary_copy_and_a_clone_lock_the_same(project: Projec
 
 @pytest.mark.fault(43)
 @pytest.mark.slow
-def test_of_three_queued_experiments_two_succeed(project: Project) -> None:
+def test_two_of_three_queued_experiments_succeed(project: Project) -> None:
     project.commit()
     for name, setting in (("one", "epochs=1"), ("bad", "epochs=0"), ("three", "epochs=3")):
         done = project.dvc("exp", "run", "--queue", "--name", name, "--set-param", setting)

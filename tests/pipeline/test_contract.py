@@ -87,19 +87,19 @@ def written(stage: str) -> list[str]:
     return [path for kind in ("outs", "metrics", "plots") for path in paths(STAGES[stage].get(kind, []))]
 
 
-def test_check_comes_before_the_three_stages_of_the_work() -> None:
+def test_check_precedes_the_other_stages() -> None:
     assert list(STAGES) == ["check", *WORK]
     assert all(str(stages.check.MARKER) in STAGES[stage]["deps"] for stage in WORK)
 
 
 @pytest.mark.parametrize("stage", WORK)
-def test_a_stage_without_its_guard_is_refused(stage: str) -> None:
+def test_stage_without_its_guard_is_rejected(stage: str) -> None:
     *_, last = ast.parse((REPOSITORY / f"stages/{stage}.py").read_text()).body
     assert f"its guarded command is `python -m stages {stage}`" in ast.unparse(last)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_runs_its_module(stage: str) -> None:
+def test_stage_runs_its_module(stage: str) -> None:
     command = STAGES[stage]["cmd"]
     removal = f"rm -f {' '.join(written('check'))} && " if stage == "check" else ""
     assert command == f"{removal}exec python -I stages/__main__.py {stage}"
@@ -117,13 +117,13 @@ def room(file: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", WORK)
-def test_a_stage_imports_nothing_outside_its_declared_folders(stage: str) -> None:
+def test_stage_imports_only_declared_folders(stage: str) -> None:
     declared = [Path(dep) for dep in code_deps(stage)]
     for module in transitive_modules(Path("stages", f"{stage}.py")):
         assert any(module.is_relative_to(dep) for dep in declared), module
 
 
-def test_check_depends_on_the_code_of_all_stages_and_on_what_runs_them() -> None:
+def test_check_depends_on_all_stages_and_the_guard() -> None:
     declared = [Path(dep) for dep in code_deps("check")]
     needed = transitive_modules(Path("stages/__main__.py")).union(
         *(transitive_modules(Path("stages", f"{stage}.py")) for stage in STAGES),
@@ -134,37 +134,37 @@ def test_check_depends_on_the_code_of_all_stages_and_on_what_runs_them() -> None
 
 
 @pytest.mark.parametrize("importing", ARROWS)
-def test_imports_run_one_way(importing: str) -> None:
+def test_imports_follow_the_layers(importing: str) -> None:
     for file in (REPOSITORY / "src" / importing).rglob("*.py"):
         modules = imported_modules(file.relative_to(REPOSITORY))
         imported = {room(module) for module in modules if module.parts[-1] != "__init__.py" or room(module) in ARROWS}
         assert imported <= {importing, *ARROWS[importing]}, file
 
 
-def test_every_folder_of_the_library_has_its_arrows() -> None:
+def test_every_folder_has_import_rules() -> None:
     packages = [*REPOSITORY.glob("src/*/__init__.py"), *REPOSITORY.glob("src/mnist/*/__init__.py")]
     assert {room(path.relative_to(REPOSITORY)) for path in packages} - {"mnist/__init__.py"} == set(ARROWS)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_every_command_first_prepares_its_process(command: Path) -> None:
+def test_every_command_prepares_its_process_first(command: Path) -> None:
     (last,) = [node for node in ast.parse((REPOSITORY / command).read_text()).body if isinstance(node, ast.If)]
     assert ast.unparse(last.body[0]) == "prepare_process()"
 
 
-def test_packages_hold_no_code_of_their_own() -> None:
+def test_package_init_files_contain_no_code() -> None:
     for path in [*REPOSITORY.glob("src/**/__init__.py"), *REPOSITORY.glob("stages/**/__init__.py")]:
         assert all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body), path
 
 
-def test_every_module_of_the_library_is_used_by_a_stage_or_a_command() -> None:
+def test_every_module_is_used_by_a_stage_or_a_command() -> None:
     entries = [*COMMANDS, Path("stages/__main__.py"), *(Path("stages", f"{stage}.py") for stage in STAGES)]
     used = {module for entry in entries for module in transitive_modules(entry)}
     modules = {path.relative_to(REPOSITORY) for path in REPOSITORY.glob("src/**/*.py")}
     assert {path for path in modules if path.name != "__init__.py"} <= used
 
 
-def test_the_packages_that_the_receipts_name_are_those_whose_pins_are_an_input(reproduced: Project) -> None:
+def test_packages_in_receipts_are_pinned_inputs(reproduced: Project) -> None:
     computing = {"python"}
     for stage in ("train", "evaluate"):
         (receipt,) = json.loads((reproduced.path / receipt_path(stage)).read_text())
@@ -173,10 +173,10 @@ def test_the_packages_that_the_receipts_name_are_those_whose_pins_are_an_input(r
 
 
 @pytest.mark.parametrize("stage", WORK)
-def test_the_committed_receipts_confirm_the_committed_lock(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_committed_receipts_match_the_committed_lock(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     check_receipt(stage, YAML_READER.load(REPOSITORY / "dvc.lock")["stages"][stage])
 
 
-def test_no_value_is_templated_into_a_command() -> None:
+def test_commands_contain_no_templates() -> None:
     assert "${" not in (REPOSITORY / "dvc.yaml").read_text()

@@ -35,13 +35,13 @@ def columns_drawn(plot: dict) -> list[str]:
     return [content["layer"][0]["encoding"]["y"]["field"]]
 
 
-def test_an_experiment_trains_as_many_epochs_as_it_is_told(one_epoch: Project) -> None:
+def test_experiment_trains_the_requested_epochs(one_epoch: Project) -> None:
     rows = (one_epoch.path / "plots/history.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", "1"]
     assert one_epoch.read_yaml("params.yaml")["epochs"] == 1
 
 
-def test_metrics_diff_in_a_clone(clone: Project) -> None:
+def test_metrics_diff_works_in_a_clone(clone: Project) -> None:
     old = json.loads(clone.git("show", "HEAD~1:metrics/eval.json"))
     new = json.loads((clone.path / "metrics/eval.json").read_text())
     diff = json.loads(clone.dvc_ok("metrics", "diff", "HEAD~1", "--json"))["metrics/eval.json"]
@@ -63,7 +63,7 @@ def test_plots_draw_everything_once_in_a_clone_and_leave_git_clean(clone: Projec
     assert clone.git("status", "--porcelain") == ""
 
 
-def test_the_confusion_is_drawn_with_our_template(clone: Project) -> None:
+def test_confusion_plot_uses_the_projects_template(clone: Project) -> None:
     content = plots(clone, "diff", "HEAD~1", "--targets", "plots/confusion.csv")["plots/confusion.csv"][0]["content"]
     ours = json.loads((clone.path / ".dvc/plots/confusion_counts.json").read_text())
     assert [layer["mark"] for layer in content["spec"]["layer"]] == [layer["mark"] for layer in ours["spec"]["layer"]]
@@ -74,7 +74,7 @@ def test_the_confusion_is_drawn_with_our_template(clone: Project) -> None:
 
 
 @pytest.mark.fault(74)
-def test_the_way_back_restores_what_git_takes_for_unchanged(toy: Project) -> None:
+def test_documented_undo_restores_files_that_git_considers_unchanged(toy: Project) -> None:
     path = toy.path / "metrics/eval.json"
     committed = path.read_text()
     # What DVC leaves if it restores results within the second in which it checked out the committed ones.

@@ -33,7 +33,7 @@ PROMISED = {
 }
 
 
-def test_every_folder_of_code_has_its_promise(toy: Project) -> None:
+def test_every_code_folder_is_covered(toy: Project) -> None:
     folders = {str(path.parent.relative_to(toy.path)) for path in toy.path.glob("src/**/*.py")}
     assert folders - {"src", "src/mnist"} == {place for place in PROMISED if place.startswith("src")}
 
@@ -53,7 +53,7 @@ def stale(project: Project) -> set[str]:
         return {stage.rpartition(":")[2] for stage in repo.status()}
 
 
-def test_editing_a_file_makes_exactly_the_promised_stages_stale(toy: Project) -> None:
+def test_edit_makes_exactly_the_expected_stages_stale(toy: Project) -> None:
     found = {}
     for place in (place for place in PROMISED if PROMISED[place]):
         edit(toy, place)
@@ -63,7 +63,7 @@ def test_editing_a_file_makes_exactly_the_promised_stages_stale(toy: Project) ->
     assert found == {place: stages for place, stages in PROMISED.items() if stages}
 
 
-def test_what_no_stage_uses_and_what_python_and_editors_leave_makes_nothing_stale(toy: Project) -> None:
+def test_unrelated_files_make_no_stage_stale(toy: Project) -> None:
     for place in (place for place in PROMISED if not PROMISED[place]):
         edit(toy, place)
     (toy.path / "src/mnist/train/__pycache__").mkdir()

@@ -25,7 +25,7 @@ stages.evaluate.evaluate(params, stages.evaluate.DATA_DIR, stages.evaluate.MODEL
 # That hidden packages stay away is tried without torch in tests/unit/guard/test_unused.py, too.
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", IMPORTS)
-def test_a_stage_starts_without_what_it_does_not_use(stage: str, reproduced: Project, tmp_path: Path) -> None:
+def test_stage_imports_no_unused_packages(stage: str, reproduced: Project, tmp_path: Path) -> None:
     program = (
         "import sys; from src.guard.unused import UNUSED, hiding\n"
         f"with hiding(UNUSED.get({stage!r}, ())): import stages.{stage}\n"

@@ -85,7 +85,7 @@ def words(made: Project, tmp_path: Path) -> Project:
     return made.copy(tmp_path / "words")
 
 
-def test_another_pipeline_runs_and_runs_again_when_its_inputs_change(words: Project) -> None:
+def test_other_pipeline_runs_and_reruns_after_changes(words: Project) -> None:
     words.repro()
     assert (words.path / "top.txt").read_text() == "two"
     assert json.loads((words.path / "receipts/count.json").read_text())[0]["params"] == {"words.shortest": 3}
@@ -95,7 +95,7 @@ def test_another_pipeline_runs_and_runs_again_when_its_inputs_change(words: Proj
     assert (words.path / "top.txt").read_text() == "of"
 
 
-def test_paths_may_be_given_in_any_form_and_a_folder_may_hold_a_repository(words: Project) -> None:
+def test_paths_are_normalised_and_nested_repositories_are_skipped(words: Project) -> None:
     words.edit("dvc.yaml", "[stages/count.py, src/core, texts]", "[./stages/count.py, src/core/, texts/]")
     words.edit("dvc.yaml", "outs: [counts.json]", "outs: [./counts.json]")
     words.git("init", "--quiet", "texts")
@@ -113,7 +113,7 @@ def test_paths_may_be_given_in_any_form_and_a_folder_may_hold_a_repository(words
         ("    deps: [stages/count.py", "    wdir: .\n    deps: [stages/count.py", "stage count uses wdir"),
     ],
 )
-def test_what_dvc_yaml_says_in_another_way_is_named(
+def test_unsupported_dvc_yaml_is_rejected(
     words: Project, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str
 ) -> None:
     words.edit("dvc.yaml", old, new)
@@ -122,7 +122,7 @@ def test_what_dvc_yaml_says_in_another_way_is_named(
         read_params(read_stages()["count"].params)
 
 
-def test_a_param_that_no_receipt_can_hold_is_named_before_the_stage_runs(words: Project) -> None:
+def test_unrecordable_param_is_rejected_before_the_stage_runs(words: Project) -> None:
     (words.path / "params.yaml").write_text("words:\n  shortest: .nan\n")
     done = words.forked_stage("count")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

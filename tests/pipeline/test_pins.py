@@ -20,7 +20,7 @@ def pin(project: Project, package: str, pinned: str) -> None:
     path.write_text(text)
 
 
-def test_another_torch_makes_train_and_evaluate_run_and_the_old_results_come_back_with_it(
+def test_changed_torch_reruns_stages_and_old_results_are_restored(
     toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(toy.path)
@@ -38,9 +38,7 @@ def test_another_torch_makes_train_and_evaluate_run_and_the_old_results_come_bac
     assert toy.git("status", "--porcelain") == ""
 
 
-def test_a_package_that_computes_nothing_changes_no_input_of_other_stages(
-    toy: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unrelated_package_update_changes_no_inputs(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(toy.path)
     before = (toy.path / PINS).read_bytes()
     pin(toy, "dvc", "0.1")
@@ -48,7 +46,7 @@ def test_a_package_that_computes_nothing_changes_no_input_of_other_stages(
     assert (toy.path / PINS).read_bytes() == before
 
 
-def test_a_stage_that_is_run_by_itself_compares_versions_too(toy: Project) -> None:
+def test_single_stage_run_checks_versions(toy: Project) -> None:
     path = toy.path / PINS
     path.chmod(0o644)
     path.write_text(path.read_text().replace("torch==", "torch==9."))

@@ -22,7 +22,7 @@ def run_queue(project: Project) -> None:
 
 
 @pytest.mark.parametrize("how", ["--temp", pytest.param("--queue", marks=pytest.mark.slow)])
-def test_an_experiment_in_a_copy_runs_its_code_and_params_and_leaves_the_workspace(toy: Project, how: str) -> None:
+def test_experiment_in_a_copy_does_not_touch_the_workspace(toy: Project, how: str) -> None:
     toy.edit("stages/train.py", "dict(run.params)", '{"mark": MARK, **run.params}')
     toy.edit("stages/train.py", "import json\n", "import json\nfrom src.mnist.train.mark import MARK\n")
     mark_code(toy, "of the commit")

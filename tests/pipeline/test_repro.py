@@ -11,7 +11,7 @@ def stages_run(output: str) -> list[str]:
     return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
 
 
-def test_every_out_is_there_and_only_those_for_git_are_in_git(reproduced: Project) -> None:
+def test_all_outputs_exist_and_only_small_ones_are_in_git(reproduced: Project) -> None:
     tracked = reproduced.git("ls-files").splitlines()
     for stage in reproduced.read_yaml("dvc.yaml")["stages"].values():
         for out in paths(stage.get("outs", [])):
@@ -20,14 +20,14 @@ def test_every_out_is_there_and_only_those_for_git_are_in_git(reproduced: Projec
         assert set(tracked) >= {*paths(stage.get("metrics", [])), *paths(stage.get("plots", []))}
 
 
-def test_a_changed_evaluation_reruns_evaluation_alone(toy: Project) -> None:
+def test_changed_evaluation_reruns_only_evaluation(toy: Project) -> None:
     toy.append("src/mnist/evaluate/scores.py", "\n# changed\n")
     assert stages_run(toy.dvc_ok("repro")) == ["evaluate"]
     changed = ["dvc.lock", "receipts/evaluate.json", "src/mnist/evaluate/scores.py"]
     assert toy.git("status", "--porcelain").split()[1::2] == changed
 
 
-def test_running_all_stages_again_leaves_git_clean_in_another_folder(
+def test_rerun_in_another_folder_leaves_git_clean(
     one_epoch: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # DVC ran them in processes of their own.
@@ -41,7 +41,7 @@ def test_running_all_stages_again_leaves_git_clean_in_another_folder(
     assert "up to date" in project.dvc_ok("status")
 
 
-def test_a_clone_pulls_nothing_to_be_up_to_date_with_its_cache(project: Project) -> None:
+def test_clone_is_up_to_date_without_a_pull(project: Project) -> None:
     project.git("clean", "-d", "--force", "-x", "--quiet", "--exclude", ".dvc")
     assert not (project.path / "models").exists()
     output = project.dvc_ok("repro", "--pull")

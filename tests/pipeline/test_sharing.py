@@ -110,7 +110,7 @@ def clone(project: Project, folder: Path, revision: str) -> Project:
 
 
 @pytest.mark.parametrize("kind", REMOTES)
-def test_an_experiment_that_someone_has_pushed_is_restored(kind: str, one_epoch: Project, tmp_path: Path) -> None:
+def test_pushed_experiment_is_restored(kind: str, one_epoch: Project, tmp_path: Path) -> None:
     remote = {"folder": folder_remote, "ssh": ssh_remote, "s3": s3_remote}[kind]
     with remote(tmp_path) as (options, secrets):
         pushed = one_epoch.copy(tmp_path / "pushed")
@@ -126,7 +126,7 @@ def test_an_experiment_that_someone_has_pushed_is_restored(kind: str, one_epoch:
 
 
 @pytest.mark.fault(83)
-def test_only_runs_that_can_be_restored_are_pushed_and_counted(one_epoch: Project, tmp_path: Path) -> None:
+def test_only_restorable_runs_are_pushed(one_epoch: Project, tmp_path: Path) -> None:
     project = one_epoch.copy(tmp_path / "project")
     storage = tmp_path / "storage"
     add_remote(project, {"url": str(storage)}, {})
@@ -147,7 +147,7 @@ def test_only_runs_that_can_be_restored_are_pushed_and_counted(one_epoch: Projec
 
 
 @pytest.mark.fault(83)
-def test_folders_of_earlier_runs_are_pushed_unless_their_listing_is_torn(tmp_path: Path) -> None:
+def test_folders_of_earlier_runs_are_pushed_unless_truncated(tmp_path: Path) -> None:
     project = make_folder_project(tmp_path / "project")
     listing = project.cached(project.outs()["made"])
     (project.path / "given").write_text("changed\n")
@@ -170,7 +170,7 @@ def test_folders_of_earlier_runs_are_pushed_unless_their_listing_is_torn(tmp_pat
         ([f"ssh://127.0.0.1:{free_port()}/a"], r"^remote by default: .*Connect call failed.*; see `dvc remote list`$"),
     ],
 )
-def test_a_remote_that_cannot_be_reached_is_one_line(
+def test_unreachable_remote_is_a_one_line_error(
     remote: Sequence[str], message: str, one_epoch: Project, tmp_path: Path
 ) -> None:
     project = one_epoch.copy(tmp_path / "project")
@@ -181,7 +181,7 @@ def test_a_remote_that_cannot_be_reached_is_one_line(
     assert "\n" not in str(raised.value)
 
 
-def test_a_registered_model_is_had_from_another_folder(one_epoch: Project, tmp_path: Path) -> None:
+def test_registered_model_is_available_elsewhere(one_epoch: Project, tmp_path: Path) -> None:
     # Imported here because nobody else needs it.
     from gto.cli import app as gto
 

@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).parents[2]
 FAULTS = REPOSITORY / "docs/faults.md"
 
 
-def test_every_row_of_the_table_of_faults_has_a_test_and_every_mark_its_row() -> None:
+def test_fault_table_and_fault_markers_match() -> None:
     rows, marks = set[int](), set[int]()
     for first, last in re.findall(
         r"(\d+)(?:-(\d+))?", " ".join(re.findall(r"^\|([\d, -]+)\|", FAULTS.read_text(), re.M))
@@ -25,7 +25,7 @@ PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_links_to_exists(page: Path) -> None:
+def test_links_in_docs_exist(page: Path) -> None:
     links = re.findall(r"\]\((?!\w+://)([^)#]*)(#[\w-]+)?\)", page.read_text())
     for path, anchor in links:
         target = page.parent / path if path else page
@@ -35,7 +35,7 @@ def test_what_a_page_links_to_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_that_a_page_names_exists(page: Path) -> None:
+def test_code_mentioned_in_docs_exists(page: Path) -> None:
     named = re.findall(
         r"`((?:src|stages|tests|benchmarks|cluster|notebooks|recipes)/(?:[\w/]+\.py|[\w/]*))`", page.read_text()
     )

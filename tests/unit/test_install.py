@@ -32,7 +32,7 @@ def listed(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_has_exact_pins_and_its_lock_has_them_with_hashes(name: str) -> None:
+def test_requirements_have_exact_pins_and_hashed_locks(name: str) -> None:
     lines = (REPOSITORY / f"{name}.txt").read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"#.*|-r \S+|[\w.-]+==[\w.]+", line)] == []
     assert listed(name).items() <= locked(name).items() <= locked("requirements-dev").items(), "run `make lock`"
@@ -42,7 +42,7 @@ def test_a_list_has_exact_pins_and_its_lock_has_them_with_hashes(name: str) -> N
     assert [line for line in packages if not re.fullmatch(r"[^:]+==[^:]+(?: +--hash=sha256:[0-9a-f]{64})+", line)] == []
 
 
-def test_the_report_imports_only_what_its_lock_brings() -> None:
+def test_report_imports_only_locked_packages() -> None:
     code = """
 import pkgutil, sys
 from importlib import import_module
@@ -79,7 +79,7 @@ def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("damage", ["none", "no pip", "no python", "unfinished", "made elsewhere", "copied"])
-def test_a_whole_environment_is_told_from_a_half_made_or_moved_one(
+def test_incomplete_or_moved_environment_is_detected(
     damage: str, environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = environment.parent.with_name("other")
@@ -96,7 +96,7 @@ def test_a_whole_environment_is_told_from_a_half_made_or_moved_one(
     assert install.is_whole() is (damage == "none")
 
 
-def test_make_installs_again_in_a_project_that_was_renamed(environment: Path) -> None:
+def test_make_reinstalls_in_a_renamed_project(environment: Path) -> None:
     project = environment.parent
     # Installing is replaced by a word; what decides on it is the Makefile's own.
     makefile = (REPOSITORY / "Makefile").read_text().replace("$(PYTHON) install.py", "echo installed")
@@ -114,7 +114,7 @@ def test_make_installs_again_in_a_project_that_was_renamed(environment: Path) ->
 
 
 @pytest.mark.parametrize("content", ["another project's", "nothing", "missing"])
-def test_nothing_is_deleted_behind_a_link(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_link_targets_are_not_deleted(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared, link = tmp_path / "shared", tmp_path / "project/.venv"
     link.parent.mkdir()
     link.symlink_to(shared)
@@ -133,7 +133,7 @@ def test_nothing_is_deleted_behind_a_link(content: str, tmp_path: Path, monkeypa
     assert [path.name for path in shared.glob("*")] == ["bin"] * (content == "another project's")
 
 
-def test_a_failed_download_costs_no_environment_but_a_broken_installation_does(environment: Path) -> None:
+def test_only_a_failed_installation_invalidates_the_environment(environment: Path) -> None:
     packages = next(environment.glob("lib/python*/site-packages"))
     made = packages.stat().st_mtime
     install.UNFINISHED.touch()
@@ -145,11 +145,11 @@ def test_a_failed_download_costs_no_environment_but_a_broken_installation_does(e
 
 
 @pytest.mark.parametrize("tool", install.TOOLS)
-def test_the_tools_are_locked(tool: str) -> None:
+def test_tools_are_locked(tool: str) -> None:
     assert re.fullmatch(rf"{tool}==\S+ \\\n( +--hash=sha256:[0-9a-f]{{64}}( \\)?\n)+", install.locked(tool))
 
 
-def test_pip_installs_where_only_pip_knows_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_is_used_if_only_pip_has_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PIP_INDEX_URL", "PIP_NO_INDEX", "UV_DEFAULT_INDEX"):
         monkeypatch.delenv(name, raising=False)
     use(Path(sys.prefix), monkeypatch)

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 
-def test_the_notebook_runs_from_its_first_cell_to_its_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notebook_runs_completely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY))
     monkeypatch.chdir(REPOSITORY / "notebooks")
     monkeypatch.setattr(plt, "show", lambda: None)

@@ -23,7 +23,7 @@ def full_disk(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_content_is_written_into_a_folder_that_is_made_and_replaced(tmp_path: Path) -> None:
+def test_content_is_written_into_a_created_folder_and_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     write_bytes(path, b"\x00\xff, and more")
     write_text(path, "né")
@@ -31,7 +31,7 @@ def test_content_is_written_into_a_folder_that_is_made_and_replaced(tmp_path: Pa
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:
+def test_full_disk_keeps_the_old_file_and_leaves_no_scratch(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_text(path, "old")
     with full_disk(100_000), pytest.raises(OSError, match=f"too large: '{path}'"):
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
+def test_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.mkdir()
     with pytest.raises(OSError, match="directory"):
@@ -48,7 +48,7 @@ def test_a_failed_rename_leaves_no_scratch(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_scratch_of_the_dead_is_swept_and_that_of_the_living_and_of_other_machines_stays(tmp_path: Path) -> None:
+def test_only_scratch_files_of_dead_local_processes_are_removed(tmp_path: Path) -> None:
     dead = multiprocessing.get_context("fork").Process(target=int)
     dead.start()
     dead.join()
@@ -65,7 +65,7 @@ def test_scratch_of_the_dead_is_swept_and_that_of_the_living_and_of_other_machin
         subprocess.run(["git", "check-ignore", "--quiet", f"metrics/{name}"], cwd=Path(__file__).parent, check=True)
 
 
-def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
+def test_reader_never_sees_a_partial_file(tmp_path: Path) -> None:
     path, contents = tmp_path / "file", [b"a" * 100_000, b"b" * 50_000]
     write_bytes(path, contents[0])
 
@@ -91,7 +91,7 @@ def test_json_is_indented_and_ends_with_a_newline(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Path, number: float) -> None:
+def test_non_finite_number_is_rejected_and_the_old_file_is_kept(tmp_path: Path, number: float) -> None:
     path = tmp_path / "file.json"
     write_json(path, {"loss": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -99,6 +99,6 @@ def test_a_number_that_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_pa
     assert json.loads(path.read_text()) == {"loss": 1}
 
 
-def test_a_table_has_a_header_and_an_empty_cell_for_what_a_row_lacks(tmp_path: Path) -> None:
+def test_table_has_a_header_and_empty_cells_for_missing_values(tmp_path: Path) -> None:
     write_table(tmp_path / "table.csv", ("a", "b"), [{"a": 1, "b": 0.5}, {"b": "x, y"}])
     assert (tmp_path / "table.csv").read_bytes() == b'a,b\n1,0.5\n,"x, y"\n'

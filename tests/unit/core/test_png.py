@@ -17,7 +17,7 @@ def draw(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_what_a_matplotlibrc_says_changes_no_byte(tmp_path: Path) -> None:
+def test_matplotlibrc_does_not_change_the_bytes(tmp_path: Path) -> None:
     before = draw(tmp_path / "a.png")
     with matplotlib.rc_context({"lines.linewidth": 9, "figure.facecolor": "red", "savefig.dpi": 17}):
         assert draw(tmp_path / "b.png") == before

@@ -40,7 +40,7 @@ def run(first: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.fault(91)
-def test_exit_codes_and_signals_arrive_whatever_the_parent_ignores_and_blocks() -> None:
+def test_ignored_and_blocked_signals_are_restored() -> None:
     # What a program meets without it.
     assert run("").stdout == "0\nalive\n"
     done = run("from src.core.process import prepare_process; prepare_process()")
@@ -48,7 +48,7 @@ def test_exit_codes_and_signals_arrive_whatever_the_parent_ignores_and_blocks() 
 
 
 @pytest.mark.fault(84)
-def test_dvc_opens_a_repository_for_a_user_without_a_name(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_name_can_open_a_dvc_repository(reproduced: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
@@ -66,14 +66,14 @@ def test_dvc_opens_a_repository_for_a_user_without_a_name(reproduced: Project, m
 
 
 @pytest.mark.fault(84)
-def test_a_name_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_user_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "somebody")
     monkeypatch.setenv("USER", "else")
     prepare_process()
     assert os.environ["USER"] == "else"
 
 
-def test_a_command_without_arguments_refuses_some() -> None:
+def test_unexpected_arguments_are_rejected() -> None:
     command = [sys.executable, "-m", "src.mnist.evaluate.summary", "main"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 2

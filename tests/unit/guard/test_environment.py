@@ -16,13 +16,13 @@ TORCHRUN = {
 }
 
 
-def test_a_run_is_one_process_on_any_device_unless_it_is_asked_for_another() -> None:
+def test_default_is_one_process_on_any_device() -> None:
     assert chosen_devices({"PL_GLOBAL_SEED": "1"}, is_shared=True) == Devices("auto", 1, None)
     chosen = {"PL_TRAINER_ACCELERATOR": "gpu", "PL_TRAINER_DEVICES": "4"}
     assert chosen_devices(chosen, is_shared=True) == Devices("gpu", 4, None)
 
 
-def test_torchruns_variables_are_believed_where_processes_may_share_a_stage() -> None:
+def test_torchrun_variables_apply_only_to_shared_stages() -> None:
     for more in ({}, {"PL_TRAINER_DEVICES": "4"}):
         environ = {**TORCHRUN, **more}
         assert chosen_devices(environ, is_shared=True) == Devices("auto", 4, 3)
@@ -40,13 +40,13 @@ def test_torchruns_variables_are_believed_where_processes_may_share_a_stage() ->
         {"RANK": "0", "WORLD_SIZE": "1"},
     ],
 )
-def test_left_over_variables_mean_nothing_and_are_removed(changes: dict[str, str | None]) -> None:
+def test_leftover_variables_are_removed(changes: dict[str, str | None]) -> None:
     environ = {name: value for name, value in {**TORCHRUN, **changes}.items() if value is not None}
     assert chosen_devices(environ, is_shared=True) == Devices()
     assert environ == {}
 
 
-def test_a_batch_system_decides_nothing() -> None:
+def test_batch_system_variables_are_ignored() -> None:
     environ = {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}
     assert chosen_devices(environ, is_shared=True) == Devices()
 
@@ -64,12 +64,12 @@ def test_a_batch_system_decides_nothing() -> None:
         ({"PL_TRAINER_MAX_TIME": "1"}, "PL_TRAINER_MAX_TIME: expected no PL_TRAINER_ variable but PL_TRAINER_ACC"),
     ],
 )
-def test_nonsense_is_refused_by_name(environ: dict[str, str], said: str) -> None:
+def test_invalid_variables_are_rejected_by_name(environ: dict[str, str], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
         chosen_devices(environ, is_shared=True)
 
 
-def test_on_the_cpu_the_gpus_are_hidden() -> None:
+def test_gpus_are_hidden_on_the_cpu() -> None:
     environ = {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "1", "OMP_DYNAMIC": "TRUE"}
     sanitize(environ)
     assert environ == {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GOMP_SPINCOUNT": "30000"}
@@ -78,6 +78,6 @@ def test_on_the_cpu_the_gpus_are_hidden() -> None:
 @pytest.mark.parametrize(
     ("chosen", "spins"), [({}, "30000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
 )
-def test_waiting_threads_soon_sleep_unless_the_user_chose_otherwise(chosen: dict[str, str], spins: str | None) -> None:
+def test_threads_sleep_early_by_default(chosen: dict[str, str], spins: str | None) -> None:
     sanitize(chosen)
     assert chosen.get("GOMP_SPINCOUNT") == spins

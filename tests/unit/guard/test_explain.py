@@ -21,7 +21,7 @@ from src.guard.explain import GPU_TAKEN, MEMORY, explain
         (("EIO",), "check the disk"),
     ],
 )
-def test_an_error_of_the_machine_names_the_file_and_the_repair(names: tuple[str, ...], repair: str) -> None:
+def test_machine_error_names_file_and_repair(names: tuple[str, ...], repair: str) -> None:
     for name in names:
         number = getattr(errno, name)
         line = explain(OSError(number, os.strerror(number), "models/model.safetensors"))
@@ -31,7 +31,7 @@ def test_an_error_of_the_machine_names_the_file_and_the_repair(names: tuple[str,
 
 
 @pytest.mark.fault(56)
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_unwritable_file_is_reported(tmp_path: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_too_little_memory_is_said_in_one_line(error: Exception) -> None:
+def test_out_of_memory_is_explained_in_one_line(error: Exception) -> None:
     assert explain(error) == MEMORY
 
 
@@ -67,7 +67,7 @@ def test_too_little_memory_is_said_in_one_line(error: Exception) -> None:
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
-def test_a_gpu_that_another_program_took_is_said_in_one_line(said: str) -> None:
+def test_occupied_gpu_is_explained_in_one_line(said: str) -> None:
     assert explain(RuntimeError(said)) == GPU_TAKEN
 
 
@@ -82,5 +82,5 @@ def test_a_gpu_that_another_program_took_is_said_in_one_line(said: str) -> None:
         KeyError("out of memory"),
     ],
 )
-def test_a_defect_is_none_of_the_machine(error: Exception) -> None:
+def test_bugs_are_not_explained_as_machine_errors(error: Exception) -> None:
     assert explain(error) is None

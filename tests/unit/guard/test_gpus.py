@@ -31,14 +31,14 @@ def take(tmp_path: Path) -> Callable[..., str | None]:
     return run
 
 
-def test_each_takes_the_emptiest_that_is_free_and_the_rest_share(
+def test_stages_take_free_gpus_by_memory_and_then_share(
     machine_with: Callable[..., None], take: Callable[..., str | None]
 ) -> None:
     machine_with("GPU-b", "MIG-a", "GPU-c")
     assert [take() for _ in range(5)] == ["GPU-b", "MIG-a", "GPU-c", "GPU-b", "GPU-b"]
 
 
-def test_several_are_taken_at_once(machine_with: Callable[..., None], take: Callable[..., str | None]) -> None:
+def test_several_gpus_are_taken_together(machine_with: Callable[..., None], take: Callable[..., str | None]) -> None:
     machine_with("GPU-b", "GPU-a", "GPU-c")
     assert take() == "GPU-b"
     assert take(2) == "GPU-a,GPU-c"
@@ -47,7 +47,7 @@ def test_several_are_taken_at_once(machine_with: Callable[..., None], take: Call
         take(4)
 
 
-def test_only_what_was_chosen_is_taken(machine_with: Callable[..., None], take: Callable[..., str | None]) -> None:
+def test_only_visible_gpus_are_taken(machine_with: Callable[..., None], take: Callable[..., str | None]) -> None:
     machine_with("GPU-b", "GPU-a", "GPU-c")
     for chosen, taken in (
         ("1", "1"),
@@ -64,7 +64,7 @@ def test_only_what_was_chosen_is_taken(machine_with: Callable[..., None], take: 
 
 
 @pytest.mark.parametrize(("chosen", "visible"), [("0,1", ["0", "1"]), ("", []), ("-1", []), ("NoDevFiles", [])])
-def test_hidden_gpus_are_none(machine_with: Callable[..., None], chosen: str, visible: list[str]) -> None:
+def test_hidden_gpus_are_not_listed(machine_with: Callable[..., None], chosen: str, visible: list[str]) -> None:
     machine_with("GPU-b", "GPU-a")
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": chosen}) == visible
     assert visible_gpus({}) == ["GPU-b", "GPU-a"]
@@ -72,7 +72,7 @@ def test_hidden_gpus_are_none(machine_with: Callable[..., None], chosen: str, vi
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": chosen}) == []
 
 
-def test_a_machine_without_a_driver_stays_as_it_is(take: Callable[..., str | None]) -> None:
+def test_missing_driver_changes_nothing(take: Callable[..., str | None]) -> None:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -93,7 +93,7 @@ input()
 """
 
 
-def test_a_gpu_is_free_again_when_its_process_has_ended_however_that_ends(
+def test_gpu_is_released_when_its_process_ends(
     machine_with: Callable[..., None], take: Callable[..., str | None], tmp_path: Path
 ) -> None:
     machine_with("GPU-b", "GPU-a")
@@ -107,7 +107,7 @@ def test_a_gpu_is_free_again_when_its_process_has_ended_however_that_ends(
     assert take() == "GPU-b"
 
 
-def test_a_lock_of_another_user_that_cannot_be_opened_counts_as_taken(
+def test_inaccessible_lease_counts_as_taken(
     machine_with: Callable[..., None], take: Callable[..., str | None], tmp_path: Path
 ) -> None:
     machine_with("GPU-b", "GPU-a")
@@ -117,7 +117,7 @@ def test_a_lock_of_another_user_that_cannot_be_opened_counts_as_taken(
 
 
 @pytest.mark.gpu
-def test_nvml_knows_the_gpus_of_this_machine_as_torch_does() -> None:
+def test_nvml_and_torch_list_the_same_gpus() -> None:
     import torch
 
     found = visible_gpus({})

@@ -44,7 +44,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         yield lambda stage=STAGE: Inputs(stage, stack.enter_context(recording(tmp_path)))
 
 
-def test_ignored_files_are_no_inputs(start: Start) -> None:
+def test_ignored_files_are_not_inputs(start: Start) -> None:
     before = start()
     Path("code/a.py~").touch()
     Path("code/inner/__pycache__").mkdir()
@@ -60,13 +60,13 @@ def test_ignored_files_are_no_inputs(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("place", "dep"), [("code/inner", "code"), ("data", "data/in.txt")])
-def test_a_file_that_hides_others_from_dvc_is_refused(start: Start, place: str, dep: str) -> None:
+def test_nested_dvcignore_is_rejected(start: Start, place: str, dep: str) -> None:
     Path(place, ".dvcignore").write_text("*\n")
     with pytest.raises(UserError, match=rf"^{place}/.dvcignore: hides files of {dep} from DVC"):
         start()
 
 
-def test_links_are_followed_as_dvc_does(start: Start, tmp_path: Path) -> None:
+def test_links_are_followed_as_in_dvc(start: Start, tmp_path: Path) -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/c..py").write_text("c")
     Path("code/linked").symlink_to(tmp_path / "elsewhere")
@@ -89,26 +89,26 @@ def test_links_are_followed_as_dvc_does(start: Start, tmp_path: Path) -> None:
     ],
     ids=["edited", "touched", "added", "removed", "param", "type of a param", "the same"],
 )
-def test_what_was_touched_is_named(start: Start, edit: Callable[[], object], named: str) -> None:
+def test_touched_inputs_are_reported(start: Start, edit: Callable[[], object], named: str) -> None:
     inputs = start()
     edit()
     with pytest.raises(UserError, match=rf"^{named}: touched during the run, so the result is void"):
         inputs.check()
 
 
-def test_params_that_the_stage_does_not_declare_may_change(start: Start) -> None:
+def test_undeclared_params_may_change(start: Start) -> None:
     inputs = start()
     Path("params.yaml").write_text("seed: 0 # comment\nepochs: 3\n")
     inputs.check()
 
 
-def test_a_missing_dependency_is_named_with_its_repair(start: Start) -> None:
+def test_missing_dependency_is_reported_with_its_repair(start: Start) -> None:
     shutil.rmtree("code")
     with pytest.raises(UserError, match=r"^code: is missing; run `git checkout code` or `dvc repro`$"):
         start()
 
 
-def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start) -> None:
+def test_inputs_outputs_and_own_files_may_be_read(start: Start) -> None:
     Path("data/.out.killed.1.tmp").touch()
     inputs = start(replace(STAGE, outs=("out", "other")))
     Path("data/in.txt").read_text()
@@ -129,7 +129,7 @@ def test_inputs_outputs_and_what_the_stage_made_itself_may_be_read(start: Start)
     inputs.check_written()
 
 
-def test_what_an_earlier_run_has_left_is_no_input(start: Start) -> None:
+def test_leftover_output_is_not_an_input(start: Start) -> None:
     Path("out").write_text("of the run before")
     inputs = start()
     Path("out").read_text()
@@ -204,7 +204,7 @@ def make_code() -> None:
         "link", "behind a link", "link from outside", "code", "log", "checkpoint",
     ],
 )  # fmt: skip
-def test_another_file_that_is_read_is_named(start: Start, read: Callable[[], object], named: str) -> None:
+def test_undeclared_read_is_reported(start: Start, read: Callable[[], object], named: str) -> None:
     inputs = start()
     read()
     with pytest.raises(
@@ -213,7 +213,7 @@ def test_another_file_that_is_read_is_named(start: Start, read: Callable[[], obj
         inputs.check()
 
 
-def test_a_link_from_the_inside_counts_by_its_name(start: Start, tmp_path: Path) -> None:
+def test_link_inside_is_recorded_by_its_own_name(start: Start, tmp_path: Path) -> None:
     """As DVC makes them to its cache."""
     outside = tmp_path.with_name(f"{tmp_path.name}-object")
     for name in ("data/in.txt", "data/other.txt"):
@@ -251,7 +251,7 @@ def process(method: str) -> None:
         (lambda: open_below("..", f"{Path.cwd().name}/data/other.txt"), r"\.\.: stage stage opened the folder"),
     ],
 )
-def test_what_opens_files_that_nobody_sees_is_refused(start: Start, act: Callable[[], object], used: str) -> None:
+def test_unrecordable_operations_are_rejected(start: Start, act: Callable[[], object], used: str) -> None:
     inputs = start()
 
     def act_and_check() -> None:
@@ -270,9 +270,7 @@ def make_and_remove(path: Path) -> None:
 @pytest.mark.fault(59, 88)
 @pytest.mark.parametrize("name", ["data/note.txt", "dvc.yaml"])
 @pytest.mark.parametrize("change", [lambda path: path.write_text("note"), Path.unlink, make_and_remove])
-def test_another_file_that_is_written_or_removed_is_named(
-    start: Start, change: Callable[[Path], object], name: str
-) -> None:
+def test_undeclared_write_or_removal_is_reported(start: Start, change: Callable[[Path], object], name: str) -> None:
     Path(name).touch()
     inputs = start()
     change(Path(name))
@@ -309,9 +307,7 @@ def check_out_elsewhere(cached: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["hardlink", "symlink"])
-def test_another_checkout_of_a_linked_object_is_harmless_once_the_stage_has_compared_what_it_read(
-    start: Start, kind: str
-) -> None:
+def test_checkout_of_a_linked_object_is_harmless_after_a_check(start: Start, kind: str) -> None:
     cached = link_to_a_cache("data/in.txt", kind)
     inputs = start()
     for _ in range(2):
@@ -324,9 +320,7 @@ def test_another_checkout_of_a_linked_object_is_harmless_once_the_stage_has_comp
 # Within one tick of the clock, it could have been edited, read and put back.
 @pytest.mark.parametrize("kind", ["hardlink", "symlink"])
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_linked_object_that_may_have_been_edited_while_it_was_read_is_named(
-    start: Start, kind: str, is_first: bool
-) -> None:
+def test_linked_object_read_since_the_last_check_is_reported(start: Start, kind: str, is_first: bool) -> None:
     cached = link_to_a_cache("data/in.txt", kind)
     inputs = start()
     acts = [lambda: Path("data/in.txt").read_text(), lambda: check_out_elsewhere(cached)]
@@ -337,7 +331,7 @@ def test_a_linked_object_that_may_have_been_edited_while_it_was_read_is_named(
 
 
 @pytest.mark.parametrize("is_mapped", [False, True])
-def test_a_linked_object_that_may_be_read_without_being_opened_is_named(start: Start, is_mapped: bool) -> None:
+def test_open_linked_object_is_reported(start: Start, is_mapped: bool) -> None:
     cached = link_to_a_cache("data/in.txt", "hardlink")
     inputs = start()
     with Path("data/in.txt").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
@@ -351,7 +345,7 @@ def test_a_linked_object_that_may_be_read_without_being_opened_is_named(start: S
             inputs.check()
 
 
-def test_a_linked_object_that_was_edited_is_named(start: Start) -> None:
+def test_edited_linked_object_is_reported(start: Start) -> None:
     cached = link_to_a_cache("data/in.txt", "hardlink")
     inputs = start()
     before = cached.stat()
@@ -361,7 +355,7 @@ def test_a_linked_object_that_was_edited_is_named(start: Start) -> None:
         inputs.check()
 
 
-def test_a_file_system_without_times_of_change_is_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_without_change_times_is_rejected(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     # A clock that stands still.
     monkeypatch.setattr(time, "clock_gettime_ns", lambda _: 0)
     monkeypatch.setattr(inputs, "TICK_SECONDS", 0.0)
@@ -369,7 +363,7 @@ def test_a_file_system_without_times_of_change_is_named(start: Start, monkeypatc
         start()
 
 
-def test_a_stage_with_all_params_may_read_the_file(start: Start) -> None:
+def test_stage_with_all_params_may_read_the_file(start: Start) -> None:
     inputs = start(replace(STAGE, params=None))
     assert inputs.params == {"seed": 0, "epochs": 2}
     Path("params.yaml").read_text()
@@ -377,7 +371,7 @@ def test_a_stage_with_all_params_may_read_the_file(start: Start) -> None:
     assert list(inputs.deps) == ["code", "data/in.txt"]
 
 
-def test_of_many_files_some_are_named(start: Start) -> None:
+def test_long_lists_of_files_are_shortened(start: Start) -> None:
     names = [f"images/{number}.png" for number in range(7)]
     Path("images").mkdir()
     for name in names:

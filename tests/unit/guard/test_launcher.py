@@ -19,7 +19,7 @@ from src.guard.launcher import explain_failures
         ((1, 1), [1, 0]),
     ],
 )
-def test_what_a_process_reports_first_is_said_once(
+def test_first_report_of_a_process_is_printed_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], codes: tuple[int, int], reporting: list[int]
 ) -> None:
     for seconds, rank in enumerate(reporting, start=1):

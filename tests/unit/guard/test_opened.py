@@ -31,22 +31,20 @@ def read_both() -> None:
         Path(name).absolute().read_text()
 
 
-def test_the_environment_counts_as_pythons_wherever_it_lies(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_files_are_not_recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened_by(read_both, project)[0] == {"data/file", ".venv/lib/package.py"}
     monkeypatch.setattr(sys, "prefix", f"{project}/.venv")
     assert opened_by(read_both, project)[0] == {"data/file"}
     assert opened_by(lambda: Path(sys.prefix, "../data/file").read_text(), project)[0] == {"data/file"}
 
 
-def test_a_project_in_an_environment_counts_all_the_same(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project_within_an_environment_is_recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for prefix in (project.parent, project):
         monkeypatch.setattr(sys, "prefix", str(prefix))
         assert "data/file" in opened_by(read_both, project)[0]
 
 
-def test_a_copy_does_not_use_the_files_of_its_repository_but_for_checkpoints(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copy_may_read_only_checkpoints_of_its_repository(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = project / ".dvc/tmp/exps/tmpabc"
     for name in ("logs/checkpoints/a", ".dvc/tmp/exps/tmpabc/data/file"):
         (project / name).parent.mkdir(parents=True)
@@ -64,7 +62,7 @@ def test_a_copy_does_not_use_the_files_of_its_repository_but_for_checkpoints(
     assert opened_by(act, copy) == (read, {"../../../../made"})
 
 
-def test_a_module_that_is_imported_is_recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imported_module_is_recorded(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "lone_module.py").touch()
     monkeypatch.syspath_prepend(str(project))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -76,7 +74,7 @@ def test_a_module_that_is_imported_is_recorded(project: Path, monkeypatch: pytes
     del sys.modules["lone_module"]
 
 
-def test_what_is_read_while_it_is_paused_or_afterwards_is_not_recorded(project: Path) -> None:
+def test_reads_while_paused_or_afterwards_are_not_recorded(project: Path) -> None:
     with recording(project) as opened, opened.paused():
         Path("data/file").read_text()
     Path("data/file").read_text()

@@ -28,7 +28,7 @@ def lock(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_pins_are_those_that_apply_here(lock: Path) -> None:
+def test_only_applicable_pins_are_read(lock: Path) -> None:
     assert pinned_versions(lock, ["numpy", "torch-lightning", "old"]) == {
         "numpy": "2.4.6",
         "torch-lightning": "2.6.6",
@@ -37,12 +37,12 @@ def test_the_pins_are_those_that_apply_here(lock: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "got"), [("absent", "none"), ("twice", r"\['1', '2'\]")])
-def test_a_package_must_have_one_pin(lock: Path, name: str, got: str) -> None:
+def test_package_without_exactly_one_pin_is_rejected(lock: Path, name: str, got: str) -> None:
     with pytest.raises(UserError, match=rf"requirements.lock: expected one pinned version of {name}, got {got}"):
         pinned_versions(lock, [name])
 
 
-def test_a_line_that_is_no_pin_is_named(lock: Path) -> None:
+def test_malformed_pin_is_reported(lock: Path) -> None:
     lock.write_text(f"{LOCK}torch==1 ; system = 'linux'\n")
     with pytest.raises(
         UserError, match=r"^.*requirements.lock: expected NAME==VERSION, got \"torch==1 ; system = 'linux'"
@@ -50,7 +50,7 @@ def test_a_line_that_is_no_pin_is_named(lock: Path) -> None:
         pinned_versions(lock, ["numpy"])
 
 
-def test_what_is_installed_in_another_version_is_named_with_both_ways_out() -> None:
+def test_version_mismatch_is_reported_with_both_repairs() -> None:
     pins = {"numpy": version("numpy"), "pytorch-lightning": "1", "torch": "1"}
     with pytest.raises(UserError) as caught:
         check_installed(pins, {"UNPINNED": "torch"})

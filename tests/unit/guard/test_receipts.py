@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_receipt_confirms_its_own_entry() -> None:
+def test_receipt_matches_its_own_entry() -> None:
     check_receipt("train", LOCKED)
 
 
@@ -60,7 +60,7 @@ def test_a_receipt_confirms_its_own_entry() -> None:
         ({}, ["src/core", "data", "params.yaml: lr", "params.yaml: seed", "model"]),
     ],
 )
-def test_each_difference_is_named(entry: dict[str, Any], named: list[str]) -> None:
+def test_every_difference_is_reported(entry: dict[str, Any], named: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         check_receipt("train", entry)
     assert str(caught.value) == (
@@ -81,7 +81,7 @@ def test_each_difference_is_named(entry: dict[str, Any], named: list[str]) -> No
         (None, "is missing"),
     ],
 )
-def test_what_is_not_a_receipt_of_the_stage_proves_nothing(text: str | None, said: str, folder: Path) -> None:
+def test_invalid_receipt_is_rejected(text: str | None, said: str, folder: Path) -> None:
     path = folder / "receipts/train.json"
     path.unlink() if text is None else path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=f"^receipts/train.json: {said}"):
@@ -89,7 +89,7 @@ def test_what_is_not_a_receipt_of_the_stage_proves_nothing(text: str | None, sai
 
 
 @pytest.mark.fault(59)
-def test_a_file_in_an_output_folder_that_the_stage_did_not_write_is_named(folder: Path) -> None:
+def test_foreign_file_in_an_output_folder_is_reported(folder: Path) -> None:
     stage = Stage("train", deps=(), params=(), outs=("models", "receipts/train.json"))
     with recording(folder) as opened:
         inputs = Inputs(stage, opened)

@@ -39,7 +39,7 @@ def spin(number: int) -> None:
 
 # Listed here again, so that one that is missing there is missed.
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
-def test_a_signal_ends_a_process_whose_main_thread_spins(name: str) -> None:
+def test_signal_ends_a_process_with_a_busy_main_thread(name: str) -> None:
     number = signal.Signals[name]
     assert exit_code(FORK.Process(target=spin, args=(number,))) == 128 + number
 
@@ -52,11 +52,11 @@ def swallow() -> None:
             hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
-def test_an_exit_that_a_library_swallows_happens_nevertheless() -> None:
+def test_swallowed_exit_still_ends_the_process() -> None:
     assert exit_code(FORK.Process(target=swallow)) == 128 + signal.SIGTERM
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with ending_on_signals("stopped") as received:
@@ -66,7 +66,7 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_handlers_are_as_before_afterwards() -> None:
+def test_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(SystemExit, match="143"), ending_on_signals("stopped") as received:
         os.kill(os.getpid(), signal.SIGTERM)

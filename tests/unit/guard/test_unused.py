@@ -9,7 +9,7 @@ import pytest
 from src.guard.unused import hiding, import_lightly
 
 
-def test_a_hidden_package_looks_as_if_it_were_not_installed_until_the_end() -> None:
+def test_hidden_package_appears_not_installed_within_the_context() -> None:
     # Nothing imports it, so that no earlier test can have done so.
     package = "pip"
     assert package not in sys.modules
@@ -27,7 +27,7 @@ def test_a_hidden_package_looks_as_if_it_were_not_installed_until_the_end() -> N
     assert find_spec(package) is not None
 
 
-def test_what_the_project_imports_itself_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_imported_by_the_project_are_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("wanted", "unwanted"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "part.py").touch()

@@ -34,7 +34,7 @@ def history(*values: float) -> list[dict[str, float]]:
         ([1 / epoch for epoch in range(1, 1001)], [1e308], ["███████████▇▆▆▅▄▄▄▃▃▃▂▂▂▂▂▁▁▁▁", ""]),
     ],
 )
-def test_curves_have_one_scale_and_end_where_they_end(base: list[float], head: list[float], drawn: list[str]) -> None:
+def test_curves_share_a_scale_and_keep_their_lengths(base: list[float], head: list[float], drawn: list[str]) -> None:
     assert sparklines("x", [history(*base), history(*head)]) == drawn
 
 
@@ -48,7 +48,7 @@ def png(width: int, height: int, header: bytes = b"\x08\0\0\0\0", more: bytes = 
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 11, 201])
-def test_what_evaluate_draws_is_usable(count: int, tmp_path: Path) -> None:
+def test_error_image_of_evaluate_is_accepted(count: int, tmp_path: Path) -> None:
     draw_errors(np.zeros((count, 28, 28), np.uint8), [""] * count, tmp_path / "errors.png")
     layout = YAML(typ="safe").load(REPOSITORY / "metrics_policy.yaml")["examples"]["pictures"]
     assert is_usable((tmp_path / "errors.png").read_bytes(), Pictures(**layout))
@@ -76,13 +76,13 @@ def test_what_evaluate_draws_is_usable(count: int, tmp_path: Path) -> None:
         b"",
     ],
 )
-def test_any_other_picture_stays_out_of_the_page(content: bytes) -> None:
+def test_unexpected_image_is_left_out_of_the_page(content: bytes) -> None:
     assert is_usable(png(560, 28), PICTURES)
     assert not is_usable(content, PICTURES)
     assert "base64" not in tiles("lost", [mistake(0)], content, PICTURES)
 
 
-def test_tiles_are_cut_at_their_places() -> None:
+def test_tiles_are_cropped_at_their_positions() -> None:
     drawn = tiles("lost", [mistake(21, "<"), mistake(1000)], png(560, 56), PICTURES)
     assert "background-position:-56px -56px" in drawn
     assert "1→&lt;<br>5" in drawn

@@ -48,7 +48,7 @@ def test_pass_and_fail(history: History, errors: int, code: int, capfd: pytest.C
         (["main", ""], "expected the name of a revision, got an empty string"),
     ],
 )
-def test_a_name_that_is_not_a_revision(words: list[str], complaint: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_unknown_revision_is_rejected(words: list[str], complaint: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     printed = capfd.readouterr()
     assert printed.err.startswith(f"report: could not tell: {complaint}")
@@ -59,14 +59,14 @@ def test_a_name_that_is_not_a_revision(words: list[str], complaint: str, capfd: 
 
 @pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock"])
 @pytest.mark.parametrize("content", ["stages: [", "stages: {train: 7}"])
-def test_a_pipeline_that_cannot_be_read(history: History, name: str, content: str) -> None:
+def test_unreadable_pipeline_is_reported(history: History, name: str, content: str) -> None:
     history.write(name, content)
     report = judge("main", None)
     assert report.level is Level.UNSURE
     assert f"{name} of working tree: " in str(report.verdict)
 
 
-def test_a_report_that_breaks_leaves_no_old_verdict(
+def test_failed_report_leaves_no_old_verdict(
     history: History, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["main"]) == 0
@@ -85,9 +85,7 @@ def test_a_report_that_breaks_leaves_no_old_verdict(
 
 
 @pytest.mark.usefixtures("history")
-def test_a_branch_that_takes_too_long_is_given_up(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_report_times_out(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Even if it hears no signal; what it started is gone afterwards."""
 
     def deaf(*_: object) -> None:
@@ -106,7 +104,7 @@ def test_a_branch_that_takes_too_long_is_given_up(
 
 
 @pytest.mark.usefixtures("history")
-def test_a_report_ends_though_what_started_it_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_ends_if_its_parent_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     ends, started = os.pipe()
 
     def last(*_: object) -> None:
@@ -142,7 +140,7 @@ def test_a_report_ends_though_what_started_it_was_killed(monkeypatch: pytest.Mon
         (lambda: bytearray(600_000_000), "took more than 400,000,000 bytes of memory"),
     ],
 )
-def test_a_report_that_dies_is_no_pass(
+def test_killed_report_does_not_pass(
     end: Callable[[], None], words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("src.report.checks.CHECKS", (lambda _: end(),))
@@ -167,7 +165,7 @@ def run_module(
     return subprocess.run(command, cwd=history.path, capture_output=True, text=True, **options)
 
 
-def test_a_parent_that_ignores_its_children_makes_nothing_pass(history: History) -> None:
+def test_report_does_not_pass_if_the_parent_ignores_sigchld(history: History) -> None:
     def ignore() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGTERM})
@@ -177,7 +175,7 @@ def test_a_parent_that_ignores_its_children_makes_nothing_pass(history: History)
     assert "no-such-revision: is not a revision" in done.stderr
 
 
-def test_a_terminal_that_knows_few_characters_and_no_training_package_suffice(history: History) -> None:
+def test_ascii_terminal_and_no_heavy_packages_are_sufficient(history: History) -> None:
     heavy = ("torch", "numpy", "pandas", "sklearn", "matplotlib", "PIL", "pytorch_lightning", "scipy", "dvc")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     done = run_module(history, "main", missing=heavy, env=environment)
@@ -186,7 +184,7 @@ def test_a_terminal_that_knows_few_characters_and_no_training_package_suffice(hi
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "| true; exit ${PIPESTATUS[0]}", "> /dev/full"])
-def test_streams_that_nobody_reads_change_no_exit_code(history: History, closed: str) -> None:
+def test_broken_streams_do_not_change_the_exit_code(history: History, closed: str) -> None:
     code = (
         f"import runpy, sys; sys.path[:1] = [{str(REPOSITORY)!r}]; runpy.run_module('src.report', run_name='__main__')"
     )
@@ -196,9 +194,7 @@ def test_streams_that_nobody_reads_change_no_exit_code(history: History, closed:
 
 
 @pytest.mark.parametrize("path", ["report", "report/verdict.json"])
-def test_a_report_that_cannot_be_written_is_no_fail(
-    history: History, path: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_unwritable_report_is_not_a_fail(history: History, path: str, capfd: pytest.CaptureFixture[str]) -> None:
     if path == "report":
         history.write(path, "a file")
     else:
@@ -210,7 +206,7 @@ def test_a_report_that_cannot_be_written_is_no_fail(
 
 
 @pytest.mark.usefixtures("history")
-def test_the_page_is_linked_by_an_address_alone(capfd: pytest.CaptureFixture[str]) -> None:
+def test_page_link_must_be_an_address(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["main", "--page", "https://example.org/1?x=2"]) == 0
     assert "[page with pictures](https://example.org/1?x=2)" in Path("report/report.md").read_text()
     for bad in ("javascript:x", "https://example.org/) evil", "https://{}"):
@@ -226,7 +222,7 @@ def test_the_page_is_linked_by_an_address_alone(capfd: pytest.CaptureFixture[str
         ("sha256", "expected a git repository with SHA-1 names, got sha256, unknown to DVC; begin another with "),
     ],
 )
-def test_outside_a_repository_that_dvc_reads(
+def test_folder_without_a_dvc_repository_is_rejected(
     names: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -237,7 +233,7 @@ def test_outside_a_repository_that_dvc_reads(
     assert line.startswith(f"report: could not tell: {tmp_path}: {complaint}")
 
 
-def test_ctrl_c_ends_the_report_and_what_it_has_started(history: History) -> None:
+def test_ctrl_c_ends_the_report_and_its_children(history: History) -> None:
     first = (
         "import signal, subprocess, src.report.command as report; "
         "report.find = lambda _: (print(subprocess.Popen(['sleep', '600']).pid, flush=True), signal.pause())"
@@ -251,14 +247,14 @@ def test_ctrl_c_ends_the_report_and_what_it_has_started(history: History) -> Non
     assert not started.exists() or started.read_text().split()[2] == "Z"
 
 
-def test_the_installation_brings_no_heavy_package() -> None:
+def test_installation_has_no_heavy_packages() -> None:
     wanted = (REPOSITORY / "requirements-report.txt").read_text()
     names = {line.split("==")[0] for line in wanted.splitlines() if "==" in line}
     assert names == {"markdown-it-py", "pathspec", "pydantic", "ruamel.yaml", "ruamel.yaml.clib"}
 
 
 @pytest.mark.parametrize("base", ["$(shell touch pwned)", "`touch pwned`", '"; touch pwned; "', "$$(touch pwned)"])
-def test_make_expands_nothing_in_the_name_of_a_base(tmp_path: Path, base: str) -> None:
+def test_make_does_not_expand_the_name_of_the_base(tmp_path: Path, base: str) -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     recipe = "\n".join(line for line in makefile.splitlines() if "BASE" in line)
     (tmp_path / "Makefile").write_text(recipe.replace(": $(VENV)/installed-report", ":").replace("python -m", "echo"))
@@ -272,7 +268,7 @@ def test_make_expands_nothing_in_the_name_of_a_base(tmp_path: Path, base: str) -
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_report_whose_packages_are_missing_leaves_no_old_verdict(history: History) -> None:
+def test_missing_packages_leave_no_old_verdict(history: History) -> None:
     history.write("report/report.md", "## ✅ Metrics: pass")
     done = run_module(history, "main", missing=["pydantic"])
     assert done.returncode == 2

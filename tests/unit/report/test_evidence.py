@@ -44,7 +44,7 @@ SEED_NOISE = {"within": measured(0.001), "more": measured(0.0001), "unknown": No
         ("unknown", None, Level.FAIL, "lost more than allowed"),
     ],
 )
-def test_a_loss_beyond_the_tolerance(seeds: str, p_chance: float | None, level: Level, why: str) -> None:
+def test_loss_beyond_the_tolerance_fails(seeds: str, p_chance: float | None, level: Level, why: str) -> None:
     measurement = SEED_NOISE[seeds]
     found, text = weigh(-0.004, p_chance, seed_noise(measurement, measurement, FILE, "test_acc"))
     assert found is level
@@ -52,7 +52,7 @@ def test_a_loss_beyond_the_tolerance(seeds: str, p_chance: float | None, level: 
     assert text.plain.endswith(why)
 
 
-def test_mcnemars_test_applies_only_to_metrics_that_count_right_answers(history: History) -> None:
+def test_mcnemar_applies_only_to_accuracy_metrics(history: History) -> None:
     history.write_results((BASE_ERRORS - set(range(0, 170, 10))) | set(range(1, 300, 10)))
     history.relock()
     history.commit("chance gives as much")
@@ -72,7 +72,7 @@ def record_noise(history: History, std: float) -> None:
     history.write(NOISE, format_noise([measured(std, data, history.params())]))
 
 
-def test_a_loss_that_another_seed_explains_passes_and_says_so(history: History) -> None:
+def test_loss_within_seed_noise_passes_with_a_note(history: History) -> None:
     record_noise(history, 0.001)
     history.commit("measured")
     worse(history)
@@ -84,7 +84,7 @@ def test_a_loss_that_another_seed_explains_passes_and_says_so(history: History) 
 
 
 @pytest.mark.parametrize("params", ["epochs: 10", "epochs: 11"], ids=["that the change brings", "of another recipe"])
-def test_noise_that_does_not_count(history: History, params: str) -> None:
+def test_inapplicable_noise_is_ignored(history: History, params: str) -> None:
     record_noise(history, 0.1)
     if params != "epochs: 10":
         history.commit("measured")
@@ -95,7 +95,7 @@ def test_noise_that_does_not_count(history: History, params: str) -> None:
     assert "Another seed: not measured for this recipe" in markdown
 
 
-def test_a_branch_is_held_against_where_it_began(history: History) -> None:
+def test_branch_is_compared_with_its_merge_base(history: History) -> None:
     history.git("branch", "theirs")
     history.write_results(range(0, 800, 10))
     history.relock()
@@ -111,7 +111,7 @@ def test_a_branch_is_held_against_where_it_began(history: History) -> None:
     assert "behind" not in judge("main", "main~1")[1]
 
 
-def test_a_branch_cannot_begin_where_the_rules_were_lax(history: History) -> None:
+def test_lax_policy_of_an_old_merge_base_does_not_apply(history: History) -> None:
     tip = history.git("rev-parse", "main")
     history.write("metrics_policy.yaml", POLICY.replace("tolerated: 0.001", "tolerated: 0.5"))
     lax = history.commit("lax")
@@ -125,7 +125,7 @@ def test_a_branch_cannot_begin_where_the_rules_were_lax(history: History) -> Non
     assert judge("main", "theirs")[0] == FAIL
 
 
-def test_a_branch_may_begin_before_there_was_a_metric(history: History) -> None:
+def test_merge_base_may_lack_a_metric(history: History) -> None:
     history.git("branch", "theirs")
     put(
         "metrics_policy.yaml",
@@ -142,7 +142,7 @@ def test_a_branch_may_begin_before_there_was_a_metric(history: History) -> None:
     assert judge("main", "theirs")[0] == UNKNOWN
 
 
-def test_a_branch_cannot_begin_before_there_were_results(history: History) -> None:
+def test_merge_base_must_have_results(history: History) -> None:
     history.git("rm", "-q", "dvc.lock")
     history.git("commit", "-qm", "before")
     history.git("branch", "theirs")
@@ -153,7 +153,7 @@ def test_a_branch_cannot_begin_before_there_were_results(history: History) -> No
     assert reasons("main", "theirs", "metrics") == ["test_acc, test_f1: lost more than allowed"]
 
 
-def test_a_branch_cannot_choose_where_it_began(history: History) -> None:
+def test_branch_cannot_choose_its_merge_base(history: History) -> None:
     """After main has merged a bad commit, a branch that merges it and an older main has two merge bases."""
     start = history.git("rev-parse", "main")
     history.git("switch", "-q", "-c", "side")
@@ -184,7 +184,7 @@ def test_a_branch_cannot_choose_where_it_began(history: History) -> None:
 BAR = POLICY.replace("tolerated: 0.001,", "tolerated: 0.001, since_reference: 0.002,", 1)
 
 
-def test_small_losses_add_up(history: History) -> None:
+def test_small_losses_accumulate_against_the_reference(history: History) -> None:
     history.git("tag", "reference")
     history.write("metrics_policy.yaml", BAR + "reference: reference\n")
     worse(history, 18)
@@ -196,7 +196,7 @@ def test_small_losses_add_up(history: History) -> None:
     assert "`test_acc`: lost 0.0027 since `reference`, may lose 0.0020" in markdown
 
 
-def test_chance_may_explain_a_loss_since_the_reference(history: History) -> None:
+def test_loss_since_the_reference_may_be_chance(history: History) -> None:
     history.git("tag", "reference")
     history.write("metrics_policy.yaml", BAR + "reference: reference\n")
     history.commit("a bar")
@@ -208,7 +208,7 @@ def test_chance_may_explain_a_loss_since_the_reference(history: History) -> None
     assert found.startswith("test_acc: lost 0.0022 since reference, may lose 0.0020: lost more than allowed; chance on")
 
 
-def test_a_reference_of_other_data_is_no_bar(history: History) -> None:
+def test_reference_on_other_data_is_reported(history: History) -> None:
     history.git("tag", "reference")
     history.write("metrics_policy.yaml", BAR + "reference: reference\n")
     locked(other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"))(history)
@@ -221,7 +221,7 @@ def test_a_reference_of_other_data_is_no_bar(history: History) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone", "main"])
-def test_a_reference_that_is_not_there_or_moves_cannot_be_judged(history: History, name: str) -> None:
+def test_missing_or_moving_reference_cannot_be_judged(history: History, name: str) -> None:
     put("metrics_policy.yaml", f"{BAR}reference: '{name}'\n")(history)
     history.commit("a bar")
     verdict = verdict_of("main")

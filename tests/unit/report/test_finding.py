@@ -58,14 +58,14 @@ def text_and_tags(markdown: str) -> tuple[str, list[str]]:
 
 
 @given(st.text())
-def test_any_text_stays_text_in_markdown(text: str) -> None:
+def test_text_is_escaped_in_markdown(text: str) -> None:
     shown, tags = text_and_tags(code(text))
     assert shown == visible(text)
     assert set(tags) <= {"code_inline", "text", "text_special", "<code>", "</code>"}
 
 
 @given(st.text(min_size=0, max_size=2000))
-def test_what_is_shown_is_short_prints_and_is_one_line(text: str) -> None:
+def test_shown_text_is_short_printable_and_one_line(text: str) -> None:
     shown = visible(text)
     assert shown.isprintable()
     assert len(shown) <= MAX_LENGTH
@@ -77,7 +77,7 @@ def test_messages_may_be_longer() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_stays_text_in_html(text: str) -> None:
+def test_hostile_text_is_escaped_in_html(text: str) -> None:
     shown = html_code(text)
     assert shown.startswith("<code>")
     assert shown.endswith("</code>")
@@ -85,7 +85,7 @@ def test_hostile_text_stays_text_in_html(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_every_argument_of_a_text_is_escaped(text: str) -> None:
+def test_every_argument_is_escaped(text: str) -> None:
     """Whatever it is: a string, an error, a list, an object, a text within a text."""
 
     class Thing:
@@ -98,12 +98,12 @@ def test_every_argument_of_a_text_is_escaped(text: str) -> None:
         assert set(tags) <= {"code_inline", "text", "text_special", "<code>", "</code>"}
 
 
-def test_braces_of_an_argument_are_not_a_template() -> None:
+def test_braces_in_an_argument_are_not_expanded() -> None:
     assert Text("{}", "{0.__class__}").plain == "{0.__class__}"
     assert joined([Text("a {}", "{}"), Text("b")], "; ").plain == "a {}; b"
 
 
-def test_the_outcome_is_the_highest_level() -> None:
+def test_outcome_is_the_highest_level() -> None:
     assert highest([note(""), fail(""), unsure("")]) is Level.FAIL
     assert highest([]) is Level.NOTE
     assert [level.exit_code for level in Level] == [0, 2, 1]
@@ -113,9 +113,9 @@ def test_the_outcome_is_the_highest_level() -> None:
     ("value", "text"),
     [(0.99570001, "0.9957"), (-0.0057, "−0.0057"), (0.0, "0"), (7.0, "7"), (1e-7, "1e−07"), (123456.0, "1.235e+05")],
 )
-def test_numbers_are_short(value: float, text: str) -> None:
+def test_numbers_are_formatted_briefly(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_a_long_list_is_cut() -> None:
+def test_long_list_is_truncated() -> None:
     assert Text("{}", list("abcdefghij")).plain == "a, b, c, d, e, f, g, h and 2 more"

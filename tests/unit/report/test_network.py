@@ -22,9 +22,7 @@ def cached(path: Path) -> list[Path]:
     return sorted((path / ".dvc").rglob("*"))
 
 
-def test_a_changed_remote_gets_no_request_no_password_and_nothing_into_the_cache(
-    history: History, server: Server
-) -> None:
+def test_changed_remote_is_never_contacted(history: History, server: Server) -> None:
     history.write(
         ".dvc/config.local", "['remote \"store\"']\n    user = reviewer\n    password = secret\n    auth = basic\n"
     )
@@ -42,7 +40,7 @@ def test_a_changed_remote_gets_no_request_no_password_and_nothing_into_the_cache
 
 
 @pytest.mark.parametrize("kind", ["repository", "url", "local"])
-def test_an_import_is_not_followed(history: History, server: Server, kind: str, tmp_path: Path) -> None:
+def test_imports_are_not_followed(history: History, server: Server, kind: str, tmp_path: Path) -> None:
     source = {
         "repository": f"path: eval.json\n  repo:\n    url: {server.url}/their.git\n",
         "url": f"path: {server.url}/eval.json\n",
@@ -62,7 +60,7 @@ def test_an_import_is_not_followed(history: History, server: Server, kind: str, 
     assert cached(history.path) == before
 
 
-def test_git_fetches_no_object_that_the_clone_lacks(history: History, server: Server) -> None:
+def test_git_does_not_fetch_missing_objects(history: History, server: Server) -> None:
     # In a file of its own: the base's objects are in one pack.
     history.write(METRIC, '{"test_acc": 0.5}')
     history.commit("another metric")
@@ -74,7 +72,7 @@ def test_git_fetches_no_object_that_the_clone_lacks(history: History, server: Se
     assert "git cannot" in str(verdict)
 
 
-def test_a_nested_repository_is_not_fetched(history: History, server: Server) -> None:
+def test_nested_repository_is_not_fetched(history: History, server: Server) -> None:
     history.write(".gitmodules", f'[submodule "src/core/x"]\n\tpath = src/core/x\n\turl = {server.url}/x.git\n')
     history.git("update-index", "--add", "--cacheinfo", f"160000,{history.git('rev-parse', 'HEAD')},src/core/x")
     history.git("add", ".gitmodules")
@@ -84,12 +82,12 @@ def test_a_nested_repository_is_not_fetched(history: History, server: Server) ->
     assert "src/core/x of HEAD: is a repository of its own" in str(verdict)
 
 
-def test_the_server_notices_requests(server: Server) -> None:
+def test_server_detects_requests(server: Server) -> None:
     urllib.request.urlopen(f"{server.url}/x").read()
     assert server.contacts.pop() == "GET /x None"
 
 
-def test_git_may_not_use_the_network(history: History, server: Server) -> None:
+def test_git_cannot_use_the_network(history: History, server: Server) -> None:
     with pytest.raises(UserError, match="git ls-remote"):
         run_git(history.path, "ls-remote", server.url)
     assert server.contacts == []

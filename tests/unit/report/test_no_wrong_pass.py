@@ -470,7 +470,7 @@ def test_case(history: History, outcome: str, check: str, attack: Attack, server
     assert check in {finding["check"] for finding in verdict["findings"]}, verdict
 
 
-def test_no_check_is_idle() -> None:
+def test_every_check_has_a_case() -> None:
     """Each is the one that notices some case; two have tests of their own: what ran again, and where a branch began."""
     assert {check.__name__ for check in CHECKS} == {check for _, check in CASES} | {"reproduced", "lineage"}
 
@@ -485,13 +485,13 @@ def test_no_check_is_idle() -> None:
     ],
 )
 @pytest.mark.usefixtures("history")
-def test_the_result_of_running_it_again(given: str, outcome: str, words: str) -> None:
+def test_result_of_a_reproduction(given: str, outcome: str, words: str) -> None:
     report = judge("main", "HEAD", given)
     assert report.verdict["outcome"] == outcome
     assert words in report.comment
 
 
-def test_commits_before_there_were_receipts(history: History) -> None:
+def test_commits_without_receipts(history: History) -> None:
     locked(*(without(stage, "metrics", receipt_path(stage)) for stage in ("fetch", "train", "evaluate")))(history)
     history.commit("no receipts")
     verdict = verdict_of("HEAD", "HEAD")
@@ -500,13 +500,13 @@ def test_commits_before_there_were_receipts(history: History) -> None:
 
 
 @pytest.mark.parametrize("attack", REFUSED.values(), ids=REFUSED)
-def test_a_pipeline_that_is_refused(history: History, attack: Attack) -> None:
+def test_unsupported_pipeline_is_rejected(history: History, attack: Attack) -> None:
     attack(history)
     with pytest.raises(UserError, match=r"dvc\.(yaml|lock) of history: "):
         read_pipeline(Files(history.path))
 
 
-def test_each_file_that_no_hash_covers_is_named(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_unhashed_file_is_reported(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.report.finding.MAX_LISTED", 100)
     both(*HIDING.values(), *(put(path, "evil==1.0\n") for path in INSTALLING))(history)
     history.commit("attack")
@@ -515,14 +515,14 @@ def test_each_file_that_no_hash_covers_is_named(history: History, monkeypatch: p
 
 
 @pytest.mark.parametrize("paths", [SCORING[:5], SCORING[5:]], ids=" ".join)
-def test_each_file_of_the_scorer_is_named(history: History, paths: tuple[str, ...]) -> None:
+def test_every_file_of_the_scorer_is_reported(history: History, paths: tuple[str, ...]) -> None:
     locked(*(put(path, "SCORE = 1\n") for path in paths))(history)
     verdict = verdict_of("main")
     assert verdict["outcome"] == UNKNOWN
     assert f"the scorer changed, read its diff: {', '.join(paths)}" in str(verdict["findings"])
 
 
-def test_what_does_not_score_is_not_the_scorer(history: History) -> None:
+def test_other_files_are_not_the_scorer(history: History) -> None:
     """The model's architecture is part of what scores, but how it is trained is not; nor does it install anything."""
     paths = ("src/mnist/train/constraints.py", "src/mnist/fetch/download.py", "stages/train.py", "stages/fetch.py")
     more = (".github/README.md", "docs/requirements.md", "LICENSE", "tests/unit/test_it.py")

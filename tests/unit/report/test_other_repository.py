@@ -172,7 +172,9 @@ def into_the_cache(history: History) -> None:
         (part_of_a_folder, UNKNOWN, "lock"),
     ],
 )
-def test_a_change_with_its_results(other: History, edit: Callable[[History], object], outcome: str, check: str) -> None:
+def test_outcome_of_a_change_with_its_results(
+    other: History, edit: Callable[[History], object], outcome: str, check: str
+) -> None:
     edit(other)
     other.relock()
     verdict = verdict_of("main")

@@ -30,7 +30,7 @@ def worse_and_hostile(history: History) -> None:
 
 
 @needs_browser
-def test_the_page_shows_every_picture_offline_and_silently(history: History) -> None:
+def test_page_shows_every_image_offline_without_errors(history: History) -> None:
     worse_and_hostile(history)
     page = history.path / "report.html"
     page.write_text(judge("main", None).page)
@@ -43,7 +43,7 @@ def test_the_page_shows_every_picture_offline_and_silently(history: History) -> 
 
 
 @needs_browser
-def test_on_a_phone_the_page_scrolls_only_vertically(history: History) -> None:
+def test_page_scrolls_only_vertically_on_a_phone(history: History) -> None:
     """A scroll bar takes 15 of the 390 pixels.
 
     What proves that the tests would notice: a heading that is too wide, an error and a request.
@@ -73,7 +73,7 @@ def test_on_a_phone_the_page_scrolls_only_vertically(history: History) -> None:
     assert seen.requests == ["http://127.0.0.1:9/x"]
 
 
-def test_texts_of_the_branch_end_up_as_texts(history: History) -> None:
+def test_text_of_the_branch_is_escaped(history: History) -> None:
     worse_and_hostile(history)
     report = judge("main", None)
     for text in ("<img", "<b>", "<h1>Pass", "console.error('pwned')</script>", "<script"):
@@ -83,7 +83,7 @@ def test_texts_of_the_branch_end_up_as_texts(history: History) -> None:
     assert "| <code>a&#124;b&#96;c&#96;&#42;&#42;d" in report.comment
 
 
-def test_the_page_has_no_script_and_may_load_nothing(history: History) -> None:
+def test_page_has_no_scripts_and_loads_no_resources(history: History) -> None:
     history.write_results(range(200), epochs=10_000)
     history.relock()
     page = judge("main", None).page
@@ -92,7 +92,7 @@ def test_the_page_has_no_script_and_may_load_nothing(history: History) -> None:
     assert len(page) < 150_000, "as many epochs as params allow"
 
 
-def test_a_large_branch_does_not_make_the_comment_too_long(history: History) -> None:
+def test_comment_length_is_limited(history: History) -> None:
     names = {f"<{'🎉|' * 40}{number}>": "|" * 1000 for number in range(3000)}
     history.write_results(range(5000), epochs=2000)
     history.write_metrics(test_acc=0.5, test_f1=0.5, **names)
@@ -108,7 +108,7 @@ def test_a_large_branch_does_not_make_the_comment_too_long(history: History) -> 
     assert "and 4,820 more" in report.comment
 
 
-def test_the_longest_details_give_way_but_never_the_verdict(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_longest_details_are_dropped_before_the_verdict(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     history.write_results(range(2000))
     history.relock()
     monkeypatch.setattr("src.report.comment.MAX_LENGTH", 2000)

@@ -20,11 +20,11 @@ def rule(tolerated: float | str, better: str = "higher") -> Rule:
     ("better", "old", "new", "loss"),
     [("higher", 0.9, 0.8, 0.1), ("higher", 0.8, 0.9, -0.1), ("lower", 0.5, 0.75, 0.25)],
 )
-def test_loss_is_what_becomes_worse(better: str, old: float, new: float, loss: float) -> None:
+def test_loss_depends_on_the_metrics_direction(better: str, old: float, new: float, loss: float) -> None:
     assert rule(0, better).loss(old, new) == pytest.approx(loss)
 
 
-def test_tolerance_in_the_metrics_unit_or_as_a_share() -> None:
+def test_tolerance_is_absolute_or_relative() -> None:
     assert rule(0.25).allowed_loss(100) == 0.25
     assert rule(3).allowed_loss(100) == 3
     assert rule("2.5%").allowed_loss(200) == 5
@@ -33,7 +33,7 @@ def test_tolerance_in_the_metrics_unit_or_as_a_share() -> None:
 
 
 @pytest.mark.parametrize("tolerated", ["5", "-1%", "%", "nan%", "inf%", "five", -0.1, float("nan"), None, True])
-def test_bad_tolerances_are_refused(tolerated: object) -> None:
+def test_invalid_tolerances_are_rejected(tolerated: object) -> None:
     with pytest.raises(ValueError, match="tolerated"):
         Rule.model_validate({"better": "higher", "tolerated": tolerated, "required": True})
 
@@ -67,12 +67,12 @@ def test_every_problem_in_a_policy_is_reported(text: str, problem: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_absent_key_leaves_its_check_out() -> None:
+def test_missing_key_disables_its_check() -> None:
     policy = parse_policy(RULES)
     assert (policy.data, policy.examples.counts, policy.curves, policy.accuracy) == (None, None, None, None)
 
 
-def test_the_repositorys_policy_is_of_this_version_and_names_what_it_has() -> None:
+def test_committed_policy_is_current_and_complete() -> None:
     policy = parse_policy((REPOSITORY / "metrics_policy.yaml").read_text())
     assert policy.version == 2
     assert policy.required

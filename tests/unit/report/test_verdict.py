@@ -21,7 +21,7 @@ from tests.unit.report.attacks import (
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row, texts, verdict_of
 
 
-def test_a_better_run_passes(history: History) -> None:
+def test_better_run_passes(history: History) -> None:
     history.write_results(set(range(0, 800, 10)))
     history.relock()
     history.commit("better")
@@ -33,7 +33,7 @@ def test_a_better_run_passes(history: History) -> None:
     assert "Another seed: not measured for this recipe (`make seeds N=5`)." in markdown
 
 
-def test_a_worse_run_fails_and_names_the_metrics(history: History) -> None:
+def test_worse_run_fails_and_names_the_metrics(history: History) -> None:
     worse(history)
     outcome, markdown = judge()
     assert outcome == FAIL
@@ -44,7 +44,7 @@ def test_a_worse_run_fails_and_names_the_metrics(history: History) -> None:
     assert "**50 lost** (index in the test set, actual→predicted): 1 (`1`→`2`), 11 (`1`→`3`)" in markdown
 
 
-def test_a_run_within_noise_passes_and_says_so(history: History) -> None:
+def test_run_within_noise_passes_with_a_note(history: History) -> None:
     history.write_results((BASE_ERRORS - {0, 10, 20}) | {1, 11, 21, 31, 41})
     history.relock()
     outcome, markdown = judge()
@@ -52,7 +52,7 @@ def test_a_run_within_noise_passes_and_says_so(history: History) -> None:
     assert "**Noise?** Perhaps: 5 examples lost, 3 won" in markdown
 
 
-def test_a_loss_of_exactly_what_is_tolerated_holds(history: History) -> None:
+def test_loss_equal_to_the_tolerance_passes(history: History) -> None:
     worse(history, 10)
     assert 0.988 - 0.987 > 0.001  # floats
     outcome, markdown = judge()
@@ -61,7 +61,7 @@ def test_a_loss_of_exactly_what_is_tolerated_holds(history: History) -> None:
 
 
 @pytest.mark.usefixtures("history")
-def test_what_changes_no_metric_is_three_lines() -> None:
+def test_unchanged_metrics_take_three_lines() -> None:
     outcome, markdown = judge()
     assert outcome == PASS
     lines = [line for line in markdown.splitlines() if line]
@@ -72,7 +72,7 @@ def test_what_changes_no_metric_is_three_lines() -> None:
 
 
 @pytest.mark.parametrize("head", [None, "HEAD"])
-def test_changed_code_is_stale_with_all_that_comes_after(history: History, head: str | None) -> None:
+def test_changed_code_makes_downstream_stages_stale(history: History, head: str | None) -> None:
     history.write("src/mnist/train/classifier.py", "# edited\n")
     history.commit("edited and not run")
     (found,) = reasons("main~1", head, "lock")
@@ -88,14 +88,14 @@ def test_changed_code_is_stale_with_all_that_comes_after(history: History, head:
         (swap("params.yaml", "epochs: 10", "epochs: '10'"), "", "params.yaml:epochs changed"),
     ],
 )
-def test_what_dvc_does_not_notice_is_to_be_forced(history: History, edit: Attack, force: str, why: str) -> None:
+def test_change_unnoticed_by_dvc_needs_force(history: History, edit: Attack, force: str, why: str) -> None:
     edit(history)
     (found,) = reasons("main", None, "lock")
     assert f"stale: dvc repro{force} would run " in found
     assert why in found
 
 
-def test_changed_params_are_named(history: History) -> None:
+def test_changed_params_are_reported(history: History) -> None:
     swap("params.yaml", "seed: 0", "seed: 1")(history)
     outcome, markdown = judge()
     assert outcome == FAIL
@@ -103,7 +103,7 @@ def test_changed_params_are_named(history: History) -> None:
     assert "**Changed:** `seed` `0` → `1` · " in markdown
 
 
-def test_a_lock_that_disagrees_with_itself_is_stale(history: History) -> None:
+def test_inconsistent_lock_is_stale(history: History) -> None:
     """As after a merge of two branches that each trained a model."""
     lock = (history.path / "dvc.lock").read_text()
     train, evaluate = lock.split("\n  evaluate:\n")
@@ -115,7 +115,7 @@ def test_a_lock_that_disagrees_with_itself_is_stale(history: History) -> None:
 
 
 @pytest.mark.parametrize("head", [None, "HEAD"])
-def test_hand_edited_and_forgotten_outputs_are_named(history: History, head: str | None) -> None:
+def test_edited_and_uncommitted_outputs_are_reported(history: History, head: str | None) -> None:
     history.write_metrics(test_acc=0.999, test_f1=0.999, test_loss=0.004)
     delete("plots/history.csv")(history)
     history.commit("wishful")
@@ -125,21 +125,21 @@ def test_hand_edited_and_forgotten_outputs_are_named(history: History, head: str
     }
 
 
-def test_an_older_policy_is_refused_by_name(history: History) -> None:
+def test_outdated_policy_is_rejected_by_name(history: History) -> None:
     swap("metrics_policy.yaml", "version: 2\n", "")(history)
     history.commit("older")
     (found,) = reasons("main", check="policy")
     assert found.startswith("metrics_policy.yaml of main: version: expected 2, got none")
 
 
-def test_data_that_git_ignores_is_left_to_verify(history: History) -> None:
+def test_data_ignored_by_git_is_left_to_verify(history: History) -> None:
     history.write("models/model.safetensors", "edited")
     assert judge()[0] == PASS
 
 
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("removed", [["dvc.yaml", "dvc.lock", "metrics"], ["dvc.lock"], ["metrics"]])
-def test_a_base_without_a_pipeline_is_no_baseline(history: History, removed: list[str]) -> None:
+def test_base_without_a_pipeline_is_not_a_baseline(history: History, removed: list[str]) -> None:
     history.git("checkout", "-q", "-b", "first")
     history.git("rm", "-rq", "--cached", *removed)
     history.git("commit", "-qm", "before the pipeline")
@@ -152,7 +152,7 @@ def test_a_base_without_a_pipeline_is_no_baseline(history: History, removed: lis
 
 
 @pytest.mark.usefixtures("history")
-def test_what_two_checks_say_counts_as_the_graver_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_severe_of_two_findings_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = [lambda _, level=level: iter([Finding(level, Text("the same"))]) for level in (Level.NOTE, Level.FAIL)]
     for check in checks:
         check.__name__ = "check"
@@ -167,7 +167,7 @@ def test_how_an_output_is_shown_is_no_matter(history: History) -> None:
     assert reasons(check="stages") == []
 
 
-def test_a_base_that_is_out_of_date_is_noted(history: History) -> None:
+def test_outdated_base_is_noted(history: History) -> None:
     history.train_anew("edited and not run")
     history.commit("stale")
     history.relock()
@@ -175,7 +175,7 @@ def test_a_base_that_is_out_of_date_is_noted(history: History) -> None:
 
 
 @pytest.mark.parametrize("key", ["wrong", "counts", "classes", "pictures"])
-def test_a_table_that_the_policy_does_not_name_is_not_asked_for(history: History, key: str) -> None:
+def test_tables_outside_the_policy_are_not_required(history: History, key: str) -> None:
     policy = (history.path / "metrics_policy.yaml").read_text()
     history.write("metrics_policy.yaml", re.sub(rf"(?m)^  {key}: .*\n", "", policy))
     history.commit("without")
@@ -186,7 +186,7 @@ def test_a_table_that_the_policy_does_not_name_is_not_asked_for(history: History
     assert ("**Noise?** No" in markdown) == (key not in ("wrong", "counts"))
 
 
-def test_no_baseline_does_not_excuse_a_stale_lock(history: History) -> None:
+def test_stale_lock_fails_without_a_baseline(history: History) -> None:
     empty = history.git("commit-tree", "-m", "nothing", history.git("hash-object", "-t", "tree", "-w", "/dev/null"))
     history.write("src/mnist/data/idx.py", "# edited\n")
     verdict = verdict_of(empty)
@@ -211,7 +211,7 @@ class TestMetrics:
     """What a metric can be besides a number."""
 
     @pytest.mark.parametrize(("value", "shown"), [(float("nan"), "NaN"), (True, "not a number: `True`")])
-    def test_a_value_that_is_not_a_number(self, history: History, value: object, shown: str) -> None:
+    def test_non_numeric_value_is_reported(self, history: History, value: object, shown: str) -> None:
         others = {"inf": float("inf"), "huge": 10**400, "text": "0.99", "nothing": None, "list": [0.99]}
         history.write_metrics(test_acc=value, test_f1=0.988, test_loss=0.048, **others)
         history.relock()
@@ -230,7 +230,7 @@ class TestMetrics:
         assert outcome == UNKNOWN
         assert f"the old value is not a number: {shown}" in markdown
 
-    def test_a_required_metric_that_is_missing(self, history: History) -> None:
+    def test_missing_required_metric_fails(self, history: History) -> None:
         history.write_metrics(test_f1=0.987657, test_loss=0.048, other=1)
         history.relock()
         history.commit("without")
@@ -254,7 +254,7 @@ class TestMetrics:
             ('"text"', "missing"),
         ],
     )
-    def test_a_file_without_metrics(self, history: History, content: str, why: str) -> None:
+    def test_file_without_metrics_is_reported(self, history: History, content: str, why: str) -> None:
         history.write("metrics/eval.json", content)
         history.relock()
         history.commit("broken")
@@ -266,7 +266,7 @@ class TestMetrics:
         history.relock()
         assert judge("main")[0] == UNKNOWN, "the old values cannot be read"
 
-    def test_a_broken_file_that_only_informs_is_shown(self, history: History) -> None:
+    def test_broken_informational_file_is_shown(self, history: History) -> None:
         history.write("metrics/train.json", "{")
         history.train_anew("broken")
         history.relock()
@@ -274,7 +274,7 @@ class TestMetrics:
         assert outcome == PASS
         assert "its file cannot be read" in row(markdown, "metrics/train.json")
 
-    def test_names_nested_and_in_two_files(self, history: History) -> None:
+    def test_nested_names_in_two_files(self, history: History) -> None:
         content = {"test_acc": 0.988, "test_f1": 0.988, "a": {"b": {"c": 1}, "d": {}}}
         history.write("metrics/eval.json", json.dumps(content))
         history.write("metrics/train.json", json.dumps({"test_acc": 0.1}))
@@ -286,7 +286,7 @@ class TestMetrics:
         assert row(markdown, "a.d") == "| `a.d` | missing | not a number: `{}` |  |  |  |"
 
 
-def test_another_machine_explains_another_model_and_its_receipt_alone_is_none(history: History) -> None:
+def test_machine_change_explains_a_model_change_but_a_receipt_alone_does_not(history: History) -> None:
     on_a_gpu = receipt(lambda content: content["machine"].update(device="a GPU"))
     on_a_gpu(history)
     assert reasons(check="repeats") == []
@@ -298,7 +298,7 @@ def test_another_machine_explains_another_model_and_its_receipt_alone_is_none(hi
     ]
 
 
-def test_nothing_in_the_users_repository_is_touched(history: History) -> None:
+def test_repository_of_the_user_is_not_modified(history: History) -> None:
     history.write_results(BASE_ERRORS - {0})
     history.write("untracked", "mine")
 

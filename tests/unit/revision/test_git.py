@@ -24,9 +24,7 @@ def run(folder: Path, command: str) -> None:
     subprocess.run(command, shell=True, cwd=folder, check=True, capture_output=True)
 
 
-def test_a_shallow_clone_is_told_how_to_become_whole(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shallow_clone_error_has_a_repair(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = history.git("rev-parse", "main")
     history.commit("second")
     history.git("branch", "theirs")
@@ -45,7 +43,7 @@ def test_a_shallow_clone_is_told_how_to_become_whole(
     assert find_commit(shallow, "origin/theirs~1") == first
 
 
-def test_in_a_shallow_clone_no_common_commit_proves_nothing(history: History, tmp_path: Path) -> None:
+def test_missing_merge_base_is_inconclusive_in_a_shallow_clone(history: History, tmp_path: Path) -> None:
     history.git("branch", "theirs")
     main = history.commit("on main")
     history.git("switch", "-q", "theirs")
@@ -57,7 +55,7 @@ def test_in_a_shallow_clone_no_common_commit_proves_nothing(history: History, tm
     assert merge_bases(shallow, main, theirs) == [history.git("rev-parse", "main~1")]
 
 
-def test_in_a_shallow_clone_an_old_merge_base_is_not_taken_for_the_last(history: History, tmp_path: Path) -> None:
+def test_merge_base_is_not_trusted_in_a_shallow_clone(history: History, tmp_path: Path) -> None:
     """A branch that merges an old commit of main, and whose own way from main is longer than the clone is deep."""
     first, second = history.git("rev-parse", "main"), history.commit("second")
     history.git("switch", "-q", "-c", "theirs")
@@ -76,7 +74,7 @@ def test_in_a_shallow_clone_an_old_merge_base_is_not_taken_for_the_last(history:
     assert merge_bases(shallow, main, theirs) == [second]
 
 
-def test_a_partial_clone_is_told_how_to_become_whole(history: History, tmp_path: Path) -> None:
+def test_partial_clone_error_has_a_repair(history: History, tmp_path: Path) -> None:
     history.write("README.md", "first")
     commit = history.commit("first")
     history.write("README.md", "second")
@@ -91,7 +89,7 @@ def test_a_partial_clone_is_told_how_to_become_whole(history: History, tmp_path:
 
 
 @pytest.mark.parametrize(("what", "where"), [("HEAD:README.md", r"README\.md of it"), ("HEAD:src", "it")])
-def test_a_damaged_clone_is_told_to_check_itself(history: History, what: str, where: str) -> None:
+def test_damaged_clone_error_suggests_a_check(history: History, what: str, where: str) -> None:
     history.write("README.md", "first")
     history.write("src/new.py", "first")
     commit = history.commit("first")
@@ -106,7 +104,7 @@ def read(folder: Path, commit: str) -> bytes | None:
         return tree.read("README.md", 100)
 
 
-def test_what_is_no_commit_is_refused(history: History) -> None:
+def test_non_commit_is_rejected(history: History) -> None:
     history.git("tag", "-a", "-m", "of a tree", "of-a-tree", "main^{tree}")
     objects = ["main^{tree}", "main:params.yaml", "main:src", "of-a-tree"]
     hashes = history.git("rev-parse", *objects).split()
@@ -115,15 +113,13 @@ def test_what_is_no_commit_is_refused(history: History) -> None:
             find_commit(history.path, name)
 
 
-def test_any_name_of_a_commit_is_taken(history: History) -> None:
+def test_any_name_of_a_commit_is_accepted(history: History) -> None:
     history.git("tag", "-a", "-m", "annotated", "v1")
     for name in ("v1", "HEAD", history.git("rev-parse", "--short=7", "main"), "main@{0}", ":/base"):
         assert find_commit(history.path, name) == history.git("rev-parse", "main"), name
 
 
-def test_a_git_that_answers_nonsense_gives_no_commit(
-    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_malformed_git_output_is_rejected(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the exit code says: a commit is 40 digits."""
     real = shutil.which("git")
     for answer in ("", "main commit 1", *(f"{'0' * digits} commit 1" for digits in (39, 64))):
@@ -137,20 +133,20 @@ def test_a_git_that_answers_nonsense_gives_no_commit(
                 find_commit(history.path, "main")
 
 
-def test_a_huge_message_is_refused_by_its_size(history: History) -> None:
+def test_huge_commit_message_is_rejected(history: History) -> None:
     commit = history.git("commit-tree", "-F", "-", "main^{tree}", standard_input="x" * 2_000_000)
     refused = pytest.raises(UserError, match="expected at most 1,000,000 bytes, got 2,000,")
     with refused, open_tree(history.path, "it", commit):
         pass
 
 
-def test_a_tag_of_a_tag_is_its_commit(history: History) -> None:
+def test_nested_tag_resolves_to_its_commit(history: History) -> None:
     history.git("tag", "-a", "-m", "1", "t1")
     history.git("tag", "-a", "-m", "2", "t2", "t1")
     assert find_commit(history.path, "t2") == history.git("rev-parse", "main")
 
 
-def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -> None:
+def test_tag_does_not_shadow_a_branch_or_a_hash(history: History) -> None:
     """Git prefers tags, and `git fetch` brings those of a fork."""
     main = history.git("rev-parse", "main")
     theirs = history.git("commit-tree", "-m", "theirs", "main^{tree}")
@@ -163,7 +159,7 @@ def test_a_tag_does_not_take_the_place_of_a_branch_or_a_hash(history: History) -
 
 
 @pytest.mark.fault(77)
-def test_variables_of_another_git_change_nothing(
+def test_git_environment_variables_have_no_effect(
     history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a hook of another repository has them, or of this one, which runs in the top folder."""
@@ -176,7 +172,7 @@ def test_variables_of_another_git_change_nothing(
     assert judge("main", None).verdict == verdict
 
 
-def test_a_new_file_outside_a_sparse_checkout_is_seen(history: History) -> None:
+def test_new_file_outside_a_sparse_checkout_is_found(history: History) -> None:
     history.git("sparse-checkout", "set", "--no-cone", "/*", "!/src/mnist/train/")
     with open_tree(history.path, "it", None) as tree:
         assert tree.has(TRAINS)
@@ -186,7 +182,7 @@ def test_a_new_file_outside_a_sparse_checkout_is_seen(history: History) -> None:
         assert tree.has("src/mnist/train/new.py")
 
 
-def test_the_project_is_the_nearest_folder_with_dvc(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project_is_the_nearest_folder_with_dvc(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_root() == history.path
     monkeypatch.chdir(history.path / "src/core")
     assert find_root() == history.path
@@ -196,7 +192,7 @@ def test_the_project_is_the_nearest_folder_with_dvc(history: History, monkeypatc
     assert find_root() == history.path / "ml/mnist"
 
 
-def test_git_is_gone_afterwards(history: History) -> None:
+def test_git_process_ends_with_the_revision(history: History) -> None:
     with open_objects(history.path) as objects:
         process = objects._process
         assert process.poll() is None

@@ -42,7 +42,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_yaml_is_an_error_that_names_the_file(name: str) -> None:
+def test_hostile_yaml_is_rejected_by_file_name(name: str) -> None:
     text, problem = HOSTILE[name]
     with pytest.raises(UserError, match=problem) as caught:
         parse(text.encode(errors="surrogateescape"), "x.yaml", "the file")
@@ -50,7 +50,7 @@ def test_hostile_yaml_is_an_error_that_names_the_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", "params.yaml", "metrics_policy.yaml"])
-def test_in_any_file_it_is_no_verdict(history: History, path: str) -> None:
+def test_hostile_yaml_in_any_file_gives_no_verdict(history: History, path: str) -> None:
     history.write(path, LAUGHS)
     history.commit("bomb")
     report = judge("HEAD", "HEAD")
@@ -58,34 +58,34 @@ def test_in_any_file_it_is_no_verdict(history: History, path: str) -> None:
     assert f"{path} of HEAD: expected at most 10,000 values" in str(report.verdict)
 
 
-def test_a_lock_that_is_too_large_is_not_to_be_made_again(history: History) -> None:
+def test_oversized_lock_has_no_advice_to_rerun(history: History) -> None:
     history.write("dvc.lock", "#" * 100_001)
     (finding,) = judge("HEAD", None).verdict["findings"]
     assert finding["text"].endswith("dvc.lock of working tree: expected at most 100,000 bytes, got 100,001")
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"a": 1, "a": 2}', "9" * 5000, ""])
-def test_hostile_json(text: str) -> None:
+def test_hostile_json_is_rejected(text: str) -> None:
     with pytest.raises(UserError, match="the file: is not JSON"):
         parse(text.encode(), "x.json", "the file")
 
 
 @pytest.mark.parametrize("path", ["dvc.yaml", "dvc.lock", "params.yaml", "metrics_policy.yaml"])
-def test_our_own_files_are_read_as_dvc_reads_them(path: str) -> None:
+def test_own_files_are_read_as_in_dvc(path: str) -> None:
     content = (REPOSITORY / path).read_bytes()
     assert parse(content, path, path) == YAML(typ="safe").load(content)
 
 
 @pytest.mark.parametrize("text", ["lr:\t1e-05", "\ufefflr: yes", "lr: 010\r\n", "lr: 'a\tb' \t# note"])
-def test_what_dvc_takes_is_taken(text: str) -> None:
+def test_input_accepted_by_dvc_is_accepted(text: str) -> None:
     assert parse(text.encode(), "params.yaml", "it") == YAML(typ="safe").load(text)
 
 
-def test_aliases_are_fine_in_moderation() -> None:
+def test_few_aliases_are_accepted() -> None:
     assert parse(b"a: &a [1]\nb: *a\nc: {<<: &d {x: 1}}\n", "x.yaml", "it") == {"a": [1], "b": [1], "c": {"x": 1}}
 
 
 @given(st.text(max_size=200))
-def test_any_text_is_read_or_is_an_error(text: str) -> None:
+def test_any_text_is_read_or_rejected(text: str) -> None:
     with suppress(UserError):
         parse(text.encode(errors="surrogatepass"), "x.yaml", "it")

@@ -65,7 +65,7 @@ def read(history: History) -> Pipeline:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_is_taken_here_is_taken_by_dvc(place: str) -> None:
+def test_accepted_input_is_accepted_by_dvc(place: str) -> None:
     whole, way, keys = PLACES[place]
     for key, value in product(keys.split(), VALUES):
         content: Any = deepcopy(whole)
@@ -79,7 +79,7 @@ def test_what_is_taken_here_is_taken_by_dvc(place: str) -> None:
                 COMPILED_MULTI_STAGE_SCHEMA(content)
 
 
-def test_what_dvc_takes_is_taken(history: History) -> None:
+def test_input_accepted_by_dvc_is_accepted(history: History) -> None:
     history.write(
         "dvc.yaml",
         """
@@ -104,7 +104,7 @@ artifacts: {model: {path: a.txt, type: model, labels: [x]}}
     assert stage.outs["d.csv"].options == {"template": "linear", "header": False}
 
 
-def test_data_beside_a_dvc_file(history: History) -> None:
+def test_data_tracked_next_to_a_dvc_file(history: History) -> None:
     history.write("raw/x.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  size: 3\n  hash: md5\n  path: x.xml\n")
     history.write("raw/old.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  path: old.xml\n")
     history.write("bad.xml.dvc", "outs:\n- md5: 7\n  path: bad.xml\n")
@@ -124,7 +124,7 @@ def test_folders_of_outputs() -> None:
     assert output_md5({"a/b": "1" * 32}, "b") is None
 
 
-def test_what_comes_before_a_stage(history: History) -> None:
+def test_upstream_stages(history: History) -> None:
     pipeline = read(history)
     assert pipeline.before({"evaluate"}) == {"check", "fetch", "train"}
     assert pipeline.before({"train"}) == {"check", "fetch"}

@@ -46,13 +46,13 @@ def stale(history: History) -> list[Mismatch]:
         ((CHAIN, "stages: {}\n"), "restore dvc.yaml"),
     ],
 )
-def test_the_repair_is_one_that_dvc_carries_out(chain: History, edit: tuple[str, str], repair: str) -> None:
+def test_repair_works_in_dvc(chain: History, edit: tuple[str, str], repair: str) -> None:
     chain.write("dvc.yaml", CHAIN.replace(*edit))
     assert repair in {mismatch.repair for mismatch in stale(chain)}
 
 
 @pytest.mark.parametrize("every", ["", "[]"])
-def test_params_whose_file_is_missing_or_no_longer_declared(history: History, every: str) -> None:
+def test_params_of_missing_or_undeclared_files(history: History, every: str) -> None:
     history.write("dvc.yaml", f"stages:\n  a: {{cmd: echo, params: [{{more.yaml: {every}}}], outs: [a.txt]}}\n")
     history.write("more.yaml", "{x: 1}")
     history.relock()
@@ -66,7 +66,7 @@ def test_params_whose_file_is_missing_or_no_longer_declared(history: History, ev
 
 
 @pytest.mark.parametrize(("name", "value"), [("a.b", 2), ("list.1", 6), ("numbers.7", 8)])
-def test_a_param_is_what_dvc_finds_by_its_name(history: History, name: str, value: int) -> None:
+def test_param_lookup_matches_dvc(history: History, name: str, value: int) -> None:
     """Between levels, whose keys may be numbers; a key that has the dot in its own name is another."""
     history.write("dvc.yaml", f"stages:\n  a: {{cmd: echo, params: [{name}], outs: [a.txt]}}\n")
     history.write("params.yaml", "a.b: 1\na: {b: 2}\nlist: [5, 6]\nnumbers: {7: 8}\n")
@@ -77,7 +77,7 @@ def test_a_param_is_what_dvc_finds_by_its_name(history: History, name: str, valu
         assert stale(history) == found
 
 
-def test_a_folder_that_holds_outputs_is_hashed_with_them(history: History) -> None:
+def test_folder_is_hashed_with_its_outputs(history: History) -> None:
     """DVC writes a .gitignore beside them, which git has."""
     history.write(
         "dvc.yaml",
@@ -102,20 +102,20 @@ def test_a_folder_that_holds_outputs_is_hashed_with_them(history: History) -> No
         stale(history)
 
 
-def test_a_link_at_an_output_that_git_should_hold_is_refused(chain: History) -> None:
+def test_link_in_place_of_an_output_in_git_is_rejected(chain: History) -> None:
     (chain.path / "four.txt").unlink()
     (chain.path / "four.txt").symlink_to("a.txt")
     with open_revision(chain.path, None) as revision, pytest.raises(LinkError, match=r"four\.txt"):
         _ = revision.edited
 
 
-def test_a_link_into_the_cache_is_left_to_verify(chain: History) -> None:
+def test_link_into_the_cache_is_left_to_verify(chain: History) -> None:
     (chain.path / "one.txt").symlink_to("a.txt")
     with open_revision(chain.path, None) as revision:
         assert revision.edited == []
 
 
-def test_data_that_a_dvc_file_tracks(history: History) -> None:
+def test_data_tracked_by_a_dvc_file(history: History) -> None:
     entry = "outs:\n- md5: {}\n  hash: md5\n  path: x.xml\n"
     history.write("dvc.yaml", "stages:\n  a: {cmd: echo, deps: [raw/x.xml], outs: [a.txt]}\n")
     history.write("raw/x.xml.dvc", entry.format("a" * 32))
@@ -143,7 +143,7 @@ def test_data_that_a_dvc_file_tracks(history: History) -> None:
         ("outs", {"models/model.safetensors": "0" * 32}, ["models/model.safetensors"]),
     ],
 )
-def test_a_receipt_and_the_lock_agree(history: History, part: str, update: dict[str, object], names: list[str]) -> None:
+def test_receipt_and_lock_agree(history: History, part: str, update: dict[str, object], names: list[str]) -> None:
     with open_revision(history.path, None) as revision:
         receipt = read_receipt(revision.tree, "train")
         changed = receipt.model_copy(update={part: {**getattr(receipt, part), **update}})
@@ -161,13 +161,13 @@ def test_a_receipt_and_the_lock_agree(history: History, part: str, update: dict[
         (None, "got that of stage fetch"),
     ],
 )
-def test_what_is_no_receipt_of_the_stage_is_refused(history: History, text: str | None, problem: str) -> None:
+def test_invalid_receipt_of_a_stage_is_rejected(history: History, text: str | None, problem: str) -> None:
     history.write("receipts/train.json", text or (history.path / "receipts/fetch.json").read_text())
     with open_revision(history.path, None) as revision, pytest.raises(UserError, match=problem):
         read_receipt(revision.tree, "train")
 
 
-def test_a_receipt_is_no_metric(history: History) -> None:
+def test_receipt_is_not_a_metric(history: History) -> None:
     """Nor is that of a stage which has another name now."""
     history.write("dvc.yaml", (history.path / "dvc.yaml").read_text().replace("\n  evaluate:\n", "\n  score:\n"))
     with open_revision(history.path, None) as revision:

@@ -11,7 +11,7 @@ from src.revision.tree import Tree, open_tree
 from tests.unit.history import History
 
 
-def test_hashes_are_those_of_dvc_in_a_commit_and_in_the_working_tree(history: History) -> None:
+def test_hashes_match_dvc_in_commits_and_the_working_tree(history: History) -> None:
     history.write("src/core/odd name é.py", "x")
     history.write("src/core/deeper/file.py", "y")
     history.write("src/core-2/file.py", "of another folder whose name begins alike")
@@ -46,14 +46,14 @@ def nested(history: History, leaf: str, folders: int, levels: int) -> str:
 
 
 @pytest.mark.parametrize("leaf", ["", "100644 blob {}\ta\n"])
-def test_too_many_files_or_folders_are_refused(history: History, leaf: str) -> None:
+def test_too_many_files_or_folders_are_rejected(history: History, leaf: str) -> None:
     commit = nested(history, leaf.format(history.git("rev-parse", "HEAD:params.yaml")), folders=60, levels=12)
     refused = pytest.raises(UserError, match="it: has too many files and folders; 20,000,000 bytes of names are read")
     with refused, open_it(history, commit):
         pass
 
 
-def test_many_levels_of_folders_are_read(history: History) -> None:
+def test_deeply_nested_folders_are_read(history: History) -> None:
     path = "f/" * 150 + "x"
     history.write(path, "")
     with open_it(history, history.commit("deep")) as tree:
@@ -61,7 +61,7 @@ def test_many_levels_of_folders_are_read(history: History) -> None:
 
 
 @pytest.mark.parametrize("names", [".git", ".GIT", "..", ".", "a/b", "a a", "f f", "f a/b", "x" * 4096])
-def test_what_git_cannot_check_out_is_refused(history: History, names: str) -> None:
+def test_invalid_git_paths_are_rejected(history: History, names: str) -> None:
     """Such a commit can be made and pushed; `f` is a folder here, and any other name that of a file."""
     blob, folder = history.git("rev-parse", "HEAD:params.yaml"), history.git("rev-parse", "HEAD:src")
     entries = [("40000", "f", folder) if name == "f" else ("100644", name, blob) for name in names.split()]
@@ -72,7 +72,7 @@ def test_what_git_cannot_check_out_is_refused(history: History, names: str) -> N
         pass
 
 
-def test_the_bytes_that_are_read_are_limited(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_total_bytes_read_are_limited(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.revision.tree.MAX_TOTAL_BYTES", 25_000)
     for number in range(3):
         history.write(f"many/{number}", str(number) * 10_000)
@@ -82,7 +82,7 @@ def test_the_bytes_that_are_read_are_limited(history: History, monkeypatch: pyte
             snapshot.md5("many")
 
 
-def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_project_in_a_subfolder_of_the_repository(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths are the project's; what lies outside of it is read unless the policy says nobody reads it."""
     project = history.path / "ml/mnist"
     history.git("config", "core.safecrlf", "false")
@@ -117,7 +117,7 @@ def test_a_project_below_gits_top_folder(history: History, monkeypatch: pytest.M
     assert judge("main", None).verdict["outcome"] == "fail"
 
 
-def test_the_working_tree_is_what_git_would_commit(history: History) -> None:
+def test_working_tree_matches_what_git_would_commit(history: History) -> None:
     history.write("data/MNIST/raw/x", "ignored")
     history.write("new.txt", "new")
     (history.path / "params.yaml").unlink()
@@ -135,7 +135,7 @@ def test_the_working_tree_is_what_git_would_commit(history: History) -> None:
     assert history.git("count-objects").startswith("0 objects")
 
 
-def test_a_huge_file_that_nobody_ignores_is_named(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_unignored_file_is_reported(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("src.revision.tree.MAX_NEW_BYTES", 1000)
     history.write("huge.bin", "x" * 2000)
     refused = pytest.raises(UserError, match=r"huge\.bin: has 2,000 bytes, and git neither has nor ignores it")
