@@ -113,16 +113,11 @@ class Inputs:
                 f"{_few(undeclared)}: stage {self.stage.name} read it, but {DVC_FILE} does not list it among the "
                 "stage's deps; add it there"
             )
-        if outs := [name for name in read if is_within(name, self.stage.outs)]:
-            raise UserError(
-                f"{_few(outs)}: stage {self.stage.name} read what an earlier run has left there; a result must depend "
-                "on the stage's deps alone"
-            )
         if read:
             raise UserError(
-                f"{_few(read)}: stage {self.stage.name} read it, but it was not there when the inputs were hashed, or "
-                f"DVC ignores it ({IGNORE}, a `.dvc` beside it); remove what does not belong there and run `dvc repro` "
-                "again"
+                f"{_few(read)}: stage {self.stage.name} read it, but it is no input that was hashed: an earlier run "
+                f"left it, it came later, or DVC ignores it ({IGNORE}, a `.dvc` beside it); remove what does not "
+                "belong there and run `dvc repro` again"
             )
 
 

@@ -228,4 +228,4 @@ def test_unhashed_code_is_reported(toy: Project, act: Callable[[Project], str]) 
     path = act(toy)
     done = toy.forked_stage("fetch")
     assert done.returncode == 1
-    assert f"fetch: {path}: stage fetch read it, but it was not there when the inputs were hashed" in done.stderr
+    assert f"fetch: {path}: stage fetch read it, but it is no input that was hashed" in done.stderr

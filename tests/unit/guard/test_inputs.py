@@ -133,7 +133,9 @@ def test_leftover_output_is_not_an_input(start: Start) -> None:
     Path("out").write_text("of the run before")
     inputs = start()
     Path("out").read_text()
-    with pytest.raises(UserError, match=r"^out: stage stage read what an earlier run has left there"):
+    with pytest.raises(
+        UserError, match=r"^out: stage stage read it, but it is no input that was hashed: an earlier run left"
+    ):
         inputs.check()
 
 
