@@ -1,1 +1,1 @@
-"""Is dvc.lock true? `python -m src.audit.verify` and `python -m src.audit.reproduce`."""
+"""Checks that dvc.lock is true: `python -m src.audit.verify` and `python -m src.audit.reproduce`."""

@@ -1,4 +1,4 @@
-"""Why two runs of one commit differ, and whether their metrics are as good."""
+"""Explains why two runs of one commit differ, and whether their metrics are equally good."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from src.report.policy import Policy
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides whether other bytes are as good; never the branch's own.
+    """Rules that decide whether different bytes are equally good; they never come from the branch.
 
     Attributes:
-        policy: Names the metrics that count.
-        noise: What other seeds change, for each recipe that was measured.
-        ignored: What git ignores, and what DVC does.
+        policy: Lists the required metrics.
+        noise: Variation between seeds, for each measured recipe.
+        ignored: Patterns of files that git ignores, and that DVC ignores.
     """
 
     policy: Policy
@@ -27,11 +27,11 @@ class Rules:
 
 
 def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, list[str]]:
-    """Explain why results of a commit and those made from it here have other bytes, by the rules of its base.
+    """Explain why the committed results and those of a new run differ, by the rules of the base.
 
     Returns:
-        (whether another machine or other versions explain the difference, and every metric that counts is within what
-        another seed changes; lines to print).
+        (whether a different machine or different versions explain the difference and every required metric is within
+        seed noise; lines to print).
     """
     same = {path for path, oid in committed.outputs.items() if again.outputs.get(path) == oid}
     if wrong := sorted(committed.portable - same):
@@ -55,7 +55,7 @@ def explain(committed: Results, again: Results, rules: Rules) -> tuple[bool, lis
 
 
 def _compare_metrics(committed: Results, again: Results, rules: Rules) -> Iterator[tuple[str, bool]]:
-    """Each metric that can fail a change: a line about it, and whether it is within what another seed changes."""
+    """For each required metric, yield a line to print, and whether the metric is within seed noise."""
     measured = committed.measurement(rules.noise, rules.policy.data)
     for path, name in rules.policy.required:
         before, now = (results.metrics.get(path, {}).get(name) for results in (committed, again))

@@ -1,8 +1,8 @@
 """`python -m src.audit.reproduce [BASE]`: run the last commit again in a clone with an empty cache, and compare.
 
-Exit codes: 0 every output has the same bytes; 1 they differ; 2 there is nothing to compare; 3 not the same bytes but as
-good: another machine or other versions explain it, and no metric changed by more than another seed changes it. What
-another seed changes, and which metrics count, is taken from BASE, main by default: a branch cannot choose it.
+Exit codes: 0 if every output has the same bytes; 1 if they differ; 2 if there is nothing to compare; 3 if the bytes
+differ but are equally good: a different machine or different versions explain it, and no metric changed by more than
+seed noise. Seed noise and the list of required metrics come from BASE, main by default, so a branch cannot choose them.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SAME, DIFFERENT, UNKNOWN, AS_GOOD = range(4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a table of all outputs and what explains the differences; returns the exit code."""
+    """Print a table of all outputs and the explanation of differences; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m src.audit.reproduce")
     parser.add_argument("base", metavar="BASE", nargs="?", default="main", help="whose rules count (default: main)")
     base = parser.parse_args(argv).base
@@ -60,19 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def read_rules(root: Path, base: str) -> Rules:
-    """What may differ, by the files of a revision."""
+    """Read the rules from the files of a revision."""
     with open_revision(root, base) as revision:
         policy = read_policy(revision) if revision.tree.has(POLICY) else Policy(metrics={})
         return Rules(policy, read_noise(revision), [_ignored(revision)])
 
 
 def _planted(revision: Revision, rules: Rules) -> list[str]:
-    """What git has where it or, of what stages declare, DVC ignores files: a training would go on with a checkpoint."""
+    """Files in git that git ignores, or that DVC ignores within declared paths: training might resume from them."""
     ignored = [_ignored(revision), *rules.ignored]
     found = []
     for path, entry in revision.tree.entries.items():
         is_declared = enclosing(path, revision.pipeline.declared) is not None
-        name = path if entry.mode.startswith("100") else f"{path}/"  # a link takes the place of a folder
+        name = path if entry.mode.startswith("100") else f"{path}/"  # A link replaces a folder.
         if not path.startswith("../") and any(by_git_or_dvc[is_declared].match_file(name) for by_git_or_dvc in ignored):
             found.append(path)
     return found
@@ -83,29 +83,29 @@ def _ignored(revision: Revision) -> tuple[GitIgnoreSpec, GitIgnoreSpec]:
 
 
 def _run_again(root: Path, commit: str, removed: Iterable[str]) -> Results:
-    """Results of the whole pipeline in a clone without some paths; the project may lie below git's top folder, too."""
+    """Run the whole pipeline in a clone from which `removed` paths are deleted, and read its results."""
     found = places(root)
     with tempfile.TemporaryDirectory(prefix="reproduce-", ignore_cleanup_errors=True) as folder:
         clone = Path(folder) / "clone"
         project = clone / found.prefix
         _run("git", "clone", "--quiet", "--no-checkout", str(found.top), str(clone), folder=root)
         _run("git", "checkout", "--quiet", "--detach", commit, folder=clone)
-        # Metrics and plots came with the clone: DVC keeps those of a frozen stage, a command those that persist.
-        # Git removes nothing behind a link.
+        # Metrics and plots came with the clone. DVC would keep those of a frozen stage, and a command persistent ones.
+        # Git does not delete through links.
         remove = ("git", "--literal-pathspecs", "rm", "-r", "--quiet", "--ignore-unmatch", "--", *removed)
         _run(*remove, folder=project)
         _take_sources(root, project)
-        # Forced, because the branch may name a cache that is not empty.
-        # With -P, since the branch may have a module called dvc.
+        # --force, because the branch may configure a cache that is not empty.
+        # -P, because the branch may contain a module called dvc.
         _run(sys.executable, "-P", "-m", "dvc", "repro", "--force", folder=project)
         with open_revision(project, None, "the new run") as revision:
             return Results.of(revision)
 
 
 def _take_sources(root: Path, project: Path) -> None:
-    """Get what .dvc files track, which no stage can make, from the cache of the repository that was cloned."""
+    """Pull the data of .dvc files, which no stage produces, from the cache of the original repository."""
     with Repo(str(root)) as repo:
-        # A cache is laid out as a remote is. Its objects are hashed again.
+        # A cache has the layout of a remote. Its objects are hashed again.
         original = {"url": repo.cache.local_cache_dir, "verify": True}
     with Repo(str(project), config={"remote": {"original": original}}) as repo:
         for source in [stage.path for stage in repo.index.stages if stage.is_data_source]:

@@ -14,13 +14,13 @@ from src.revision.revision import Revision
 
 @dataclass(frozen=True)
 class Results:
-    """What the stages of a revision wrote.
+    """Results of the stages of a revision.
 
     Attributes:
         outputs: Hash of every output except the receipts, by path, as in dvc.lock.
-        receipts: By stage.
-        metrics: Values by name, with dots between the levels, of each metrics file by its path.
-        params: Content of each params file, by its path.
+        receipts: Receipts by stage.
+        metrics: Values of each metrics file by path, and by name with dots between levels.
+        params: Content of each params file, by path.
     """
 
     outputs: dict[str, str]
@@ -33,7 +33,7 @@ class Results:
         """Read the results of a revision.
 
         Raises:
-            UserError: If there are none, or they are not those of its code and params, or contradict each other.
+            UserError: If there are no results, or if they are stale or inconsistent.
         """
         locked = revision.pipeline.locked
         if not locked:
@@ -71,16 +71,16 @@ class Results:
         }
 
     def measurement(self, known: list[Measurement], data: str | None) -> Measurement | None:
-        """What other seeds change with this recipe and the data at this path; None if not measured."""
+        """Find the measured seed noise of this recipe and the data at this path; None if it was not measured."""
         return find_measurement(known, output_md5(self.outputs, data or ""), self.params.get(PARAMS_FILE, {}))
 
 
 def contradictions(revision: Revision, ignored: Callable[[str], bool] = lambda _: False) -> Iterator[str]:
-    """Where code, params and data are not what dvc.lock records, or receipts do not confirm it; with the repair.
+    """Yield where code, params, data or receipts contradict dvc.lock, each with its repair.
 
     Args:
-        revision: What is examined.
-        ignored: Whether an input that is missing in git is there nevertheless.
+        revision: The revision to examine.
+        ignored: Whether an input that is missing in git exists nevertheless.
     """
     for mismatch in revision.stale:
         if not (mismatch.problem == "is missing" and ignored(mismatch.subject)):

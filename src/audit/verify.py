@@ -1,8 +1,7 @@
-"""Are the results in this working tree those of its code? Checks everything against dvc.lock: `make verify`.
+"""Checks that the results in this working tree belong to its code, by comparing all with dvc.lock: `make verify`.
 
-Checked are the code, params, data and command of every stage, the receipts, every output and its cache objects.
-
-DVC itself trusts a write-protected cache object, and a file whose size and time have not changed.
+This covers the code, params, data and command of every stage, the receipts, every output and its cache objects. DVC
+itself trusts a write-protected cache object, and a file whose size and time have not changed.
 """
 
 import json
@@ -28,7 +27,7 @@ from src.revision.stale import repair
 
 
 def main() -> int:
-    """Print what is wrong with the project that contains the current directory, and how to repair it."""
+    """Print the problems of the project that contains the current directory, and how to repair them."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         count, problems = verify(find_root())
@@ -43,23 +42,23 @@ def main() -> int:
 
 
 def verify(root: Path) -> tuple[int, list[str]]:
-    """Hash every output that a repository's pipeline recorded, and compare its inputs.
+    """Hash every output that dvc.lock records, and compare the inputs.
 
     Args:
         root: Folder of dvc.yaml and dvc.lock.
 
     Returns:
-        (number of files and cache objects, one line with the repair for each input that changed since its stage ran,
+        (number of files and cache objects; one line with the repair for each input that changed since its stage ran,
         each receipt that contradicts dvc.lock, and each file that is missing or does not match dvc.lock).
 
     Raises:
         UserError: If dvc.lock cannot be read.
     """
     with open_revision(root, None, "the working tree") as revision:
-        # Git does not know the inputs that it ignores; DVC hashes them below.
+        # Inputs ignored by git are missing here; DVC hashes them below.
         problems = list(contradictions(revision, ignored=lambda path: (root / path).exists()))
     in_git: dict[str, str | None] = {}
-    with suppress(UserError), open_revision(root, "HEAD") as last:  # there may be no commit yet
+    with suppress(UserError), open_revision(root, "HEAD") as last:  # There may be no commit yet.
         in_git = {path: last.tree.md5(path) for path, out in last.pipeline.outs.items() if not out.cached}
     with Repo(str(root)) as repo:
         checked = [problem for out in repo.index.outs if out.hash_info for problem in _check_out(out, in_git)]
@@ -68,11 +67,11 @@ def verify(root: Path) -> tuple[int, list[str]]:
 
 
 def _changed_inputs(repo: Repo) -> Iterator[str]:
-    """Inputs that changed on the disk, also where git ignores or converts them, or was told to trust them."""
+    """Find inputs that changed on disk, including those that git ignores, converts, or was told to trust."""
     made = set(map(str, repo.index.outs))
     words = {"deleted": "is missing", "new": "is not in dvc.lock"}
     for stage in repo.index.stages:
-        # Of a .dvc file, DVC would ask the source that it was imported from. What is not in dvc.lock is told already.
+        # For a .dvc file, DVC would contact the source of an import. Stages missing in dvc.lock are already reported.
         if not isinstance(stage, PipelineStage) or not all(out.hash_info for out in stage.outs):
             continue
         name = stage.name
@@ -91,11 +90,11 @@ def _changed_inputs(repo: Repo) -> Iterator[str]:
 
 
 def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
-    """One string for each file of an output and each of its cache objects; empty if it is intact.
+    """Yield a string for each file of an output and each of its cache objects; empty if it is intact.
 
     Args:
         out: The output.
-        in_git: MD5 that the last commit has of outputs that are not in the cache.
+        in_git: MD5 in the last commit of outputs that are not in the cache.
     """
     path, name, oid = Path(out.fs_path), str(out), out.hash_info.value
     if not out.use_cache:
@@ -117,7 +116,7 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
         return
     files = _files(path)
     if wrong:
-        # Which of its files are wrong, only the listing in the cache could say.
+        # Without the listing in the cache, it is unknown which files are wrong.
         yield _check(path, oid, name, again)
         return
     listing = {entry["relpath"]: entry["md5"] for entry in json.loads(cached.read_text(encoding="utf-8"))}
@@ -130,12 +129,12 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """All files in a folder, by their paths relative to it."""
+    """All files in a folder, by relative path."""
     return {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
 def _check(path: Path, expected: str, name: str, repair: str) -> str:
-    """Empty if a file or folder has the hash, otherwise what is wrong with it."""
+    """Describe why a file or folder does not have the expected hash; empty if it does."""
     try:
         found = folder_md5({name: md5(file) for name, file in _files(path).items()}) if path.is_dir() else md5(path)
     except FileNotFoundError:

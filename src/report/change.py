@@ -1,4 +1,4 @@
-"""A change: the revisions that are compared, the rules that judge it, and what follows from them."""
+"""A change: the revisions to compare, the rules that judge them, and values derived from both."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,13 +17,13 @@ from src.revision.revision import Revision, open_revision
 
 @dataclass(frozen=True)
 class Change:
-    """Two revisions, and what judges the second.
+    """Two revisions, and the rules that judge the second.
 
     Attributes:
-        base: What the change is compared with: the commit that the branch began from.
+        base: The revision to compare with: the commit that the branch started from.
         head: The change.
         rules: The tip of the base, whose policy and measured noise apply. A change cannot loosen its own rules.
-        merge_bases: How many commits the branch began from.
+        merge_bases: Number of commits that the branch started from.
         root: Folder of the project.
         reproduced: Whether running the head's pipeline again gave its results: a key of `checks.REPRODUCED`.
     """
@@ -37,7 +37,7 @@ class Change:
 
     @cached_property
     def policy(self) -> Policy:
-        """The rules' policy, or, if they have no such file, the head's.
+        """The policy of the rules, or of the head if the rules have none.
 
         Raises:
             UserError: If it is malformed, or there is none.
@@ -51,28 +51,28 @@ class Change:
 
     @cached_property
     def edited(self) -> list[str]:
-        """Paths of all files that are not the same in both revisions."""
+        """Paths of all files that differ between the revisions."""
         old, new = self.base.tree.entries, self.head.tree.entries
         return sorted(path for path in {*old, *new} if old.get(path) != new.get(path))
 
     @cached_property
     def scoring(self) -> dict[str, str | None]:
-        """The stage that makes each file with a required metric, by the base's definition or else by the head's."""
+        """The stage that writes each file with a required metric, as defined by the base, or else by the head."""
         files = dict.fromkeys(file for file, _ in self.policy.required)
         return {file: self.base.pipeline.producer(file) or self.head.pipeline.producer(file) for file in files}
 
     def data_hash(self, revision: Revision) -> str | None:
-        """Hash of the policy's data in a revision, or None if it is not known."""
+        """Hash of the policy's data in a revision, or None if unknown."""
         return revision.data_hash(self.policy.data) if self.policy.data else None
 
     @property
     def comparable(self) -> bool:
-        """Whether there are two results of the same data, as far as the policy names it."""
+        """Whether the base has results, and the policy's data is the same in both revisions."""
         return self.base.has_results and self.data_hash(self.base) == self.data_hash(self.head)
 
     @cached_property
     def comparison(self) -> Predictions | UserError | None:
-        """What differs from the base example by example, or why it cannot be told; None if it is not to be."""
+        """Differences from the base by example, or the error; None if the policy or the data rule them out."""
         try:
             return self.compare_predictions(self.base) if self.comparable else None
         except UserError as error:
@@ -80,14 +80,14 @@ class Change:
 
     @property
     def predictions(self) -> Predictions | None:
-        """What differs from the base example by example; None if it cannot be told, which a check explains."""
+        """Differences from the base by example; None if they are unknown, which a check explains."""
         return self.comparison if isinstance(self.comparison, Predictions) else None
 
     def compare_predictions(self, old: Revision) -> Predictions | None:
-        """What differs example by example from a revision scored on the same data; None if no tables are known.
+        """Differences by example from a revision scored on the same data; None if the policy lists no tables.
 
         Raises:
-            UserError: If a table is missing or malformed, or tells of other data.
+            UserError: If a table is missing, malformed, or about other data.
         """
         examples = self.policy.examples
         if not (examples.wrong and examples.counts):
@@ -104,7 +104,7 @@ class Change:
         return read_noise(self.rules)
 
     def noise(self, old: Revision, file: str, name: str) -> SeedNoise | None:
-        """How much seeds alone change a metric between an older revision and the head, or None if not known."""
+        """How much seeds alone change a metric between an older revision and the head; None if unknown."""
         return seed_noise(self._measurement(old), self._measurement(self.head), file, name)
 
     def _measurement(self, revision: Revision) -> Measurement | None:
@@ -114,20 +114,20 @@ class Change:
 
 @contextmanager
 def open_change(root: Path, base: str, head: str | None, reproduced: str = "not-tried") -> Iterator[Change]:
-    """Open what is compared.
+    """Open the revisions to compare.
 
     A branch is compared with the commit where it left its base. If the head is an ancestor of the base, it has no
-    change of its own, and the base is used as it is. So it is if each has merged the other: a branch could choose which
-    of several merge bases git names first.
+    change of its own, and the base itself is used. The same applies if each has merged the other, because a branch
+    could choose which of several merge bases git lists first.
 
     Args:
         root: Folder of the project.
         base: Name of a revision.
         head: Name of a revision, or None for the working tree.
-        reproduced: As in `Change`.
+        reproduced: See `Change`.
 
     Raises:
-        UserError: If either is not a revision, or cannot be read within the limits.
+        UserError: If a revision does not exist, or cannot be read within the limits.
     """
     if "" in (base, head):
         raise UserError("expected the name of a revision, got an empty string; try `python -m src.report main`")

@@ -1,4 +1,4 @@
-"""Pictures of a report: learning curves in characters, and for the page the examples that were lost and won."""
+"""Graphics of a report: learning curves as characters, and images of lost and won examples for the page."""
 
 import math
 from base64 import b64encode
@@ -10,19 +10,19 @@ from src.report.policy import Pictures
 from src.report.tables import Mistake
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-MAX_VALUE = 1e9  # beyond it, a value is not drawn
-MAX_EPOCHS = 30  # of one curve
+MAX_VALUE = 1e9  # Larger values are not drawn.
+MAX_EPOCHS = 30  # Per curve.
 MAX_PICTURES = 200
 MAX_PICTURE_BYTES = 2_000_000
 MIN_PICTURE_WIDTH = 56
 
 
 def sparklines(column: str, histories: Sequence[Sequence[dict[str, float]]]) -> list[str]:
-    """One column of several histories as a block for each epoch, on one scale; a gap where there is no number."""
+    """Draw one column of several histories as a block per epoch, on a shared scale; missing values are dots."""
     found = [{row["epoch"]: row[column] for row in rows if abs(row[column]) < MAX_VALUE} for rows in histories]
     epochs = sorted({epoch for values in found for epoch in values})
     epochs = epochs[:: len(epochs) // MAX_EPOCHS + 1][:-1] + epochs[-1:]
-    # The first epochs are often far worse and would flatten the rest: they are cut off.
+    # The scale omits the first epochs, which are often far worse and would flatten the rest.
     scale = [values[epoch] for values in found for epoch in epochs[len(epochs) // 3 :] if epoch in values]
     low, high = min(scale, default=0.0), max(scale, default=0.0)
 
@@ -35,13 +35,13 @@ def sparklines(column: str, histories: Sequence[Sequence[dict[str, float]]]) -> 
 
 
 def tiles(name: str, mistakes: Sequence[Mistake], png: bytes | None, pictures: Pictures) -> str:
-    """The pictures of mistakes, cut from the one file that holds them all.
+    """Show the images of mistakes, cropped from the single file that contains all of them.
 
     Args:
-        name: Our own word for them, also a CSS class.
-        mistakes: What to show.
-        png: The file, or None.
-        pictures: How it is laid out.
+        name: Our own name for them, also used as CSS class.
+        mistakes: Mistakes to show.
+        png: Content of the file, or None.
+        pictures: Layout of the file.
     """
     if not mistakes or png is None or not is_usable(png, pictures):
         return "<p>This revision has no usable picture of its errors.</p>" if mistakes else ""
@@ -62,9 +62,9 @@ def tiles(name: str, mistakes: Sequence[Mistake], png: bytes | None, pictures: P
 
 
 def is_usable(png: bytes, pictures: Pictures) -> bool:
-    """Whether a PNG is one that the policy describes: small, grey, 8 bits, of that width, and nothing but the picture.
+    """Whether a PNG matches the policy: small, grey, 8 bits, of the right width, without other data.
 
-    A few kilobytes can hold a picture that takes gigabytes to show.
+    A few kilobytes can contain an image that takes gigabytes to show.
     """
     if len(png) > MAX_PICTURE_BYTES or not png.startswith(b"\x89PNG\r\n\x1a\n"):
         return False

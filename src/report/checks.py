@@ -1,4 +1,4 @@
-"""All checks of a change. Each is a function from the change to what it found; the outcome is the highest level."""
+"""All checks of a change. Each is a function from the change to its findings; the outcome is the highest level."""
 
 import sys
 import traceback
@@ -49,7 +49,7 @@ def reproduced(change: Change) -> Iterator[Finding]:
 
 
 def lineage(change: Change) -> Iterator[Finding]:
-    """What the change is compared with."""
+    """Notes on the revision that the change is compared with."""
     base, tip = change.base, change.rules
     if change.merge_bases != 1:
         began = "began more than once from {}" if change.merge_bases else "has no commit in common with {}"
@@ -61,7 +61,7 @@ def lineage(change: Change) -> Iterator[Finding]:
 
 
 def lock(change: Change) -> Iterator[Finding]:
-    """Where dvc.lock does not match code, params and data."""
+    """Mismatches between dvc.lock and code, params and data."""
     head = change.head
     declared = head.pipeline.stages
     if left := [stage for stage in head.pipeline.locked if stage not in declared]:
@@ -95,7 +95,7 @@ def outputs(change: Change) -> Iterator[Finding]:
 
 
 def receipts(change: Change) -> Iterator[Finding]:
-    """Where the receipts do not confirm dvc.lock."""
+    """Receipts that contradict dvc.lock."""
     head = change.head
     if not head.receipts:
         words = "no stage writes a receipt" if change.base.receipts else "neither revision has receipts"
@@ -103,7 +103,7 @@ def receipts(change: Change) -> Iterator[Finding]:
     for stage, receipt in head.receipts.items():
         locked = head.pipeline.locked.get(stage)
         if locked is None:
-            continue  # the stage is stale, which is reported already
+            continue  # The stage is stale, which is already reported.
         if isinstance(receipt, UserError):
             yield fail("{}", receipt)
         elif wrong := lock_differences(receipt, locked):
@@ -112,7 +112,7 @@ def receipts(change: Change) -> Iterator[Finding]:
 
 
 def repeats(change: Change) -> Iterator[Finding]:
-    """Inputs that gave other outputs than in the base; on one kind of machine, they give the same."""
+    """Stages with the same inputs as in the base, but different outputs; the same kind of machine gives equal ones."""
     for stage, new in change.head.pipeline.locked.items():
         old = change.base.pipeline.locked.get(stage)
         if old is None or (old.command, old.deps, old.params) != (new.command, new.deps, new.params):
@@ -129,7 +129,7 @@ def repeats(change: Change) -> Iterator[Finding]:
 
 
 def tables(change: Change) -> Iterator[Finding]:
-    """Where metrics and tables of the test set disagree."""
+    """Disagreements between metrics and tables of the test set."""
     yield from disagreements(change.head, change.policy.examples)
 
 
@@ -140,7 +140,7 @@ def predictions(change: Change) -> Iterator[Finding]:
 
 
 def curves(change: Change) -> Iterator[Finding]:
-    """A training history that is missing or malformed."""
+    """Whether the training history is missing or malformed."""
     drawn = change.policy.curves
     if drawn:
         read_curves(change.head, drawn.file, drawn.columns)
@@ -148,27 +148,27 @@ def curves(change: Change) -> Iterator[Finding]:
 
 
 def recorded(change: Change) -> Iterator[Finding]:
-    """Required metrics that no stage makes, or not the base's: they may have been written by hand."""
+    """Required metrics that no stage writes, or another stage than in the base: they may be written by hand."""
     old, new = change.base.pipeline.stages, change.head.pipeline.stages
     for file, stage in change.scoring.items():
         maker = change.head.pipeline.producer(file)
-        is_replaced = maker and maker not in old and stage not in new  # the check of stages tells
+        is_replaced = maker and maker not in old and stage not in new  # The check `stages` reports this.
         if stage is None or not (maker == stage or is_replaced):
             by = Text("the stage {}", stage) if stage else Text("any stage")
             yield fail("{} has required metrics, but dvc.lock records no run of {} that made it", file, by)
 
 
 def metrics(change: Change) -> Iterator[Finding]:
-    """Required metrics that do not keep the policy."""
+    """Required metrics that violate the policy."""
     yield from metric_findings(judge_metrics(change))
 
 
 def since_reference(change: Change) -> Iterator[Finding]:
-    """Many small losses that add up."""
+    """Small losses that have accumulated since the policy's reference."""
     name = change.policy.reference
     if name is None or all(rule.since_reference is None for rule in change.policy.rules.values()):
         return
-    # A branch would move with each loss.
+    # Not a branch, which would move with each loss.
     place = name if HASH.fullmatch(name) else f"refs/tags/{name}"
     try:
         with open_revision(change.root, place, name) as reference:
@@ -179,7 +179,7 @@ def since_reference(change: Change) -> Iterator[Finding]:
 
 
 def data(change: Change) -> Iterator[Finding]:
-    """Test data that is not the same in both revisions."""
+    """Test data that differs between the revisions."""
     if not change.base.has_results:
         return
     path = change.policy.data
@@ -193,7 +193,7 @@ def data(change: Change) -> Iterator[Finding]:
 
 
 def policy(change: Change) -> Iterator[Finding]:
-    """Whether there is a policy to judge the next change by."""
+    """Whether there is a valid policy for the next change."""
     head = change.head
     if change.policy and not change.has_own_policy:
         yield note("judged by the head's {}: the base has none", POLICY)
@@ -207,7 +207,7 @@ def policy(change: Change) -> Iterator[Finding]:
         return
     if change.has_own_policy and _is_edited(change, POLICY):
         yield unsure(EDITS_RULES, POLICY)
-    # In the next change, any value of a metric that is missing now would pass.
+    # If a metric is missing now, any value would pass in the next change.
     values = {file: head.metrics.get(file, {}) for file, _ in found.required}
     absent = [name for file, name in found.required if isinstance(own := values[file], dict) and name not in own]
     if absent:
@@ -215,8 +215,8 @@ def policy(change: Change) -> Iterator[Finding]:
 
 
 def noise(change: Change) -> Iterator[Finding]:
-    """Whether the noise is well-formed by which the next change is judged."""
-    _ = change.measured  # raises if the base's is malformed
+    """Whether the measured noise for the next change is valid."""
+    _ = change.measured  # Raises if the base's is malformed.
     if not _is_edited(change, NOISE):
         return
     try:
@@ -227,9 +227,9 @@ def noise(change: Change) -> Iterator[Finding]:
         yield unsure(EDITS_RULES, NOISE)
 
 
-# Where the head has no results, there is nothing to say about them.
+# These checks apply only if the head has results.
 OF_RESULTS: tuple[Check, ...] = (
-    *(lock, outputs, receipts),  # where these fail, the rest only follows
+    *(lock, outputs, receipts),  # If these fail, the others are consequences.
     *(recorded, metrics, since_reference),
     *(tables, predictions, curves),
 )
@@ -241,7 +241,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def find(change: Change) -> list[Finding]:
-    """What all checks find, the highest level first, each text once. A check that breaks cannot tell."""
+    """Run all checks; returns unique findings, highest level first. A check that breaks is unsure."""
     every = [replace(finding, check=check.__name__) for check in CHECKS for finding in _run(check, change)]
     found: dict[Text, Finding] = {}
     for finding in sorted(every, key=lambda finding: -finding.level):
@@ -256,7 +256,7 @@ def _run(check: Check, change: Change) -> Iterator[Finding]:
     except UserError as error:
         yield unsure("{}", error)
     except MemoryError:
-        raise  # no other check has more of it
+        raise  # Other checks would not have more memory.
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         yield unsure("the check {} broke: {}", check.__name__, RuntimeError(f"{type(error).__name__}: {error}"))
@@ -269,15 +269,15 @@ def _is_edited(change: Change, path: str) -> bool:
 
 
 def _made_otherwise(old: Receipt | UserError | None, new: Receipt | UserError | None) -> list[str]:
-    """Names of versions and of properties of the machine that two receipts do not agree on."""
+    """Names of versions and machine properties that differ between two receipts."""
     if not (isinstance(old, Receipt) and isinstance(new, Receipt)):
-        return []  # a receipt that cannot be read is reported already
+        return []  # An unreadable receipt is already reported.
     one, other = ({**receipt.versions, **receipt.machine} for receipt in (old, new))
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
 
 def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
-    """What was lost since the policy's reference."""
+    """Losses since the policy's reference."""
     name = change.policy.reference or ""
     shown = name[:7] if reference.commit == name else name
     if change.data_hash(reference) != change.data_hash(change.head):

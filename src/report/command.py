@@ -26,13 +26,13 @@ from src.revision.git import find_root
 
 FOLDER = Path("report")
 COMMENT, PAGE, VERDICT = "report.md", "report.html", "verdict.json"
-MAX_SECONDS = 120  # a report takes two
+MAX_SECONDS = 120  # A report usually takes two.
 ADDRESS = re.compile(r"https://[\w./:%?=&#~-]+")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is written: Markdown, HTML, the content of verdict.json, and lines for the terminal."""
+    """The output: Markdown, HTML, the content of verdict.json, and lines for the terminal."""
 
     level: Level
     comment: str
@@ -42,7 +42,7 @@ class Report:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the report, in a process that can be ended: no branch may keep a reviewer, or a workflow, waiting.
+    """Write the report in a process that can be killed, so that no branch keeps a reviewer or a workflow waiting.
 
     Returns:
         0 for pass, 1 for fail, 2 for could not tell; also 2 if the report itself breaks.
@@ -58,14 +58,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: str = "") -> Report:
-    """Compare two revisions of the project in the current directory; the report explains what could not be read."""
+    """Compare two revisions of the project in the current directory; errors are part of the report."""
     try:
         with open_change(find_root(), base, head, reproduced) as change:
             findings = find(change)
             try:
                 rows = judge_metrics(change)
             except UserError:
-                rows = []  # a check reports it
+                rows = []  # A check reports the error.
             level = highest(findings)
             comment = write_comment(change, findings, rows, page_url)
             heading = title(change, level, rows).plain
@@ -91,7 +91,7 @@ def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: 
 
 
 def refuse(error: Exception) -> Report:
-    """A report that only explains why there is no verdict."""
+    """Create a report that only explains why there is no verdict."""
     level, words = Level.UNSURE, visible(error)
     comment = f"## {level.icon} Metrics: {level.outcome}\n\n{code(error)}\n"
     finding = {"level": "unsure", "check": "report", "text": words}
@@ -117,10 +117,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _forget() -> None:
-    """An old verdict must not outlive a report that breaks.
+    """Delete the old report, so that an old verdict does not outlive a report that breaks.
 
     Raises:
-        OSError: If there can be no new one either.
+        OSError: If the folder is not writable.
     """
     FOLDER.mkdir(exist_ok=True)
     for name in (COMMENT, PAGE, VERDICT):
@@ -128,13 +128,13 @@ def _forget() -> None:
 
 
 def _write(report: Report) -> int:
-    """Write the files and print the lines; the exit code."""
+    """Write the files, print the lines and return the exit code."""
     _forget()
     write_text(FOLDER / COMMENT, report.comment)
     write_text(FOLDER / PAGE, report.page)
     write_text(FOLDER / VERDICT, json.dumps(report.verdict, indent=2) + "\n")
     refused = "metrics" not in report.verdict
-    # Who reads only the first lines, as `head` does, or has no room for them gets the exit code all the same.
+    # The exit code does not depend on whether the output can be written, as with `head` or a full disk.
     with suppress(OSError):
         print("\n".join(report.lines), file=sys.stderr if refused else sys.stdout)
         print(FOLDER / PAGE, flush=True)
@@ -142,7 +142,7 @@ def _write(report: Report) -> int:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    """The metrics that count, for a terminal."""
+    """Format the metrics of the first table for a terminal."""
     lines = [[cell.plain for cell in cells(row)] for row in first_rows(rows)]
     table = [["metric", "base", "head", "change", "may lose", ""], *lines] if lines else []
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

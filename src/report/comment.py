@@ -1,4 +1,4 @@
-"""The report as Markdown: a comment that fits a screen, with details to open. Empty sections do not exist."""
+"""The report as Markdown: a comment that fits a screen, with collapsed details. Empty sections are omitted."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -18,7 +18,7 @@ from src.revision.pipeline import enclosing
 from src.revision.revision import Revision
 
 Item = TypeVar("Item")
-MAX_LENGTH = 60_000  # characters; GitHub accepts 65,536, and the workflow that posts the report adds a line
+MAX_LENGTH = 60_000  # Characters. GitHub accepts 65,536, and the workflow that posts the report adds a line.
 MAX_REASONS = 12
 MAX_ROWS = 40
 MAX_PAIRS = 8
@@ -28,12 +28,12 @@ SHOWN_CHECKS = ("reproduced", "stages", "metrics")
 
 
 def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Row], page_url: str = "") -> str:
-    """The whole comment, at most MAX_LENGTH characters.
+    """Write the comment, at most MAX_LENGTH characters.
 
     Args:
-        change: What was compared.
-        findings: What the checks found, the highest level first.
-        rows: All metrics; none if they could not be judged, which a check reports.
+        change: The change.
+        findings: Findings of the checks, highest level first.
+        rows: All metrics; empty if they could not be judged, which a check reports.
         page_url: Address of the page with pictures, if there is one.
     """
     differs = any(row.old != row.new for row in rows)
@@ -51,7 +51,7 @@ def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Ro
 
 
 def title(change: Change, level: Level, rows: Sequence[Row]) -> Text:
-    """The verdict, and what happened to the first metric of the policy."""
+    """The verdict, and the change of the policy's first metric."""
     verdict = f"{level.icon} Metrics: {level.outcome}"
     row = next((row for row in rows if row.required), None)
     if row is None or row.new.number is None:
@@ -71,7 +71,7 @@ def title(change: Change, level: Level, rows: Sequence[Row]) -> Text:
 
 
 def compared(change: Change, page_url: str = "") -> Text:
-    """What was compared with what, and whether anybody ran it again."""
+    """The compared revisions, and whether the results were reproduced."""
     head = Text("{}", change.head.commit[:7]) if change.head.commit else Text("the working tree")
     commit = change.base.commit or ""
     hides_nothing = change.base.name == "HEAD" or commit.startswith(change.base.name)
@@ -81,7 +81,7 @@ def compared(change: Change, page_url: str = "") -> Text:
 
 
 def first_rows(rows: Sequence[Row]) -> list[Row]:
-    """The metrics of the first table, if any metric changed: what is required, or lost more than its rule tolerates."""
+    """Metrics of the first table, if any metric changed: the required ones, and those that lost more than tolerated."""
     return [row for row in rows if _is_news(row)] if any(row.old != row.new for row in rows) else []
 
 
@@ -90,7 +90,7 @@ def _is_news(row: Row) -> bool:
 
 
 def cells(row: Row) -> list[Text]:
-    """Name, base, head, change, what it may lose, and how it stands against the policy."""
+    """Name, base, head, change, tolerated loss, and result by the policy."""
     old, new, delta = _reading(row.old), _reading(row.new), ""
     if row.change is not None:
         delta = _signed(row.change)
@@ -104,7 +104,7 @@ def cells(row: Row) -> list[Text]:
 def _mark(row: Row) -> str:
     if row.rule is None or not (row.required or row.why):
         return ""
-    # What only informs, or is explained, is no verdict.
+    # Metrics that only inform, and explained losses, do not decide the verdict.
     return "⚠️" if row.why and (row.level is Level.NOTE or not row.required) else row.level.icon
 
 
@@ -113,7 +113,7 @@ def _percent(value: float) -> str:
 
 
 def _first(most: int, items: Sequence[Item], written: Callable[[Item], str], more: str = "and {:,} more") -> list[str]:
-    """The first of many things, and how many more there are."""
+    """Format the first items, and the number of the remaining ones."""
     return [*map(written, items[:most]), *([more.format(len(items) - most)] if len(items) > most else [])]
 
 
@@ -170,7 +170,7 @@ def _seeds(change: Change, moved: Sequence[Row]) -> Text:
         try:
             noise = change.noise(change.base, row.file, row.name)
         except UserError:
-            return Text("")  # a check reports it
+            return Text("")  # A check reports the error.
         if noise:
             p_value = noise.p_value(row.change or 0.0)
             words = "as much" if p_value >= SIGNIFICANCE else "less"
@@ -182,11 +182,11 @@ def _seeds(change: Change, moved: Sequence[Row]) -> Text:
 
 
 def _changed(change: Change, findings: Sequence[Finding]) -> str:
-    """Params, code, stages, and whether the lock holds."""
+    """Changed params, code and stages, and whether the lock is valid."""
     try:
         parts = [_params_changed(change), _code_changed(change)]
     except UserError:
-        return ""  # a check reports it
+        return ""  # A check reports the error.
     wrong = {finding.check for finding in findings if finding.level > Level.NOTE}
     parts.append("stages, see above" if "stages" in wrong else "no stage")
     if change.head.pipeline.has_run and not wrong & {"lock", "outputs", "receipts"}:
@@ -202,7 +202,7 @@ def _params_changed(change: Change) -> str:
     shown = []
     for file, name in {**old, **new}:
         values = [params.get((file, name), "(none)") for params in (old, new)]
-        if repr(values[0]) != repr(values[1]):  # 1, True and 1.0 are different texts
+        if repr(values[0]) != repr(values[1]):  # Distinguishes 1, True and 1.0.
             label = name if file == "params.yaml" else f"{file}:{name}"
             shown.append(Text("{} {} → {}", label, *map(str, values)))
     return ", ".join(_first(MAX_PAIRS, shown, lambda text: text.markdown, "{:,} more params")) or "no param"
@@ -251,7 +251,7 @@ def _history(revision: Revision, drawn: Curves) -> list[dict[str, float]]:
     try:
         return read_curves(revision, drawn.file, drawn.columns)
     except UserError:
-        return []  # of the head, the check of curves reports it
+        return []  # The check `curves` reports an error in the head.
 
 
 def _other_metrics(rows: Sequence[Row]) -> str:
@@ -265,7 +265,7 @@ def _details(summary: str, parts: Sequence[str]) -> str:
 
 
 def _fitted(first: list[str], details: list[str]) -> str:
-    """The parts as one text, without details that are too long; the verdict never gives way."""
+    """Join the parts; details that are too long are dropped, but never the verdict."""
     if sum(map(len, [*first, *details])) + 100 > MAX_LENGTH:
         details = ["The details are too long for a comment."]
     return ("\n\n".join([*first, *details]) + "\n")[:MAX_LENGTH]

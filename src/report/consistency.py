@@ -1,4 +1,4 @@
-"""Do the results of one revision describe the same predictions? Metrics and tables repeat each other."""
+"""Checks that the metrics and tables of one revision, which overlap, describe the same predictions."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from src.revision.revision import Revision
 
 
 def disagreements(revision: Revision, examples: Examples) -> Iterator[Finding]:
-    """Where the metrics and tables of the test set contradict each other.
+    """Find contradictions between the metrics and tables of the test set.
 
     Raises:
         UserError: If a table is missing or malformed.
@@ -66,14 +66,14 @@ def _metrics(
     for file, names in examples.metrics.items():
         for name, kind in names.items():
             reported = read_metric(revision, file, name).number
-            # The check of metrics judges what is missing or not a number.
+            # The check `metrics` reports missing and non-numeric values.
             if reported is not None and abs(reported - expected[kind]) > _rounding(examples.decimals):
                 text = "{} has {} {}, but {} gives {}"
                 yield fail(text, file, name, f"{reported:.8g}", examples.counts, f"{expected[kind]:.8g}")
 
 
 def _rounding(decimals: int) -> float:
-    """Half of the last written digit, plus the error of summing a few floats."""
+    """Half of the last digit, plus the error of summing a few floats."""
     return 0.51 * 10.0**-decimals
 
 

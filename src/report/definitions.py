@@ -1,4 +1,4 @@
-"""What a change does to the stages' definitions, on which all other checks rest."""
+"""Changes of the stages' definitions, on which all other checks rely."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,14 +7,14 @@ from src.report.change import Change
 from src.report.finding import Finding, unsure
 from src.revision.pipeline import Stage
 
-# Options of an output that decide only how it is shown.
+# Options of an output that only affect how it is shown.
 SHOWN = {"desc", "template", "x", "y", "x_label", "y_label", "title", "header"}
 
 
 def stages(change: Change) -> Iterator[Finding]:
-    """One finding for each stage that is defined otherwise. None if the base has no stages.
+    """One finding for each stage whose definition changed; none if the base has no stages.
 
-    Hashes cannot tell whether a definition is right, so a reviewer has to read it.
+    Hashes cannot show whether a definition is correct, so a reviewer has to read it.
     """
     old, new = change.base.pipeline.stages, change.head.pipeline.stages
     for name in dict.fromkeys([*old, *new]) if old else ():
@@ -24,7 +24,7 @@ def stages(change: Change) -> Iterator[Finding]:
 
 
 def _definition(stage: Stage) -> dict[str, Any]:
-    """What decides what a run does and what is recorded of it, by the keys of dvc.yaml."""
+    """Everything that determines what a run does and what is recorded, by the keys of dvc.yaml."""
     outs = {
         path: (out.kind, {name: value for name, value in out.options.items() if name not in SHOWN})
         for path, out in stage.outs.items()

@@ -1,4 +1,4 @@
-"""Edited files of which no hash tells what they do to the results."""
+"""Edited files whose effect on the results no hash covers."""
 
 import re
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from src.report.policy import POLICY
 from src.revision.parsing import flatten
 from src.revision.pipeline import DVC_FILE, LOCK, enclosing
 
-# What decides which files git and DVC find, also within a folder that a stage depends on.
+# Files that determine which files git and DVC find, even within a folder that a stage depends on.
 HIDING = re.compile(r"(^|/)\.(?!gitignore$)|\.dvc$|/dvc\.(yaml|lock)$")
 DOCUMENTS = ("*.md", "*.rst", "*.cff", "README*", "LICEN[CS]E*", ".gitignore")
 
 
 def files(change: Change) -> Iterator[Finding]:
-    """Edits of what no stage depends on, but somebody may read. Of packages, other versions alone are only noted."""
+    """Edits of files that no stage depends on, but that may be read. Changed package versions are only noted."""
     base, head = change.base, change.head
     if not base.pipeline.stages:
         return
@@ -34,9 +34,9 @@ def files(change: Change) -> Iterator[Finding]:
                 yield unsure("what is installed changed, read it: {}", path)
             bumped |= dict.fromkeys(versions or ())
         elif path.endswith(".dvc") and path[:-4] in base.pipeline.declared and path in base.tree.entries:
-            continue  # dvc.lock has its hash of the data
+            continue  # dvc.lock has the hash of its data.
         elif enclosing(path, known):
-            # What DVC ignores, such as bytecode, is in no hash.
+            # No hash covers files that DVC ignores, such as bytecode.
             uncovered += [path] if base.tree.ignored.match_file(path) or HIDING.search(path) else []
         elif not _is_unread(path, change):
             uncovered.append(path)
@@ -47,10 +47,11 @@ def files(change: Change) -> Iterator[Finding]:
 
 
 def scorer(change: Change) -> Iterator[Finding]:
-    """Edits of the scorer, as the base defines it. If it differs, equal numbers need not mean the same.
+    """Edits of the scorer, as defined by the base. If it differs, equal metrics may have different meanings.
 
-    It is what the scoring stages depend on, or only a stage that checks the pipeline: one before them that depends on
-    all their code, and on what runs the stages. So are the params that only scoring stages read.
+    The scorer consists of the files that the scoring stages depend on, or only a stage that checks the pipeline: one
+    that is upstream of them and depends on all their code and on the code that runs stages. It includes params that
+    only scoring stages read.
     """
     if not change.base.has_results:
         return
@@ -63,7 +64,7 @@ def scorer(change: Change) -> Iterator[Finding]:
     for path in change.edited:
         readers = {stage for stage in before | scoring if enclosing(path, code[stage])}
         is_scorer = readers & scoring or (readers and not readers & others)
-        if is_scorer and not is_of_pins(path):  # what is installed has a check of its own
+        if is_scorer and not is_of_pins(path):  # Installed packages have a separate check.
             changed.append(path)
     old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)
     own_params = {**old, **new}.keys() - pipeline.locked_params(others).keys()
@@ -73,7 +74,7 @@ def scorer(change: Change) -> Iterator[Finding]:
 
 
 def _free_params(change: Change) -> list[str]:
-    """Params, as `params.yaml:lr`, whose values differ, and which no stage of the head declares or writes."""
+    """Params (`params.yaml:lr`) whose values differ, and which no stage of the head declares or writes."""
     pipeline, old, new = change.head.pipeline, change.base.params, change.head.params
     found = []
     for file in {**old, **new}:
@@ -91,7 +92,7 @@ def _free_params(change: Change) -> list[str]:
 
 
 def _is_unread(path: str, change: Change) -> bool:
-    """Whether it is a document, or the base's policy says that nobody reads it who decides about results."""
+    """Whether a file is a document, or the base's policy lists it as unread."""
     unread = change.policy.unread if change.has_own_policy else []
     name = PurePosixPath(path).name
     return any(fnmatchcase(name, pattern) for pattern in DOCUMENTS) or any(fnmatchcase(path, one) for one in unread)

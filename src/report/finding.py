@@ -1,7 +1,6 @@
 """Findings, and text that may quote the branch.
 
-A text is a template of ours and arguments. Every argument is escaped, whatever it is: a forgotten wrap cannot become an
-injection.
+A text is our own template with arguments. Every argument is escaped, so a forgotten call cannot become an injection.
 """
 
 import enum
@@ -10,15 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-MAX_LENGTH = 60  # characters of one name or value
-MAX_MESSAGE_LENGTH = 400  # of one error message
-MAX_LISTED = 8  # names in a list
-# What is safe in a code span, also within a table: no backtick, pipe, backslash, dollar, < or &.
+MAX_LENGTH = 60  # Characters of a name or value.
+MAX_MESSAGE_LENGTH = 400  # Characters of an error message.
+MAX_LISTED = 8  # Names in a list.
+# Characters that are safe in a code span, even in a table: no backtick, pipe, backslash, dollar, < or &.
 PLAIN = re.compile(r"[\w.,:;/+\-=%()^~@#*!?'\"{}\[\]… ]+", re.ASCII)
 
 
 class Level(enum.IntEnum):
-    """How a finding counts; the outcome is the highest level of all findings."""
+    """Severity of a finding; the outcome is the highest level of all findings."""
 
     NOTE = 0
     UNSURE = 1
@@ -26,7 +25,7 @@ class Level(enum.IntEnum):
 
     @property
     def outcome(self) -> str:
-        """What the report answers if this is the highest level."""
+        """Outcome of the report if this is the highest level."""
         return ("pass", "could not tell", "fail")[self]
 
     @property
@@ -36,15 +35,15 @@ class Level(enum.IntEnum):
 
     @property
     def icon(self) -> str:
-        """A sign for a table."""
+        """Symbol for a table."""
         return "✅❓❌"[self]
 
 
 class Text:
-    """A template of ours with its arguments.
+    """Our own template with arguments.
 
-    Strings and other values of the branch become code, cut short; an error may be longer. A list becomes names between
-    commas. Numbers and texts stay what they are.
+    Strings and other values from the branch become truncated code; errors may be longer. A list becomes names separated
+    by commas. Numbers and texts are kept.
     """
 
     def __init__(self, template: str, *arguments: Any) -> None:
@@ -53,12 +52,12 @@ class Text:
 
     @property
     def markdown(self) -> str:
-        """As Markdown for GitHub."""
+        """The text as Markdown for GitHub."""
         return self._template.format(*(_written(argument, code) for argument in self._arguments))
 
     @property
     def plain(self) -> str:
-        """As one line for a terminal or a JSON file."""
+        """The text as one line for a terminal or a JSON file."""
         template = self._template.replace("**", "").replace("`", "")
         return template.format(*(_written(argument, visible) for argument in self._arguments))
 
@@ -70,19 +69,19 @@ class Text:
 
 
 def joined(texts: Iterable[Text], separator: str) -> Text:
-    """Several texts as one."""
+    """Join several texts into one."""
     parts = list(texts)
     return Text(separator.join(["{}"] * len(parts)), *parts)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """A finding of a check.
 
     Attributes:
         level: Whether it prevents a pass.
-        text: In words.
-        check: Name of the check, filled in by whoever runs it.
+        text: Description.
+        check: Name of the check, set by `checks.find`.
     """
 
     level: Level
@@ -91,27 +90,27 @@ class Finding:
 
 
 def note(template: str, *arguments: Any) -> Finding:
-    """What a reviewer should know."""
+    """A finding that informs the reviewer."""
     return Finding(Level.NOTE, Text(template, *arguments))
 
 
 def unsure(template: str, *arguments: Any) -> Finding:
-    """Why nobody can tell without looking."""
+    """A finding that needs a reviewer's decision."""
     return Finding(Level.UNSURE, Text(template, *arguments))
 
 
 def fail(template: str, *arguments: Any) -> Finding:
-    """What is wrong."""
+    """A finding that fails the change."""
     return Finding(Level.FAIL, Text(template, *arguments))
 
 
 def highest(findings: Iterable[Finding]) -> Level:
-    """The level that decides."""
+    """The highest level, which decides."""
     return max((finding.level for finding in findings), default=Level.NOTE)
 
 
 def visible(value: Any) -> str:
-    """One short line: white space becomes spaces, unprintable characters (controls, bidi marks, surrogates) escapes."""
+    """Format as a short line, with unprintable characters (controls, bidi marks, surrogates) escaped."""
     longest = MAX_MESSAGE_LENGTH if isinstance(value, Exception) else MAX_LENGTH
     line = " ".join(str(value)[: 4 * longest].split())
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
@@ -119,13 +118,13 @@ def visible(value: Any) -> str:
 
 
 def code(value: Any) -> str:
-    """As code in Markdown, where GitHub draws no link, image, mention, reference to an issue or emoji."""
+    """Format as code in Markdown, in which GitHub renders no links, images, mentions, issue references or emoji."""
     shown = visible(value)
     return f"`{shown}`" if PLAIN.fullmatch(shown) else html_code(value)
 
 
 def html_code(value: Any) -> str:
-    """Also within HTML, where there is no Markdown: an entity for each ASCII sign neither ends nor begins anything."""
+    """Format as code in HTML, with an entity for every ASCII character that could have a meaning."""
     shown = (
         char if char.isalnum() or char == " " or not char.isascii() else f"&#{ord(char)};" for char in visible(value)
     )
@@ -133,7 +132,7 @@ def html_code(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """A number with a true minus sign: four decimals where they say something, otherwise four digits."""
+    """Format a number with a true minus sign: four decimals if they are significant, otherwise four digits."""
     text = f"{value:.4f}" if 1e-4 <= abs(value) < 1e4 and value != int(value) else f"{value:.4g}"
     return text.replace("-", "−")
 

@@ -39,14 +39,14 @@ class Row:
     """One metric: its two readings, and the policy's judgement.
 
     Attributes:
-        file: The file that holds it.
-        name: Its name there, with dots between the levels.
-        label: Its name, with its file if another file has a metric of the same name.
+        file: The metrics file.
+        name: Name in the file, with dots between levels.
+        label: The name, with the file if another file has a metric of the same name.
         old: Reading of the base.
         new: Reading of the head.
-        rule: The policy's rule for it, or None.
-        level: NOTE if the rule holds, or if there is none; UNSURE if it is of other data and required.
-        why: Why the rule does not hold, or holds nevertheless; None if there is nothing to say.
+        rule: The policy's rule, or None.
+        level: NOTE if the rule holds, or if there is none; UNSURE if the metric is required, but of other data.
+        why: Why the rule is violated, or why a violation is accepted; None if neither applies.
     """
 
     file: str
@@ -72,7 +72,7 @@ class Row:
 
 
 def judge_metrics(change: Change) -> list[Row]:
-    """Every metric that either revision or the policy names; the required come first, then those with a rule."""
+    """Judge every metric of either revision or the policy; required ones come first, then those with a rule."""
     names = _names(change)
     files, rules = Counter(name for _, name in names), change.policy.rules
     rows = []
@@ -86,7 +86,7 @@ def judge_metrics(change: Change) -> list[Row]:
 
 
 def read_metric(revision: Revision, file: str, name: str) -> Reading:
-    """One metric of a revision, by its file and its name."""
+    """Read one metric of a revision."""
     values = revision.metrics.get(file, {})
     if isinstance(values, UserError):
         return Reading(None, Text("its file cannot be read: {}", values))
@@ -108,14 +108,14 @@ def _names(change: Change) -> list[tuple[str, str]]:
     sources: list[dict[str, Any]] = [change.head.metrics, change.base.metrics, policy]
     found: dict[tuple[str, str], None] = {}
     for file, values in (item for source in sources for item in source.items()):
-        # A file that cannot be read has one row, if the policy does not name its metrics.
+        # An unreadable file has a single row, unless the policy lists its metrics.
         names = values if isinstance(values, dict) else () if file in policy else ("",)
         found |= {(file, name): None for name in names}
     return list(found)
 
 
 def _judge(change: Change, file: str, name: str, old: Reading, new: Reading, rule: Rule) -> tuple[Level, Text | None]:
-    """How a metric stands against its rule, and why."""
+    """Judge a metric by its rule, with the reason."""
     if new.problem == NOT_IN_GIT:
         return Level.UNSURE, new.problem
     if new.number is None:
@@ -140,12 +140,12 @@ def _judge(change: Change, file: str, name: str, old: Reading, new: Reading, rul
 
 
 def weigh(difference: float, p_chance: float | None, noise: SeedNoise | None) -> tuple[Level, Text]:
-    """Whether seeds or chance explain a loss beyond the tolerance.
+    """Decide whether seeds or chance explain a loss beyond the tolerance.
 
     Args:
         difference: New minus old value.
         p_chance: McNemar's p-value, or None if the test does not apply or the models could not be compared.
-        noise: How much seeds alone change the metric, or None if not known.
+        noise: How much seeds alone change the metric, or None if unknown.
     """
     if noise is not None and noise.p_value(difference) >= SIGNIFICANCE:
         return Level.NOTE, Text("lost more than allowed, but another seed changes as much")
@@ -156,7 +156,7 @@ def weigh(difference: float, p_chance: float | None, noise: SeedNoise | None) ->
 
 
 def metric_findings(rows: list[Row]) -> Iterator[Finding]:
-    """One finding for all required metrics with the same reason."""
+    """Yield one finding for all required metrics with the same reason."""
     reasons: dict[tuple[Level, Text], list[str]] = {}
     for row in rows:
         if row.required and row.why is not None:

@@ -1,4 +1,4 @@
-"""The comment as one HTML file without scripts: the same Markdown, with pictures of examples."""
+"""The comment as one HTML file without scripts: the same Markdown, with images of examples."""
 
 import re
 
@@ -11,7 +11,7 @@ from src.revision.revision import Revision
 
 MAX_PICTURE_BYTES = 10_000_000
 PICTURE = re.compile(r"<!-- picture: (\w+) -->")
-# No request of any kind leaves the page, and no script runs, whatever the page says.
+# The page cannot send requests or run scripts, whatever it contains.
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -51,11 +51,11 @@ figure i { display: block; margin: auto; image-rendering: pixelated; border: 1px
 
 
 def render_page(markdown: str, change: Change | None = None) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        markdown: The comment, with a remark where a picture belongs.
-        change: What the pictures show; None if there is nothing to show.
+        markdown: The comment, with a placeholder for each picture.
+        change: The change that the pictures show; None if there are no pictures.
     """
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
     reader.add_render_rule("table_open", lambda *_: '<div class="wide"><table>')
@@ -69,7 +69,7 @@ def _pictures(change: Change) -> dict[str, str]:
     predictions, layout = change.predictions, change.policy.examples.pictures
     if predictions is None or layout is None:
         return {}
-    # The base has the pictures of what only the old model got wrong.
+    # The base has the pictures of mistakes that only the old model makes.
     shown = (("lost", predictions.lost, change.head), ("won", predictions.won, change.base))
     return {name: tiles(name, those, _picture(one, layout.file), layout) for name, those, one in shown}
 

@@ -1,4 +1,4 @@
-"""The versions of packages that files of requirements pin, and those that the results were made with."""
+"""Package versions pinned by requirements files, and versions that the results were made with."""
 
 import re
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from src.revision.revision import Revision
 
 MAX_BYTES = 2_000_000
 NAME = re.compile(r"[\w.-]*(requirements|constraints)[\w.-]*\.(txt|in|lock)", re.ASCII)
-# Those that tell what stages run with.
+# Files that determine the packages of the stages.
 USED = ("requirements.txt", "requirements.lock")
 PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([\w.!+-]+)", re.ASCII | re.IGNORECASE)
 HASH = re.compile(r" +--hash=sha256:[0-9a-f]{64}( \\)?")
 
 
 class Line(NamedTuple):
-    """A line that is no hash: the package and version that it pins, if any, the rest, and the hashes below it."""
+    """A line other than a hash: the pinned package and version, if any, the rest, and the hashes that follow it."""
 
     name: str
     version: str
@@ -29,12 +29,12 @@ class Line(NamedTuple):
 
 
 def versions(change: Change) -> Iterator[Finding]:
-    """Versions that made the results, against those that the head pins."""
+    """Compare the versions that made the results with those that the head pins."""
     wrong: dict[Text, list[str]] = {}
     pins = {path: [_versions(revision, path) for revision in (change.base, change.head)] for path in USED}
     for stage, receipt in change.head.receipts.items():
         if isinstance(receipt, UserError):
-            continue  # reported by the check of receipts
+            continue  # The check `receipts` reports the error.
         old = change.base.receipts.get(stage)
         if isinstance(old, Receipt) and (silent := sorted(old.versions.keys() - receipt.versions.keys())):
             yield unsure("{} no longer has the version of {}", receipt_path(stage), silent)
@@ -49,14 +49,14 @@ def versions(change: Change) -> Iterator[Finding]:
 
 
 def is_of_pins(path: str) -> bool:
-    """Whether it is a file beside dvc.yaml with the name of one that pins packages."""
+    """Whether a path is a file next to dvc.yaml that pins packages, judging by its name."""
     return NAME.fullmatch(path) is not None
 
 
 def other_versions(base: Revision, head: Revision, path: str) -> list[Text] | None:
-    """Words on the versions that differ in a file of pins; None if anything else does.
+    """Describe the versions that differ in a requirements file; None if anything else differs.
 
-    Pip's grammar is not understood here: both texts must have the same lines, and one version the same hashes.
+    Pip's grammar is not parsed: both texts must have the same lines, and equal versions must have equal hashes.
     """
     old, new = _lines(base, path), _lines(head, path)
     if len(old) != len(new):
@@ -73,11 +73,11 @@ def other_versions(base: Revision, head: Revision, path: str) -> list[Text] | No
 
 
 def _against_pins(receipt: Receipt, path: str, before: dict[str, set[str]], now: dict[str, set[str]]) -> Iterator[Text]:
-    """Packages that a file pins in another version than the results were made with, or no longer pins."""
+    """Find packages that a file pins to a different version than the results were made with, or no longer pins."""
     for name, version in receipt.versions.items():
         key = _canonical(name)
-        # A pin without a build, such as +cpu, is one of any. Several pins of a package differ by platform, which the
-        # author of the branch chooses.
+        # A pin without a build, such as +cpu, allows any build. Several pins of a package differ by platform, which the
+        # author of the branch controls.
         others = now.get(key, set()) - {version, version.split("+")[0]}
         if others:
             yield Text("made with {}, {} pins {}", f"{name} {version}", path, min(others))

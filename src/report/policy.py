@@ -1,4 +1,4 @@
-"""The schema of metrics_policy.yaml: what a change may do to each metric, and which files say what."""
+"""The schema of metrics_policy.yaml: how much each metric may lose, and the meaning of files."""
 
 import math
 import re
@@ -16,7 +16,7 @@ SHORT_HASH = re.compile(r"[0-9a-f]{4,39}")
 
 
 def _no_short_hash(name: str) -> str:
-    """Whoever may push can make a tag, or another commit, of the same digits."""
+    """Reject a short hash, since anyone with push access can create a tag or commit with the same digits."""
     if SHORT_HASH.fullmatch(name):
         raise ValueError(f"expected a tag or a whole hash of 40 digits, got the short hash {name}")
     return name
@@ -27,7 +27,7 @@ class _Strict(BaseModel):
 
 
 class Rule(_Strict):
-    """How much one metric may lose. A metric that is required can fail the report; any other only informs."""
+    """How much a metric may lose. A required metric can fail the report; any other only informs."""
 
     better: Literal["higher", "lower"]
     tolerated: Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?%$")] = Field(
@@ -38,13 +38,13 @@ class Rule(_Strict):
     since_reference: float | None = Field(default=None, ge=0, description="largest loss since the policy's reference")
 
     def loss(self, old: float, new: float) -> float:
-        """How much worse the new value is; negative where it is better."""
+        """How much worse the new value is; negative if it is better."""
         return old - new if self.better == "higher" else new - old
 
     def allowed_loss(self, old: float) -> float:
-        """The largest loss from this old value that the rule tolerates, at least 0."""
+        """The largest tolerated loss from this old value, at least 0."""
         if isinstance(self.tolerated, str):
-            return abs(old) * (float(self.tolerated.removesuffix("%")) / 100)  # the largest number times ten is none
+            return abs(old) * (float(self.tolerated.removesuffix("%")) / 100)  # Dividing first avoids an overflow.
         return self.tolerated
 
     def exceeds(self, old: float, new: float, allowed: float) -> bool:
@@ -54,7 +54,7 @@ class Rule(_Strict):
 
 
 class Pictures(_Strict):
-    """A PNG of square grey pictures in rows: the examples of `wrong`, in that order."""
+    """A PNG with rows of square grey images: the examples of `wrong`, in that order."""
 
     file: ProjectPath
     side: int = Field(ge=1, le=512, description="width and height of one picture in pixels")
@@ -66,7 +66,7 @@ Kind = Literal["accuracy", "accuracy_low", "accuracy_high", "precision", "recall
 
 
 class Examples(_Strict):
-    """CSV files about the test examples; the columns have the names given here."""
+    """CSV files about the test examples, with the column names listed here."""
 
     wrong: ProjectPath | None = Field(
         default=None, description="index, actual, predicted: examples that the model gets wrong"
@@ -84,17 +84,17 @@ class Examples(_Strict):
 
 
 class Curves(_Strict):
-    """A CSV file with a row for each epoch; the column `epoch` numbers them."""
+    """A CSV file with a row per epoch, numbered in the column `epoch`."""
 
     file: ProjectPath
     columns: list[str] = Field(description="that must be there and are drawn")
 
 
 class Policy(_Strict):
-    """Rules by metrics file, then by the metric's name, with dots between the levels of a nested file.
+    """Rules by metrics file, then by name of the metric, with dots between levels of a nested file.
 
-    The rules' `since_reference` bounds the losses since `reference`, a commit or tag. A key that is absent leaves the
-    checks out that need it.
+    The rules' `since_reference` limits the losses since `reference`, a commit or tag. A missing key disables the checks
+    that need it.
     """
 
     version: Literal[2] = 2
@@ -118,26 +118,26 @@ class Policy(_Strict):
 
     @property
     def rules(self) -> dict[tuple[str, str], Rule]:
-        """By file and name."""
+        """All rules by file and name."""
         return {(file, name): rule for file, rules in self.metrics.items() for name, rule in rules.items()}
 
     @property
     def required(self) -> dict[tuple[str, str], Rule]:
-        """Rules of the metrics that are required."""
+        """Rules of the required metrics."""
         return {place: rule for place, rule in self.rules.items() if rule.required}
 
     @property
     def accuracy(self) -> tuple[str, str] | None:
-        """File and name of the metric that is the accuracy, or None."""
+        """File and name of the accuracy, or None."""
         kinds = {(file, name): kind for file, names in self.examples.metrics.items() for name, kind in names.items()}
         return next((place for place, kind in kinds.items() if kind == "accuracy"), None)
 
 
 def read_policy(revision: Revision) -> Policy:
-    """The policy of a revision.
+    """Read the policy of a revision.
 
     Raises:
-        UserError: If it is missing, or of another version, or malformed.
+        UserError: If it is missing, malformed, or of another version.
     """
     found, where = revision.tree.parse(POLICY), f"{POLICY} of {revision.name}"
     if isinstance(found, dict) and (version := found.get("version", "none")) != 2:

@@ -1,4 +1,4 @@
-"""What the new model does differently from the old one, example by example."""
+"""Differences between the new and the old model by example."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Predictions:
 
     @property
     def p_value(self) -> float:
-        """Exact McNemar test of the examples lost against those won."""
+        """P-value of the exact McNemar test of lost and won examples."""
         return mcnemar_p(len(self.lost), len(self.won))
 
 
@@ -39,13 +39,13 @@ def compare_predictions(base: Revision, head: Revision, wrong: str, counts: str)
     """Compare two revisions example by example.
 
     Args:
-        base: The old model's.
-        head: The new model's, scored on the same data.
-        wrong: The table of mistakes.
-        counts: The table of counts.
+        base: Revision of the old model.
+        head: Revision of the new model, scored on the same data.
+        wrong: Path of the table of mistakes.
+        counts: Path of the table of counts.
 
     Raises:
-        UserError: If a table is missing or malformed, or tells of other data.
+        UserError: If a table is missing, malformed, or about other data.
     """
     old_counts, new_counts = read_counts(base, counts), read_counts(head, counts)
     if _examples(old_counts) != _examples(new_counts):

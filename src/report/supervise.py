@@ -1,4 +1,4 @@
-"""The last resort: whatever a branch makes the report do, it ends in time, within its memory, and not with a pass."""
+"""Limits for the report's process: whatever a branch causes, it ends in time, within its memory, and without a pass."""
 
 import os
 import re
@@ -10,25 +10,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-MAX_BYTES = 400_000_000  # of data of this process, more than at its start, and of every git that it starts
+MAX_BYTES = 400_000_000  # Additional data of this process since its start, and data of every git process.
 UNKNOWN, BROKEN, OUT_OF_MEMORY = 2, 3, 4
 
 
 def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds: int) -> int:
-    """Run a function in a process of its own, and end it with everything that it started.
+    """Run a function in a child process, and kill it with all its descendants at the end.
 
     Args:
-        run: Gives an exit code.
-        give_up: Called with the reason if it ends in another way, or not in time.
-        seconds: How long it may take, at least 1.
+        run: Returns an exit code.
+        give_up: Called with the reason if `run` times out or ends without an exit code.
+        seconds: Timeout, at least 1.
 
     Returns:
-        Its exit code, or 2.
+        The exit code of `run`, or 2.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
-    # By both, so that the group exists before either goes on; too late here if the child has ended.
+    # Both processes set the group, so that it exists before either continues. It fails here if the child has ended.
     with suppress(OSError):
         os.setpgid(child, child)
     if child == 0:
@@ -47,7 +47,7 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-        # With the child, its git processes: they are in its group.
+        # This includes git processes of the child, which are in its group.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child, signal.SIGKILL)
         if code is None:
@@ -61,7 +61,7 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
 def _become_child(run: Callable[[], int], seconds: int) -> None:
     code = UNKNOWN
     try:
-        # Whoever would end this process may have been killed.
+        # The parent, which would end this process, may be killed.
         signal.alarm(2 * seconds)
         _limit_memory()
         code = run()

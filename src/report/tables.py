@@ -1,4 +1,4 @@
-"""CSV files of a revision as typed rows. They come from the branch, so everything in them is checked."""
+"""CSV files of a revision as typed rows. They come from the branch, so all their content is validated."""
 
 import csv
 import io
@@ -16,25 +16,25 @@ from src.revision.revision import Revision
 
 MAX_TABLE_BYTES = 20_000_000
 MAX_ROWS = 200_000
-# The first row that is wrong is enough: all of them could be.
+# Only the first invalid row is reported, since all of them could be invalid.
 ONE_PROBLEM = Field(fail_fast=True)
 Pair = tuple[str, str]
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-# No real class or count is near the bounds. They keep the report's own sentences short.
+# No real class or count is near these limits, which keep the report's sentences short.
 Count = Annotated[int, Field(ge=0, lt=10**9)]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One test example that the model gets wrong; its place in the table is its place in the picture of all.
+    """A test example that the model gets wrong.
 
     Attributes:
-        position: Its place in the table, from 0.
-        index: Its place in the test set, from 0.
-        actual: Its class.
-        predicted: The class that the model predicted.
+        position: Position in the table and in the image of all mistakes, from 0.
+        index: Position in the test set, from 0.
+        actual: Class of the example.
+        predicted: Class that the model predicted.
     """
 
     position: int
@@ -45,7 +45,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Number of test examples of a class that the model takes for another or the same."""
+    """Number of test examples of a class for which the model predicts a certain class."""
 
     actual: Label
     predicted: Label
@@ -64,7 +64,7 @@ class ClassScores:
 
 
 def read_mistakes(revision: Revision, path: str) -> dict[int, Mistake]:
-    """The mistakes of a revision, by index.
+    """Read the mistakes of a revision, by index.
 
     Raises:
         UserError: If the table is missing or malformed.
@@ -73,7 +73,7 @@ def read_mistakes(revision: Revision, path: str) -> dict[int, Mistake]:
 
 
 def read_counts(revision: Revision, path: str) -> dict[Pair, int]:
-    """Number of test examples by (actual, predicted).
+    """Read the number of test examples by (actual, predicted).
 
     Raises:
         UserError: If the table is missing or malformed.
@@ -83,7 +83,7 @@ def read_counts(revision: Revision, path: str) -> dict[Pair, int]:
 
 
 def read_classes(revision: Revision, path: str) -> dict[str, ClassScores]:
-    """Scores by class.
+    """Read the scores by class.
 
     Raises:
         UserError: If the table is missing or malformed.
@@ -92,7 +92,7 @@ def read_classes(revision: Revision, path: str) -> dict[str, ClassScores]:
 
 
 def read_curves(revision: Revision, path: str, columns: Sequence[str]) -> list[dict[str, float]]:
-    """The named columns of the training history, one dictionary per epoch, sorted by epoch; values may be NaN.
+    """Read columns of the training history, one dictionary per epoch, sorted by epoch; values may be NaN.
 
     Raises:
         UserError: If the table is missing or malformed.
@@ -111,7 +111,7 @@ def _keyed(rows: list[Value], key: Callable[[Value], Key], path: str, revision: 
 
 
 def _read(revision: Revision, path: str, schema: type[Value], columns: Sequence[str] = ()) -> list[Value]:
-    """The rows as a schema has them, of all columns or of some."""
+    """Read rows as instances of a schema, with all columns or only some."""
     where = f"{path} of {revision.name}"
     text = revision.text(path, MAX_TABLE_BYTES)
     if text is None:

@@ -1,1 +1,1 @@
-"""Reads a commit or the working tree under limits: nothing is run, fetched, checked out or followed."""
+"""Reads a commit or the working tree under limits, without running, fetching, checking out or following anything."""

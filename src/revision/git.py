@@ -1,6 +1,6 @@
-"""Commits by their names, and git objects under limits.
+"""Resolves names of commits, and reads git objects under limits.
 
-Git may not use the network, and nothing in the repository is changed.
+Git cannot use the network, and nothing in the repository is changed.
 """
 
 import os
@@ -28,32 +28,32 @@ SETTINGS = [
     word
     for setting in (
         "core.warnAmbiguousRefs=true",
-        # Hooks may lie in the working tree, where they are the branch's.
+        # Hooks may be in the working tree, where the branch controls them.
         *("core.hooksPath=/dev/null", "core.fsmonitor=false", "core.untrackedCache=false", "core.splitIndex=false"),
         *("core.autocrlf=false", "core.safecrlf=false", "core.compression=0"),
     )
     for word in ("-c", setting)
 ]
 HASH = re.compile(r"[0-9a-f]{40}")
-MAX_COMMIT_BYTES = 1_000_000  # of a commit with its message
-MAX_LISTING_BYTES = 20_000_000  # of the names of all files and folders
-# Variables of this kind would point git at another repository, index or reading of paths, as in a hook.
+MAX_COMMIT_BYTES = 1_000_000  # Commit with its message.
+MAX_LISTING_BYTES = 20_000_000  # Names of all files and folders.
+# These variables would point git to another repository or index, or change how it reads paths, as in a hook.
 POINTING = re.compile(r"GIT_(?!CONFIG)")
-# Also where the clone has been told to fetch only one branch.
+# Works even if the clone is configured to fetch only one branch.
 EVERY_BRANCH = "`git fetch --tags origin '+refs/heads/*:refs/remotes/origin/*'`"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def own_environment() -> dict[str, str]:
-    """The environment of this process for a git that shall find its repository by the current directory."""
+    """The environment of this process for a git that must find its repository from the current directory."""
     return {name: value for name, value in os.environ.items() if not POINTING.match(name)}
 
 
 def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> bytes:
-    """Output of a git command, with more environment variables if need be.
+    """Output of a git command, with additional environment variables.
 
     Raises:
-        UserError: If it fails.
+        UserError: If the command fails.
     """
     done = _git(root, *words, extra=extra)
     if done.returncode:
@@ -63,14 +63,14 @@ def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> byte
 
 @dataclass(frozen=True)
 class Places:
-    """What git says of a folder of a repository.
+    """Git's paths for a folder of a repository.
 
     Attributes:
-        top: Git's top folder.
-        prefix: Path of the folder below it, with a slash at its end; empty for the top folder itself.
-        index: The file that has what is staged.
-        objects: The folder of all objects.
-        shallow: The file that names the commits whose parents the clone lacks, if there are any.
+        top: Top folder of the repository.
+        prefix: Path of the folder relative to `top`, with a trailing slash; empty for the top folder itself.
+        index: The index file.
+        objects: Folder of all objects.
+        shallow: File that lists the commits whose parents the clone lacks; it may not exist.
     """
 
     top: Path
@@ -81,10 +81,10 @@ class Places:
 
 
 def places(folder: Path) -> Places:
-    """Where a folder and the parts of its repository lie.
+    """Find the paths of a folder's repository.
 
     Raises:
-        UserError: If there is no git repository, or one that DVC cannot read.
+        UserError: If there is no git repository, or DVC cannot read it.
     """
     return _places(folder.resolve())
 
@@ -107,7 +107,7 @@ def _places(folder: Path) -> Places:
 
 
 def find_root() -> Path:
-    """Folder of the project that contains the current directory: the nearest with DVC's folder, or git's top folder.
+    """Folder of the project that contains the current directory: the nearest with a .dvc folder, or git's top folder.
 
     Raises:
         UserError: If there is no git repository.
@@ -119,11 +119,11 @@ def find_root() -> Path:
 
 
 def find_commit(root: Path, name: str) -> str:
-    """Full hash of the commit with this name: anything that git accepts.
+    """Full hash of the commit with this name, which may be anything that git accepts.
 
     Raises:
-        UserError: If there is none, or if the name could mean another commit, too. Git prefers a tag to a branch of the
-            same name, and either to a short hash, and `git fetch` brings the tags of whomever it fetches from.
+        UserError: If there is no such commit, or the name is ambiguous. Git prefers a tag to a branch of the same name,
+            and either to a short hash, and `git fetch` also fetches tags.
     """
     oid, kind = _look_up(root, name) or ("", "")
     if kind == "tag":
@@ -135,10 +135,10 @@ def find_commit(root: Path, name: str) -> str:
 
 
 def merge_bases(root: Path, base: str, head: str) -> list[str]:
-    """Hashes of all merge bases of two commits; none if their histories have no commit in common.
+    """Hashes of all merge bases of two commits; empty if their histories have no commit in common.
 
     Raises:
-        UserError: If the clone lacks commits of which one may be a later merge base.
+        UserError: If the clone lacks commits that may include a later merge base.
     """
     if (shallow := places(root).shallow).exists():
         apart = run_git(root, "rev-list", f"{base}...{head}", "--").decode()
@@ -151,13 +151,13 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
 
 
 def list_files(root: Path, tree: str, where: str, extra: Mapping[str, str] = NOTHING) -> bytes:
-    """What `git ls-tree` tells about everything in a tree, with a null character after each file and folder.
+    """Output of `git ls-tree` for everything in a tree, with a null character after each file and folder.
 
-    It names folders, too, so that it never works for long without an output that can be limited. The tree is called
-    `where` in an error.
+    It includes folders, so that git cannot work for long without output, which is limited. Errors name the tree as
+    `where`.
 
     Raises:
-        UserError: If there is too much, or the clone lacks a part of it.
+        UserError: If the listing is too long, or the clone lacks a part of the tree.
     """
     with _running(root, "ls-tree", "-r", "-t", "-z", "--full-tree", tree, extra=extra) as process:
         assert process.stdout
@@ -170,17 +170,17 @@ def list_files(root: Path, tree: str, where: str, extra: Mapping[str, str] = NOT
 
 
 class Objects:
-    """Git objects by their full hashes, read through one `git cat-file`. Sizes are asked first."""
+    """Git objects by full hash, read through one `git cat-file`, which is asked for their sizes first."""
 
     def __init__(self, root: Path, process: "subprocess.Popen[bytes]") -> None:
         self._root = root
         self._process = process
 
     def read(self, oid: str, kind: str, largest: int, where: str) -> bytes:
-        """Content of a `commit` or `blob` of at most so many bytes; `where` names it in an error.
+        """Read a `commit` or `blob` of at most `largest` bytes; errors name it as `where`.
 
         Raises:
-            UserError: If it is larger, or the clone lacks it.
+            UserError: If the object is larger, or the clone lacks it.
         """
         match self._ask(f"info {oid}").split(" ") if HASH.fullmatch(oid) else []:
             case [_, found, digits] if found == kind:
@@ -207,7 +207,7 @@ class Objects:
 
 @contextmanager
 def open_objects(root: Path, extra: Mapping[str, str] = NOTHING) -> Iterator[Objects]:
-    """The objects of the repository that a folder lies in."""
+    """Open the objects of the repository that contains a folder."""
     with _running(root, "cat-file", "--batch-command", extra=extra) as process:
         yield Objects(root, process)
 
@@ -217,7 +217,7 @@ def _unreadable(root: Path, where: str) -> UserError:
 
 
 def _incomplete(root: Path) -> str | None:
-    """How to get what a shallow or partial clone lacks, or None if the clone is neither."""
+    """How to complete a shallow or partial clone, or None if the clone is neither."""
     if places(root).shallow.exists():
         return "the clone is shallow: run `git fetch --unshallow`"
     if _git(root, "config", "--get-regexp", r"^remote\..*\.promisor$").returncode == 0:
@@ -226,12 +226,12 @@ def _incomplete(root: Path) -> str | None:
 
 
 def _look_up(root: Path, name: str) -> tuple[str, str] | None:
-    """Hash and type of the object with this name, or None. Its type, unlike its content, takes no memory.
+    """Hash and type of the object with this name, or None; the content, which may be large, is not read.
 
     Raises:
-        UserError: If the name could mean another object, too.
+        UserError: If the name is ambiguous.
     """
-    if "\0" in name:  # git would read only what stands before it
+    if "\0" in name:  # Git would read only the part before it.
         return None
     done = _git(root, "cat-file", "--batch-check", standard_input=f"{name}\n")
     if b"is ambiguous" in done.stderr:
@@ -260,7 +260,7 @@ def _git(
 
 @contextmanager
 def _running(root: Path, *words: str, extra: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
-    """A git command that has ended, one way or another, when this is left."""
+    """Run a git command, which is killed on exit if it is still running."""
     process = subprocess.Popen(
         ["git", *SETTINGS, *words],
         cwd=root,

@@ -1,4 +1,4 @@
-"""YAML, JSON and TOML from a branch, read under limits: no content takes much time or memory.
+"""YAML, JSON and TOML from a branch, read under limits, so that no content takes much time or memory.
 
 YAML is read as DVC reads it (YAML 1.2), so 1e-05, yes and 010 mean the same here as in DVC.
 """
@@ -18,30 +18,30 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from src.core.errors import UserError, one_line
 from src.core.yaml_file import BAD_CONTENT
 
-MAX_YAML_BYTES = 100_000  # TOML's, too
+MAX_YAML_BYTES = 100_000  # Also for TOML.
 MAX_JSON_BYTES = 5_000_000
 MAX_DEPTH = 50
-MAX_BRACKETS = 500  # the scanner looks ahead within brackets, which takes time quadratic in their depth
-MAX_VALUES = 10_000  # with aliases expanded
-MAX_PLAIN_LENGTH = 1_000  # characters of a value without quotes, such as a number
-MAX_PROBLEMS = 5  # of one file that are named
+MAX_BRACKETS = 500  # The scanner looks ahead within brackets, which takes time quadratic in their depth.
+MAX_VALUES = 10_000  # Including those that aliases repeat.
+MAX_PLAIN_LENGTH = 1_000  # Characters of a value without quotes, such as a number.
+MAX_PROBLEMS = 5  # Reported per file.
 T = TypeVar("T")
-# Of pydantic's messages, what speaks of our code.
+# Parts of pydantic's messages that refer to our code.
 SCHEMA_WORDS = re.compile(r"^Value error, | or instance of \w+$")
 
 
 def parse(content: bytes, path: str, where: str) -> Any:
-    """Content of a file by the ending of its name; NaN and infinities are read as such, for the caller to judge.
+    """Parse a file by the suffix of its name; NaN and infinities are returned, for the caller to handle.
 
-    Do not change what is returned: the next who asks for the same YAML gets it, too.
+    Do not modify the result: it is cached, and returned again for the same YAML.
 
     Args:
-        content: Its bytes.
+        content: Content of the file.
         path: Ends in `.json`, `.toml`, `.yaml` or `.yml`, or in `.dvc` or `.lock`, which are YAML.
-        where: How to name the file in an error.
+        where: Name of the file in error messages.
 
     Raises:
-        UserError: If it is malformed, beyond the limits, or in another format, or gives a key twice.
+        UserError: If the content is malformed, beyond the limits or in another format, or has a duplicate key.
     """
     formats = {".json": "JSON", ".toml": "TOML"} | dict.fromkeys((".yaml", ".yml", ".dvc", ".lock"), "YAML")
     name = formats.get(PurePosixPath(path).suffix)
@@ -61,10 +61,11 @@ def parse(content: bytes, path: str, where: str) -> Any:
 
 
 def validated(schema: type[T], content: Any, where: str) -> T:
-    """Content as an instance of its schema.
+    """Convert content to an instance of its schema.
 
     Raises:
-        UserError: Naming the first problems and their places, such as `metrics.metrics/eval.json.test_acc.better`.
+        UserError: If it is invalid; the message lists the first problems with their places, such as
+            `metrics.metrics/eval.json.test_acc.better`.
     """
     try:
         found: T = _adapter(schema).validate_python(content)
@@ -79,12 +80,12 @@ def validated(schema: type[T], content: Any, where: str) -> T:
 
 
 def flatten(content: Any) -> dict[str, Any]:
-    """Values by path, with dots between the levels; of two with the same path, the last."""
+    """Values by path, with dots between levels; the last of duplicate paths wins."""
     return dict(leaves(content))
 
 
 def leaves(content: Any) -> Iterator[tuple[str, Any]]:
-    """Paths with dots between the levels, and values; not recursive, since the branch chooses the depth."""
+    """Yield paths, with dots between levels, and values; not recursive, since the branch controls the depth."""
     left = [("", content)]
     while left:
         name, value = left.pop()
@@ -103,7 +104,7 @@ def _decoded(content: bytes) -> str:
 _adapter: Callable[[Any], TypeAdapter[Any]] = lru_cache(maxsize=32)(TypeAdapter)
 
 
-# Most files of the two revisions of a report are the same.
+# Cached, because most files of a report's two revisions are the same.
 @lru_cache(maxsize=16)
 def _parse_yaml(content: bytes) -> Any:
     text = _decoded(content)
@@ -116,7 +117,7 @@ def _parse_yaml(content: bytes) -> Any:
 def _check_events(text: str) -> None:
     """Count values and depth before the content is built in memory."""
     values = 0
-    opened: list[tuple[str | None, int]] = []  # anchor of each open value, and the number of values before it
+    opened: list[tuple[str | None, int]] = []  # Anchor of each open value, and the number of values before it.
     sizes: dict[str | None, int] = {}
     for event in YAML(typ="safe").parse(text):
         if tag := getattr(event, "tag", None):

@@ -1,7 +1,7 @@
 """dvc.yaml, dvc.lock and .dvc files of a revision: what is declared, and what a run recorded.
 
-The schemas are DVC's own (dvc/schema.py of DVC 3), less what few repositories have: what DVC refuses is refused, and so
-are foreach, matrix, wdir, vars, templates, data sets, hashes of clouds, and options of remotes.
+The schemas are DVC's own (dvc/schema.py of DVC 3) without rarely used features. Anything that DVC rejects is rejected,
+and so are foreach, matrix, wdir, vars, templates, data sets, cloud hashes and remote options.
 """
 
 import posixpath
@@ -25,7 +25,7 @@ DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
 
 
 def _path(text: str) -> str:
-    """A path within the project, in its shortest form."""
+    """Normalise a path, which must be within the project."""
     path = posixpath.normpath(text[:MAX_PATH])
     if len(text) >= MAX_PATH or "://" in text or path.startswith(("/", "../")) or path in (".", ".."):
         raise ValueError("expected a path within the project")
@@ -61,7 +61,7 @@ class Out:
 
     Attributes:
         kind: `outs`, `metrics` or `plots`.
-        options: Those given in dvc.yaml.
+        options: Options set in dvc.yaml.
     """
 
     kind: str
@@ -69,12 +69,12 @@ class Out:
 
     @property
     def cached(self) -> bool:
-        """Whether DVC keeps it in its cache, which is not read here, and not in git."""
+        """Whether the output is in DVC's cache, which is not read here, instead of git."""
         return bool(self.options.get("cache", True))
 
 
 class Stage(_Strict):
-    """A stage as dvc.yaml declares it."""
+    """A stage as declared in dvc.yaml."""
 
     command: str | list[str] = Field(alias="cmd")
     deps: list[ProjectPath] = []
@@ -89,7 +89,7 @@ class Stage(_Strict):
 
     @cached_property
     def params(self) -> dict[str, list[str] | None]:
-        """Names of params by file; None means all in the file, as for DVC an empty list does."""
+        """Names of params by file; None means all params of the file, as an empty list does in DVC."""
         found: dict[str, list[str] | None] = {}
         for entry in self.param_entries:
             for file, names in ({PARAMS_FILE: [entry]} if isinstance(entry, str) else entry).items():
@@ -98,7 +98,7 @@ class Stage(_Strict):
         return found
 
     def each_out(self) -> Iterator[tuple[str, Out]]:
-        """Every output as it is listed."""
+        """Every output as listed, including duplicates."""
         for kind, entries in (("outs", self.plain_outs), ("metrics", self.metrics), ("plots", self.plots)):
             for entry in entries:
                 if isinstance(entry, str):
@@ -141,14 +141,14 @@ class _Item(_Strict):
 
     path: ProjectPath
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
-    hash: Literal["md5"]  # without it, the MD5 is DVC 2's, of the content with its line endings converted
+    hash: Literal["md5"]  # Without it, the MD5 is DVC 2's, of the content with converted line endings.
     size: int = 0
     nfiles: int = 0
     isexec: bool = False
 
 
 class Locked(_Strict):
-    """A stage as dvc.lock records its last run."""
+    """The last run of a stage as recorded in dvc.lock."""
 
     command: str | list[Any] = Field(alias="cmd")
     dep_items: list[_Item] = Field(default=[], alias="deps")
@@ -162,12 +162,12 @@ class Locked(_Strict):
 
     @cached_property
     def outs(self) -> dict[str, str]:
-        """Hash of each output, likewise."""
+        """Hash of each output by path."""
         return {item.path: item.md5 for item in self.out_items}
 
 
 class _DvcLock(_Strict):
-    # With another or no schema, DVC reads the whole file in another format.
+    # With a different schema or none, DVC reads the whole file in another format.
     version: Literal["2.0"] = Field(alias="schema")
     stages: dict[str, Locked] = {}
 
@@ -178,20 +178,20 @@ class _DvcFile(_Strict):
     outs: Annotated[list[_Item], Field(max_length=1)]
     md5: str = ""
     frozen: bool = False
-    deps: Any = None  # where it was imported from
+    deps: Any = None  # Source of an import.
     desc: str = ""
     meta: Any = None
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Both files.
+    """The content of dvc.yaml and dvc.lock.
 
     Attributes:
-        stages: What dvc.yaml declares, by name.
-        locked: What dvc.lock records, by the stage's name.
-        metrics: Paths that dvc.yaml names as metrics outside any stage.
-        params: Files that dvc.yaml names as params outside any stage.
+        stages: Stages in dvc.yaml, by name.
+        locked: Entries of dvc.lock, by name of the stage.
+        metrics: Metrics files that dvc.yaml lists outside of stages.
+        params: Params files that dvc.yaml lists outside of stages.
     """
 
     stages: dict[str, Stage]
@@ -206,22 +206,22 @@ class Pipeline:
 
     @cached_property
     def producers(self) -> dict[str, str]:
-        """Name of the stage that makes a path."""
+        """Name of the stage that produces each output."""
         return {path: name for name, stage in self.stages.items() for path in stage.outs}
 
     def is_cached(self, path: str) -> bool:
-        """Whether DVC keeps a path, or the folder that holds it, in its cache and not in git."""
+        """Whether a path, or a folder that contains it, is in DVC's cache instead of git."""
         out = enclosing(path, self.outs)
         return out is not None and self.outs[out].cached
 
     def producer(self, path: str) -> str | None:
-        """Name of the stage that makes a path or a folder that holds it, or None."""
+        """Name of the stage that produces a path or a folder that contains it, or None."""
         made = self.producers
         return made.get(enclosing(path, made) or "")
 
     @cached_property
     def directly_before(self) -> dict[str, set[str]]:
-        """By stage, the names of those that make what it reads, a folder that holds it, or a part of it."""
+        """By stage, the stages that produce its inputs, folders that contain them, or parts of them."""
         within = defaultdict(set)
         for path, stage in self.producers.items():
             for folder in upwards(path):
@@ -237,7 +237,7 @@ class Pipeline:
         }
 
     def before(self, stages: Collection[str]) -> set[str]:
-        """Names of the stages on whose outputs these stages depend, at any distance."""
+        """Names of all upstream stages of these stages."""
         found: set[str] = set()
         left = [stage for stage in stages if stage in self.stages]
         while left:
@@ -254,7 +254,7 @@ class Pipeline:
 
     @cached_property
     def sources(self) -> dict[str, list[str]]:
-        """What each stage depends on and no stage makes, by the stage's name."""
+        """Dependencies of each stage that no stage produces, by name of the stage."""
         made = self.producers
         return {
             name: [path for path in stage.deps if enclosing(path, made) is None] for name, stage in self.stages.items()
@@ -267,11 +267,11 @@ class Pipeline:
 
     @cached_property
     def locked_outs(self) -> dict[str, str]:
-        """Hash of each output of all stages by path, as dvc.lock records it."""
+        """Hash in dvc.lock of each output of all stages, by path."""
         return {out: oid for locked in self.locked.values() for out, oid in locked.outs.items()}
 
     def locked_params(self, stages: Collection[str]) -> dict[str, Any]:
-        """What dvc.lock records of the params of stages, as `params.yaml:lr`."""
+        """Params of stages in dvc.lock, with names such as `params.yaml:lr`."""
         return {
             f"{file}:{name}": value
             for stage in stages
@@ -281,12 +281,12 @@ class Pipeline:
         }
 
     def output_hash(self, path: str) -> str | None:
-        """Hash of an output, or of a folder that several lie in, as dvc.lock records them; or None."""
+        """Hash of an output, or of a folder that contains several, from dvc.lock; or None."""
         return output_md5(self.locked_outs, path)
 
 
 def output_md5(outs: Mapping[str, str], path: str) -> str | None:
-    """Hash of an output, or of a folder that several outputs lie in, by the MD5 of each; None if there is none."""
+    """Hash of an output, or of a folder that contains several, from the MD5 of each; None if there is no output."""
     if path in outs:
         return outs[path]
     files = {name.removeprefix(f"{path}/"): md5 for name, md5 in outs.items() if name.startswith(f"{path}/")}
@@ -294,21 +294,21 @@ def output_md5(outs: Mapping[str, str], path: str) -> str | None:
 
 
 def enclosing(path: str, outs: Collection[str]) -> str | None:
-    """The output that is this path or a folder that holds it, or None."""
+    """The output that is this path or a folder that contains it, or None."""
     return next((part for part in upwards(path) if part in outs), None)
 
 
 def upwards(path: str) -> list[str]:
-    """The path, and every folder that it lies in."""
+    """The path, and every folder that contains it."""
     parts = path.split("/")
     return ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
 def read_pipeline(tree: Tree) -> Pipeline:
-    """Read both files; a missing one declares or records nothing.
+    """Read dvc.yaml and dvc.lock; a missing file counts as empty.
 
     Raises:
-        UserError: If one of them is malformed, or uses what is not supported.
+        UserError: If a file is malformed, or uses an unsupported feature.
     """
     where = f"{DVC_FILE} of {tree.name}"
     declared = _read(_DvcYaml, tree, DVC_FILE) or _DvcYaml()
@@ -327,13 +327,13 @@ def read_pipeline(tree: Tree) -> Pipeline:
 
 
 def read_lock(tree: Tree) -> dict[str, Locked]:
-    """What dvc.lock records of each stage; nothing if it is missing.
+    """Read the entries of dvc.lock by stage; empty if it is missing.
 
     Raises:
-        UserError: With the repair, if it is not what DVC wrote.
+        UserError: With the repair, if the file is malformed.
     """
     where = f"{LOCK} of {tree.name}"
-    tree.read(LOCK, MAX_YAML_BYTES)  # where it is too large, so would be the next one
+    tree.read(LOCK, MAX_YAML_BYTES)  # If it is too large, making it again would not help.
     try:
         recorded = _read(_DvcLock, tree, LOCK)
         stages = recorded.stages if recorded else {}
@@ -348,7 +348,7 @@ def read_lock(tree: Tree) -> dict[str, Locked]:
 
 
 def tracked_md5(tree: Tree, path: str) -> str | None:
-    """Hash of data that a .dvc file beside it tracks, or None.
+    """Hash of data that a .dvc file next to it tracks, or None.
 
     Raises:
         UserError: If the .dvc file is malformed.
@@ -359,7 +359,7 @@ def tracked_md5(tree: Tree, path: str) -> str | None:
 
 
 def tracked_above(tree: Tree, path: str) -> str | None:
-    """Hash of the folder that a .dvc file tracks and that holds this path, or None.
+    """Hash of the folder that contains this path and is tracked by a .dvc file, or None.
 
     Raises:
         UserError: If the .dvc file is malformed.
@@ -368,15 +368,15 @@ def tracked_above(tree: Tree, path: str) -> str | None:
 
 
 def source_md5(tree: Tree, path: str, within: Mapping[str, str | None] = NOTHING) -> str | None:
-    """Hash of a dependency that no stage makes, as DVC computes it, or None if git and .dvc files do not tell it.
+    """Hash of a dependency that no stage produces, as DVC computes it; None if it is neither in git nor in a .dvc file.
 
     Args:
         tree: The files.
         path: The dependency.
-        within: Hashes of what stages make in it, by path.
+        within: Hashes of stages' outputs in it, by path.
 
     Raises:
-        UserError: If it has no hash, or a .dvc file is malformed.
+        UserError: If it cannot be hashed, or a .dvc file is malformed.
     """
     tracked = (file.removesuffix(".dvc") for file in tree.files(path) if file.endswith(".dvc"))
     return tree.md5(path, {**within, **{out: tracked_md5(tree, out) for out in tracked}}) or tracked_md5(tree, path)

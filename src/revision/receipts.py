@@ -1,4 +1,4 @@
-"""Receipts of the stages, held against dvc.lock. `src.core.receipt` documents them."""
+"""Receipts of the stages, and their comparison with dvc.lock. `src.core.receipt` documents them."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from src.revision.tree import Tree
 
 
 class Receipt(BaseModel):
-    """What a stage read, used and wrote, as it says itself."""
+    """What a stage read, used and wrote, as recorded by the stage itself."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -25,10 +25,10 @@ class Receipt(BaseModel):
 
 
 def read_receipt(tree: Tree, stage: str) -> Receipt:
-    """The receipt of a stage.
+    """Read the receipt of a stage.
 
     Raises:
-        UserError: If it is missing or malformed, or the receipt of another stage.
+        UserError: If it is missing or malformed, or belongs to another stage.
     """
     path = receipt_path(stage)
     where = f"{path} of {tree.name}"
@@ -45,6 +45,6 @@ def read_receipt(tree: Tree, stage: str) -> Receipt:
 
 
 def lock_differences(receipt: Receipt, locked: Locked) -> list[str]:
-    """Dependencies, params (`params.yaml: lr`) and outputs that dvc.lock and a receipt do not agree on, by name."""
+    """Names of dependencies, params (`params.yaml: lr`) and outputs on which dvc.lock and a receipt disagree."""
     params = locked.params.get(PARAMS_FILE, {})
     return receipt_differences(receipt.model_dump(), locked.deps, params, locked.outs)

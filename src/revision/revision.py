@@ -1,4 +1,4 @@
-"""One commit, or the working tree, as its files tell it. Each file is parsed once, when it is first asked for."""
+"""The content of one commit, or of the working tree. Each file is parsed once, on first use."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from src.revision.tree import Tree, open_tree
 
 
 class Revision:
-    """A revision. The author of the branch chose every text and number in it.
+    """A revision. The author of the branch controls every text and number in it.
 
     Attributes:
-        name: As the user named it.
+        name: Name given by the user.
         commit: Full hash, or None for the working tree.
-        tree: Its files.
+        tree: Files of the revision.
     """
 
     def __init__(self, name: str, commit: str | None, tree: Tree) -> None:
@@ -33,19 +33,19 @@ class Revision:
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        """What dvc.yaml declares and dvc.lock records.
+        """The content of dvc.yaml and dvc.lock.
 
         Raises:
-            UserError: If either is malformed.
+            UserError: If either file is malformed.
         """
         return read_pipeline(self.tree)
 
     @cached_property
     def params(self) -> dict[str, Any]:
-        """Content of each params file that exists, as it is nested.
+        """Nested content of each params file that exists.
 
         Raises:
-            UserError: If one cannot be read.
+            UserError: If a file cannot be read.
         """
         declared = [file for stage in self.pipeline.stages.values() for file in stage.params]
         files = dict.fromkeys([PARAMS_FILE, *self.pipeline.params, *declared])
@@ -53,9 +53,9 @@ class Revision:
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any] | UserError | None]:
-        """Values of each metrics file by name, with dots between the levels; unchecked.
+        """Unchecked values of each metrics file by name, with dots between levels.
 
-        The error of a file that cannot be read; None for one that DVC keeps outside git. A missing file is left out.
+        An unreadable file has its error, a file in DVC's cache has None, and a missing file is omitted.
         """
         outs = [path for path, out in self.pipeline.outs.items() if out.kind == "metrics"]
         found: dict[str, dict[str, Any] | UserError | None] = {}
@@ -64,7 +64,7 @@ class Revision:
             if content is not None:
                 try:
                     values = parse(content, path, f"{path} of {self.name}")
-                    if not isinstance(values, list):  # in which DVC looks for no metrics; a receipt is one
+                    if not isinstance(values, list):  # DVC finds no metrics in a list, such as a receipt.
                         found[path] = _named(values, path)
                 except UserError as error:
                     found[path] = error
@@ -73,7 +73,7 @@ class Revision:
         return found
 
     def data_hash(self, path: str) -> str | None:
-        """Hash of a path as an output or a dependency in dvc.lock, or in a .dvc file; None if it is in neither.
+        """Hash of a path as an output or dependency in dvc.lock, or in a .dvc file; None if it is in neither.
 
         Raises:
             UserError: If a .dvc file is malformed.
@@ -83,12 +83,12 @@ class Revision:
 
     @property
     def has_results(self) -> bool:
-        """Whether a pipeline ran here: there are stages in dvc.lock, and metrics, readable or not."""
+        """Whether a pipeline has run: there are stages in dvc.lock, and metrics, readable or not."""
         return self.pipeline.has_run and any(found != {} for found in self.metrics.values())
 
     @cached_property
     def stale(self) -> list[Mismatch]:
-        """Where dvc.lock does not match what is declared."""
+        """Mismatches between dvc.lock and the declared inputs."""
         return stale_stages(self.pipeline, self.tree, self.params)
 
     @cached_property
@@ -98,7 +98,7 @@ class Revision:
 
     @cached_property
     def receipts(self) -> dict[str, Receipt | UserError]:
-        """Receipt of each stage that declares one, or what is wrong with it."""
+        """Receipt of each stage that declares one, or the error in it."""
         found: dict[str, Receipt | UserError] = {}
         for stage, declared in self.pipeline.stages.items():
             if receipt_path(stage) in declared.outs:
@@ -109,20 +109,20 @@ class Revision:
         return found
 
     def text(self, path: str, largest: int) -> str | None:
-        """Text of a file, or None if there is none; bytes that are not UTF-8 become replacement characters.
+        """Text of a file, or None if it is missing; bytes that are not UTF-8 become replacement characters.
 
         Raises:
-            UserError: If it has more bytes than `largest`, or is a symbolic link.
+            UserError: If the file has more bytes than `largest`, or is a symbolic link.
         """
         content = self.tree.read(path, largest)
         return None if content is None else content.decode(errors="replace")
 
 
 def _named(content: Any, path: str) -> dict[str, Any]:
-    """Metrics by name, with dots between the levels.
+    """Flatten metrics to names with dots between levels.
 
     Raises:
-        UserError: If two have the same name.
+        UserError: If two metrics have the same name.
     """
     names = Counter(name for name, _ in leaves(content))
     if twice := [name for name, count in names.items() if count > 1]:
@@ -135,12 +135,12 @@ def open_revision(root: Path, name: str | None, title: str = "") -> Iterator[Rev
     """Read a revision without touching the user's files.
 
     Args:
-        root: Folder of the project, as `find_root` gives it.
-        name: Anything that git accepts as a revision; None is the working tree.
-        title: What to call it; its name by default.
+        root: Folder of the project, from `find_root`.
+        name: Anything that git accepts as a revision; None for the working tree.
+        title: Name in messages; `name` by default.
 
     Raises:
-        UserError: If there is no such revision, or its folders cannot be read within the limits.
+        UserError: If the revision does not exist, or its folders cannot be read within the limits.
     """
     shown = title or name or "working tree"
     commit = find_commit(root, name) if name else None

@@ -1,4 +1,4 @@
-"""Does dvc.lock match dvc.yaml and the files? Decided by hashes: nothing is run, fetched or checked out."""
+"""Compares dvc.lock with dvc.yaml and the files, by hashes; nothing is run, fetched or checked out."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from src.revision.tree import LinkError, Tree
 
 MISSING = object()
 UNDECLARED, OTHER_TYPE = "is in dvc.lock but no longer declared", "has another type"
-UNNOTICED = (UNDECLARED, OTHER_TYPE)  # by DVC, which runs the stage only if it is forced to
+UNNOTICED = (UNDECLARED, OTHER_TYPE)  # DVC misses these, and runs the stage only with --force.
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Mismatch:
     """One reason why a stage's results may not belong to its declared inputs.
 
     Attributes:
-        stage: Its name.
+        stage: Name of the stage.
         subject: A path or a param.
-        problem: What is wrong with the subject, in our own words.
-        repair: What to do.
+        problem: Description of the problem, in our own words.
+        repair: How to repair it.
     """
 
     stage: str
@@ -31,10 +31,10 @@ class Mismatch:
 
 
 def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> list[Mismatch]:
-    """Where dvc.lock does not match commands, code, params and data.
+    """Find mismatches between dvc.lock and commands, code, params and data.
 
-    Whether a later stage is stale, too, only a run can tell. Data outside git is judged only by its hashes in dvc.lock
-    and in .dvc files. `params` has the content of each params file that exists.
+    Only a run can show whether downstream stages are stale, too. Data outside of git is judged only by its hashes in
+    dvc.lock and in .dvc files. `params` has the content of each existing params file.
 
     Raises:
         UserError: If a dependency cannot be hashed.
@@ -47,13 +47,13 @@ def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> l
 
 
 def parts_outside_git(pipeline: Pipeline, tree: Tree) -> list[str]:
-    """Dependencies of which only DVC knows if they changed: parts of a folder that is not in git."""
+    """Dependencies whose changes only DVC can detect: parts of a folder that is not in git."""
     deps = {path for stage in pipeline.stages.values() for path in stage.deps} - pipeline.producers.keys()
     return sorted(path for path in deps if not tree.files(path) and _is_outside_git(path, pipeline, tree))
 
 
 def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
-    """Outputs whose content differs from dvc.lock, and metrics and plots that should be in git but are not.
+    """Find outputs whose content differs from dvc.lock, and metrics and plots that are missing in git.
 
     Raises:
         UserError: If an output that should be in git cannot be hashed.
@@ -64,13 +64,13 @@ def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
         for path, out in stage.outs.items():
             expected = recorded.get(path)
             if expected is None:
-                continue  # the stage is stale, which is reported already
+                continue  # The stage is stale, which is already reported.
             try:
                 content = tree.md5(path)
             except LinkError:
                 if not out.cached:
                     raise
-                continue  # a link into the cache, which DVC makes if so configured
+                continue  # DVC may be configured to link outputs to its cache.
             if content is None and not out.cached:
                 found.append(Mismatch(name, path, "is missing"))
             elif content not in (None, expected):
@@ -79,7 +79,7 @@ def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
 
 
 def repair(stage: str, problem: str, frozen: bool) -> str:
-    """What to do about a stage's input. DVC runs neither a stage whose input is missing nor one that is frozen."""
+    """How to repair a stage's input. DVC does not run a stage that is frozen or whose input is missing."""
     first = ["restore it"] if problem == "is missing" else []
     options = f" --single-item --force {stage}" if problem in UNNOTICED else ""
     return ", then ".join([*first, *([f"run `dvc unfreeze {stage}`"] if frozen else []), f"run `dvc repro{options}`"])
@@ -89,12 +89,12 @@ def _repair_in(pipeline: Pipeline, name: str, problem: str) -> str:
     if not pipeline.stages:
         return f"restore {DVC_FILE}"
     if name not in pipeline.stages:
-        return f"delete its entry in {LOCK}"  # DVC keeps it
+        return f"delete its entry in {LOCK}"  # DVC would keep it.
     return repair(name, problem, pipeline.stages[name].frozen)
 
 
 def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is wrong with one stage by itself: (subject, problem)."""
+    """Problems of one stage, independent of other stages: (subject, problem)."""
     stage, locked = pipeline.stages.get(name), pipeline.locked.get(name)
     if locked is None:
         yield "the stage", "is not in dvc.lock"
@@ -118,7 +118,7 @@ def _problems(name: str, pipeline: Pipeline, tree: Tree, params: Mapping[str, An
 
 
 def _compare(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Where what is declared, by subject, is not what dvc.lock records."""
+    """Compare declared and recorded values by subject; yields (subject, problem)."""
     for subject in {**now, **recorded}:
         if subject not in now:
             yield subject, UNDECLARED
@@ -131,23 +131,23 @@ def _compare(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[tu
 
 
 def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
-    """Hash of a dependency now, as far as git and dvc.lock tell it, or MISSING."""
+    """Current hash of a dependency according to git and dvc.lock, or MISSING."""
     if path in pipeline.producers:
         return pipeline.output_hash(path) or MISSING
     within = {out: oid for out, oid in pipeline.locked_outs.items() if out.startswith(f"{path}/")}
     found = source_md5(tree, path, within)
     if found is None and _is_outside_git(path, pipeline, tree):
-        found = locked.deps.get(path)  # see `parts_outside_git`
+        found = locked.deps.get(path)  # See `parts_outside_git`.
     return found or MISSING
 
 
 def _is_outside_git(path: str, pipeline: Pipeline, tree: Tree) -> bool:
-    """Whether it is in a folder that a stage keeps in the cache, or that a .dvc file tracks."""
+    """Whether a path is in a folder that is in DVC's cache, or tracked by a .dvc file."""
     return pipeline.is_cached(path) or tracked_above(tree, path) is not None
 
 
 def _look_up(content: Any, name: str) -> Any:
-    """The value of a param as DVC finds it, with dots between the levels of mappings and lists."""
+    """Look up a param as DVC does, with dots between levels of mappings and lists."""
     for part in name.split("."):
         if isinstance(content, list) and part.isdecimal() and int(part) < len(content):
             content = content[int(part)]

@@ -1,6 +1,6 @@
-"""The files of a commit, or of the working tree as git would commit it, read from git objects alone.
+"""The files of a commit, or of the working tree as git would commit it, read only from git objects.
 
-Nothing else is read: no DVC configuration or cache, no remote, no checkout. What git ignores is not seen.
+Nothing else is read: no DVC configuration or cache, no remote, no checkout. Files ignored by git are not included.
 """
 
 import hashlib
@@ -23,28 +23,28 @@ from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, ope
 from src.revision.parsing import MAX_JSON_BYTES, parse
 
 MAX_IGNORE_BYTES = 20_000
-MAX_TOTAL_BYTES = 100_000_000  # of all files that are read from a tree; one object may be many files
-MAX_NEW_BYTES = 500_000_000  # of files in the working tree that git does not ignore and does not have
+MAX_TOTAL_BYTES = 100_000_000  # All files read from a tree; one object may be many files.
+MAX_NEW_BYTES = 500_000_000  # Files in the working tree that git neither has nor ignores.
 LINK = "120000"
-MAX_PATH = 4096  # Linux opens no longer one, and a pattern would take long
+MAX_PATH = 4096  # Linux's limit; patterns are slow for longer paths.
 
 
 class LinkError(UserError):
-    """A symbolic link or a nested repository stands where a file or folder was expected."""
+    """A symbolic link or nested repository in place of a file or folder."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or link: its mode in git, and the hash of its object."""
+    """A file or link: git's mode and the hash of the object."""
 
     mode: str
     oid: str
 
 
 class Tree:
-    """Files by path, relative to the folder of the project and with forward slashes.
+    """Files by path, relative to the project's folder and with forward slashes.
 
-    If the project lies below git's top folder, the files outside of it have paths that begin with `../`.
+    If the project is in a subfolder of the git repository, paths outside of it start with `../`.
     """
 
     def __init__(self, name: str, entries: Mapping[str, Entry], objects: Objects) -> None:
@@ -55,10 +55,10 @@ class Tree:
         self._md5: dict[str, str] = {}
 
     def has(self, path: str) -> bool:
-        """Whether there is such a file.
+        """Whether the file exists.
 
         Raises:
-            LinkError: If the path is or leads through a symbolic link or a nested repository.
+            LinkError: If the path contains a symbolic link or a nested repository.
         """
         for end in [*(place for place, char in enumerate(path) if char == "/"), len(path)]:
             entry = self.entries.get(path[:end])
@@ -68,15 +68,15 @@ class Tree:
         return path in self.entries
 
     def files(self, folder: str) -> dict[str, Entry]:
-        """Everything at a path: one file, or all that lie in the folder."""
+        """All files at a path: a single file, or those in the folder."""
         inside = f"{folder}/"
         return {path: entry for path, entry in self.entries.items() if path == folder or path.startswith(inside)}
 
     def read(self, path: str, largest: int) -> bytes | None:
-        """Content of a file, or None if there is no such file.
+        """Content of a file, or None if it is missing.
 
         Raises:
-            UserError: If it has more bytes than `largest`, or is a symbolic link.
+            UserError: If the file has more bytes than `largest`, or is a symbolic link.
         """
         if not self.has(path):
             return None
@@ -88,10 +88,10 @@ class Tree:
         return content
 
     def parse(self, path: str) -> Any:
-        """Content of a YAML, JSON or TOML file.
+        """Parse a YAML, JSON or TOML file.
 
         Raises:
-            UserError: If it is missing, malformed, or beyond the limits.
+            UserError: If the file is missing, malformed, or beyond the limits.
         """
         content = self.read(path, MAX_JSON_BYTES)
         if content is None:
@@ -99,14 +99,14 @@ class Tree:
         return parse(content, path, f"{path} of {self.name}")
 
     def md5(self, path: str, outside: Mapping[str, str | None] = NOTHING) -> str | None:
-        """Hash of a file or folder as DVC computes it, or None if there is neither.
+        """Hash of a file or folder as DVC computes it, or None if it is missing.
 
         Args:
             path: The file or folder.
-            outside: Hashes of files in the folder that git need not have, by path.
+            outside: Hashes of files in the folder that may be missing in git, by path.
 
         Raises:
-            UserError: If it is or contains a symbolic link, or a file outside git has no hash.
+            UserError: If it is or contains a symbolic link, or a file outside of git has no hash.
         """
         if self.has(path):
             oid = self.entries[path].oid
@@ -128,20 +128,20 @@ class Tree:
 
     @cached_property
     def ignored(self) -> GitIgnoreSpec:
-        """What DVC ignores by the patterns in the project's own folder.
+        """Patterns of files that DVC ignores, from the project's top folder.
 
         Raises:
-            UserError: If they cannot be read, or DVC has others below.
+            UserError: If they cannot be read, or if subfolders have more patterns.
         """
         if below := [path for path in self.entries if path.endswith(f"/{IGNORE}") and not path.startswith("../")]:
             raise UserError(f"{below[0]} of {self.name}: hides files from DVC; move its lines to {IGNORE}")
         return self.patterns(IGNORE, ALWAYS_IGNORED)
 
     def patterns(self, path: str, more: Sequence[str] = ()) -> GitIgnoreSpec:
-        """The lines of a file such as .gitignore, after some more; there may be none. Matching them may take long.
+        """Patterns of a file such as .gitignore, preceded by `more`; the file may be missing. Matching may be slow.
 
         Raises:
-            UserError: If one is not a pattern.
+            UserError: If a line is not a pattern.
         """
         text = (self.read(path, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
         try:
@@ -152,15 +152,15 @@ class Tree:
 
 @contextmanager
 def open_tree(root: Path, name: str, commit: str | None) -> Iterator[Tree]:
-    """The files of a commit, or of the working tree.
+    """Open the files of a commit, or of the working tree.
 
     Args:
         root: Folder of the project.
-        name: What to call it in errors.
-        commit: Its full hash, or None for the working tree.
+        name: Name of the tree in error messages.
+        commit: Full hash of the commit, or None for the working tree.
 
     Raises:
-        UserError: If its folders are beyond the limits, or malformed, or the clone lacks one.
+        UserError: If folders are beyond the limits or malformed, or the clone lacks one.
     """
     with TemporaryDirectory(prefix="tree-") as scratch:
         extra = {} if commit else _scratch_environment(root, Path(scratch))
@@ -174,17 +174,17 @@ def open_tree(root: Path, name: str, commit: str | None) -> Iterator[Tree]:
 
 
 def _scratch_environment(root: Path, scratch: Path) -> dict[str, str]:
-    """A copied index and a folder for new objects, so that nothing is written to the repository."""
+    """Set up a copy of the index and a folder for new objects, so that nothing is written to the repository."""
     found = places(root)
     if found.index.exists():
-        shutil.copy2(found.index, scratch / "index")  # with its times, by which git knows what changed
+        shutil.copy2(found.index, scratch / "index")  # With its times, which git uses to detect changes.
     (scratch / "objects/info").mkdir(parents=True)
     (scratch / "objects/info/alternates").write_bytes(os.fsencode(found.objects.resolve()) + b"\n")
     return {"GIT_INDEX_FILE": str(scratch / "index"), "GIT_OBJECT_DIRECTORY": str(scratch / "objects")}
 
 
 def _write_tree(root: Path, extra: Mapping[str, str]) -> str:
-    """The working tree as a tree object."""
+    """Write the working tree as a tree object."""
     listing = run_git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", ":/", extra=extra)
     sizes = {path: _size(root / path) for path in os.fsdecode(listing).split("\0") if path}
     if sum(sizes.values()) > MAX_NEW_BYTES:
@@ -199,12 +199,12 @@ def _write_tree(root: Path, extra: Mapping[str, str]) -> str:
 def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
-    except OSError:  # it was removed meanwhile
+    except OSError:  # Removed in the meantime.
         return 0
 
 
 def _entries(root: Path, tree: str, name: str, extra: Mapping[str, str]) -> dict[str, Entry]:
-    """All files, by their paths relative to the project."""
+    """All files, by path relative to the project."""
     prefix = places(root).prefix
     found: dict[str, Entry] = {}
     seen = {""}

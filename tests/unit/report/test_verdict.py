@@ -161,7 +161,7 @@ def test_more_severe_of_two_findings_counts(monkeypatch: pytest.MonkeyPatch) -> 
     assert (verdict["outcome"], texts(verdict)) == (FAIL, ["the same"])
 
 
-def test_how_an_output_is_shown_is_no_matter(history: History) -> None:
+def test_display_options_of_an_output_do_not_matter(history: History) -> None:
     swap("dvc.yaml", "title: Learning rate", "title: Rate")(history)
     history.relock()
     assert reasons(check="stages") == []
