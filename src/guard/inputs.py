@@ -74,8 +74,8 @@ class Inputs:
         mine = (*self.stage.outs, LOGS.rstrip("/"))
         if folders := [name for name in self.opened.folders if not is_within(name, mine)]:
             raise UserError(
-                f"{_few(folders)}: stage {self.stage.name} opened the folder, and nobody sees which files it opens "
-                "relative to that; open files by their whole paths"
+                f"{_few(folders)}: stage {self.stage.name} opened the folder, and files that it opens "
+                "relative to that are not recorded; open files by their whole paths"
             )
         self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
 

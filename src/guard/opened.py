@@ -98,7 +98,7 @@ class Opened:
         # SQLite's ATTACH can open any file.
         if event == "sqlite3.connect" or _is_start(event, args):
             raise UserError(
-                f"{'SQLite' if event == 'sqlite3.connect' else 'another process'} would open files that nobody sees; "
+                f"{'SQLite' if event == 'sqlite3.connect' else 'another process'} would open files unrecorded; "
                 "export tables, compute in threads (a DataLoader with num_workers=0)"
             )
         if event in MOVES:

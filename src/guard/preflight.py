@@ -26,7 +26,7 @@ def check_disk(folder: Path, needed: int) -> None:
     """Check that a folder, created if missing, is writable and that its disk has `needed` free bytes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Some file systems have no files without names, so it has one that the guard takes for nobody's.
+        # Some file systems do not support unnamed files, so the probe has a name that the guard ignores.
         with tempfile.TemporaryFile(dir=folder, suffix=SCRATCH) as file:
             file.write(b"0")
     except OSError as error:

@@ -184,9 +184,9 @@ def data(change: Change) -> Iterator[Finding]:
         return
     path = change.policy.data
     if path is None:
-        yield unsure("{} does not name the `data` of the test: nobody knows if it is the same", POLICY)
+        yield unsure("{} does not name the `data` of the test: it may differ", POLICY)
     elif change.data_hash(change.base) is None:
-        yield unsure("{} is in no dvc.lock or .dvc file of {}: nobody knows if it is the same", path, change.base.name)
+        yield unsure("{} is in no dvc.lock or .dvc file of {}: it may differ", path, change.base.name)
     if not change.comparable:
         advice = "apply only this part of the change to the base, run `dvc repro`, and compare with that"
         yield unsure("{} changed, not comparable: " + advice, path)

@@ -66,7 +66,7 @@ class Base:
     root: Path
     commit: str
     code: Code
-    # Of params.yaml.
+    # Content of params.yaml.
     params: Mapping[str, Any]
 
     def name(self, params: Mapping[str, Any]) -> str:

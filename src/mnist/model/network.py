@@ -110,7 +110,7 @@ class ResNet(nn.Module):
 class Ensemble(nn.Module):
     """Two residual networks whose logits are averaged; 928,212 weights.
 
-    In training, each image goes through one of them, so that an epoch takes as long as with one network.
+    In training, each image passes through only one of them, so that an epoch takes as long as with one network.
     """
 
     size = 2
@@ -120,10 +120,10 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(ResNet() for _ in range(self.size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images (N, 1, 28, 28) to logits (N, 10); in training, each image's from one member."""
+        """Map normalised images (N, 1, 28, 28) to logits (N, 10); in training, each image uses a single member."""
         if self.training:
             parts = zip(self.members, x.tensor_split(len(self.members)), strict=True)
-            # Of fewer images than members, some parts are empty.
+            # With fewer images than members, some parts are empty.
             return torch.cat([member(part) for member, part in parts if len(part)])
         return torch.stack([member(x) for member in self.members]).mean(0)
 
