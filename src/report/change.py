@@ -61,14 +61,36 @@ class Change:
         files = dict.fromkeys(file for file, _ in self.policy.required)
         return {file: self.base.pipeline.producer(file) or self.head.pipeline.producer(file) for file in files}
 
-    def data_hash(self, revision: Revision) -> str | None:
-        """Hash of the policy's data in a revision, or None if unknown."""
-        return revision.data_hash(self.policy.data) if self.policy.data else None
+    @cached_property
+    def data(self) -> list[str]:
+        """Paths of the data: what the policy names, or else what the scoring stages read besides code and model.
 
-    @property
+        The model is what a stage makes that comes after the makers of all the rest. If it makes several of them, nobody
+        knows which is the model, and all count as data.
+        """
+        if self.policy.data is not None:
+            return [self.policy.data]
+        revision = self.base if self.base.pipeline.stages else self.head
+        pipeline = revision.pipeline
+        scoring = [pipeline.stages[stage] for stage in self.scoring.values() if stage in pipeline.stages]
+        made_by = {path: pipeline.producer(path) for stage in scoring for path in stage.deps}
+        # What no stage makes is code if it is in git.
+        read = {path for path, maker in made_by.items() if maker or not revision.tree.files(path)}
+        makers = {maker for maker in made_by.values() if maker}
+        last = {maker for maker in makers if makers - {maker} <= pipeline.before({maker})}
+        models = {path for path in read if made_by[path] in last}
+        return sorted(read if len(models) > 1 else read - models)
+
+    @cached_property
+    def other_data(self) -> list[str]:
+        """Data that both revisions were scored on, and that is not the same."""
+        old, new = self.base.data_hashes(self.data), self.head.data_hashes(self.data)
+        return [path for path in self.data if old[path] != new[path]]
+
+    @cached_property
     def comparable(self) -> bool:
-        """Whether the base has results, and the policy's data is the same in both revisions."""
-        return self.base.has_results and self.data_hash(self.base) == self.data_hash(self.head)
+        """Whether there are two results of the same test set."""
+        return self.base.has_results and not self.other_data
 
     @cached_property
     def comparison(self) -> Predictions | UserError | None:
@@ -108,8 +130,10 @@ class Change:
         return seed_noise(self._measurement(old), self._measurement(self.head), file, name)
 
     def _measurement(self, revision: Revision) -> Measurement | None:
-        params = revision.params.get(PARAMS_FILE)
-        return find_measurement(self.measured, self.data_hash(revision), params) if isinstance(params, dict) else None
+        data, params = self.policy.data, revision.params.get(PARAMS_FILE)
+        if data is None or not isinstance(params, dict):
+            return None
+        return find_measurement(self.measured, revision.data_hashes([data])[data], params)
 
 
 @contextmanager

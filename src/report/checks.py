@@ -182,14 +182,12 @@ def data(change: Change) -> Iterator[Finding]:
     """Test data that differs between the revisions."""
     if not change.base.has_results:
         return
-    path = change.policy.data
-    if path is None:
-        yield unsure("{} does not name the `data` of the test: it may differ", POLICY)
-    elif change.data_hash(change.base) is None:
-        yield unsure("{} is in no dvc.lock or .dvc file of {}: it may differ", path, change.base.name)
-    if not change.comparable:
+    if unknown := [path for path, oid in change.base.data_hashes(change.data).items() if oid is None]:
+        yield unsure("{} is in no dvc.lock or .dvc file of {}: it may be other data", unknown, change.base.name)
+    if change.other_data:
         advice = "apply only this part of the change to the base, run `dvc repro`, and compare with that"
-        yield unsure("{} changed, not comparable: " + advice, path)
+        named = Text("" if change.policy.data else "; if a model is among them, name the data as `data` in {}", POLICY)
+        yield unsure("{} changed, not comparable: " + advice + "{}", change.other_data, named)
 
 
 def policy(change: Change) -> Iterator[Finding]:
@@ -280,7 +278,7 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
     """Losses since the policy's reference."""
     name = change.policy.reference or ""
     shown = name[:7] if reference.commit == name else name
-    if change.data_hash(reference) != change.data_hash(change.head):
+    if reference.data_hashes(change.data) != change.head.data_hashes(change.data):
         advice = "; name a commit with results of this data as `reference` in {}"
         yield unsure("the policy's reference {} was scored on other data" + advice, shown, POLICY)
         return

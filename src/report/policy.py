@@ -101,7 +101,7 @@ class Policy(_Strict):
     metrics: dict[ProjectPath, dict[str, Rule]]
     reference: Annotated[str, Field(min_length=1), AfterValidator(_no_short_hash)] | None = None
     data: ProjectPath | None = Field(
-        default=None, description="output, folder of outputs or tracked data of the test; without it, nothing passes"
+        default=None, description="output, folder of outputs or tracked data that models are compared on"
     )
     unread: list[str] = Field(
         default=[], description="patterns of files that neither a stage nor what installs or runs stages reads"

@@ -1,7 +1,7 @@
 """The content of one commit, or of the working tree. Each file is parsed once, on first use."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -72,14 +72,17 @@ class Revision:
                 found[path] = None
         return found
 
-    def data_hash(self, path: str) -> str | None:
-        """Hash of a path as an output or dependency in dvc.lock, or in a .dvc file; None if it is in neither.
+    def data_hashes(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """Hash of each path as an output or a dependency in dvc.lock, or in a .dvc file; None if it is in neither.
 
         Raises:
             UserError: If a .dvc file is malformed.
         """
         recorded = {path: oid for locked in self.pipeline.locked.values() for path, oid in locked.deps.items()}
-        return self.pipeline.output_hash(path) or recorded.get(path) or tracked_md5(self.tree, path)
+        return {
+            path: self.pipeline.output_hash(path) or recorded.get(path) or tracked_md5(self.tree, path)
+            for path in paths
+        }
 
     @property
     def has_results(self) -> bool:

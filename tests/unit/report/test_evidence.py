@@ -67,7 +67,7 @@ def test_mcnemar_applies_only_to_accuracy_metrics(history: History) -> None:
 def record_noise(history: History, std: float) -> None:
     """The seeds of the recipe that `main` has, on its data."""
     with open_revision(history.path, "main") as revision:
-        data = revision.data_hash("data/MNIST")
+        data = revision.data_hashes(["data/MNIST"])["data/MNIST"]
     assert data
     history.write(NOISE, format_noise([measured(std, data, history.params())]))
 

@@ -44,7 +44,6 @@ metrics:
   eval/metrics.json:
     avg_prec.test: {better: higher, tolerated: 0.01, required: true}
     roc_auc.test: {better: higher, tolerated: 0.01, required: false}
-data: data/features
 """
 
 
@@ -191,14 +190,28 @@ def test_edits_without_a_run_are_stale(other: History) -> None:
     assert reasons("main", check="outputs") == ["eval: differs from what dvc.lock records"]
 
 
-def test_without_the_data_in_the_policy_nothing_passes(other: History) -> None:
-    other.write("metrics_policy.yaml", POLICY.replace("data: data/features\n", ""))
-    other.commit("another policy")
+def test_what_the_stage_of_the_model_makes_may_be_the_data(other: History) -> None:
+    """Until the policy says which of its outputs is."""
+    pipeline = PIPELINE.replace("outs: [model.pkl]", "outs: [model.pkl, test.pkl]")
+    other.write("dvc.yaml", pipeline.replace("deps: [data/features, model.pkl,", "deps: [test.pkl, model.pkl,"))
+    other.hashes["test.pkl"] = "a" * 32
+    other.relock()
+    other.commit("another base")
     better(other)
+    other.hashes["test.pkl"] = "b" * 32
     other.relock()
     verdict = verdict_of("main")
     assert verdict["outcome"] == UNKNOWN
-    assert texts(verdict, "data") == ["metrics_policy.yaml does not name the data of the test: it may differ"]
+    (found,) = texts(verdict, "data")
+    assert found.endswith("if a model is among them, name the data as data in metrics_policy.yaml")
+    other.git("stash", "-q")
+    other.write("metrics_policy.yaml", POLICY + "data: test.pkl\n")
+    other.commit("a policy that says so")
+    other.git("stash", "pop", "-q")
+    assert reasons("main", check="data") == [found.partition("; if")[0].replace("model.pkl, ", "")]
+    other.hashes["test.pkl"] = "a" * 32
+    other.relock()
+    assert verdict_of("main")["outcome"] == PASS
 
 
 def test_metrics_in_the_cache_are_not_read(other: History) -> None:
