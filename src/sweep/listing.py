@@ -7,11 +7,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dvc.exceptions import NotDvcRepoError
 from dvc.repo import Repo
 from dvc.repo.experiments.show import tabulate
 from rich.console import Console
 from rich.table import Column, Table
+from scmrepo.exceptions import SCMError
 
+from src.core.errors import UserError, one_line
 from src.core.process import prepare_process, take_no_arguments
 from src.core.receipt import PARAMS_FILE
 from src.core.yaml_file import read_mapping
@@ -25,7 +28,12 @@ def main() -> int:
     def run() -> int:
         params = read_mapping(Path(PARAMS_FILE))
         with Repo() as repo:
-            found, _ = tabulate(repo.experiments.show(), fill_value="", precision=None)
+            try:
+                shown = repo.experiments.show()
+            except (NotDvcRepoError, SCMError) as error:
+                # DVC looks into the copy that a worker of the queue has not finished.
+                raise UserError(f"DVC is preparing an experiment, try again in a moment ({one_line(error)})") from error
+        found, _ = tabulate(shown, fill_value="", error_value="", precision=None)
         rows = [{name: str(value) for name, value in row.items()} for row in found.as_dict()]
         Console(highlight=False).print(table(rows, list(params)))
         return 0

@@ -1,8 +1,10 @@
 """The table of experiments, from the real dvc."""
 
 import re
+import shutil
 
 import pytest
+from dvc.repo.experiments.executor.base import ExecutorInfo
 
 from src.sweep.listing import main
 from tests.faults.project import Project
@@ -32,6 +34,17 @@ def test_scores_and_varied_params_are_shown_in_80_columns(
     words = printed[printed.index("queued") :].split()
     assert {f"{name}=0.25" for name in EIGHT} | {"seed=3"} <= {word.rstrip(",") for word in words}
     assert "threads=" not in printed
+    # A file that DVC cannot read, such as that of an experiment which is about to run.
+    (in_copy.path / "metrics/train.json").write_text("{")
+    assert main() == 0
+    assert re.search(r"workspace +- ", capsys.readouterr().out)
+    # One whose copy is not ready.
+    head, run = in_copy.git("rev-parse", "HEAD").strip(), in_copy.path / ".dvc/tmp/exps/standalone/run/copied"
+    copy = ExecutorInfo("", head, "dvc-task", str(run), ".dvc")
+    copy.dump_json(str(run / "copied.run"))
+    assert main() == 1
+    assert capsys.readouterr().err.startswith("experiments: DVC is preparing an experiment, try again in a moment (")
+    shutil.rmtree(run)
     # Errors of DVC are one line, too.
     (in_copy.path / ".dvc/config").write_text("no configuration")
     assert main() == 1
