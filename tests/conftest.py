@@ -82,7 +82,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    # What is imported by now stays: the collector need not look at it again.
+    # Imported objects are permanent, so the garbage collector can ignore them.
     gc.freeze()
     gc.enable()
 
@@ -93,7 +93,7 @@ def pytest_unconfigure() -> None:
         gc.unfreeze()
 
 
-# Heavy imports stand inside: the process that only distributes tests imports this file, too.
+# Heavy imports are within functions, because the process that only distributes tests imports this file, too.
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +112,7 @@ def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def few_digits(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first of the digits, for trainings that need not learn: 275 images to train."""
+    """The first digits, for trainings that need not learn: 275 training images."""
     data_dir = tmp_path_factory.mktemp("few") / "MNIST"
     train, test = (load_examples(digits_dir, split) for split in ("train", "test"))
     write_examples(
@@ -144,7 +144,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
 
 @pytest.fixture(scope="session")
 def toy_made(tmp_path_factory: pytest.TempPathFactory) -> "Project":
-    """The same with stages that write their outputs and do nothing else."""
+    """The same with stages that only write their outputs."""
     from tests.faults.project import Project, shared
 
     def build(path: Path) -> None:
@@ -159,7 +159,7 @@ def toy_made(tmp_path_factory: pytest.TempPathFactory) -> "Project":
 
 @pytest.fixture(scope="session")
 def folder_made(tmp_path_factory: pytest.TempPathFactory) -> "Project":
-    """Another pipeline, whose one stage makes a folder."""
+    """Another pipeline with a single stage, which writes a folder."""
     from tests.faults.project import make_folder_project, shared
 
     return shared(tmp_path_factory, "folder", make_folder_project)

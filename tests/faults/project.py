@@ -1,4 +1,4 @@
-"""A copy of the pipeline in a git repository of its own, run by the real dvc on the built-in digits."""
+"""A copy of the pipeline in its own git repository, run by the real dvc on the built-in digits."""
 
 import fcntl
 import gc
@@ -49,20 +49,20 @@ CODE = (
 )
 # Set by importing Lightning and by training; a stage in a process of its own records its environment before that.
 SET_BY_TRAINING = ("PYTORCH_NVML_BASED_CUDA_CHECK", "CUBLAS_WORKSPACE_CONFIG")
-# As it is before any test: torch and Lightning set variables, with which a stage would leave another receipt.
+# The environment before any test: torch and Lightning set variables that would change a stage's receipt.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
     if name not in SET_BY_TRAINING and not name.startswith(("PL_", "DVC_", "GIT_", "MNIST_", "PYTEST"))
 }
-# dvc and its libraries import these when they run a command; what is there already, no fork imports again.
+# dvc and its libraries import these when they run a command; forks do not have to import them again.
 DVC_IMPORTS = (
     "cachemgr cli.parser data_cloud repo.artifacts repo.datasets repo.experiments.queue.celery repo.graph repo.plots "
     "repo.experiments.run repo.stage repo.trie utils.hydra utils.strictyaml"
 )
 for module in (*(f"dvc.{name}" for name in DVC_IMPORTS.split()), "dulwich.porcelain", "hydra", "networkx", "pygit2"):
     import_module(module)
-# Seconds after which something that does not happen counts as not happening.
+# Timeout in seconds for expected events.
 DEADLINE = 300.0
 
 
@@ -80,13 +80,13 @@ class Project:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@example.org",
             "PYTHONDONTWRITEBYTECODE": "1",
-            # The user's settings are none of ours.
+            # Do not use the user's settings.
             "GIT_CONFIG_GLOBAL": os.devnull,
         }
 
     @classmethod
     def create(cls, path: Path, **params: Any) -> "Project":
-        """A fresh one with the code of this repository and other params, committed."""
+        """A fresh project with the code of this repository and different params, committed."""
         given = _given()
         for name in (*CODE, *(name for name in given if not given[name])):
             target = path / name
@@ -107,14 +107,14 @@ class Project:
         return project
 
     def copy(self, path: Path) -> "Project":
-        """This one as it is now, cache and outputs included."""
+        """A copy of this project in its current state, including cache and outputs."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # Takes a fifth of the processor time of shutil.copytree.
         subprocess.run(["cp", "--archive", self.path, path], check=True)
         return Project(path)
 
     def make_toy(self) -> None:
-        """Replace the stages behind check by one that only writes its outputs."""
+        """Replace the stages after check by toy stages that only write their outputs."""
         for stage in ("fetch", "train", "evaluate"):
             shutil.copy(TOY_STAGE, self.path / f"stages/{stage}.py")
         # Stage check looks for them there.
@@ -128,15 +128,15 @@ class Project:
         )
 
     def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """The real command, in a fork of this process."""
+        """Run the real command in a fork of this process."""
         return self.run_forked(lambda: dvc_main(arguments), env)
 
     def forked_stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """A stage with the project's own code, in a fork of this process, which has imported the libraries."""
+        """Run a stage with the project's own code in a fork of this process, which has imported the libraries."""
         return self.run_forked(lambda: run_own_stage(name), env)
 
     def run_forked(self, run: Callable[[], int], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """What a function does here, in a fork of this process."""
+        """Call a function in this project, in a fork of this process."""
         with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
             process = self._fork(run, stdout, stderr, env)
             try:
@@ -150,20 +150,20 @@ class Project:
             return subprocess.CompletedProcess((), code, stdout.read(), stderr.read())
 
     def start_repro(self, *arguments: str, **env: str) -> psutil.Process:
-        """The same, to be looked at while it runs; both streams go to a file."""
+        """Start dvc repro in a fork that can be observed while it runs; both streams go to a file."""
         with (self.path / "logs.txt").open("w") as output:
             return self._fork(lambda: dvc_main(("repro", *arguments)), output, output, env)
 
     def start_stage(self, name: str, **env: str) -> psutil.Process:
-        """A stage that nobody else runs, in the same way."""
+        """Start a stage in the same way."""
         with (self.path / "logs.txt").open("w") as output:
             return self._fork(lambda: run_stage(name), output, output, env)
 
     def _fork(self, run: Callable[[], int], stdout: IO[str], stderr: IO[str], env: dict[str, str]) -> psutil.Process:
-        """Call a function in a process of its own, which need not import again what this one has."""
+        """Call a function in a separate process, which does not have to repeat imports."""
         pid = os.fork()
         if pid:
-            # Both do it: whoever comes first, the group is there when this goes on.
+            # Both processes set the group, so that it exists before either continues.
             with suppress(OSError):
                 os.setpgid(pid, pid)
             self.started.append(psutil.Process(pid))
@@ -171,7 +171,7 @@ class Project:
         code = 1
         try:
             os.setpgid(0, 0)
-            # The collector need not look at what tests have imported.
+            # The garbage collector can ignore imports of the tests.
             gc.freeze()
             os.chdir(self.path)
             os.environ.clear()
@@ -186,30 +186,30 @@ class Project:
             os._exit(code)
 
     def dvc_ok(self, *arguments: str) -> str:
-        """A command that has to succeed; returns what it wrote to stdout."""
+        """Run a command that must succeed, and return its standard output."""
         done = self.dvc(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def repro(self, *arguments: str, **env: str) -> str:
-        """A run that has to succeed; returns what it printed."""
+        """Run dvc repro, which must succeed, and return its output."""
         done = self.dvc("repro", *arguments, **env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     def make(self) -> None:
-        """Run all stages in this process and let dvc lock the results: a `dvc repro` that imports nothing again."""
+        """Run all stages in this process and let dvc lock the results: a `dvc repro` without repeated imports."""
         for stage in self.read_yaml("dvc.yaml")["stages"]:
             with chdir(self.path):
                 assert run_stage(stage) == 0
             self.dvc_ok("commit", "--force", stage)
 
     def stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """The command that DVC would run."""
+        """Run the command that DVC would run."""
         return self.run("sh", "-c", self.read_yaml("dvc.yaml")["stages"][name]["cmd"], **env)
 
     def start(self, *command: str, **env: str) -> subprocess.Popen[str]:
-        """A process group of its own; stdout and stderr go to a file, since nobody reads them meanwhile."""
+        """Start a process group; its output goes to a file, because it is not read while it runs."""
         with (self.path / "logs.txt").open("w") as output:
             process = subprocess.Popen(
                 command,
@@ -224,22 +224,22 @@ class Project:
         return process
 
     def clean_up(self) -> None:
-        """End the groups of all started processes, of which a failed test may leave some."""
+        """Kill the groups of all started processes; a failed test may leave some running."""
         for process in self.started:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def hold(self, stage: str) -> None:
-        """Let a toy stage wait when its outputs are written."""
+        """Make a toy stage wait after writing its outputs."""
         (self.path / f"logs/{stage}.hold").touch()
 
     def release(self, stage: str) -> None:
-        """Let it end."""
+        """Let the toy stage end."""
         (self.path / f"logs/{stage}.hold").unlink()
 
     def output(self) -> str:
-        """What the last started process has printed so far."""
+        """Output of the last started process so far."""
         return (self.path / "logs.txt").read_text()
 
     def git(self, *arguments: str) -> str:
@@ -277,7 +277,7 @@ class Project:
         return self.read_yaml("dvc.lock")["stages"]
 
     def outs(self) -> dict[str, str]:
-        """Hash of every output by path, as locked."""
+        """Hash of every output in dvc.lock, by path."""
         return {out["path"]: out["md5"] for stage in self.lock().values() for out in stage.get("outs", [])}
 
     def cached(self, md5: str) -> Path:
@@ -295,7 +295,7 @@ class Project:
         return wait_for(lambda: self._holder(stage), f"a running stage {stage}")
 
     def _holder(self, stage: str) -> psutil.Process | None:
-        # An earlier holder leaves its number, and the system may have given that to another process.
+        # The lock file may contain the ID of an earlier holder, which the system may have reused.
         with suppress(FileNotFoundError, ValueError, psutil.Error):
             process = psutil.Process(int((self.path / f"logs/{stage}.lock").read_text()))
             if process.cmdline()[-2:] == ["stages/__main__.py", stage] and Path(process.cwd()) == self.path:
@@ -316,7 +316,7 @@ def _given() -> dict[str, bool]:
 
 
 def make_folder_project(path: Path) -> Project:
-    """Another project, whose one stage makes a folder."""
+    """Another project with a single stage, which writes a folder."""
     path.mkdir()
     project = Project(path)
     (path / "given").write_text("given\n")
@@ -335,7 +335,7 @@ def make_folder_project(path: Path) -> Project:
 
 
 def dvc_main(arguments: Sequence[str]) -> int:
-    """What the command `dvc` does, in this process."""
+    """Run the command `dvc` in this process."""
     # Its handlers still write to what stdout was when it was imported.
     for name in ("dvc", "dvc_objects", "dvc_data"):
         logging.getLogger(name).handlers.clear()
@@ -344,7 +344,7 @@ def dvc_main(arguments: Sequence[str]) -> int:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Whether a process has ended, whoever may still have to take note of it."""
+    """Whether a process has ended, even if its parent has not reaped it."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -352,7 +352,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
-    """The first true value of the condition."""
+    """Wait for a true value of the condition, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
@@ -362,7 +362,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = DEADLINE)
 
 
 def shared(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Project:
-    """A project that the first of several test processes builds for all of them."""
+    """A project that is built by the first of several test processes and shared by all."""
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"faults-{name}"
     folder.mkdir(exist_ok=True)
@@ -387,7 +387,7 @@ def run_stage(stage: str) -> int:
 
 
 def run_own_stage(stage: str) -> int:
-    """Run a stage with the code of the current directory in this process, which may have imported another."""
+    """Run a stage with the code of the current directory in this process, which may have imported other code."""
     for name in [name for name in sys.modules if name.partition(".")[0] in ("src", "stages")]:
         del sys.modules[name]
     script = run_path("stages/__main__.py")

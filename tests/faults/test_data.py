@@ -1,4 +1,4 @@
-"""What stages refuse, and what they leave behind when they do."""
+"""Data and models that stages reject, without leaving outputs behind."""
 
 import http.server
 import multiprocessing
@@ -29,7 +29,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 class Stalling(http.server.BaseHTTPRequestHandler):
-    """Begins to send a file and never ends."""
+    """Starts to send a file, but never finishes."""
 
     asked = threading.Event()
     over = threading.Event()
@@ -140,7 +140,7 @@ def other_architecture(path: Path) -> None:
     save_model(path, CalibratedModel(build_model("resnet", 0), 1.0), "cnn")
 
 
-# Whoever swaps a model, and forges its receipt and dvc.lock.
+# An attacker swaps a model, and forges its receipt and dvc.lock.
 @pytest.mark.fault(37, 38)
 @pytest.mark.parametrize("damage", [malicious, other_architecture])
 def test_evaluate_rejects_invalid_models(

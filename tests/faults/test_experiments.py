@@ -1,4 +1,4 @@
-"""An experiment that DVC runs in a copy and that is killed goes on, though DVC deletes the copy."""
+"""A killed experiment resumes, even though DVC deletes the copy in which it ran."""
 
 import os
 import random
@@ -28,7 +28,7 @@ def experiments(project: Project) -> Project:
 
 
 def trainer(project: Project) -> psutil.Process | None:
-    """The process that trains in one of the copies."""
+    """The training process in one of the copies."""
     copies = project.path / ".dvc/tmp/exps"
     for process in psutil.process_iter():
         try:
@@ -48,12 +48,12 @@ def started(project: Project, queued: bool) -> psutil.Process | None:
 
 
 def state(project: Project) -> list[int]:
-    """Changes with every checkpoint that is written."""
+    """State that changes whenever a checkpoint is written."""
     return sorted(path.stat().st_mtime_ns for path in (project.path / "logs/checkpoints").glob("*.ckpt"))
 
 
 def start(project: Project, name: str, seed: int, queued: bool) -> Any:
-    """Start an experiment; returns what to poll: whether it is still running."""
+    """Start an experiment; returns a function that tells whether it is still running."""
     settings = ("--name", name, "--set-param", f"seed={seed}")
     if not queued:
         process = project.start(sys.executable, "-m", "dvc", "exp", "run", "--temp", *settings)
@@ -67,7 +67,7 @@ def said(project: Project, name: str, queued: bool) -> str:
 
 
 def fresh_hashes(project: Project, folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> dict[str, str]:
-    """Hashes of what an uninterrupted training in a repository of its own writes."""
+    """Output hashes of an uninterrupted training in a separate repository."""
     fresh = project.copy(folder)
     for path in (fresh.path / "logs/checkpoints").glob("*"):
         path.unlink()
@@ -79,7 +79,7 @@ def fresh_hashes(project: Project, folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def locked_hashes(project: Project, name: str) -> dict[str, str]:
-    """Hashes of what an experiment's training has locked."""
+    """Locked output hashes of an experiment's training."""
     lock = YAML(typ="safe").load(project.git("show", f"{project.dvc_ref(name)}:dvc.lock"))
     return {out["path"]: out["md5"] for out in lock["stages"]["train"]["outs"]}
 
@@ -111,7 +111,7 @@ def test_experiments_killed_at_random_resume(
             wait_for(lambda: not runs(), "the end of the experiment", seconds=300)  # noqa: B023
             print(f"{done} kills, {resumed} experiments resumed and ended")
             going_on = GOING_ON.search(said(experiments, name, queued))
-            # A trainer that was killed while it imported torch has not said anything.
+            # A training that was killed while importing torch has not printed anything.
             assert bool(going_on) <= bool(before)
             if not killed:
                 assert bool(going_on) == bool(before)

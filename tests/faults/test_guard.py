@@ -1,4 +1,4 @@
-"""Nothing false is locked, and nothing runs on unattended."""
+"""No false result is locked, and no process outlives its dvc."""
 
 import os
 import re
@@ -17,33 +17,33 @@ from tests.faults.project import Project, dvc_main, is_gone, run_stage, wait_for
 
 # What stands for a training: a toy that is held, or a real one that does not end before the test has done its worst.
 TRAININGS = ["held", pytest.param("training", marks=pytest.mark.slow)]
-# The other stages would only take time.
+# The other stages are skipped to save time.
 ALONE = ("--single-item", "train")
 
 
 @pytest.fixture
 def training(project: Project) -> Project:
-    """A project in which a `dvc repro` would train for long."""
+    """A project in which a `dvc repro` would train for a long time."""
     project.set(epochs=500)
     return project
 
 
 @pytest.fixture
 def held(toy: Project) -> Project:
-    """A toy project in which a `dvc repro` would stay in the train stage until it is released."""
+    """A toy project in which a `dvc repro` stays in the train stage until it is released."""
     toy.set(epochs=5)
     toy.hold("train")
     return toy
 
 
 def until_training(project: Project) -> psutil.Process:
-    """The process that trains, once it has written something."""
+    """The training process, once it has written something."""
     process = project.running("train")
     wait_for((project.path / "plots/history.csv").exists, "the first output")
     return process
 
 
-# A shell that waits for its command reports SIGKILL as 137, one that became the command as -9.
+# A shell that waits for its command reports SIGKILL as 137; a shell that became the command, as -9.
 @pytest.mark.fault(1, 2, 3)
 @pytest.mark.parametrize("kind", TRAININGS)
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_signalled_training_is_not_locked(request: pytest.FixtureRequest, kind: 
 
 
 def leave() -> None:
-    """As Lightning does after a signal that it has handled itself."""
+    """Exit as Lightning does after handling a signal."""
     sys.exit(0)
 
 
@@ -107,7 +107,7 @@ def test_interrupted_stage_never_succeeds(
     assert end is swallow or capsys.readouterr().err == f"check: {said}\n"
 
 
-# Some shells replace themselves by the command that DVC gives them, some wait for it.
+# Some shells replace themselves with DVC's command, others wait for it.
 @pytest.mark.fault(4, 5)
 @pytest.mark.parametrize("kind", TRAININGS)
 @pytest.mark.parametrize(("number", "shell"), [(signal.SIGKILL, "/bin/sh"), (signal.SIGTERM, "/bin/bash")])
@@ -132,7 +132,7 @@ def test_training_ends_if_its_dvc_is_already_gone(toy: Project) -> None:
 
 
 def repro_ignoring_children(stage: str) -> int:
-    """What a parent may make of dvc: the system keeps no exit codes, and every stage looks like a success."""
+    """A parent that ignores SIGCHLD: the system keeps no exit codes, so every stage seems to succeed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     return dvc_main(("repro", "--force", "--single-item", stage))
 
@@ -153,7 +153,7 @@ def drift(project: Project) -> str:
 
 
 def late_drift(project: Project) -> str:
-    """Between the writing of the receipt and the last look at the inputs."""
+    """Edit an input between writing the receipt and the last check."""
     last = "        inputs.check()\n    except"
     project.edit("src/guard/guard.py", last, f'        Path("src/core/errors.py").touch()\n{last}')
     return "fetch"

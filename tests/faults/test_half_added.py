@@ -1,4 +1,4 @@
-"""What was added in one place and not in the other is found by stage check, which names the file to edit."""
+"""Stage check detects additions that are missing in a second place, and names the file to edit."""
 
 import pytest
 
@@ -8,7 +8,7 @@ pytestmark = pytest.mark.fault(93)
 
 PARAMS, NETWORK, FETCH = "src/mnist/model/params.py", "src/mnist/model/network.py", "stages/fetch.py"
 CLASSIFIER = "src/mnist/train/classifier.py"
-# Edits: a file, what stands there once, and what replaces it.
+# Edits: a file, a text that occurs once in it, and the replacement.
 VALUE = ("params.yaml", "\nepochs:", "\nunheard: 0.5\nepochs:")
 DECLARED = ("dvc.yaml", "    - architecture\n", "    - architecture\n    - unheard\n")
 BEGINS = '    """Params of the train stage."""\n'
@@ -16,7 +16,7 @@ FIELD = (PARAMS, BEGINS, f"{BEGINS}    unheard: float = Field(ge=0)\n")
 OTHER_TYPE = (PARAMS, BEGINS, f"{BEGINS}    unheard: bool\n")
 CHOICE = (PARAMS, "architecture: Literal[", 'architecture: Literal["unheard", ')
 NETWORK_LACKS = f"{NETWORK}: ARCHITECTURES lacks unheard, which {PARAMS}: architecture has; add it there"
-# What is edited, and what is said then.
+# Edits and the expected message.
 HALVES = {
     "value and field": (
         [VALUE, FIELD],

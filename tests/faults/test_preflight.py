@@ -1,4 +1,4 @@
-"""What is bad before a run is found before DVC deletes the last results."""
+"""Problems that exist before a run are found before DVC deletes the last results."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.faults.project import Project, run_stage
 
 @pytest.fixture
 def refusal(toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Runs stage check in this process, which has to refuse in one line; returns it."""
+    """Run stage check in this process, which must fail with one line, and return the line."""
 
     def run() -> str:
         monkeypatch.chdir(toy.path)
@@ -39,7 +39,7 @@ def value(key: str, text: str) -> Callable[[str], str]:
     return lambda params: re.sub(f"^{key}: .*$", f"{key}: {text}", params, flags=re.MULTILINE)
 
 
-# One of each kind; tests/unit/mnist/model/test_params.py has others.
+# One of each kind; tests/unit/mnist/model/test_params.py has more.
 REFUSED = {
     "epochs": (value("epochs", "2.5"), "epochs must be"),
     "lr": (value("lr", ".nan"), "lr must be"),
@@ -127,7 +127,7 @@ def test_check_does_not_import_torch(toy: Project) -> None:
 
 
 def limited(project: Project, limit: str, stage: str) -> subprocess.CompletedProcess[str]:
-    """A stage under a limit that its shell sets."""
+    """Run a stage under a limit that its shell sets."""
     return project.run("sh", "-c", f"{limit}; exec python -I stages/__main__.py {stage}")
 
 
@@ -146,7 +146,7 @@ def test_low_limit_is_rejected_and_digits_need_less_than_mnist(toy: Project) -> 
 @pytest.mark.parametrize("name", RLIMITS)
 def test_every_limit_is_checked(name: str) -> None:
     limits = resource.getrlimit(RLIMITS[name])
-    # Much more than this process has.
+    # Far more than this process uses.
     there = 1 << 40 if limits[1] == resource.RLIM_INFINITY else limits[1]
     needed = dict.fromkeys((*RLIMITS, "memory"), 0)
     resource.setrlimit(RLIMITS[name], (there, limits[1]))
@@ -237,7 +237,7 @@ def test_conflicting_thread_settings_do_not_hang_a_stage(project: Project, monke
     monkeypatch.chdir(project.path)
     assert run_stage("train") == 0
     before = project.results()
-    # What is compared is a training, not the end of this one.
+    # Without checkpoints, the second run trains from the start.
     shutil.rmtree(project.path / "logs/checkpoints")
     done = project.run("taskset", "--cpu-list", "0", "python", "-I", "stages/__main__.py", "train", **FIGHTING)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""A stage that several processes run is still one run."""
+"""A stage run by several processes is still a single run."""
 
 import inspect
 import os
@@ -17,7 +17,7 @@ from tests.faults.project import Project, is_gone, run_stage, shared, wait_for
 from tests.faults.test_resume import forget
 
 SHARDS = 2
-# What differs between runs of one and of several processes: the receipt tells their number.
+# The only difference between runs of one and of several processes is their number in the receipt.
 RECEIPT = "receipts/train.json"
 RESULTS = ("models/model.safetensors", "metrics/train.json", "plots/history.csv")
 KILLED = "train: process 1 of 2 was killed by SIGKILL, so all end; the next run resumes after the last epoch\n"
@@ -33,7 +33,7 @@ def _known_files() -> None:
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory, reproduced: Project) -> Project:
-    """A project that one process has trained with shards; changed by no test."""
+    """A project trained with shards by one process; tests must not change it."""
 
     def build(path: Path) -> None:
         project = reproduced.copy(path)
@@ -46,7 +46,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory, reproduced: Project) -> Pr
 
 @pytest.fixture
 def untrained(sharded: Project, tmp_path: Path) -> Iterator[Project]:
-    """It, to be trained again from the start."""
+    """A copy of it that trains again from the start."""
     project = sharded.copy(tmp_path / "untrained")
     forget(project)
     yield project
@@ -55,7 +55,7 @@ def untrained(sharded: Project, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def held(toy: Project) -> Project:
-    """A toy project whose stage train would not end."""
+    """A toy project whose train stage does not end."""
     toy.set(shards=SHARDS)
     toy.hold("train")
     return toy
@@ -63,13 +63,13 @@ def held(toy: Project) -> Project:
 
 @pytest.fixture
 def training(untrained: Project) -> Project:
-    """A project that would train for long."""
+    """A project that would train for a long time."""
     untrained.set(epochs=1000)
     return untrained
 
 
 def processes_of(launcher: int) -> list[psutil.Process]:
-    """The two processes that the launcher has started, by rank."""
+    """The two processes of the launcher, by rank."""
 
     def found() -> list[psutil.Process] | None:
         by_rank = {}
@@ -83,25 +83,25 @@ def processes_of(launcher: int) -> list[psutil.Process]:
 
 
 def are_held(project: Project, processes: list[psutil.Process]) -> bool:
-    """Whether all processes of a toy stage wait."""
+    """Whether all processes of a toy stage are waiting."""
     return all((project.path / f"logs/train.held-by-{process.pid}").exists() for process in processes)
 
 
 def start_two(project: Project) -> tuple[psutil.Process, list[psutil.Process]]:
-    """Start the stage train as two processes; returns what started them, and them as soon as both are at work."""
+    """Start the train stage in two processes; returns the launcher, and both processes once they are working."""
     history = project.path / "plots/history.csv"
     history.unlink()
     launcher = project.start_stage("train", PL_TRAINER_DEVICES="2")
     processes = processes_of(launcher.pid)
     wait_for(history.exists, "the first epoch")
     first = history.stat().st_ino
-    # The second epoch follows when both have done the first; a toy says that it waits.
+    # The second epoch starts when both have finished the first; a toy stage reports that it is waiting.
     wait_for(lambda: history.stat().st_ino != first or are_held(project, processes), "the second process")
     return launcher, processes
 
 
 def strike(project: Project, number: int) -> None:
-    """Send a signal to the second process of this process's stage once an epoch is done."""
+    """Send a signal to the second process of the stage after the first epoch."""
     wait_for((project.path / "plots/history.csv").exists, "the first epoch")
     processes_of(os.getpid())[1].send_signal(number)
 
@@ -139,7 +139,7 @@ def test_killed_process_ends_all_and_the_next_run_resumes(
         assert run_stage("train") == 1
         killer.join()
     assert capfd.readouterr().err == KILLED
-    # With the constant rate of this project, a run of fewer epochs may resume only if it has not done more already.
+    # With this project's constant rate, a run with fewer epochs can resume only if no more epochs are done.
     done = (untrained.path / "plots/history.csv").read_text().count("\n") - 1
     untrained.set(epochs=max(done, 3))
     assert run_stage("train") == 0
@@ -183,7 +183,7 @@ def test_all_processes_end_with_their_launcher(request: pytest.FixtureRequest, k
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_all_processes_end_with_their_dvc(held: Project, number: int) -> None:
     dvc = held.start_repro("--single-item", "train", PL_TRAINER_DEVICES="2")
-    # The first of them has the lock.
+    # The first process has the lock.
     launcher = held.running("train").parent()
     assert launcher
     processes = processes_of(launcher.pid)
@@ -207,7 +207,7 @@ def test_unexpected_error_of_a_process_keeps_its_traceback(held: Project) -> Non
 
 
 def code_of_failing(project: Project, failure: str) -> int:
-    """Exit code of two processes of a toy stage that fails in some way."""
+    """Exit code of a toy stage with two processes that fails."""
     project.edit("stages/train.py", "import json\n", "import json\nfrom src.core.errors import UserError\n")
     project.edit("stages/train.py", "    if HOLD.exists():", f"    {failure}\n    if HOLD.exists():")
     return project.start_stage("train", PL_TRAINER_DEVICES="2").wait(20)
@@ -236,7 +236,7 @@ def test_wrongly_started_process_is_rejected(toy: Project, variables: dict[str, 
     assert (done.returncode, done.stderr) == (1, f"train: {said}\n")
 
 
-# tests/unit/guard/test_environment.py has others.
+# tests/unit/guard/test_environment.py has more cases.
 @pytest.mark.fault(73)
 def test_stray_rank_does_not_bypass_the_lock(
     held: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -31,7 +31,7 @@ Edit = Callable[[], AbstractContextManager[object]]
 
 @contextmanager
 def times_kept() -> Iterator[None]:
-    """Set the times of the file as they were before."""
+    """Restore the times of the file."""
     before = FILE.stat()
     yield
     os.utime(FILE, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -74,16 +74,16 @@ def open_descriptor() -> Iterator[None]:
 
 @contextmanager
 def shell(there: str, back: str) -> Iterator[None]:
-    """Commands that edit the file F or its folder D with the help of O or its folder P, and those that put it back."""
+    """Commands that edit the file F or its folder D with the help of O or its folder P, and commands that undo it."""
     names = {"F": str(FILE), "D": str(FILE.parent), "O": str(OTHER), "P": str(OTHER.parent), "L": str(LINK)}
-    # Not a shell that this process starts: a stage may not.
+    # Not a shell started by this process, which a stage may not do.
     run = partial(subprocess.run, check=True, env={**os.environ, **names})
     run(["env", "sh", "-c", there])
     yield
     run(["env", "sh", "-c", back])
 
 
-# Whether the edit needs its times set back, and the edit.
+# Whether the file's times must be restored, and the edit.
 EDITS: dict[str, tuple[bool, Edit]] = {
     "in place": (False, in_place),
     "in place, with utime": (True, in_place),
@@ -115,7 +115,7 @@ EDITS: dict[str, tuple[bool, Edit]] = {
 def start(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Inputs]]:
-    """Begins a stage that depends on a folder with a file and a link to it, on a file system with such a clock."""
+    """Start a stage that depends on a folder with a file and a link to it, on a file system with this clock."""
     if request.param == "ticking":
         subprocess.run(["mount", "-t", "ramfs", "ramfs", tmp_path], check=True)
     try:
@@ -137,7 +137,7 @@ def test_undone_edit_that_was_read_is_detected(start: Callable[[], Inputs], name
     sets_times, edit = EDITS[name]
     read = LINK if name == "retarget the link" else FILE
     inputs = start()
-    # At once: the clock has moved on while the stage began.
+    # Immediately: the clock has advanced while the stage started.
     with times_kept() if sets_times else nullcontext(), edit():
         assert WRONG in read.read_bytes()
     assert read.read_bytes() == RIGHT

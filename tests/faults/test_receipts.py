@@ -1,4 +1,4 @@
-"""What dvc.lock records is what ran, or a receipt says that it is not."""
+"""dvc.lock records what actually ran, or a receipt contradicts it."""
 
 import os
 import py_compile
@@ -28,7 +28,7 @@ def test_edit_missed_by_bytecode_caches_is_run(toy: Project) -> None:
 
 
 def python_that_edits_after(project: Project, path: str, stage: str) -> str:
-    """A folder for PATH whose python runs what it is told and edits a file at the end of a stage."""
+    """A folder for PATH whose python runs its arguments and edits a file at the end of a stage."""
     folder = project.path.parent / "bin"
     folder.mkdir()
     script = folder / "python"
@@ -47,7 +47,7 @@ def test_edit_between_end_and_hashing_voids_the_lock(
     toy.append("src/mnist/train/steps.py", "# edited\n")
     path = python_that_edits_after(toy, "src/mnist/train/steps.py", "train")
     toy.repro("--single-item", "train", PATH=path)
-    # DVC has locked the second edit. The next stage does not build on it.
+    # DVC has locked the second edit, but the next stage does not build on it.
     contradiction = "dvc.lock contradicts receipts/train.json in src/mnist/train"
     repair = "dvc repro --single-item --force train"
     assert run_stage("evaluate") == 1
@@ -73,13 +73,13 @@ def test_edit_during_the_last_stage_voids_the_lock(toy: Project) -> None:
 
 
 def add_to_fetch(project: Project, code: str) -> None:
-    """Let stage fetch run this when it is imported."""
+    """Make the fetch stage run this code when it is imported."""
     project.edit("stages/fetch.py", "\nSTAGE", f"\n{code}\nSTAGE")
 
 
 @pytest.mark.fault(47)
 def test_process_ends_immediately_after_its_stage(toy: Project) -> None:
-    # The interpreter would first call what libraries registered, which takes a second or two.
+    # The interpreter would first call exit handlers of libraries, which takes a second or two.
     add_to_fetch(toy, 'import atexit\natexit.register(Path("late").touch)')
     done = toy.stage("fetch")
     assert done.returncode == 0, done.stderr
@@ -112,7 +112,7 @@ def test_manual_dvc_commit_is_void(
     assert "evaluate: dvc.lock contradicts receipts/train.json in src/mnist/model" in capsys.readouterr().err
 
 
-# Nobody declares the first; the second is a dependency of stage check alone.
+# The first is not declared at all; the second is a dependency of stage check only.
 @pytest.mark.fault(49)
 @pytest.mark.parametrize(
     ("module", "path"), [("src.extra", "src/extra.py"), ("src.mnist.train", "src/mnist/train/__init__.py")]
@@ -135,7 +135,7 @@ def test_local_modules_do_not_shadow_imports(toy: Project, command: str) -> None
         (folder / "pathspec.py").write_text(evil)
     variables = {"PYTHONPATH": str(foreign), "PYTHONSAFEPATH": "1", "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
     if command == "python -m stages fetch":
-        # By hand, Python could not even find the package.
+        # Otherwise, Python would not find the package.
         del variables["PYTHONSAFEPATH"]
     by_dvc = command == "the one of DVC"
     done = toy.stage("fetch", **variables) if by_dvc else toy.run(*command.split(), **variables)
@@ -144,7 +144,7 @@ def test_local_modules_do_not_shadow_imports(toy: Project, command: str) -> None
 
 
 def evaluate_with(project: Project, monkeypatch: pytest.MonkeyPatch, main: Callable[[Run], ReceiptFields]) -> None:
-    """Stage evaluate with another main function in this process; it has to fail and to leave its receipt alone."""
+    """Run the evaluate stage with another main function; it must fail and keep its receipt unchanged."""
     monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
     monkeypatch.chdir(project.path)
     receipt = (project.path / "receipts/evaluate.json").read_bytes()
@@ -174,7 +174,7 @@ def test_temporarily_swapped_model_is_detected(
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        # What `git checkout metrics` does.
+        # As `git checkout metrics` does.
         (lambda: Path("metrics/eval.json").write_text("{}\n"), "metrics/eval.json: is not what the stage wrote"),
         (lambda: Path("plots/confusion.csv").unlink(), "plots/confusion.csv: is missing, which dvc.yaml lists"),
     ],

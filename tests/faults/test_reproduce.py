@@ -1,4 +1,4 @@
-"""`make reproduce` tells the same from another result, and says what may be the reason."""
+"""`make reproduce` detects different results and explains them."""
 
 import dataclasses
 import shutil
@@ -49,7 +49,7 @@ def made(data: str, model: str, metrics: str, test_acc: object, torch: str = "2"
 
 
 COMMITTED = made("d", "m", "0", 0.99)
-# What another machine makes of it: another model, and metrics that are as good.
+# Results of a different machine: a different model with equally good metrics.
 ELSEWHERE = made("d", "n", "1", 0.9901, device="gpu")
 POLICY = Policy.model_validate(
     {"metrics": {METRICS: {"test_acc": {"better": "higher", "tolerated": 0.001, "required": True}}}, "data": "data"}
@@ -57,7 +57,7 @@ POLICY = Policy.model_validate(
 
 
 def measured(data: str, params: Mapping[str, object], step: int = 1) -> Measurement:
-    """Three seeds with a standard deviation of 0.001, or some steps more."""
+    """A measurement of three seeds with a standard deviation of 0.001, or some steps more."""
     runs = [
         {"seed": seed, "metrics": {METRICS: dict.fromkeys(SCORES, 1 - wrong / 1000)}, "wrong": list(range(wrong))}
         for seed, wrong in enumerate((10 + step, 10, 10 - step))
@@ -74,7 +74,7 @@ def results(project: Project) -> Results:
 
 
 RULE = POLICY.metrics[METRICS]["test_acc"]
-# By these, 1 would be as good.
+# With these rules, an accuracy of 1 would be equally good.
 LAX_RULES = Rules(POLICY, [measured("d", {"lr": 0.1}, step=5)])
 UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}), RULES.noise)
 
@@ -96,7 +96,7 @@ UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}),
         (made("d", "n", "1", 10**400, device="gpu"), RULES, False, "not a number in both"),
         (made("d", "n", "1", 0.9901), RULES, False, "the same, so these outputs should be, too"),
         (made("e", "n", "1", 0.9901, device="gpu"), RULES, False, "data: differs, though it does not depend on the"),
-        # A machine that computes the same model computes the same scores: whoever claims another one made them up.
+        # A machine that computes the same model computes the same scores; others were made up.
         (made("d", "m", "1", 0.9901, device="gpu"), RULES, False, "the same bytes, so no machine or version explains"),
         (ELSEWHERE, Rules(POLICY, []), False, "it may not be noise"),
         (ELSEWHERE, Rules(POLICY, [measured("d", {"lr": 0.2})]), False, "it may not be noise"),
@@ -211,7 +211,7 @@ def test_output_in_git_is_reproduced(
 
 @pytest.mark.fault(85)
 def test_planted_ignored_files_are_not_used(folder: Project, capfd: pytest.CaptureFixture[str]) -> None:
-    """As a training does with a checkpoint, though the branch ignores them no longer."""
+    """Training would resume from a planted checkpoint, even if the branch no longer ignores it."""
     ignored = (folder.path / ".gitignore").read_text()
     (folder.path / ".gitignore").write_text(f"{ignored}/logs\n")
     folder.commit()
@@ -234,11 +234,11 @@ COUNT = "find .dvc/cache/files -type f | wc -l > made"
 def test_only_data_tracked_by_dvc_comes_from_the_cache(
     folder_made: Project, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Here in a project below git's top folder, whose output tells how many objects the cache had."""
+    """A project in a subfolder of the repository, whose output shows how many objects the cache had."""
     mono, folder = Project(tmp_path / "mono"), folder_made.copy(tmp_path / "mono/ml/folder")
     for path in (".git", ".dvc/cache", "made"):
         shutil.rmtree(folder.path / path)
-    # Another project's, of the same name.
+    # A file of another project with the same name.
     (mono.path / "given").write_text("another\n")
     mono.git("init", "--quiet", "--template=", "--initial-branch", "main")
     folder.dvc_ok("add", "--quiet", "given")
@@ -267,14 +267,14 @@ def test_clone_with_an_empty_cache_gives_the_same_bytes(project: Project) -> Non
     project.commit()
     done = project.run("python", "-m", "src.audit.reproduce")
     assert done.returncode == SAME, done.stdout + done.stderr
-    # A receipt describes the machine, too; it is no result.
+    # Receipts are not results, since they also describe the machine.
     outputs = [path for path in project.outs() if not path.startswith("receipts/")]
     assert f"Identical: all {len(outputs)} outputs have the same bytes." in done.stdout
     assert "differs" not in done.stdout
 
 
 def rehash(project: Project, path: str, new: str) -> None:
-    """Give an output another hash in all receipts and in dvc.lock."""
+    """Change the hash of an output in all receipts and in dvc.lock."""
     for file in (*project.path.glob("receipts/*"), project.path / "dvc.lock"):
         file.write_text(file.read_text().replace(project.outs()[path], new))
         if file.parent.name == "receipts":
@@ -284,7 +284,7 @@ def rehash(project: Project, path: str, new: str) -> None:
 
 
 def tamper(project: Project) -> None:
-    """Commit better test metrics than the pipeline gives, with all hashes to match."""
+    """Commit better test metrics than those of the pipeline, with matching hashes."""
     edited_metrics(project)
     rehash(project, METRICS, md5(project.path / METRICS))
     project.commit()
@@ -316,7 +316,7 @@ def test_forged_metrics_of_a_claimed_machine_are_detected(project: Project, mode
     done = project.run("python", "-m", "src.audit.reproduce")
     assert "train: device: an abacus before, cpu now" in done.stdout
     if model:
-        # The most that whoever forges everything can reach is within the noise that the base measured.
+        # Even if everything is forged, the gain stays within the noise measured by the base.
         assert done.returncode == AS_GOOD
         assert differing(done.stdout) == [MODEL, METRICS]
         assert "Not identical, but as good, by the rules of" in done.stdout

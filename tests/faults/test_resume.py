@@ -1,4 +1,4 @@
-"""A training that broke off goes on, and nobody can tell from its results."""
+"""An interrupted training resumes, and its results are the same as without the interruption."""
 
 import multiprocessing
 import multiprocessing.process
@@ -33,7 +33,7 @@ from tests.faults.project import Project, run_stage, wait_for
 from tests.faults.test_data import Evil
 
 INJECT = str(Path(__file__).parent / "inject")
-# Audit event, part of a path, how many such events pass first, seconds later.
+# Audit event, part of a path, number of events to skip, delay in seconds.
 PLACES = {
     "before-the-first-epoch": ("open", "train-images-idx3-ubyte", 1, 0),
     "in-the-middle-of-an-epoch": ("os.rename", "history.csv", 1, 0.05),
@@ -44,20 +44,20 @@ PLACES = {
 }
 # A shell that waits for its command reports SIGKILL as 137, one that became the command as -9: DVC takes $SHELL.
 SIGNALS = {"SIGKILL": (-9, 137), "SIGTERM": (143,), "SIGINT": (130,), "SIGUSR1": (138,)}
-# Lightning handles some of these signals in a batch system, and looks for checkpoints of its own.
+# In a batch system, Lightning handles some of these signals and searches for its own checkpoints.
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
 @pytest.fixture
 def to_train(project: Project) -> Project:
-    """Nobody has trained here before: the data is there, no checkpoint, and DVC knows no result."""
+    """A project before the first training: there is data, but no checkpoint and no result."""
     forget(project)
     lose_results(project)
     return project
 
 
 def lose_results(project: Project) -> None:
-    """What a `dvc repro` leaves whose disk was full when DVC stored the results of training."""
+    """State after a `dvc repro` whose disk was full when DVC stored the results of training."""
     lock = project.read_yaml("dvc.lock")
     for stage in ("train", "evaluate"):
         for out in lock["stages"].pop(stage)["outs"]:
@@ -89,15 +89,15 @@ def assert_same_training(project: Project, reproduced: Project) -> None:
 
 
 def killing(project: Project, name: str, place: str) -> dict[str, str]:
-    """Variables with which the train stage gets a signal at a place."""
+    """Environment variables that send a signal to the train stage at a certain operation."""
     kill_at = ",".join(map(str, ("train", name, *PLACES[place])))
     path = f"{INJECT}{os.pathsep}{project.env['PATH']}"
-    # Checkpoints must not depend on where temporary files go.
+    # Checkpoints must not depend on the folder of temporary files.
     return {"PATH": path, "REAL_PYTHON": sys.executable, "KILL_AT": kill_at, "TMPDIR": "/dev/shm", **SLURM}
 
 
 def kill_training(project: Project, name: str, place: str) -> None:
-    """A `dvc repro` whose train stage gets a signal at a place; nothing may be locked."""
+    """Run a `dvc repro` whose train stage gets a signal at a certain operation; nothing may be locked."""
     lock = project.lock()
     done = project.dvc("repro", **killing(project, name, place))
     assert done.returncode != 0
@@ -110,7 +110,7 @@ def kill_training(project: Project, name: str, place: str) -> None:
 def test_training_killed_within_an_epoch_resumes(
     to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Not in a fork, in which autograd may refuse to compute.
+    # Not in a fork, in which autograd may fail.
     done = to_train.stage("train", **killing(to_train, "SIGKILL", "in-the-middle-of-an-epoch"))
     assert done.returncode == -signal.SIGKILL
     assert train_here(to_train, monkeypatch) == 0
@@ -130,15 +130,15 @@ def test_killed_training_resumes(to_train: Project, reproduced: Project, name: s
 
 
 def guarded_training(path: Path) -> None:
-    """The train stage as `python -m stages train` runs it, for a process that has imported everything already."""
+    """Run the train stage as `python -m stages train` does, in a process that has already imported everything."""
     os.chdir(path)
-    # As the script does, for a signal that comes before the guard listens.
+    # As in the script, for a signal that arrives before the guard handles signals.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(run_stage("train"))
 
 
 def training_in_a_process(project: Project) -> multiprocessing.process.BaseProcess:
-    # Children of a server that has imported all this and computed nothing: they start at once.
+    # Children of a server that has imported everything but computed nothing start immediately.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     process = context.Process(target=guarded_training, args=(project.path,))
@@ -151,7 +151,7 @@ def training_in_a_process(project: Project) -> multiprocessing.process.BaseProce
 def test_trainings_killed_at_random_resume(to_train: Project, reproduced: Project) -> None:
     made_here = {out["path"] for out in reproduced.lock()["train"]["outs"]}
     expected = {name: content for name, content in reproduced.results().items() if name in made_here}
-    # The first one takes longer, since the server starts.
+    # The first child takes longer, since the server has to start.
     for _ in range(2):
         started = time.monotonic()
         training_in_a_process(to_train).join()
@@ -161,7 +161,7 @@ def test_trainings_killed_at_random_resume(to_train: Project, reproduced: Projec
         forget(to_train)
         shutil.rmtree(to_train.path / "models")
         process = training_in_a_process(to_train)
-        # Until it ends whole, a training is killed again and again.
+        # The training is killed repeatedly until it finishes.
         while True:
             number = generator.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
             process.join(generator.uniform(0, duration))
@@ -178,14 +178,14 @@ def test_trainings_killed_at_random_resume(to_train: Project, reproduced: Projec
 
 
 def train_here(project: Project, monkeypatch: pytest.MonkeyPatch, **params: object) -> int:
-    """The train stage in this process, without the seconds that importing takes."""
+    """Run the train stage in this process, which saves the time for imports."""
     project.set(**params)
     monkeypatch.chdir(project.path)
     return run_stage("train")
 
 
 def fresh_results(project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """What the params of a project give without any checkpoint."""
+    """Results of a project's params without any checkpoint."""
     forget(project)
     assert train_here(project, monkeypatch) == 0
     return project.results()
@@ -232,7 +232,7 @@ def test_damaged_checkpoint_is_detected(
 def starts_over(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **params: object
 ) -> bool:
-    """Whether a training resumes from no checkpoint; its first step ends it."""
+    """Whether a training starts without a checkpoint; it is ended in its first step."""
 
     def stop(*_: object) -> None:
         raise UserError("a step is made")
@@ -249,14 +249,14 @@ def edit_network(project: Project) -> None:
     project.append("src/mnist/model/network.py", "# edited\n")
 
 
-# What is done after a training of three epochs with a constant rate.
+# Actions after a training of three epochs with a constant rate.
 @pytest.mark.parametrize(
     ("act", "params"),
     [
         pytest.param(None, {"epochs": 4, "lr": 0.002}, marks=pytest.mark.fault(11), id="another rate"),
         pytest.param(edit_network, {"epochs": 4}, marks=pytest.mark.fault(12), id="other code"),
         pytest.param(None, {"epochs": 1}, marks=pytest.mark.fault(14), id="fewer epochs"),
-        # Forced: dvc.lock has its results.
+        # A forced run: dvc.lock has its results.
         pytest.param(None, {}, id="nothing"),
     ],
 )
@@ -330,7 +330,7 @@ def test_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(DamagedError):
             CheckpointFiles().load_checkpoint(path)
-    # The name says whose state it is.
+    # The name identifies the training.
     path.with_name("b.ckpt").write_bytes(whole)
     with pytest.raises(DamagedError):
         CheckpointFiles().load_checkpoint(path.with_name("b.ckpt"))
@@ -341,7 +341,7 @@ def test_malicious_checkpoint_is_not_executed(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    # The variable is one of those by which kernels may be chosen, so this training has another file.
+    # The variable may affect the choice of kernels, so this training has a different file.
     assert train_here(project, monkeypatch, epochs=1) == 0
     for path in (project.path / "logs/checkpoints").iterdir():
         CheckpointFiles().save_checkpoint({"evil": Evil()}, path)
@@ -415,7 +415,7 @@ def test_original_of_a_copy_is_its_repository(tmp_path: Path) -> None:
 
 
 def checkpoint_of(folder: Path, number: int) -> Path:
-    """A file as a training names it, written at that second."""
+    """A file with a checkpoint's name, written at this time."""
     path = folder / f"{number:064x}.ckpt"
     path.write_bytes(bytes(10))
     os.utime(path, (number, number))
@@ -443,7 +443,7 @@ def test_own_checkpoint_is_kept_if_the_clock_is_set_back(tmp_path: Path) -> None
 @pytest.mark.fault(97)
 def test_only_checkpoints_are_deleted_and_failures_are_ignored(tmp_path: Path) -> None:
     (tmp_path / ".ipynb_checkpoints").mkdir()
-    # What a user or Lightning may have put there, and a folder that no unlink removes.
+    # Files of users or Lightning, and a folder that unlink cannot remove.
     others = [tmp_path / name for name in (".ipynb_checkpoints/notes", "notes.txt", "hpc_ckpt_1.ckpt")]
     for path in others:
         path.write_bytes(bytes(1000))

@@ -1,4 +1,4 @@
-"""Where, by which Python and with which streams a stage is run."""
+"""Stages in other folders, with other Pythons and with other streams."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def test_code_in_another_folder_is_rejected(toy: Project) -> None:
 
 @pytest.mark.fault(62)
 def test_user_packages_are_not_imported(toy: Project, tmp_path: Path) -> None:
-    # A Python that would import them, as those outside of virtual environments do.
+    # A Python that would import them, as outside of virtual environments.
     venv.create(tmp_path / "python", system_site_packages=True, symlinks=True)
     python = tmp_path / "python/bin/python"
     own = tmp_path / "python" / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
@@ -46,7 +46,7 @@ def test_user_packages_are_not_imported(toy: Project, tmp_path: Path) -> None:
 
 
 def python_without_packages(folder: Path) -> str:
-    """A PATH whose `python` has none, as where no environment is active."""
+    """A PATH whose `python` has no packages, as without an active environment."""
     folder.mkdir()
     (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     (folder / "python").chmod(0o755)
@@ -77,7 +77,7 @@ def test_missing_package_is_reported(tmp_path: Path) -> None:
     assert "has no package no-such-package; DVC runs the `python` that is first on PATH" in line
 
 
-# The second is what dvc makes of closed streams.
+# The second case is what dvc turns closed streams into.
 @pytest.mark.fault(65)
 @pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "1</dev/null 2</dev/null"])
 def test_closed_streams_do_not_break_a_stage(toy: Project, streams: str) -> None:
@@ -97,7 +97,7 @@ def test_unprintable_characters_are_escaped(toy: Project) -> None:
 @pytest.mark.fault(50)
 def test_matplotlib_settings_have_no_effect(toy: Project) -> None:
     toy.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib\n\nSTAGE")
-    # A backend that is gone, and a file beside dvc.yaml, which nobody declares.
+    # A missing backend, and an undeclared file next to dvc.yaml.
     (toy.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
     done = toy.stage("fetch", MPLBACKEND="Qt4Agg")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What is in the cache is what dvc.lock says, and what dvc.lock says comes out again."""
+"""Cache and outputs match dvc.lock, and different ways of running lock the same results."""
 
 import hashlib
 import os
@@ -31,10 +31,10 @@ def said(project: Project, capsys: pytest.CaptureFixture[str]) -> tuple[int, lis
 
 
 def test_intact_outputs_are_counted(project: Project) -> None:
-    # What is in git is one file, an output of DVC's also an object in its cache.
+    # An output in git counts once; an output in DVC's cache counts twice.
     cached = sum(not path.startswith(("metrics/", "plots/", "receipts/")) for path in project.outs())
     count, problems = verify(project.path)
-    # One's own data that DVC tracks is counted, too.
+    # User data tracked by DVC is counted, too.
     assert (count >= len(project.outs()) + cached, problems) == (True, [])
 
 
@@ -56,7 +56,7 @@ def test_missing_object_is_restored_by_its_repair(folder: Project) -> None:
     assert verify(folder.path)[1] == [f"{one} (cache of made/one): is missing; run `dvc pull` or `dvc repro`"]
     folder.repro()
     assert verify(folder.path)[1] == []
-    # What no stage makes.
+    # Not the output of a stage.
     folder.git("rm", "--quiet", "--cached", "given")
     folder.dvc_ok("add", "--quiet", "given")
     one.unlink()
@@ -80,7 +80,7 @@ def test_repair_of_an_output_in_git_works(folder: Project) -> None:
     corrupt(folder.path / "made/one")
     (line,) = verify(folder.path)[1]
     assert line.endswith("delete it and run `git checkout made/one`")
-    # Committed without its dvc.lock, git has no better one.
+    # It was committed without its dvc.lock, so git has no better version.
     (folder.path / "given").write_text("other")
     folder.repro()
     folder.git("checkout", "HEAD", "dvc.lock")
@@ -186,7 +186,7 @@ def test_repair_of_a_truncated_lock_works(
     assert code == 1
     assert first.startswith(problem)
     if first.startswith("verify: "):
-        # Then it is as with no file.
+        # As if the file were missing.
         assert "; delete dvc.lock, then run `dvc repro`" in first
         assert not rest
     else:
@@ -245,7 +245,7 @@ def test_repair_of_a_missing_input_works(folder: Project) -> None:
 
 
 def test_repair_works_if_plain_repro_does_not(folder: Project) -> None:
-    """DVC keeps what dvc.yaml no longer has, a stage or its input, and runs no frozen stage."""
+    """DVC keeps stages and inputs that were removed from dvc.yaml, and does not run frozen stages."""
     pipeline, lock = folder.path / "dvc.yaml", folder.path / "dvc.lock"
     declared, recorded = pipeline.read_text(), lock.read_text()
     lock.write_text(f"{recorded}  gone:\n    cmd: echo\n")

@@ -19,7 +19,7 @@ HOLD = Path(os.environ.get("TOY_HOLD", f"logs/{STAGE}.hold"))
 
 
 def main(run: Run) -> ReceiptFields:
-    """Write every output that dvc.yaml declares, then wait until nobody holds the stage any more."""
+    """Write every output that dvc.yaml declares, then wait until the stage is released."""
     if run.params.get("seed") == 13:
         raise UserError("13 is unlucky")
     score = 0.9 - abs(run.params.get("lr", 0) - 0.005) + 0.001 * run.params.get("seed", 0)
@@ -39,7 +39,7 @@ def main(run: Run) -> ReceiptFields:
         with Path(counted).open("a", encoding="utf-8") as file:
             file.write("begun\n")
     if HOLD.exists():
-        # One file for each process.
+        # One file per process.
         HOLD.with_suffix(f".held-by-{os.getpid()}").touch()
     while HOLD.exists():
         time.sleep(0.02)

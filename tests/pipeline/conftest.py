@@ -8,13 +8,13 @@ STAGES = ("fetch", "train", "evaluate")
 
 
 def paths(entries: list) -> list[str]:
-    """Names of outs, metrics or plots in dvc.yaml, each with its options or without."""
+    """Names of outs, metrics or plots in dvc.yaml, which may have options."""
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
 @pytest.fixture(scope="session")
 def one_epoch(reproduced: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A second commit with the results of an experiment; made once for all test processes."""
+    """A second commit with the results of an experiment, shared by all test processes."""
 
     def build(path: Path) -> None:
         project = reproduced.copy(path)

@@ -17,7 +17,7 @@ YAML_READER = YAML(typ="safe", pure=True)
 DVC = YAML_READER.load(REPOSITORY / "dvc.yaml")
 STAGES = DVC["stages"]
 WORK = ["fetch", "train", "evaluate"]
-# Entry points of the library that are no stages.
+# Entry points of the library other than stages.
 COMMANDS = [
     Path("src/mnist/card/__main__.py"),
     Path("src/mnist/evaluate/summary.py"),
@@ -61,7 +61,7 @@ def module_file(name: str) -> Path | None:
 
 @cache
 def imported_modules(file: Path) -> set[Path]:
-    """Modules of the project that a file imports anywhere in it, also inside functions."""
+    """Modules of the project that a file imports, including imports inside functions."""
     names = set()
     for node in ast.walk(ast.parse((REPOSITORY / file).read_text())):
         if isinstance(node, ast.Import):
@@ -110,7 +110,7 @@ def code_deps(stage: str) -> list[str]:
 
 
 def room(file: Path) -> str:
-    """The room of src/ that a file lies in, or `stages`."""
+    """The folder of src/ that contains a file, or `stages`."""
     if file.parts[0] != "src":
         return file.parts[0]
     return "/".join(file.parts[1:3] if file.parts[1] == "mnist" else file.parts[1:2])

@@ -18,7 +18,7 @@ TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots
 
 @pytest.fixture(scope="module")
 def clone(one_epoch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A clone of it, with nothing pulled."""
+    """A clone without pulled data."""
     folder = tmp_path_factory.mktemp("clone") / "project"
     one_epoch.git("clone", "--quiet", ".", str(folder))
     return Project(folder)
@@ -77,7 +77,7 @@ def test_confusion_plot_uses_the_projects_template(clone: Project) -> None:
 def test_documented_undo_restores_files_that_git_considers_unchanged(toy: Project) -> None:
     path = toy.path / "metrics/eval.json"
     committed = path.read_text()
-    # What DVC leaves if it restores results within the second in which it checked out the committed ones.
+    # State after DVC restores results within the second in which it checked out the committed ones.
     toy.git("config", "core.trustctime", "false")
     os.utime(path, (0, 0))
     toy.git("update-index", "--refresh")

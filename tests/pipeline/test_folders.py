@@ -1,4 +1,4 @@
-"""The promise of the layout: a file's folder decides which stages run again when the file is edited."""
+"""The promise of the layout: a file's folder determines which stages rerun when the file is edited."""
 
 from dvc.repo import Repo
 

@@ -22,7 +22,7 @@ stages.evaluate.evaluate(params, stages.evaluate.DATA_DIR, stages.evaluate.MODEL
 """
 
 
-# That hidden packages stay away is tried without torch in tests/unit/guard/test_unused.py, too.
+# tests/unit/guard/test_unused.py also tests hidden packages, without torch.
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", IMPORTS)
 def test_stage_imports_no_unused_packages(stage: str, reproduced: Project, tmp_path: Path) -> None:

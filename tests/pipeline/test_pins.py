@@ -1,4 +1,4 @@
-"""The environment is an input: another version of what computes makes train and evaluate run, and nothing else does."""
+"""The environment is an input: only a different version of a package that computes reruns train and evaluate."""
 
 import json
 import re

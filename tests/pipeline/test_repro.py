@@ -30,7 +30,7 @@ def test_changed_evaluation_reruns_only_evaluation(toy: Project) -> None:
 def test_rerun_in_another_folder_leaves_git_clean(
     one_epoch: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # DVC ran them in processes of their own.
+    # DVC ran them in separate processes.
     project = one_epoch.copy(tmp_path / "project")
     outs = [project.path / out for out in project.outs()]
     monkeypatch.chdir(project.path)

@@ -1,4 +1,4 @@
-"""Results that someone has pushed, used in another clone: the remotes and the registry of docs/sharing.md."""
+"""Pushed results in another clone: the remotes and the registry of docs/sharing.md."""
 
 import os
 import pwd
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 @contextmanager
 def server(port: int, *command: str | Path) -> Iterator[None]:
-    """A server on the loopback interface, until the end of the block."""
+    """A server on the loopback interface within the context."""
 
     def answers() -> bool:
         with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
@@ -48,7 +48,7 @@ def server(port: int, *command: str | Path) -> Iterator[None]:
 
 @contextmanager
 def ssh_remote(folder: Path) -> Iterator[tuple[Options, Options]]:
-    """An OpenSSH server that lets one key in."""
+    """An OpenSSH server that accepts one key."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if sshd is None:
         pytest.skip("needs the package openssh-server")
@@ -87,7 +87,7 @@ def folder_remote(folder: Path) -> Iterator[tuple[Options, Options]]:
 
 
 def add_remote(project: Project, options: Options, secrets: Options) -> None:
-    """As docs/sharing.md says: what all use in git, secrets beside it."""
+    """Configure a remote as in docs/sharing.md: shared settings in git, secrets outside."""
     url, *others = options.values()
     project.dvc_ok("remote", "add", "--default", "storage", url)
     for name, value in zip([*options][1:], others, strict=True):
@@ -97,7 +97,7 @@ def add_remote(project: Project, options: Options, secrets: Options) -> None:
 
 
 def push_all(project: Project) -> tuple[int, int, int]:
-    """What `make push` does in a project."""
+    """Run `make push` in a project."""
     with chdir(project.path):
         return push()
 
@@ -117,7 +117,7 @@ def test_pushed_experiment_is_restored(kind: str, one_epoch: Project, tmp_path: 
         add_remote(pushed, options, secrets)
         assert all(value not in pushed.git("diff") for value in secrets.values())
         push_all(pushed)
-        # The commit that the experiment was made from: nothing but the run cache knows its results.
+        # The commit that the experiment started from; only the run cache has its results.
         other = clone(one_epoch, tmp_path / "other", "HEAD~1")
         add_remote(other, options, secrets)
         output = other.dvc_ok("exp", "run", "--pull", "-S", "epochs=1")
@@ -141,7 +141,7 @@ def test_only_restorable_runs_are_pushed(one_epoch: Project, tmp_path: Path) -> 
     assert {record.name for record in storage.glob("runs/*/*/*")} == {
         record.name for record in records if record not in incomplete
     }
-    # It removes the objects of what git tracks, which every run has.
+    # It removes the objects of outputs in git, which every run has.
     project.dvc_ok("gc", "--workspace", "--force")
     assert push_all(project) == (0, 0, len(records))
 
@@ -155,7 +155,7 @@ def test_folders_of_earlier_runs_are_pushed_unless_truncated(tmp_path: Path) -> 
     for name in ("whole", "torn"):
         project.dvc_ok("remote", "add", name, str(tmp_path / name))
     with chdir(project.path):
-        # Of each run, a listing and two files.
+        # A listing and two files per run.
         assert push("whole") == (6, 2, 0)
         listing.chmod(0o644)
         listing.write_text(listing.read_text()[:50])
@@ -182,7 +182,7 @@ def test_unreachable_remote_is_a_one_line_error(
 
 
 def test_registered_model_is_available_elsewhere(one_epoch: Project, tmp_path: Path) -> None:
-    # Imported here because nobody else needs it.
+    # Imported here because only this test needs it.
     from gto.cli import app as gto
 
     project = one_epoch.copy(tmp_path / "project")

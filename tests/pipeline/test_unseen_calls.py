@@ -1,4 +1,4 @@
-"""The guard sees what Python opens. What opens files elsewhere, or in another process, has no place in a stage."""
+"""The guard records files that Python opens. Stages must not open files by other code or in other processes."""
 
 import ast
 from pathlib import Path
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.fault(49, 60)
 
 PLACES = ("stages", *(f"src/mnist/{folder}" for folder in ("data", "model", "fetch", "train", "evaluate")), "src/core")
 FILES = [path for place in PLACES for path in sorted((REPOSITORY / place).rglob("*.py"))]
-# Written in C, C++ or Rust, with files of their own; or other programs. Forks and shells the guard sees by itself.
+# Code in C, C++ or Rust that opens files, and other programs. The guard itself detects forks and shells.
 MODULES = {"subprocess", "cv2", "h5py", "pyarrow", "cffi", "dbm", "torchvision.io", "torch.utils.cpp_extension"}
 NAMES = {
     # safetensors; torch.from_file and storages; torch.jit; decoders of torchvision.
@@ -22,7 +22,7 @@ NAMES = {
 
 
 def unseen(source: str) -> list[str]:
-    """What a module does that the guard would not see, each with its line."""
+    """Calls of a module that the guard would not see, with their lines."""
     tree, found = ast.parse(source), []
     buffers = {
         target.id
@@ -44,9 +44,9 @@ def unseen(source: str) -> list[str]:
             is_unseen = (
                 last in NAMES
                 or name.startswith(("os.exec", "torch.jit.", "ImageFont.load_path"))
-                # A library; without one, it is the program itself.
+                # Loads a library; without an argument, the program itself.
                 or (last in {"CDLL", "PyDLL", "LoadLibrary"} and first != "None")
-                # In memory, it opens nothing.
+                # In memory, it does not open files.
                 or (name == "torch.save" and ast.unparse(node.args[1]) not in buffers)
             )
             if is_unseen:
@@ -58,7 +58,7 @@ def unseen(source: str) -> list[str]:
 def test_stage_opens_no_file_unseen(path: Path) -> None:
     found = unseen(path.read_text())
     if path == REPOSITORY / "stages/__main__.py":
-        # It becomes another process of itself, before anything is read.
+        # It replaces itself with a new process before anything is read.
         found = [line for line in found if "os.execv(sys.executable" not in line]
     assert not found
 

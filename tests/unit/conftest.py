@@ -27,7 +27,7 @@ def history(_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> His
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train without drawing: it takes as long as a small training, and the history has what is drawn."""
+    """Train without drawing, which takes as long as a small training; the history has the same values."""
     from src.mnist.train import learning_curve
 
     monkeypatch.setattr(learning_curve, "draw_learning_curve", lambda _, path: path.touch())

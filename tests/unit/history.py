@@ -1,4 +1,4 @@
-"""A repository whose results were never computed: every revision is forged, with a matching dvc.lock."""
+"""A repository with forged results: no revision was computed, but each has a matching dvc.lock."""
 
 import csv
 import hashlib
@@ -37,7 +37,7 @@ COPIED = (
     ".dvc/.gitignore",
     ".dvc/config",
 )
-# Differs between results, as if it made the model.
+# Differs between results, as if it determined the model.
 TRAINS = "src/mnist/train/forged.py"
 TEST_LABELS = np.arange(IMAGES) % 10
 
@@ -55,7 +55,7 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Hashes of files outside git, which replace made-up ones.
+        # Hashes of files outside of git, which replace forged ones.
         self.hashes: dict[str, str] = {}
 
     @classmethod
@@ -69,7 +69,7 @@ class History:
             if dep.startswith(("src", "stages")):
                 history.write(dep if dep.endswith(".py") else f"{dep}/code.py", "# code\n")
             elif not dep.startswith(("data/", "models/", "requirements")):
-                # One's own data, which no test here is about.
+                # User data, which is irrelevant for these tests.
                 history.write("dvc.yaml", (history.path / "dvc.yaml").read_text().replace(f"    - {dep}\n", ""))
         history.freeze_params()
         history.init()
@@ -87,7 +87,7 @@ class History:
             config.write(SETTINGS)
 
     def freeze_params(self) -> None:
-        """The params of the repository with values that tests rely on, whatever is committed at the time."""
+        """The repository's params with fixed values that tests rely on."""
         names = parse((REPOSITORY / "params.yaml").read_bytes(), "params.yaml", "params.yaml")
         self.write_yaml("params.yaml", {name: FROZEN.get(name, value) for name, value in names.items()})
 
@@ -114,7 +114,7 @@ class History:
             self.write(name, content)
 
     def train_anew(self, code: str) -> None:
-        """Edit the code of the training, which gives another model."""
+        """Edit the training code, which results in another model."""
         self.write(TRAINS, f"CODE = {code!r}\n")
 
     def write_metrics(self, **values: Any) -> None:
@@ -151,11 +151,11 @@ class History:
         self.write(receipt_path(stage), format_receipt(receipt))
 
     def write_yaml(self, name: str, content: dict[str, Any]) -> None:
-        # libyaml's writer: most tests write a whole dvc.lock.
+        # libyaml's writer is faster, and most tests write a whole dvc.lock.
         self.write(name, yaml.dump(content, Dumper=yaml.CSafeDumper, sort_keys=False))
 
     def read_yaml(self, name: str) -> dict[str, Any]:
-        # The report's own reader remembers what it has read.
+        # The report's own reader caches its results.
         return deepcopy(parse((self.path / name).read_bytes(), name, name))
 
     def params(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class History:
 
 
 class Files(Tree):
-    """The files of a folder as they are now, those that git ignores included."""
+    """The current files of a folder, including those that git ignores."""
 
     def __init__(self, folder: Path) -> None:
         found = [path for path in folder.rglob("*") if ".git" not in path.relative_to(folder).parts]
@@ -230,7 +230,7 @@ def table(rows: Sequence[Mapping[str, Any]], header: Sequence[str] = ()) -> str:
     return text.getvalue()
 
 
-# The commits of a test need no cleaning up, and tell their whole hashes.
+# Test commits do not need cleanup, and print their full hashes.
 SETTINGS = """\
 [user]
     name = t

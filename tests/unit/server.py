@@ -1,4 +1,4 @@
-"""A server that notes every request."""
+"""A server that records every request."""
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -6,7 +6,7 @@ from tests.unit.history import History
 
 
 class Server:
-    """Listens on the loopback interface and notes every request."""
+    """Listens on the loopback interface and records every request."""
 
     def __init__(self) -> None:
         contacts: list[str] = []

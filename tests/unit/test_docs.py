@@ -1,4 +1,4 @@
-"""What the documents name must exist."""
+"""Everything that the docs mention must exist."""
 
 import re
 from pathlib import Path

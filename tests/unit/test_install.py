@@ -1,4 +1,4 @@
-"""What is installed: the lock files against the lists that they are made from."""
+"""Installation: the lock files match the lists that they are made from."""
 
 import os
 import re
@@ -63,7 +63,7 @@ print(*{name for module in sys.modules.keys() - at_start for name in found.get(m
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment whose pip only tells where it is, so that nothing is installed or looked up."""
+    """An environment whose pip only prints its location, so that nothing is installed or looked up."""
     folder = tmp_path / "project" / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     pip = folder / "bin" / "pip"
@@ -98,7 +98,7 @@ def test_incomplete_or_moved_environment_is_detected(
 
 def test_make_reinstalls_in_a_renamed_project(environment: Path) -> None:
     project = environment.parent
-    # Installing is replaced by a word; what decides on it is the Makefile's own.
+    # The installation is replaced by a message; the Makefile's own rules decide when it runs.
     makefile = (REPOSITORY / "Makefile").read_text().replace("$(PYTHON) install.py", "echo installed")
     (project / "Makefile").write_text(makefile + "probe: $(VENV)/installed\n")
     (project / "requirements.lock").write_text("")

@@ -1,4 +1,4 @@
-"""The notebook runs, and draws what it says."""
+"""The notebook runs and draws its figures."""
 
 import runpy
 

@@ -54,13 +54,13 @@ def test_only_scratch_files_of_dead_local_processes_are_removed(tmp_path: Path) 
     dead.join()
     own = f".file.{platform.node()}"
     (tmp_path / f"{own}.{dead.pid}.tmp").touch()
-    # On a shared file system, the processes of other machines are not visible from here. Their names may begin alike.
+    # On a shared file system, processes of other machines are not visible here. Their names may have the same prefix.
     names = [f"{own}.1.tmp", f"{own}.cluster.{dead.pid}.tmp", f"{own}.backup.tmp", f".file.elsewhere.{dead.pid}.tmp"]
     for name in names:
         (tmp_path / name).touch()
     write_text(tmp_path / "file", "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "file"])
-    # Nor does git commit them, or what a killed dvc leaves.
+    # Git does not commit them, nor the leftovers of a killed dvc.
     for name in (*names, ".Gzc7Anpw6UEh11uIcz27kA.tmp"):
         subprocess.run(["git", "check-ignore", "--quiet", f"metrics/{name}"], cwd=Path(__file__).parent, check=True)
 

@@ -41,7 +41,7 @@ def run(first: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.fault(91)
 def test_ignored_and_blocked_signals_are_restored() -> None:
-    # What a program meets without it.
+    # The behaviour without it.
     assert run("").stdout == "0\nalive\n"
     done = run("from src.core.process import prepare_process; prepare_process()")
     assert (done.stdout, done.returncode) == ("3\n", -signal.SIGTERM)

@@ -16,13 +16,13 @@ from tests.conftest import REPOSITORY
 
 @pytest.fixture
 def machine_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes this a machine with such GPUs, for this process: the emptiest come first."""
+    """Emulate a machine with these GPUs for this process, most free memory first."""
     return lambda *found: monkeypatch.setattr(gpus, "_by_free_memory", lambda: list(found))
 
 
 @pytest.fixture
 def take(tmp_path: Path) -> Callable[..., str | None]:
-    """Takes and keeps, as if in a process of its own; returns what is visible then."""
+    """Take GPUs and keep them, as if in a separate process; returns the visible ones."""
 
     def run(count: int = 1, **environ: str) -> str | None:
         take_gpus(environ, count, tmp_path)

@@ -30,7 +30,7 @@ Start = Callable[..., Inputs]
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Begins a stage with one folder of code, one file of data and one param in this process."""
+    """Start a stage with one code folder, one data file and one param in this process."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("seed: 0\nepochs: 2\n")
     Path(".dvcignore").write_text("__pycache__\n*~\n")
@@ -49,7 +49,7 @@ def test_ignored_files_are_not_inputs(start: Start) -> None:
     Path("code/a.py~").touch()
     Path("code/inner/__pycache__").mkdir()
     Path("code/inner/__pycache__/b.pyc").touch()
-    # A repository of DVC's own, with all that it ignores.
+    # A nested DVC repository, with everything that it ignores.
     Path("code/other/.dvc").mkdir(parents=True)
     Path("code/other/.dvcignore").touch()
     Path("code/other/c.py").touch()
@@ -140,7 +140,7 @@ def test_leftover_output_is_not_an_input(start: Start) -> None:
 
 
 def append(path: str) -> None:
-    """Write to the end of a file, which takes no reading."""
+    """Append to a file, which does not read it."""
     with Path(path).open("a") as file:
         file.write("more")
 
@@ -167,14 +167,14 @@ def read_from_outside() -> None:
 
 
 def open_below(folder: str, path: str) -> None:
-    """Open a file relative to a folder, which no audit event names."""
+    """Open a file relative to a folder, whose path no audit event contains."""
     descriptor = os.open(folder, os.O_RDONLY)
     os.close(os.open(path, os.O_RDONLY, dir_fd=descriptor))
     os.close(descriptor)
 
 
 def make_code() -> None:
-    """Code that it makes is no scratch of the stage."""
+    """Read code that the stage itself has written."""
     Path("made.py").write_text("")
     Path("made.py").read_text()
     Path("made.py").unlink()
@@ -194,7 +194,7 @@ def make_code() -> None:
         (move_and_read, "data/mine.txt, data/other.txt"),
         (link_and_read, "data/mine.txt, data/other.txt"),
         (read_through_a_link, "data/mine.txt"),
-        # From where the link leads, the system goes up.
+        # The system resolves `..` from the link's target.
         (lambda: Path("data/inner/../in.txt").read_text(), "other/in.txt"),
         (read_from_outside, "data/other.txt"),
         (make_code, "made.py"),
@@ -216,7 +216,7 @@ def test_undeclared_read_is_reported(start: Start, read: Callable[[], object], n
 
 
 def test_link_inside_is_recorded_by_its_own_name(start: Start, tmp_path: Path) -> None:
-    """As DVC makes them to its cache."""
+    """Links to the cache, as created by DVC."""
     outside = tmp_path.with_name(f"{tmp_path.name}-object")
     for name in ("data/in.txt", "data/other.txt"):
         outside.write_text("object")
@@ -231,7 +231,7 @@ def test_link_inside_is_recorded_by_its_own_name(start: Start, tmp_path: Path) -
 
 
 def process(method: str) -> None:
-    # As in a process that has not started any other before.
+    # As in a process that has not started others before.
     for module in [name for name in sys.modules if name.startswith("multiprocessing.popen_")]:
         del sys.modules[module]
     process = multiprocessing.get_context(method).Process(target=int)  # type: ignore[attr-defined]
@@ -291,7 +291,7 @@ def test_logs_may_be_written_and_checkpoints_read(start: Start) -> None:
 
 
 def link_to_a_cache(name: str, kind: str) -> Path:
-    """Make a file what DVC makes of it with `cache.type hardlink` or `symlink`; returns the object."""
+    """Link a file as DVC does with `cache.type hardlink` or `symlink`; returns the object."""
     cached = Path.cwd().with_name(f"{Path.cwd().name}-cache")
     Path(name).rename(cached)
     if kind == "hardlink":
@@ -302,7 +302,7 @@ def link_to_a_cache(name: str, kind: str) -> Path:
 
 
 def check_out_elsewhere(cached: Path) -> None:
-    """What another run's checkout of the same object does: one more link, which changes its time of change."""
+    """Emulate another run's checkout of the same object: one more link, which changes its time of change."""
     other = cached.with_name(f"{cached.name}-other")
     os.link(cached, other)
     other.unlink()
@@ -358,7 +358,7 @@ def test_edited_linked_object_is_reported(start: Start) -> None:
 
 
 def test_file_system_without_change_times_is_rejected(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A clock that stands still.
+    # A clock that does not advance.
     monkeypatch.setattr(time, "clock_gettime_ns", lambda _: 0)
     monkeypatch.setattr(inputs, "TICK_SECONDS", 0.0)
     with pytest.raises(UserError, match=r"^logs/: files here get no times of change"):

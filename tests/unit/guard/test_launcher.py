@@ -12,10 +12,10 @@ from src.guard.launcher import explain_failures
 @pytest.mark.parametrize(
     ("codes", "reporting"),
     [
-        # torchrun ended the other before it could report.
+        # torchrun ended the other process before it could report.
         ((-signal.SIGTERM, 1), [1]),
         ((128 + signal.SIGTERM, 1), [1]),
-        # All refuse at once.
+        # All processes fail immediately.
         ((1, 1), [1, 0]),
     ],
 )

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.fault(49, 60)
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, with a file in it and one in what may be its environment."""
+    """The current directory, with a file in it and one in a folder that may be its environment."""
     for name in ("data/file", ".venv/lib/package.py"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(name)
@@ -19,7 +19,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened_by(action: object, root: Path) -> tuple[set[str], set[str]]:
-    """What an action reads and writes."""
+    """Files that an action reads and writes."""
     with recording(root) as opened:
         action()  # type: ignore[operator]
         return set(opened.read), opened.written

@@ -35,7 +35,7 @@ def locked(**changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working tree with the receipt, as the current directory."""
+    """A working tree with the receipt as the current directory."""
     (tmp_path / "receipts").mkdir()
     (tmp_path / "receipts/train.json").write_text(format_receipt(RECEIPT))
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
-    """What a process ends with; one that spins on is killed."""
+    """Exit code of a process, which is killed if it keeps spinning."""
     process.start()
     process.join(20)
     try:
@@ -31,13 +31,13 @@ def exit_code(process: multiprocessing.process.BaseProcess) -> int | None:
 
 
 def spin(number: int) -> None:
-    """A main thread that no Python handler reaches, and a signal meanwhile."""
+    """A busy main thread that no Python handler can interrupt, and a signal."""
     with ending_on_signals("stopped"):
         threading.Timer(0.02, os.kill, (os.getpid(), number)).start()
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
-# Listed here again, so that one that is missing there is missed.
+# Repeated here, so that the test notices a missing signal.
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_signal_ends_a_process_with_a_busy_main_thread(name: str) -> None:
     number = signal.Signals[name]

@@ -10,14 +10,14 @@ from src.guard.unused import hiding, import_lightly
 
 
 def test_hidden_package_appears_not_installed_within_the_context() -> None:
-    # Nothing imports it, so that no earlier test can have done so.
+    # A package that no earlier test can have imported.
     package = "pip"
     assert package not in sys.modules
     with hiding([package]):
         for name in (package, f"{package}.__main__"):
             with pytest.raises(ModuleNotFoundError):
                 import_module(name)
-        # Libraries ask this way before they import.
+        # Libraries check like this before they import.
         assert find_spec(package) is None
         with pytest.raises(PackageNotFoundError):
             version(package)

@@ -1,4 +1,4 @@
-"""What a branch may do: functions of its repository, of which tests build attacks."""
+"""Actions of a branch: functions on its repository, from which tests build attacks."""
 
 import json
 import re
@@ -16,7 +16,7 @@ Attack = Callable[[History], Any]
 
 
 def both(*attacks: Attack) -> Attack:
-    """One attack after the other."""
+    """Run attacks in sequence."""
 
     def run(history: History) -> None:
         for attack in attacks:
@@ -26,12 +26,12 @@ def both(*attacks: Attack) -> Attack:
 
 
 def locked(*attacks: Attack) -> Attack:
-    """The attacks, and hashes and receipts forged to fit."""
+    """Run attacks, and forge matching hashes and receipts."""
     return both(*attacks, lambda history: history.relock())
 
 
 def based_on(before: Attack, attack: Attack) -> Attack:
-    """The attack on a base that something was done to."""
+    """Run an attack on a modified base."""
     return both(before, lambda history: history.commit("base"), attack)
 
 
@@ -40,7 +40,7 @@ def put(path: str, text: str) -> Attack:
 
 
 def force(path: str, text: str) -> Attack:
-    """A file that git is told to ignore."""
+    """Add a file that git ignores."""
     return both(put(path, text), lambda history: history.git("add", "--force", path))
 
 
@@ -70,7 +70,7 @@ def link(path: str, target: str) -> Attack:
 
 
 def edit_yaml(change: Callable[[dict[str, Any]], Any], name: str = "dvc.yaml") -> Attack:
-    """Edit the stages; a metric that no stage has then stands at the top level."""
+    """Edit the stages; metrics without a stage move to the top level."""
 
     def run(history: History) -> None:
         content = history.read_yaml(name)
@@ -83,7 +83,7 @@ def edit_yaml(change: Callable[[dict[str, Any]], Any], name: str = "dvc.yaml") -
 
 
 def without(stage: str, kind: str, path: str) -> Attack:
-    """Drop an entry of a stage in dvc.yaml."""
+    """Remove an entry of a stage in dvc.yaml."""
 
     def drop(stages: dict[str, Any]) -> None:
         entries = stages[stage][kind]
@@ -101,7 +101,7 @@ def other_hash(path: str) -> Attack:
 
 
 def lock_entry(text: str) -> Attack:
-    """More in dvc.lock about the model."""
+    """Add keys to the model's entry in dvc.lock."""
     return resub("dvc.lock", r"(path: models/model.safetensors\n +hash: md5\n( +)md5: \w+\n)", rf"\g<1>\g<2>{text}\n")
 
 
@@ -110,7 +110,7 @@ def resub(path: str, pattern: str, new: str) -> Attack:
 
 
 def receipt(change: Callable[[dict[str, Any]], Any]) -> Attack:
-    """Edit what the training recorded about itself, and lock it."""
+    """Edit the receipt of the training, and lock it."""
 
     def write(history: History) -> None:
         (content,) = json.loads((history.path / receipt_path("train")).read_text())
@@ -131,7 +131,7 @@ def wishful(history: History) -> None:
 
 
 def worse(history: History, lost: int = 50) -> None:
-    """A new model, with so many more errors than the base has."""
+    """Train a new model with more errors than the base."""
     history.write_results(BASE_ERRORS | set(range(1, 10 * lost, 10)))
     history.relock()
 
@@ -141,7 +141,7 @@ def lax(history: History) -> None:
 
 
 def cut(path: str, rows: int = 20) -> Attack:
-    """Drop the last rows of a table."""
+    """Remove the last rows of a table."""
     return lambda history: history.write(
         path, "".join((history.path / path).read_text().splitlines(keepends=True)[:-rows])
     )

@@ -30,7 +30,7 @@ def find_browser() -> str | None:
 
 @dataclass(frozen=True)
 class Visit:
-    """What a visit gave: document after all scripts ran, lines of the console, addresses that the page requested."""
+    """Result of a visit: the document after all scripts ran, console lines, and requested addresses."""
 
     dom: str
     console: list[str]
@@ -52,7 +52,7 @@ def _page_requests(log: str) -> list[str]:
     """Addresses that the page requested; the browser's own requests have the initiator "not an origin"."""
     try:
         events = json.loads(log)["events"]
-    except json.JSONDecodeError:  # the browser ended before it closed the list
+    except json.JSONDecodeError:  # The browser ended before it closed the list.
         events = json.loads(log.rstrip().rstrip(",") + "]}")["events"]
     found = (event["params"] for event in events if {"url", "initiator"} <= event.get("params", {}).keys())
     return [params["url"] for params in found if params["initiator"] != "not an origin"]

@@ -1,4 +1,4 @@
-"""What the tests read in a report."""
+"""Helpers that read a report."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ def judge(base: str = "main", head: str | None = None) -> tuple[str, str]:
 
 
 def reasons(base: str = "main", head: str | None = None, check: str = "") -> list[str]:
-    """What the checks found, or one of them, as plain text."""
+    """Findings of all checks, or of one, as plain text."""
     return texts(verdict_of(base, head), check)
 
 
 def texts(verdict: dict[str, Any], check: str = "") -> list[str]:
-    """The same of a verdict."""
+    """Findings in a verdict."""
     return [finding["text"] for finding in verdict["findings"] if check in ("", finding["check"])]
 
 

@@ -86,7 +86,7 @@ def test_failed_report_leaves_no_old_verdict(
 
 @pytest.mark.usefixtures("history")
 def test_report_times_out(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Even if it hears no signal; what it started is gone afterwards."""
+    """This includes a process that blocks signals, and its children."""
 
     def deaf(*_: object) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
@@ -150,7 +150,7 @@ def test_killed_report_does_not_pass(
 
 
 def words_to_run(*words: str, missing: Sequence[str] = (), first: str = "pass") -> list[str]:
-    """The command itself, in a process of its own, where some packages cannot be imported."""
+    """Run the command in a separate process in which some packages cannot be imported."""
     code = (
         f"import runpy, sys; sys.modules.update(dict.fromkeys({missing!r})); sys.path.insert(0, {str(REPOSITORY)!r}); "
         f"{first}; runpy.run_module('src.report', run_name='__main__', alter_sys=True)"

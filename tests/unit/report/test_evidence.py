@@ -14,7 +14,7 @@ FILE = "metrics/eval.json"
 
 
 def measured(std: float, data: str = "abc.dir", params: dict[str, object] | None = None) -> Measurement:
-    """Three seeds with this standard deviation of the accuracy."""
+    """A measurement of three seeds with this standard deviation of the accuracy."""
     runs = [
         {
             "seed": seed,
@@ -154,7 +154,7 @@ def test_merge_base_must_have_results(history: History) -> None:
 
 
 def test_branch_cannot_choose_its_merge_base(history: History) -> None:
-    """After main has merged a bad commit, a branch that merges it and an older main has two merge bases."""
+    """If main has merged a bad commit, a branch that merges it and an older main has two merge bases."""
     start = history.git("rev-parse", "main")
     history.git("switch", "-q", "-c", "side")
     history.write_results(range(0, 3000, 10))

@@ -47,7 +47,7 @@ HOSTILE = [
 
 
 def text_and_tags(markdown: str) -> tuple[str, list[str]]:
-    """What a table's cell shows, and which elements it consists of."""
+    """Text of a table cell, and its HTML elements."""
     tokens = GFM.parse(f"| a | b |\n| --- | --- |\n| {markdown} | end |")
     cells = [token for token in tokens if token.type == "inline"][2:]
     assert len(cells) == 2, "a cell was split or the table ended"
@@ -86,7 +86,7 @@ def test_hostile_text_is_escaped_in_html(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_every_argument_is_escaped(text: str) -> None:
-    """Whatever it is: a string, an error, a list, an object, a text within a text."""
+    """This includes strings, errors, lists, objects and nested texts."""
 
     class Thing:
         def __str__(self) -> str:

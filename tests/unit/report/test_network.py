@@ -1,4 +1,4 @@
-"""A branch cannot make the report contact anybody, use the reviewer's credentials or fill the reviewer's cache."""
+"""A branch cannot make the report use the network, the reviewer's credentials or the reviewer's cache."""
 
 import subprocess
 import urllib.request
@@ -61,7 +61,7 @@ def test_imports_are_not_followed(history: History, server: Server, kind: str, t
 
 
 def test_git_does_not_fetch_missing_objects(history: History, server: Server) -> None:
-    # In a file of its own: the base's objects are in one pack.
+    # In a separate file: the base's objects are in one pack.
     history.write(METRIC, '{"test_acc": 0.5}')
     history.commit("another metric")
     blob = history.git("rev-parse", f"HEAD:{METRIC}")

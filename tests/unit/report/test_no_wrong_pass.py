@@ -53,14 +53,14 @@ CONFIG = "['remote \"x\"']\n    url = http://127.0.0.1:9\n"
 
 
 def better(history: History) -> None:
-    """Other results from the inputs that the base has, the code of the training included."""
+    """Different results from the base's inputs, including the training code."""
     code = (history.path / TRAINS).read_text()
     history.write_results(BASE_ERRORS - set(range(0, 600, 10)))
     history.write(TRAINS, code)
 
 
 def nudge(name: str) -> Attack:
-    """A metric that is higher than its tables by the last digit."""
+    """A metric that exceeds the value of its tables by the last digit."""
 
     def run(history: History) -> None:
         metrics = json.loads((history.path / METRIC).read_text())
@@ -70,7 +70,7 @@ def nudge(name: str) -> Attack:
 
 
 def fewer_images(history: History) -> None:
-    """Results that fit each other, of the 100 images that are easiest."""
+    """Consistent results of the 100 easiest images."""
     history.train_anew("other")
     history.write_metrics(test_acc=1.0, test_f1=1.0, test_loss=0.001)
     cut("plots/errors.csv", 120)(history)
@@ -81,13 +81,13 @@ def fewer_images(history: History) -> None:
 
 
 def other_labels(history: History) -> None:
-    """The same counts, but image 0 has the label of image 1 and the other way round."""
+    """The same counts, but with swapped labels of images 0 and 1."""
     history.write_results((BASE_ERRORS | {1, 3}) - {10, 20})
     resub("plots/errors.csv", r"\n0,(.*\n)1,", r"\n1,\g<1>0,")(history)
 
 
 def since(history: History) -> None:
-    """Lost within the tolerance of a step, and more than what may be lost in all."""
+    """A loss within the tolerance of one change, but beyond the total limit."""
     history.git("tag", "reference")
     policy = POLICY.replace("tolerated: 0.001,", "tolerated: 0.5, since_reference: 0.002,", 1)
     policy = policy.replace("tolerated: 0.001", "tolerated: 0.5") + "reference: reference\n"
@@ -95,7 +95,7 @@ def since(history: History) -> None:
 
 
 def pins(requirements: str) -> Attack:
-    """Other words for torch==2.15.0 in the two files of pins."""
+    """Replace torch==2.15.0 in both requirements files."""
     return locked(*(swap(f"requirements.{end}", "torch==2.15.0", requirements) for end in ("txt", "lock")))
 
 
@@ -399,7 +399,7 @@ REFUSED: dict[str, Attack] = {
     "number of files that is a text": lock_entry("nfiles: 'x'"),
     "key that DVC does not know": lock_entry("extra: 1"),
 }
-# What decides which content DVC or git finds.
+# Files that determine which content DVC or git finds.
 HIDING: dict[str, Attack] = {
     ".gitmodules": put(".gitmodules", "[submodule]\n"),
     ".gitattributes": put(".gitattributes", "*.py eol=crlf\n"),
@@ -415,7 +415,7 @@ HIDING: dict[str, Attack] = {
     "a/b c/.gitattributes": put("a/b\nc/.gitattributes", "*.py eol=crlf\n"),
     ".dvc/plots/.gitattributes": put(".dvc/plots/.gitattributes", "*.json eol=crlf\n"),
 }
-# What installs packages, or runs the installation and the checks.
+# Files that install packages, or run the installation and the checks.
 INSTALLING = (
     "install.py",
     "Makefile",
@@ -460,7 +460,7 @@ FLAT = [(*key, name, attack) for key, cases in CASES.items() for name, attack in
     [pytest.param(outcome, check, attack, id=f"{check}: {name}") for outcome, check, name, attack in FLAT],
 )
 def test_case(history: History, outcome: str, check: str, attack: Attack, server: Server) -> None:
-    """The answer, the check, and no contact of the server that git and DVC would fetch from."""
+    """Check outcome and check, and that the server of git and DVC is not contacted."""
     server.is_remote_of(history)
     attack(history)
     history.commit("attack")

@@ -1,4 +1,4 @@
-"""A repository of the shape of DVC's example-get-started, with no file that this project has."""
+"""A repository like DVC's example-get-started, without files of this project."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +83,7 @@ def train_anew(history: History) -> None:
 
 
 def keep_in_git(history: History) -> None:
-    """The test data, with another content."""
+    """Change the content of the test data."""
     history.write("src/featurization.py", "another data")
     history.write("data/features/part", "other")
     history.git("add", "--force", "data/features")
@@ -96,7 +96,7 @@ def evaluate_anew(history: History) -> None:
 
 
 def shadow(history: History) -> None:
-    """What `python src/evaluate.py` imports instead of the library."""
+    """Add a module that `python src/evaluate.py` imports instead of the library."""
     history.write("src/sklearn/__init__.py", "1")
     better(history)
 
@@ -118,7 +118,7 @@ def another_data(history: History) -> None:
 
 
 def same_prepared_data(history: History) -> None:
-    """Other source data, of which the first stage makes the same."""
+    """Different source data, from which the first stage produces the same output."""
     before = dict(history.hashes)
     track(history, "c" * 32)
     history.hashes = {**before, "data/data.xml": "c" * 32}

@@ -1,4 +1,4 @@
-"""What the comment says of a change; the ways to a wrong pass are in test_no_wrong_pass.py."""
+"""The comment on a change; test_no_wrong_pass.py has the ways to a wrong pass."""
 
 import json
 import re
@@ -208,7 +208,7 @@ def test_other_test_images_are_not_compared_one_by_one(history: History) -> None
 
 @pytest.mark.fault(41)
 class TestMetrics:
-    """What a metric can be besides a number."""
+    """Metrics that are not numbers."""
 
     @pytest.mark.parametrize(("value", "shown"), [(float("nan"), "NaN"), (True, "not a number: `True`")])
     def test_non_numeric_value_is_reported(self, history: History, value: object, shown: str) -> None:
@@ -223,7 +223,7 @@ class TestMetrics:
         for name, other in others.items():
             other_shown = "infinite" if name in ("inf", "huge") else f"not a number: `{other}`"
             assert row(markdown, name) == f"| `{name}` | missing | {other_shown} |  |  |  |"
-        # The other way round, nobody knows what was lost.
+        # Conversely, the loss is unknown.
         history.git("checkout", "-q", "-b", "back")
         history.git("revert", "--no-edit", "HEAD")
         outcome, markdown = judge("main", "back")
@@ -304,7 +304,7 @@ def test_repository_of_the_user_is_not_modified(history: History) -> None:
 
     def state() -> dict[str, tuple[int, bytes]]:
         files = [path for path in Path().rglob("*") if path.is_file()]
-        # Git refreshes the time of a pack whose objects it finds again.
+        # Git updates the time of a pack whose objects it writes again.
         return {str(p): (0 if ".pack" in p.name else p.stat().st_mtime_ns, p.read_bytes()) for p in files}
 
     before = state()

@@ -1,4 +1,4 @@
-"""Clones that lack something, and names that are no commits."""
+"""Incomplete clones, and names that are not commits."""
 
 import shutil
 import subprocess
@@ -56,7 +56,7 @@ def test_missing_merge_base_is_inconclusive_in_a_shallow_clone(history: History,
 
 
 def test_merge_base_is_not_trusted_in_a_shallow_clone(history: History, tmp_path: Path) -> None:
-    """A branch that merges an old commit of main, and whose own way from main is longer than the clone is deep."""
+    """A branch that merges an old commit of main, and whose history since main exceeds the depth of the clone."""
     first, second = history.git("rev-parse", "main"), history.commit("second")
     history.git("switch", "-q", "-c", "theirs")
     own = [history.commit(f"theirs {number}") for number in range(3)]
@@ -120,7 +120,7 @@ def test_any_name_of_a_commit_is_accepted(history: History) -> None:
 
 
 def test_malformed_git_output_is_rejected(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the exit code says: a commit is 40 digits."""
+    """A commit has 40 digits, whatever the exit code."""
     real = shutil.which("git")
     for answer in ("", "main commit 1", *(f"{'0' * digits} commit 1" for digits in (39, 64))):
         (tmp_path / "git").write_text(
@@ -147,7 +147,7 @@ def test_nested_tag_resolves_to_its_commit(history: History) -> None:
 
 
 def test_tag_does_not_shadow_a_branch_or_a_hash(history: History) -> None:
-    """Git prefers tags, and `git fetch` brings those of a fork."""
+    """Git prefers tags, and `git fetch` also fetches those of a fork."""
     main = history.git("rev-parse", "main")
     theirs = history.git("commit-tree", "-m", "theirs", "main^{tree}")
     history.git("tag", "main", theirs)
@@ -162,7 +162,7 @@ def test_tag_does_not_shadow_a_branch_or_a_hash(history: History) -> None:
 def test_git_environment_variables_have_no_effect(
     history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a hook of another repository has them, or of this one, which runs in the top folder."""
+    """Variables of a hook of another repository, or of this one, which runs in the top folder."""
     verdict = judge("main", None).verdict
     other = tmp_path / "other"
     history.git("init", "-q", str(other))

@@ -1,4 +1,4 @@
-"""YAML and JSON made to break their readers."""
+"""YAML and JSON designed to break their readers."""
 
 from contextlib import suppress
 

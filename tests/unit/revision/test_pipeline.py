@@ -1,4 +1,4 @@
-"""What DVC itself refuses is refused; what it takes is taken, but for what the reader says it does not support."""
+"""Files are accepted and rejected as in DVC, except for unsupported features."""
 
 from contextlib import suppress
 from copy import deepcopy
@@ -20,7 +20,7 @@ HASH = {"hash": "md5", "md5": "a" * 32}
 LOCK = {"schema": "2.0", "stages": {"train": {"cmd": "echo", "params": {}, "outs": [{"path": "model", **HASH}]}}}
 DECLARED = {"stages": {"train": {"cmd": "echo", "deps": ["src"], "params": ["lr"], "outs": ["model"]}}}
 OPTIONS = "cache persist checkpoint push remote desc type labels meta template x header new"
-# A file, the way to a mapping within it, and keys to try there.
+# A file, the path to a mapping within it, and keys to try there.
 PLACES = {
     "lock": (LOCK, (), "schema stages datasets new"),
     "stage of the lock": (LOCK, ("stages", "train"), "cmd deps params outs new"),

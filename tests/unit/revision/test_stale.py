@@ -1,4 +1,4 @@
-"""Where dvc.lock does not match; beside what tests/unit/report/test_no_wrong_pass.py tries."""
+"""Mismatches with dvc.lock, in addition to tests/unit/report/test_no_wrong_pass.py."""
 
 import pytest
 
@@ -23,7 +23,7 @@ stages:
 
 @pytest.fixture
 def chain(history: History) -> History:
-    """Stages of which each reads what the one before it made, the third of them a part of a folder."""
+    """A chain of stages, each of which reads the previous output; the third reads a part of a folder."""
     for name in ("a.txt", "b.txt", "four.txt"):
         history.write(name, name)
     history.write("dvc.yaml", CHAIN)
@@ -67,7 +67,7 @@ def test_params_of_missing_or_undeclared_files(history: History, every: str) -> 
 
 @pytest.mark.parametrize(("name", "value"), [("a.b", 2), ("list.1", 6), ("numbers.7", 8)])
 def test_param_lookup_matches_dvc(history: History, name: str, value: int) -> None:
-    """Between levels, whose keys may be numbers; a key that has the dot in its own name is another."""
+    """Dots separate levels, whose keys may be numbers; a key with a dot in its name is different."""
     history.write("dvc.yaml", f"stages:\n  a: {{cmd: echo, params: [{name}], outs: [a.txt]}}\n")
     history.write("params.yaml", "a.b: 1\na: {b: 2}\nlist: [5, 6]\nnumbers: {7: 8}\n")
     for recorded, found in ((value, []), (1, [Mismatch("a", f"params.yaml:{name}", "changed")])):
@@ -78,7 +78,7 @@ def test_param_lookup_matches_dvc(history: History, name: str, value: int) -> No
 
 
 def test_folder_is_hashed_with_its_outputs(history: History) -> None:
-    """DVC writes a .gitignore beside them, which git has."""
+    """DVC writes a .gitignore next to them, which is in git."""
     history.write(
         "dvc.yaml",
         "stages:\n  a: {cmd: echo, deps: [a.py], outs: [made/x, made/y/z]}\n"
@@ -124,7 +124,7 @@ def test_data_tracked_by_a_dvc_file(history: History) -> None:
     assert stale(history) == []
     history.write("raw/x.xml.dvc", entry.format("b" * 32))
     assert stale(history) == [Mismatch("a", "raw/x.xml", "changed")]
-    # Of a part of a folder that DVC tracks, no file in git has the hash.
+    # No file in git has the hash of a part of a folder that DVC tracks.
     (history.path / "raw/x.xml.dvc").unlink()
     assert stale(history) == [Mismatch("a", "raw/x.xml", "is missing")]
     history.write("raw.dvc", entry.format(f"{'b' * 32}.dir").replace("x.xml", "raw"))

@@ -30,7 +30,7 @@ def open_it(history: History, commit: str) -> AbstractContextManager[Tree]:
 
 
 def commit_of(history: History, *entries: tuple[str, str, str]) -> str:
-    """A commit of a tree with these entries, each its mode, name and object, whether git could check it out or not."""
+    """Commit a tree with these entries of mode, name and object, even if git could not check it out."""
     content = b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(oid) for mode, name, oid in entries)
     command = ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"]
     done = subprocess.run(command, cwd=history.path, input=content, capture_output=True, check=True)
@@ -38,7 +38,7 @@ def commit_of(history: History, *entries: tuple[str, str, str]) -> str:
 
 
 def nested(history: History, leaf: str, folders: int, levels: int) -> str:
-    """A commit of folders in folders, all of them the same objects."""
+    """Commit nested folders that all have the same objects."""
     tree = history.git("mktree", standard_input=leaf)
     for _ in range(levels):
         tree = history.git("mktree", standard_input="".join(f"040000 tree {tree}\tf{n}\n" for n in range(folders)))
@@ -62,7 +62,7 @@ def test_deeply_nested_folders_are_read(history: History) -> None:
 
 @pytest.mark.parametrize("names", [".git", ".GIT", "..", ".", "a/b", "a a", "f f", "f a/b", "x" * 4096])
 def test_invalid_git_paths_are_rejected(history: History, names: str) -> None:
-    """Such a commit can be made and pushed; `f` is a folder here, and any other name that of a file."""
+    """Such a commit can be created and pushed; `f` is a folder here, and any other name is a file."""
     blob, folder = history.git("rev-parse", "HEAD:params.yaml"), history.git("rev-parse", "HEAD:src")
     entries = [("40000", "f", folder) if name == "f" else ("100644", name, blob) for name in names.split()]
     with (
@@ -83,7 +83,7 @@ def test_total_bytes_read_are_limited(history: History, monkeypatch: pytest.Monk
 
 
 def test_project_in_a_subfolder_of_the_repository(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths are the project's; what lies outside of it is read unless the policy says nobody reads it."""
+    """Paths are relative to the project; files outside of it count as read unless the policy lists them as unread."""
     project = history.path / "ml/mnist"
     history.git("config", "core.safecrlf", "false")
     for path in sorted(set(history.git("ls-files").splitlines())):
@@ -122,7 +122,7 @@ def test_working_tree_matches_what_git_would_commit(history: History) -> None:
     history.write("new.txt", "new")
     (history.path / "params.yaml").unlink()
     history.git("update-index", "--chmod=+x", "dvc.yaml")
-    # A branch may bring hooks along.
+    # A branch may contain hooks.
     history.git("config", "core.hooksPath", ".hooks")
     history.write(".hooks/post-index-change", "#!/bin/sh\ntouch ran\n")
     (history.path / ".hooks/post-index-change").chmod(0o755)
