@@ -14,6 +14,8 @@ from src.report.predictions import Predictions, compare_predictions
 from src.revision.git import find_commit, merge_bases
 from src.revision.revision import Revision, open_revision
 
+CODE = (".py", ".sh", ".ipynb", ".R", ".jl")
+
 
 @dataclass(frozen=True)
 class Change:
@@ -66,7 +68,7 @@ class Change:
         """Paths of the data: what the policy names, or else what the scoring stages read besides code and model.
 
         The model is what a stage makes that comes after the makers of all the rest. If it makes several of them, nobody
-        knows which is the model, and all count as data.
+        knows which is the model, and all count as data; so does the only thing that is read besides code.
         """
         if self.policy.data is not None:
             return [self.policy.data]
@@ -79,7 +81,10 @@ class Change:
         makers = {maker for maker in made_by.values() if maker}
         last = {maker for maker in makers if makers - {maker} <= pipeline.before({maker})}
         models = {path for path in read if made_by[path] in last}
-        return sorted(read if len(models) > 1 else read - models)
+        # If there is no other data, in git neither, it may be the data itself.
+        others = [revision.tree.files(path) for path in made_by.keys() - read]
+        is_model = len(models) == 1 and (read > models or any(not any(f.endswith(CODE) for f in one) for one in others))
+        return sorted(read - models if is_model else read)
 
     @cached_property
     def other_data(self) -> list[str]:

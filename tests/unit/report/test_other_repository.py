@@ -117,6 +117,26 @@ def another_data(history: History) -> None:
     write_results(history, 0.7)
 
 
+def only_data(history: History) -> None:
+    """The scoring stage trains, too: what it reads is no model, though a stage makes it."""
+    history.write("dvc.yaml", PIPELINE.replace("deps: [data/features, model.pkl, src/e", "deps: [data/features, src/e"))
+    history.relock()
+    history.commit("base")
+    history.write("src/featurization.py", "another data")
+    history.hashes |= {"data/features": "c" * 32, "model.pkl": "c" * 32}
+    write_results(history, 0.95)
+
+
+def data_in_git(history: History) -> None:
+    history.write(
+        "dvc.yaml", PIPELINE.replace("deps: [data/features, model.pkl, src/e", "deps: [test, model.pkl, src/e")
+    )
+    history.write("test/a.csv", "1")
+    history.relock()
+    history.commit("base")
+    better(history)
+
+
 def same_prepared_data(history: History) -> None:
     """Different source data, from which the first stage produces the same output."""
     before = dict(history.hashes)
@@ -162,6 +182,8 @@ def into_the_cache(history: History) -> None:
         (better, PASS, "receipts"),
         (worse, FAIL, "metrics"),
         (another_data, UNKNOWN, "data"),
+        (only_data, UNKNOWN, "data"),
+        (data_in_git, PASS, "receipts"),
         (same_prepared_data, PASS, "receipts"),
         (keep_in_git, UNKNOWN, "data"),
         (evaluate_anew, UNKNOWN, "scorer"),
