@@ -1,8 +1,8 @@
 """The experiments of a sweep: sweep.yaml.
 
-    sampler: tpe # grid: every combination, the default; random; tpe: where the results so far look best
+    sampler: tpe # grid (default): every combination; random; tpe: samples where results so far are best
     trials: 20 # number of trials, unless the sampler is grid
-    pruner: median # ends a trial that is worse than the median of the others at the same epoch; none is the default
+    pruner: median # stops a trial that is worse than the median of the others at the same epoch; default: none
     params:
       epochs: 5
       schedule: choice(constant, cosine)

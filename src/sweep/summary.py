@@ -134,9 +134,8 @@ def show(results: Sequence[Result], compared: Sequence[str], console: Console, p
     noise, df = settings.attrs["noise"], settings.attrs["df"]
     if df:
         chance = (
-            f"Seeds alone change {SCORE} by {noise:.4f} (standard deviation, {df} degrees of freedom): "
-            f"as far as the seeds can tell, {settings['good'].sum() - 1} of the other {len(settings) - 1} settings are "
-            "as good as the best."
+            f"Seeds alone change {SCORE} by {noise:.4f} (standard deviation, {df} degrees of freedom): as far "
+            f"as the seeds can tell, as good as the best: {settings['good'].sum() - 1} of {len(settings) - 1} others."
         )
     say(console, chance)
     receipts = [result.receipts["train"] for result in results]

@@ -74,7 +74,7 @@ def test_scores_are_averaged_over_seeds(params: Params) -> None:
     text = shown(results, ["lr"])
     assert "4 experiments, 2 settings." in text
     assert "Best by validation: lr=0.2: final.val_acc 0.9400, mean of 2 seeds" in text
-    assert "as far as the seeds can tell, 1 of the other 1 settings are as good as the best" in text
+    assert "as far as the seeds can tell, as good as the best: 1 of 1 others" in text
 
 
 @pytest.mark.parametrize("gap", [0.001, 0.01, 0.03])
