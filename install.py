@@ -18,14 +18,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
-# Exists while something is being installed; found at the start, it means that the last installation was killed.
+# Exists during an installation. If it exists at the start, the last installation was killed.
 UNFINISHED = ENVIRONMENT / "unfinished"
-# uv itself, and what builds the packages that have no wheels.
+# uv itself, and the package that builds others without wheels.
 TOOLS = ("setuptools", "uv")
 
 
 def is_whole() -> bool:
-    """Whether .venv is complete and was made here: pip starts by a path that names the folder it was made in."""
+    """Whether .venv is complete and was created here; pip's own path contains the folder that it was created in."""
     try:
         answer = subprocess.run([ENVIRONMENT / "bin" / "pip", "--version"], capture_output=True, text=True).stdout
     except OSError:
@@ -34,7 +34,7 @@ def is_whole() -> bool:
 
 
 def refuse_to_empty_a_link() -> None:
-    """End with one line if .venv is a link to something that is not ours to delete; an empty folder may be filled."""
+    """Exit with one line if .venv is a link to anything but an empty folder, which is not ours to delete."""
     if ENVIRONMENT.is_symlink() and not (ENVIRONMENT.is_dir() and not any(ENVIRONMENT.iterdir())):
         sys.exit(
             f"install: .venv is a symbolic link to {ENVIRONMENT.readlink()}, which is not ours; remove the link, "
@@ -43,19 +43,19 @@ def refuse_to_empty_a_link() -> None:
 
 
 def is_unchanged() -> bool:
-    """Whether nothing was installed or removed since the mark: then a download failed, and .venv is still whole."""
+    """Whether nothing was installed or removed since the mark, so that .venv is intact after a failed download."""
     folders = ENVIRONMENT.glob("lib/python*/site-packages")
     return all(folder.stat().st_mtime <= UNFINISHED.stat().st_mtime for folder in folders)
 
 
 def locked(name: str) -> str:
-    """The lines of one package in the largest lock file: its version and its hashes."""
+    """The lines of a package in the largest lock file: its version and its hashes."""
     text = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
     return re.findall(rf"^{name}==.*(?:\n +.*)*\n", text, re.MULTILINE)[0]
 
 
 def pip_has_its_own_index() -> bool:
-    """Whether pip is configured with an index of its own, and uv is not."""
+    """Whether pip is configured with its own index, and uv is not."""
     if os.environ.get("UV_DEFAULT_INDEX"):
         return False
     settings = subprocess.check_output([ENVIRONMENT / "bin" / "pip", "config", "list"], text=True)
@@ -65,7 +65,7 @@ def pip_has_its_own_index() -> bool:
 def install(lock: Path) -> bool:
     """Install what the lock file lists; without bytecode, the first import would take two to three times as long."""
     options = ["install", "--require-hashes", *([] if sys.stderr.isatty() else ["--quiet"])]
-    # As a module: pip replaces its own script.
+    # pip runs as a module, because it replaces its own script.
     python = f"{ENVIRONMENT}/bin/python"
     pip = [python, "-m", "pip", *options]
     uv = [f"{ENVIRONMENT}/bin/uv", "pip", *options, "--python", python, "--compile-bytecode", "--no-build-isolation"]
@@ -88,7 +88,7 @@ def main(lock: Path) -> int:
             refuse_to_empty_a_link()
             print(f"install: making .venv with Python {sys.version.split()[0]}", file=sys.stderr, flush=True)
             try:
-                # In this process: its Python may be that of the .venv that is cleared, which cannot start another.
+                # In this process, because its Python may be in the .venv that is cleared, and could not start another.
                 venv.create(ENVIRONMENT, clear=True, with_pip=True)
             except subprocess.CalledProcessError as error:
                 sys.exit(f"install: cannot make a virtual environment ({error}); on Debian install python3-venv")

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tests.faults.project import Project
 
 REPOSITORY = Path(__file__).parents[1]
-# Tests train with one thread, apart from those about threads. Two threads wait for each other by spinning: with more of
-# them than cores, a training takes several times the processor time.
+# Tests train with one thread, except for those about threads. Two threads wait for each other by spinning, which
+# multiplies the processor time of a training if there are more threads than cores.
 THREADS = 1
-# Not the committed values, so that a change of a default breaks no test. A param that is none of these keeps its own.
+# Fixed values, so that changed defaults do not break tests. Other params keep their committed values.
 PARAMS = load_params(REPOSITORY / "params.yaml").model_copy(
     update={
         "dataset": "digits",
@@ -47,28 +47,28 @@ PARAMS = load_params(REPOSITORY / "params.yaml").model_copy(
     }
 )
 
-# Tests copy whole projects. A file system in memory takes half the system time of a disk; it must have room (in GB) and
-# be allowed to hold programs.
+# Tests copy whole projects, which takes half the system time in a memory file system. It needs enough space (in GB) and
+# must allow executables.
 MEMORY, ROOM = Path("/dev/shm"), 2
 with suppress(FileNotFoundError):
     if shutil.disk_usage(MEMORY).free > ROOM * 1e9 and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
-# As in a stage, before torch is imported: test processes share the cores.
+# As in a stage, before torch is imported, because test processes share the cores.
 sanitize(os.environ)
 
-# What runs in the background of a script, or by nohup, ignores Ctrl-C and a closed terminal, and so would its children.
+# Processes in the background of a script or under nohup, and their children, would ignore Ctrl-C and a closed terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Imports leave no garbage to look for.
+# Imports do not create garbage.
 gc.disable()
 
-# One of several test processes has nothing left to do when its results are sent, and taking torch apart takes seconds.
+# A test process is done once its results are sent, and the shutdown of torch would take seconds.
 if "PYTEST_XDIST_WORKER" in os.environ:
     atexit.register(os._exit, 0)
 
-# The same examples each time; no deadline, since a busy machine is no defect.
+# Always the same examples, and no deadline, since a busy machine is not a defect.
 settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
 
@@ -121,8 +121,8 @@ def few_digits(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return data_dir
 
 
-# Three projects, each made once for all test processes: `reproduced`, `toy_made` and `folder_made`, which no test
-# changes. `project`, `toy` and `folder` are their copies.
+# Three projects, each built once for all test processes: `reproduced`, `toy_made` and `folder_made`. Tests must not
+# change them; `project`, `toy` and `folder` are copies.
 
 
 @pytest.fixture(scope="session")
@@ -131,12 +131,12 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> "Project":
     from tests.faults.project import Project, shared
 
     def build(path: Path) -> None:
-        # The recipe does not matter here, but it must be quick, and no epoch may depend on how many there will be.
+        # The recipe is arbitrary, but it must be fast, and epochs must not depend on their total number.
         recipe = {"architecture": "cnn", "schedule": "constant", "epochs": 3, "batch_size": 128, "lr": 0.005}
         project = Project.create(path, dataset="digits", val_fraction=0.75, **recipe)
         project.make()
         project.commit()
-        # One file instead of hundreds, which every test copies.
+        # Every test then copies one file instead of hundreds.
         project.git("gc", "--quiet")
 
     return shared(tmp_path_factory, "reproduced", build)
@@ -167,7 +167,7 @@ def folder_made(tmp_path_factory: pytest.TempPathFactory) -> "Project":
 
 @pytest.fixture
 def project(reproduced: "Project", tmp_path: Path) -> Iterator["Project"]:
-    """The trained one. Its `dvc` forks; `run_stage` runs a stage in this process; its `stage` runs one as DVC does."""
+    """A trained project. `dvc` forks; `run_stage` runs a stage in this process; `stage` runs one as DVC does."""
     project = reproduced.copy(tmp_path / "project")
     yield project
     project.clean_up()
@@ -175,7 +175,7 @@ def project(reproduced: "Project", tmp_path: Path) -> Iterator["Project"]:
 
 @pytest.fixture
 def toy(toy_made: "Project", tmp_path: Path) -> Iterator["Project"]:
-    """For what happens around a stage. All is up to date; `hold` and `release` make a stage wait."""
+    """A project with toy stages, all up to date; `hold` and `release` make a stage wait."""
     project = toy_made.copy(tmp_path / "toy")
     yield project
     project.clean_up()

@@ -65,10 +65,11 @@ class Change:
 
     @cached_property
     def data(self) -> list[str]:
-        """Paths of the data: what the policy names, or else what the scoring stages read besides code and model.
+        """Paths of the data: the policy's, or else the inputs of the scoring stages other than code and model.
 
-        The model is what a stage makes that comes after the makers of all the rest. If it makes several of them, nobody
-        knows which is the model, and all count as data; so does the only thing that is read besides code.
+        The model is the output of the stage that is downstream of the stages that produce all other inputs. If that
+        stage produces several inputs, the model cannot be identified, and all of them count as data. A single input
+        besides code counts as data, too.
         """
         if self.policy.data is not None:
             return [self.policy.data]
@@ -76,25 +77,25 @@ class Change:
         pipeline = revision.pipeline
         scoring = [pipeline.stages[stage] for stage in self.scoring.values() if stage in pipeline.stages]
         made_by = {path: pipeline.producer(path) for stage in scoring for path in stage.deps}
-        # What no stage makes is code if it is in git.
+        # Inputs that no stage produces are code if they are in git.
         read = {path for path, maker in made_by.items() if maker or not revision.tree.files(path)}
         makers = {maker for maker in made_by.values() if maker}
         last = {maker for maker in makers if makers - {maker} <= pipeline.before({maker})}
         models = {path for path in read if made_by[path] in last}
-        # If there is no other data, in git neither, it may be the data itself.
+        # If there is no other data, not even in git, the supposed model may be the data.
         others = [revision.tree.files(path) for path in made_by.keys() - read]
         is_model = len(models) == 1 and (read > models or any(not any(f.endswith(CODE) for f in one) for one in others))
         return sorted(read - models if is_model else read)
 
     @cached_property
     def other_data(self) -> list[str]:
-        """Data that both revisions were scored on, and that is not the same."""
+        """Data that differs between the revisions."""
         old, new = self.base.data_hashes(self.data), self.head.data_hashes(self.data)
         return [path for path in self.data if old[path] != new[path]]
 
     @cached_property
     def comparable(self) -> bool:
-        """Whether there are two results of the same test set."""
+        """Whether both revisions have results, scored on the same test set."""
         return self.base.has_results and not self.other_data
 
     @cached_property

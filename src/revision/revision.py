@@ -73,7 +73,7 @@ class Revision:
         return found
 
     def data_hashes(self, paths: Iterable[str]) -> dict[str, str | None]:
-        """Hash of each path as an output or a dependency in dvc.lock, or in a .dvc file; None if it is in neither.
+        """Hash of each path as an output or dependency in dvc.lock, or in a .dvc file; None if it is in neither.
 
         Raises:
             UserError: If a .dvc file is malformed.

@@ -31,7 +31,7 @@ def main() -> int:
             try:
                 shown = repo.experiments.show()
             except (NotDvcRepoError, SCMError) as error:
-                # DVC looks into the copy that a worker of the queue has not finished.
+                # DVC reads a copy that a worker of the queue has not finished.
                 raise UserError(f"DVC is preparing an experiment, try again in a moment ({one_line(error)})") from error
         found, _ = tabulate(shown, fill_value="", error_value="", precision=None)
         rows = [{name: str(value) for name, value in row.items()} for row in found.as_dict()]

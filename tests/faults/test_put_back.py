@@ -1,7 +1,7 @@
-"""Edits that are read and then put back, times included: a stage that read one fails, whatever a file looks like then.
+"""Edits that are read and then undone, including times: a stage that read one fails, whatever the file's final state.
 
-Each is tried where a file's time of change is fine, and on ramfs, where it moves in ticks of milliseconds. Mounting it
-takes root, so elsewhere that half is skipped.
+Each edit is tested with a fine-grained time of change, and on ramfs, where it advances in ticks of milliseconds.
+Mounting ramfs requires root; without root, that half is skipped.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
-"""Stands in for the work of a stage where only what happens around it matters: no torch, so it starts at once.
+"""Replaces the work of a stage in tests of the code around it; it starts fast, without torch.
 
-Params decide the metrics; a seed of 13 fails. Training adds a line to the file that TOY_COUNT names.
+Params determine the metrics; a seed of 13 fails. Training appends a line to the file named by TOY_COUNT.
 """
 
 import json

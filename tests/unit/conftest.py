@@ -12,7 +12,7 @@ from tests.unit.server import Server
 @pytest.fixture(scope="session")
 def _base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     history = History.begin(tmp_path_factory.mktemp("history"))
-    # One file instead of hundreds, which every test copies.
+    # Every test then copies one file instead of hundreds.
     history.git("gc", "--quiet")
     return history.path
 

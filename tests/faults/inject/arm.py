@@ -1,7 +1,7 @@
-"""Runs a script and sends a signal to itself, at a file operation of the script's own.
+"""Runs a script and sends a signal to itself at one of the script's file operations.
 
-`KILL_AT` holds the stage, the name of the signal, an audit event (`open`, `os.rename`), a part of the path, how many
-such events pass first, and how many seconds later.
+`KILL_AT` contains the stage, the name of the signal, an audit event (`open`, `os.rename`), a part of the path, the
+number of such events to skip, and a delay in seconds.
 """
 
 import os
@@ -28,7 +28,7 @@ def arm(name: str, event: str, part: str, skip: str, delay: str) -> None:
     sys.addaudithook(watch)
 
 
-# As the real one would be called: python -I SCRIPT STAGE
+# The arguments of the real script: python -I SCRIPT STAGE
 sys.argv = sys.argv[2:]
 wanted, *where = os.environ["KILL_AT"].split(",")
 if sys.argv[-1] == wanted:
