@@ -16,6 +16,7 @@ from src.revision.pipeline import DVC_FILE, LOCK, enclosing
 
 # Files that determine which files git and DVC find, even within a folder that a stage depends on.
 HIDING = re.compile(r"(^|/)\.(?!gitignore$)|\.dvc$|/dvc\.(yaml|lock)$")
+OF_DVC = re.compile(r"\.dvc(ignore)?$|/dvc\.(yaml|lock)$")  # It looks for them in every folder.
 DOCUMENTS = ("*.md", "*.rst", "*.cff", "README*", "LICEN[CS]E*", ".gitignore")
 
 
@@ -95,4 +96,6 @@ def _is_unread(path: str, change: Change) -> bool:
     """Whether a file is a document, or the base's policy lists it as unread."""
     unread = change.policy.unread if change.has_own_policy else []
     name = PurePosixPath(path).name
+    if OF_DVC.search(path):
+        return False
     return any(fnmatchcase(name, pattern) for pattern in DOCUMENTS) or any(fnmatchcase(path, one) for one in unread)

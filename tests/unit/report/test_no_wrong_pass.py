@@ -47,7 +47,7 @@ NOTHING = put("README.md", "no change of results\n")
 OTHER_TEST_DATA = locked(
     other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"), lambda history: history.train_anew("other")
 )
-UNREAD = append(POLICY_FILE, "unread: ['tests/*.py']\n")
+UNREAD = append(POLICY_FILE, "unread: ['tests/*.py', 'docs/*']\n")
 INCLUDE = "--requirement=deps/more.txt\n"
 CONFIG = "['remote \"x\"']\n    url = http://127.0.0.1:9\n"
 
@@ -340,6 +340,9 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             edit_yaml(lambda stages: stages["train"]["deps"].append(".github")), put(".github/x.yml", "jobs: {}\n")
         ),
         "beside what is unread": based_on(UNREAD, put("tests/.gitattributes", "* eol=crlf\n")),
+        "DVC's, in an unread folder": based_on(
+            UNREAD, put("docs/x.dvc", "outs: [{path: ../src/mnist/train/new.py}]\n")
+        ),
     },
     (PASS, "files"): {
         "another version of what no receipt names": locked(swap("requirements.txt", "pooch==", "pooch==9.")),
