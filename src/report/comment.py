@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from src.core.errors import UserError
 from src.core.interval import wilson_interval
+from src.core.receipt import PARAMS_FILE
+from src.core.values import same
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.charts import sparklines
@@ -13,7 +15,6 @@ from src.report.finding import Finding, Level, Text, code, highest, html_code, j
 from src.report.metrics import MISSING, Reading, Row
 from src.report.policy import Curves
 from src.report.tables import Mistake, Pair, read_curves
-from src.revision.parsing import flatten
 from src.revision.pipeline import enclosing
 from src.revision.revision import Revision
 
@@ -195,16 +196,12 @@ def _changed(change: Change, findings: Sequence[Finding]) -> str:
 
 
 def _params_changed(change: Change) -> str:
-    old, new = (
-        {(file, name): value for file, content in one.params.items() for name, value in flatten(content).items()}
-        for one in (change.base, change.head)
-    )
-    shown = []
-    for file, name in {**old, **new}:
-        values = [params.get((file, name), "(none)") for params in (old, new)]
-        if repr(values[0]) != repr(values[1]):  # Distinguishes 1, True and 1.0.
-            label = name if file == "params.yaml" else f"{file}:{name}"
-            shown.append(Text("{} {} → {}", label, *map(str, values)))
+    old, new = change.base.flat_params, change.head.flat_params
+    shown = [
+        Text("{} {} → {}", name.removeprefix(f"{PARAMS_FILE}:"), *(str(one.get(name, "(none)")) for one in (old, new)))
+        for name in {**old, **new}
+        if not same(old.get(name), new.get(name))
+    ]
     return ", ".join(_first(MAX_PAIRS, shown, lambda text: text.markdown, "{:,} more params")) or "no param"
 
 

@@ -11,7 +11,6 @@ from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
 from src.report.pins import is_of_pins, other_versions
 from src.report.policy import POLICY
-from src.revision.parsing import flatten
 from src.revision.pipeline import DVC_FILE, LOCK, enclosing
 
 # Files that determine which files git and DVC find, even within a folder that a stage depends on.
@@ -75,21 +74,16 @@ def scorer(change: Change) -> Iterator[Finding]:
 
 
 def _free_params(change: Change) -> list[str]:
-    """Params (`params.yaml:lr`) whose values differ, and which no stage of the head declares or writes."""
-    pipeline, old, new = change.head.pipeline, change.base.params, change.head.params
-    found = []
-    for file in {**old, **new}:
-        declared = [stage.params[file] for stage in pipeline.stages.values() if file in stage.params]
-        names = [name for listed in declared for name in listed or []]
-        before, now = flatten(old.get(file, {})), flatten(new.get(file, {}))
-        if None not in declared and not pipeline.producer(file):
-            found += [
-                f"{file}:{name}"
-                for name in {**before, **now}
-                if not same(before.get(name), now.get(name))
-                and not any(f"{name}.".startswith(f"{one}.") for one in names)
-            ]
-    return found
+    """Params whose values differ, and which no stage of the head records or writes."""
+    old, new, pipeline = change.base.flat_params, change.head.flat_params, change.head.pipeline
+    recorded = pipeline.locked_params(pipeline.stages)
+    return [
+        name
+        for name in {**old, **new}
+        if not same(old.get(name), new.get(name))
+        and not any(f"{name}.".startswith(f"{one}.") for one in recorded)
+        and not pipeline.producer(name.split(":")[0])
+    ]
 
 
 def _is_unread(path: str, change: Change) -> bool:

@@ -52,6 +52,11 @@ class Revision:
         return {file: self.tree.parse(file) for file in files if self.tree.has(file)}
 
     @cached_property
+    def flat_params(self) -> dict[str, Any]:
+        """Every param as `params.yaml:lr`, with dots between the levels."""
+        return {f"{file}:{name}": value for file, one in self.params.items() for name, value in leaves(one)}
+
+    @cached_property
     def metrics(self) -> dict[str, dict[str, Any] | UserError | None]:
         """Unchecked values of each metrics file by name, with dots between levels.
 
