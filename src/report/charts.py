@@ -14,7 +14,6 @@ MAX_VALUE = 1e9  # Larger values are not drawn.
 MAX_EPOCHS = 30  # Per curve.
 MAX_PICTURES = 200
 MAX_PICTURE_BYTES = 2_000_000
-MIN_PICTURE_WIDTH = 56
 
 
 def sparklines(column: str, histories: Sequence[Sequence[dict[str, float]]]) -> list[str]:
@@ -45,20 +44,14 @@ def tiles(name: str, mistakes: Sequence[Mistake], png: bytes | None, pictures: P
     """
     if not mistakes or png is None or not is_usable(png, pictures):
         return "<p>This revision has no usable picture of its errors.</p>" if mistakes else ""
-    size = pictures.side * max(1, MIN_PICTURE_WIDTH // pictures.side)
-    shown = [mistake for mistake in mistakes if mistake.position < pictures.most][:MAX_PICTURES]
-    figures = []
-    for mistake in shown:
+    size, figures = pictures.side, []
+    for mistake in [mistake for mistake in mistakes if mistake.position < pictures.most][:MAX_PICTURES]:
         row, column = divmod(mistake.position, pictures.columns)
         words = f"{escape(visible(mistake.actual))}→{escape(visible(mistake.predicted))}<br>{mistake.index}"
         place = f"background-position:-{column * size}px -{row * size}px"
         figures.append(f'<figure><i class="{name}" style="{place}"></i>{words}</figure>')
-    style = (
-        f".{name}{{width:{size}px;height:{size}px;background-size:{size * pictures.columns}px auto;"
-        f"background-image:url(data:image/png;base64,{b64encode(png).decode()})}}"
-    )
-    more = f"<p>and {len(mistakes) - len(shown)} more</p>" if len(mistakes) > len(shown) else ""
-    return f'<style>{style}</style><div class="tiles">{"".join(figures)}</div>{more}'
+    style = f"width:{size}px;height:{size}px;background-image:url(data:image/png;base64,{b64encode(png).decode()})"
+    return f'<style>.{name}{{{style}}}</style><div class="tiles">{"".join(figures)}</div>'
 
 
 def is_usable(png: bytes, pictures: Pictures) -> bool:
