@@ -212,7 +212,7 @@ def test_edits_without_a_run_are_stale(other: History) -> None:
     assert reasons("main", check="outputs") == ["eval: differs from what dvc.lock records"]
 
 
-def test_what_the_stage_of_the_model_makes_may_be_the_data(other: History) -> None:
+def test_outputs_of_the_model_stage_may_be_data(other: History) -> None:
     """Until the policy says which of its outputs is."""
     pipeline = PIPELINE.replace("outs: [model.pkl]", "outs: [model.pkl, test.pkl]")
     other.write("dvc.yaml", pipeline.replace("deps: [data/features, model.pkl,", "deps: [test.pkl, model.pkl,"))
