@@ -74,15 +74,16 @@ def scorer(change: Change) -> Iterator[Finding]:
 
 
 def _free_params(change: Change) -> list[str]:
-    """Params whose values differ, and which no stage of the head records or writes."""
+    """Params whose values differ, and which no stage of the head records, in files that none depends on or writes."""
     old, new, pipeline = change.base.flat_params, change.head.flat_params, change.head.pipeline
     recorded = pipeline.locked_params(pipeline.stages)
+    hashed = {*pipeline.producers, *(path for stage in pipeline.stages.values() for path in stage.deps)}
     return [
         name
         for name in {**old, **new}
         if not same(old.get(name), new.get(name))
         and not any(f"{name}.".startswith(f"{one}.") for one in recorded)
-        and not pipeline.producer(name.split(":")[0])
+        and not enclosing(name.split(":")[0], hashed)
     ]
 
 

@@ -169,6 +169,14 @@ def free_param(history: History) -> None:
     history.write("params.yaml", PARAMS.replace("max_features: 100", "max_features: 100, ngrams: 2"))
 
 
+def whole_file_of_params(history: History) -> None:
+    """Its hash covers every param."""
+    history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared, params.yaml,"))
+    history.relock()
+    history.commit("base")
+    free_param(history)
+
+
 def into_the_cache(history: History) -> None:
     history.write("dvc.yaml", PIPELINE.replace("{eval: {cache: false}}", "eval"))
     history.write(".gitignore", (history.path / ".gitignore").read_text() + "/eval\n")
@@ -189,6 +197,7 @@ def into_the_cache(history: History) -> None:
         (evaluate_anew, UNKNOWN, "scorer"),
         (shadow, UNKNOWN, "files"),
         (free_param, UNKNOWN, "files"),
+        (whole_file_of_params, PASS, "receipts"),
         (scoring_param, UNKNOWN, "scorer"),
         (part_of_a_folder, UNKNOWN, "lock"),
     ],
