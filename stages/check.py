@@ -107,7 +107,7 @@ def _found(pattern: str, path: Path) -> list[str]:
 
 def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Iterable[str]) -> None:
     if lacking := sorted(set(wanted) - set(names)):
-        raise UserError(f"{place} lacks {', '.join(lacking)}, which {other_place} has; add it there")
+        raise UserError(f"{place} lacks {', '.join(lacking)}, which {other_place} has; add it to the former")
 
 
 def check_gpus(accelerator: str, processes: int) -> None:

@@ -63,7 +63,7 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
         Exit code: 0 on success; 128 + number after a signal; 1 after one line on stderr.
     """
     sanitize(os.environ)
-    stopped = f"{name}: stopped before it was done"
+    stopped = f"{name}: stopped before it finished"
     # The launcher prints the reason for all its processes.
     with ending_on_signals("" if is_launched() else stopped) as received:
         try:

@@ -253,7 +253,7 @@ def _history(revision: Revision, drawn: Curves) -> list[dict[str, float]]:
 
 def _other_metrics(rows: Sequence[Row]) -> str:
     rest = sorted((row for row in rows if not _is_news(row)), key=lambda row: row.old == row.new)
-    return _details(f"{len(rest)} other metrics", [_metrics_table(rest)]) if rest else ""
+    return _details(f"{len(rest)} other metric{'s' * (len(rest) > 1)}", [_metrics_table(rest)]) if rest else ""
 
 
 def _details(summary: str, parts: Sequence[str]) -> str:

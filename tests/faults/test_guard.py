@@ -103,7 +103,7 @@ def test_interrupted_stage_never_succeeds(
     monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
     monkeypatch.chdir(toy.path)
     assert run_stage("check") == code
-    said = "row 7 is bad" if end is leave_with_a_reason else "stopped before it was done"
+    said = "row 7 is bad" if end is leave_with_a_reason else "stopped before it finished"
     assert end is swallow or capsys.readouterr().err == f"check: {said}\n"
 
 

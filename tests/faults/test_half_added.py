@@ -15,16 +15,16 @@ BEGINS = '    """Params of the train stage."""\n'
 FIELD = (PARAMS, BEGINS, f"{BEGINS}    unheard: float = Field(ge=0)\n")
 OTHER_TYPE = (PARAMS, BEGINS, f"{BEGINS}    unheard: bool\n")
 CHOICE = (PARAMS, "architecture: Literal[", 'architecture: Literal["unheard", ')
-NETWORK_LACKS = f"{NETWORK}: ARCHITECTURES lacks unheard, which {PARAMS}: architecture has; add it there"
+NETWORK_LACKS = f"{NETWORK}: ARCHITECTURES lacks unheard, which {PARAMS}: architecture has; add it to the former"
 # Edits and the expected message.
 HALVES = {
     "value and field": (
         [VALUE, FIELD],
-        f"dvc.yaml: stage train lacks unheard, which {PARAMS}: TrainParams has; add it there",
+        f"dvc.yaml: stage train lacks unheard, which {PARAMS}: TrainParams has; add it to the former",
     ),
     "value and dvc.yaml": (
         [VALUE, DECLARED],
-        f"{PARAMS}: TrainParams lacks unheard, which dvc.yaml: stage train has; add it there",
+        f"{PARAMS}: TrainParams lacks unheard, which dvc.yaml: stage train has; add it to the former",
     ),
     "another type": ([VALUE, DECLARED, OTHER_TYPE], "params.yaml: unheard must be a valid boolean, got 0.5"),
     "architecture in the schema": ([CHOICE], NETWORK_LACKS),
@@ -34,15 +34,15 @@ HALVES = {
     ),
     "renamed stage": (
         [("dvc.yaml", "\n  evaluate:\n", "\n  test:\n")],
-        "dvc.yaml: stages lacks evaluate, which stages/check.py: SCHEMAS has; add it there",
+        "dvc.yaml: stages lacks evaluate, which stages/check.py: SCHEMAS has; add it to the former",
     ),
     "use": (
         [(CLASSIFIER, "        self.params = params\n", "        self.params = params\n        params.unheard\n")],
-        f"{PARAMS}: TrainParams lacks unheard, which `params` in {CLASSIFIER} has; add it there",
+        f"{PARAMS}: TrainParams lacks unheard, which `params` in {CLASSIFIER} has; add it to the former",
     ),
     "data set in the schema": (
         [(PARAMS, "dataset: Literal[", 'dataset: Literal["unheard", ')],
-        f"{FETCH}: WRITERS lacks unheard, which {PARAMS}: dataset has; add it there",
+        f"{FETCH}: WRITERS lacks unheard, which {PARAMS}: dataset has; add it to the former",
     ),
 }
 

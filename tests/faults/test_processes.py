@@ -175,7 +175,7 @@ def test_all_processes_end_with_their_launcher(request: pytest.FixtureRequest, k
     assert launcher.wait(20) == (-number if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: all(map(is_gone, processes)), "the end of both", seconds=5)
     if number != signal.SIGKILL:
-        assert project.output().splitlines()[-1] == "train: stopped before it was done"
+        assert project.output().splitlines()[-1] == "train: stopped before it finished"
         assert kind == "training" or project.output().count("\n") == 1
 
 
