@@ -4,6 +4,7 @@ No code of a branch is run; nothing is fetched, checked out or read from DVC's c
 """
 
 import argparse
+import errno
 import json
 import re
 import sys
@@ -120,8 +121,10 @@ def _forget() -> None:
     """Delete the old report, so that an old verdict does not outlive a report that breaks.
 
     Raises:
-        OSError: If the folder is not writable.
+        OSError: If the folder is not writable, or is a link, which a branch may set to any place.
     """
+    if FOLDER.is_symlink():
+        raise OSError(errno.ELOOP, "is a symbolic link", str(FOLDER))
     FOLDER.mkdir(exist_ok=True)
     for name in (COMMENT, PAGE, VERDICT):
         (FOLDER / name).unlink(missing_ok=True)

@@ -193,12 +193,18 @@ def test_broken_streams_do_not_change_the_exit_code(history: History, closed: st
     assert json.loads(Path("report/verdict.json").read_text())["outcome"] == "pass"
 
 
-@pytest.mark.parametrize("path", ["report", "report/verdict.json"])
-def test_unwritable_report_is_not_a_fail(history: History, path: str, capfd: pytest.CaptureFixture[str]) -> None:
-    if path == "report":
-        history.write(path, "a file")
-    else:
-        (history.path / path).mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("path", "make"),
+    [
+        ("report", lambda path: path.write_text("a file")),
+        ("report", lambda path: path.symlink_to("src")),
+        ("report/verdict.json", lambda path: path.mkdir(parents=True)),
+    ],
+)
+def test_unwritable_report_is_not_a_fail(
+    history: History, path: str, make: Callable[[Path], object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    make(history.path / path)
     assert main(["main"]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"report: could not tell: {path}: ")
