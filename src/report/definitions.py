@@ -30,4 +30,5 @@ def _definition(stage: Stage) -> dict[str, Any]:
         for path, out in stage.outs.items()
     }
     settings = stage.model_dump(include={"frozen", "always_changed"}, exclude_unset=True)
-    return {"cmd": stage.command, "deps": {*stage.deps}, "params": stage.params, "outs": outs, **settings}
+    params = {file: names and {*names} for file, names in stage.params.items()}
+    return {"cmd": stage.command, "deps": {*stage.deps}, "params": params, "outs": outs, **settings}
