@@ -18,7 +18,7 @@ from dvc.config import Config
 from src.core.errors import UserError
 from src.core.files import SCRATCH
 
-RLIMITS = {"ulimit -s": resource.RLIMIT_STACK, "ulimit -v": resource.RLIMIT_AS}
+RLIMITS = {"ulimit -d": resource.RLIMIT_DATA, "ulimit -s": resource.RLIMIT_STACK, "ulimit -v": resource.RLIMIT_AS}
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 

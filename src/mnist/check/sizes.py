@@ -50,6 +50,7 @@ def needs(images: int, processes: int) -> dict[str, int]:
     """Estimate the bytes that a run needs, by the limit that applies to them; measured on a CPU."""
     return {
         # Per process.
+        "ulimit -d": 1_300_000_000 + 8_000 * images,
         "ulimit -s": 1 << 20,
         "ulimit -v": 4_100_000_000 + 8_000 * images,
         # All processes together, without reclaimable memory.
