@@ -19,8 +19,9 @@ from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
 from src.mnist.train.shards import ShardedBackward
 
-# Attributes of every PyTorch optimizer, and types of other attributes that a step cannot change in place.
-USUAL, CONSTANT = vars(torch.optim.SGD([torch.zeros(())])).keys(), (bool, int, float, str, type(None))
+# Attributes of PyTorch's own optimizers, and types of other attributes that a step cannot change in place.
+USUAL = vars(torch.optim.SGD([torch.zeros(())], fused=True)).keys()
+CONSTANT = (bool, int, float, str, type(None))
 
 
 def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
@@ -213,7 +214,7 @@ class StepRunner:
         return [*self.model.state_dict().values(), *self.averaged, *moments]
 
     def _record(self, capture: Capture) -> None:
-        """Record the steps and restore the state, so that every step of training is a replay."""
+        """Record the steps and restore the state, so that this call and all later ones are replays."""
         self.capture = None
         before = [tensor.clone() for tensor in self._state()]
         try:

@@ -281,6 +281,16 @@ def test_optimizer_with_hidden_state_is_rejected(
         fit(split)
 
 
+def test_fused_sgd_is_accepted(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first step changes an attribute that only saves a check."""
+
+    def fused(self: Classifier) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.model.parameters(), lr=torch.zeros(()), momentum=0.9, fused=True)
+
+    monkeypatch.setattr(Classifier, "configure_optimizers", fused)
+    fit(split)
+
+
 def test_every_parameter_group_is_trained(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, _ = fit(split)
 
