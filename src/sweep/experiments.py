@@ -145,7 +145,10 @@ def read_result(base: Base, reference: str, root: Path | None = None) -> Result 
             params = _params(found)
             return _result(name, params, found, base.code) if base.name(params) == name else None
     except UserError as error:
-        raise UserError(f"{error}; `dvc exp remove {name}` removes it, and the next sweep runs it again") from error
+        raise UserError(
+            f"{error}; `dvc exp remove {name}` removes it, and the next sweep runs it again; if the study is complete, "
+            "delete logs/sweep/optuna.db first"
+        ) from error
 
 
 def read_all(base: Base) -> tuple[list[Result], list[str]]:

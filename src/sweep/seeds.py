@@ -27,6 +27,7 @@ from src.sweep.crew import add_options, run_missing
 from src.sweep.experiments import EVAL, TEST_SCORE, Result, read_base, read_result, references
 from src.sweep.progress import say
 from src.sweep.spec import Spec, read_space
+from src.sweep.study import DATABASE
 
 DATA = "data/MNIST"
 ACCURACY = (EVAL, TEST_SCORE)
@@ -52,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
         known = references(base.root)
         results = [found for name in names if name in known and (found := read_result(base, known[name]))]
         if len(results) < arguments.seeds:
-            raise UserError(f"{len(results)} of {arguments.seeds} seeds are in this clone; nothing was written")
+            raise UserError(
+                f"{len(results)} of {arguments.seeds} seeds are in this clone; nothing was written; if the others were "
+                f"removed, delete {DATABASE} and run this again"
+            )
         measurement = measure(base.root, space.common, results)
         record(base.root / NOISE, measurement)
         show(measurement, Console())
