@@ -26,7 +26,7 @@ MAX_VALUES = 10_000  # Including those that aliases repeat.
 MAX_PLAIN_LENGTH = 1_000  # Characters of a value without quotes, such as a number.
 MAX_PROBLEMS = 5  # Reported per file.
 T = TypeVar("T")
-# Parts of pydantic's messages that refer to our code.
+# Parts of pydantic's messages that refer to our code; of places, those with a bracket do.
 SCHEMA_WORDS = re.compile(r"^Value error, | or instance of \w+$")
 
 
@@ -71,12 +71,15 @@ def validated(schema: type[T], content: Any, where: str) -> T:
         found: T = _adapter(schema).validate_python(content)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(map(str, one['loc']))}: {SCHEMA_WORDS.sub('', one['msg'])}".removeprefix(": ")
-            for one in error.errors()
+            ": ".join(filter(None, (_place(one["loc"]), SCHEMA_WORDS.sub("", one["msg"])))) for one in error.errors()
         ]
         more = [f"and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
         raise UserError(f"{where}: {'; '.join([*problems[:MAX_PROBLEMS], *more])}") from error
     return found
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in parts if "[" not in str(part))
 
 
 def flatten(content: Any) -> dict[str, Any]:
