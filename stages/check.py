@@ -17,7 +17,14 @@ from src.core.receipt import PARAMS_FILE
 from src.core.run import ReceiptFields, Run
 from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
-from src.guard.preflight import cache_folder, check_disk, check_limits, check_not_linked, check_packages
+from src.guard.preflight import (
+    cache_folder,
+    check_disk,
+    check_limits,
+    check_not_linked,
+    check_packages,
+    check_temporary_folder,
+)
 from src.guard.stage import DVC_FILE, Stage, read_stages
 from src.mnist.check.sizes import CLASS_COUNTS, check_processes, check_sizes, needs
 from src.mnist.model.params import EvaluateParams, FetchParams, Params, TrainParams, check_params
@@ -56,6 +63,7 @@ def main(run: Run) -> ReceiptFields:
     outs = (Path(out).parts for stage in stages.values() for out in stage.outs)
     outputs = [Path(folder) for folder in sorted({folder for folder, *inner in outs if inner})]
     check_not_linked(outputs)
+    check_temporary_folder(Path.cwd())
     check_packages(REQUIREMENTS)
     pins = pinned_versions(LOCK, PACKAGES)
     check_installed(pins, os.environ)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 from dvc.config import Config
 
+from src.core.copies import original
 from src.core.errors import UserError
 from src.core.files import SCRATCH
 
@@ -44,6 +45,13 @@ def check_not_linked(folders: Iterable[Path]) -> None:
                 f"{folder}: is a symbolic link to {folder.readlink()}; make it a folder "
                 "(`dvc cache dir` moves the large files to another disk)"
             )
+
+
+def check_temporary_folder(project: Path) -> None:
+    """Check that temporary files lie outside the project, where the guard would take each for an undeclared output."""
+    folder = Path(tempfile.gettempdir()).resolve()
+    if folder.is_relative_to(original(project)):
+        raise UserError(f"{folder}: temporary files would lie in the project; set TMPDIR to a folder outside it")
 
 
 def check_packages(requirements: Path) -> None:

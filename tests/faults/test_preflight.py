@@ -217,6 +217,17 @@ def test_linked_output_folder_is_rejected(toy: Project, refusal: Callable[[], st
     assert refusal().startswith("check: models: is a symbolic link to ")
 
 
+@pytest.mark.fault(58)
+def test_temporary_folder_in_the_project_is_rejected(
+    toy: Project, refusal: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(toy.path / "logs"))
+    assert (
+        refusal()
+        == f"check: {toy.path}/logs: temporary files would lie in the project; set TMPDIR to a folder outside it"
+    )
+
+
 FIGHTING = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}
 
 
