@@ -48,8 +48,8 @@ SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
 # Patterns of a param that code uses, and of a key in a dictionary.
 USE, KEY = r"(?<![\w.])(?:self\.)?params\.(\w+)", r"""["']([^"'\n]+)["']:"""
-# Other names that may follow `params.`, as in params.yaml or for dictionaries and lists.
-NO_PARAMS = {"yaml", *dir(BaseModel), *dir(dict), *dir(list)}
+# Other names that may follow `params.`, as in params.yaml and params.py or for dictionaries and lists.
+NO_PARAMS = {"py", "yaml", *dir(BaseModel), *dir(dict), *dir(list)}
 # File and dictionary that implement the choices of a param.
 REGISTRIES = {
     "architecture": "src/mnist/model/network.py: ARCHITECTURES",

@@ -59,7 +59,8 @@ def test_incomplete_addition_names_the_file_to_edit(toy: Project, half: str) -> 
 
 def test_complete_addition_is_accepted(toy: Project) -> None:
     computed = (NETWORK, "type[nn.Module]] = {", 'type[nn.Module]] = dict(vit=CNN) | {"unheard": CNN, ')
-    for edit in (VALUE, FIELD, DECLARED, CHOICE, computed):
+    comment = (CLASSIFIER, "        self.params = params\n", "        self.params = params  # See params.py.\n")
+    for edit in (VALUE, FIELD, DECLARED, CHOICE, computed, comment):
         toy.edit(*edit)
     done = toy.forked_stage("check")
     assert done.returncode == 0, done.stderr
