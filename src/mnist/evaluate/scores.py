@@ -1,9 +1,12 @@
 """Test scores of a trained model and tables of its errors, computed from labels and probabilities."""
 
+import math
+
 import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix, log_loss
 
+from src.core.errors import UserError
 from src.core.interval import wilson_interval
 from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.model.scores import class_scores, scores_from_confusion
@@ -22,6 +25,9 @@ def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]
     Returns:
         `test_acc` with its 95% interval, `test_acc_low` to `test_acc_high`; `test_loss` (mean cross-entropy, natural
         logarithm); every other score of `SCORES` with the prefix `test_`; `test_ece`.
+
+    Raises:
+        UserError: If a score is not finite.
     """
     counts = confusion_matrix(y_true, probs.argmax(1), labels=CLASSES)
     scores = scores_from_confusion(torch.from_numpy(counts).double())
@@ -34,6 +40,11 @@ def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]
         **{f"test_{name}": value for name, value in scores.items()},
         "test_ece": expected_calibration_error(y_true, probs),
     }
+    if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
+        raise UserError(
+            f"{', '.join(wrong)}: expected a finite number; mend its function in src/mnist/model/scores.py or "
+            "src/mnist/evaluate/scores.py"
+        )
     return {name: round(float(value), 6) for name, value in values.items()}
 
 
