@@ -49,9 +49,9 @@ def files(change: Change) -> Iterator[Finding]:
 def scorer(change: Change) -> Iterator[Finding]:
     """Edits of the scorer, as defined by the base. If it differs, equal metrics may have different meanings.
 
-    The scorer consists of the files that the scoring stages depend on, or only a stage that checks the pipeline: one
-    that is upstream of them and depends on all their code and on the code that runs stages. It includes params that
-    only scoring stages read.
+    Unless the policy names it, the scorer consists of the files that the scoring stages depend on, or only a stage that
+    checks the pipeline: one that is upstream of them and depends on all their code and on the code that runs stages. It
+    includes params that only scoring stages read.
     """
     if not change.base.has_results:
         return
@@ -60,10 +60,14 @@ def scorer(change: Change) -> Iterator[Finding]:
     own = {path for stage in scoring for path in code[stage]}
     before = pipeline.before(scoring)
     others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
+    wanted = change.policy.scorer
+    if absent := [path for path in wanted or () if not change.base.tree.files(path)]:
+        yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
     changed = []
     for path in change.edited:
         readers = {stage for stage in before | scoring if enclosing(path, code[stage])}
-        is_scorer = readers & scoring or (readers and not readers & others)
+        implied = readers & scoring or (readers and not readers & others)
+        is_scorer = implied if wanted is None else enclosing(path, wanted)
         if is_scorer and not is_of_pins(path):  # Installed packages have a separate check.
             changed.append(path)
     old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)

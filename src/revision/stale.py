@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, source_md5, tracked_above
+from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, enclosing, source_md5, tracked_above
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -46,10 +46,17 @@ def stale_stages(pipeline: Pipeline, tree: Tree, params: Mapping[str, Any]) -> l
     ]
 
 
-def parts_outside_git(pipeline: Pipeline, tree: Tree) -> list[str]:
-    """Dependencies whose changes only DVC can detect: parts of a folder that is not in git."""
-    deps = {path for stage in pipeline.stages.values() for path in stage.deps} - pipeline.producers.keys()
-    return sorted(path for path in deps if not tree.files(path) and _is_outside_git(path, pipeline, tree))
+def parts_outside_git(pipeline: Pipeline, tree: Tree) -> dict[tuple[str, str], tuple[str, str]]:
+    """Dependencies whose changes only DVC can detect: parts of a folder that is not in git.
+
+    By stage and path: the hash of the folder, and that of the part when the stage ran.
+    """
+    return {
+        (stage, path): (folder, part)
+        for stage, locked in pipeline.locked.items()
+        for path, part in locked.deps.items()
+        if not (path in pipeline.producers or tree.files(path)) and (folder := _folder_hash(path, pipeline, tree))
+    }
 
 
 def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
@@ -136,14 +143,15 @@ def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
         return pipeline.output_hash(path) or MISSING
     within = {out: oid for out, oid in pipeline.locked_outs.items() if out.startswith(f"{path}/")}
     found = source_md5(tree, path, within)
-    if found is None and _is_outside_git(path, pipeline, tree):
+    if found is None and _folder_hash(path, pipeline, tree):
         found = locked.deps.get(path)  # See `parts_outside_git`.
     return found or MISSING
 
 
-def _is_outside_git(path: str, pipeline: Pipeline, tree: Tree) -> bool:
-    """Whether a path is in a folder that is in DVC's cache, or tracked by a .dvc file."""
-    return pipeline.is_cached(path) or tracked_above(tree, path) is not None
+def _folder_hash(path: str, pipeline: Pipeline, tree: Tree) -> str | None:
+    """Hash of the folder that contains a path and is in DVC's cache or tracked by a .dvc file, or None."""
+    made = enclosing(path, pipeline.outs) if pipeline.is_cached(path) else None
+    return pipeline.locked_outs.get(made) if made else tracked_above(tree, path)
 
 
 def _look_up(content: Any, name: str) -> Any:

@@ -211,6 +211,8 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "edited": locked(GUARD),
         "param that evaluate alone reads": locked(swap("params.yaml", "tta_shift: ", "tta_shift: 1")),
         "better by it": locked(GUARD, better),
+        "named with a slash": based_on(append(POLICY_FILE, "scorer: [./src/guard/]\n"), locked(GUARD)),
+        "named wrongly": based_on(append(POLICY_FILE, "scorer: [src/gaurd]\n"), locked(GUARD)),
         "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
         "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),
     },
@@ -523,6 +525,14 @@ def test_every_file_of_the_scorer_is_reported(history: History, paths: tuple[str
     verdict = verdict_of("main")
     assert verdict["outcome"] == UNKNOWN
     assert f"the scorer changed, read its diff: {', '.join(paths)}" in str(verdict["findings"])
+
+
+def test_policy_can_name_the_scorer(history: History) -> None:
+    named = both(append(POLICY_FILE, "scorer: [src/mnist/evaluate, README.md]\n"), NOTHING)
+    based_on(named, locked(GUARD))(history)
+    assert verdict_of("main")["outcome"] == PASS
+    history.write("README.md", "how to score\n")
+    assert reasons(check="scorer")
 
 
 def test_other_files_are_not_the_scorer(history: History) -> None:

@@ -156,10 +156,16 @@ def scoring_param(history: History) -> None:
 
 
 def part_of_a_folder(history: History) -> None:
-    """Which was made again; DVC may run the stage that reads the part."""
+    """The folder is the same."""
     history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared/train.tsv,"))
     history.relock()
     history.commit("base")
+    better(history)
+
+
+def part_of_another_folder(history: History) -> None:
+    """Which was made again; DVC may run the stage that reads the part."""
+    part_of_a_folder(history)
     history.write("src/prepare.py", "another preparation")
     history.hashes["data/prepared"] = "c" * 32
 
@@ -205,7 +211,8 @@ def into_the_cache(history: History) -> None:
         (free_param, UNKNOWN, "files"),
         (whole_file_of_params, PASS, "receipts"),
         (scoring_param, UNKNOWN, "scorer"),
-        (part_of_a_folder, UNKNOWN, "lock"),
+        (part_of_a_folder, PASS, "receipts"),
+        (part_of_another_folder, UNKNOWN, "lock"),
     ],
 )
 def test_outcome_of_a_change_with_its_results(
