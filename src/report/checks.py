@@ -72,9 +72,10 @@ def lock(change: Change) -> Iterator[Finding]:
         frozen = [stage for stage in own if declared[stage].frozen]
         then = Text(", once `dvc unfreeze` frees {}", frozen) if frozen else Text("")
         wrong = list(dict.fromkeys(Text(f"{{}} {mismatch.problem}", mismatch.subject) for mismatch in first))
+        others = " and perhaps more" if len(own) < len(declared) else ""
         forced = " --force" if any(mismatch.problem in UNNOTICED for mismatch in first) else ""
         yield fail(
-            f"dvc.lock is stale: `dvc repro{forced}` would run {{}} and perhaps more{{}} ({{}})",
+            f"dvc.lock is stale: `dvc repro{forced}` would run {{}}{others}{{}} ({{}})",
             own,
             then,
             wrong,
