@@ -81,10 +81,9 @@ def lock(change: Change) -> Iterator[Finding]:
             wrong,
         )
     old, new = (parts_outside_git(one.pipeline, one.tree) for one in (change.base, head))
-    # A part may stay as it is when its folder changes, or the stage was not run again.
-    torn = [path for (stage, path), hashes in new.items() if _is_torn(old.get((stage, path), hashes), hashes)]
-    if torn:
-        yield unsure("{}: only DVC knows if it changed; let the stage depend on the whole folder outside git", torn)
+    # If the folder changed, the stage may have read the part before that, even if the part changed, too.
+    if moved := [path for (stage, path), hashes in new.items() if old.get((stage, path)) != hashes]:
+        yield unsure("{}: only DVC knows if it changed; let the stage depend on the whole folder outside git", moved)
     if change.base.stale or change.base.edited:
         yield note("the base itself is out of date, so its values may not be its code's")
 
@@ -276,11 +275,6 @@ def _made_otherwise(old: Receipt | UserError | None, new: Receipt | UserError | 
         return []  # An unreadable receipt is already reported.
     one, other = ({**receipt.versions, **receipt.machine} for receipt in (old, new))
     return [name for name in {**one, **other} if one.get(name) != other.get(name)]
-
-
-def _is_torn(old: tuple[str, str], new: tuple[str, str]) -> bool:
-    """Whether only one of two hashes changed."""
-    return (old[0] == new[0]) != (old[1] == new[1])
 
 
 def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:

@@ -175,6 +175,12 @@ def reformatted(history: History) -> None:
     history.write("dvc.yaml", pipeline.replace("[data/data.xml, src/prepare.py]", "[./src/prepare.py, data/data.xml]"))
 
 
+def part_of_a_folder_made_twice(history: History) -> None:
+    """Training may have read the part as it was after the first time."""
+    part_of_another_folder(history)
+    history.hashes["data/prepared/train.tsv"] = "d" * 32
+
+
 def free_param(history: History) -> None:
     """The code may read all of the file."""
     history.write("params.yaml", PARAMS.replace("max_features: 100", "max_features: 100, ngrams: 2"))
@@ -213,6 +219,7 @@ def into_the_cache(history: History) -> None:
         (scoring_param, UNKNOWN, "scorer"),
         (part_of_a_folder, PASS, "receipts"),
         (part_of_another_folder, UNKNOWN, "lock"),
+        (part_of_a_folder_made_twice, UNKNOWN, "lock"),
     ],
 )
 def test_outcome_of_a_change_with_its_results(
