@@ -93,16 +93,17 @@ class Checkpoints(Checkpoint):
     def find(self, epochs: int) -> Path | None:
         """Return the file if a run of `epochs` can resume from it, and print whether it resumes or starts over.
 
-        If all epochs are done, only the results remain to be written.
+        If all epochs are done, or a callback has ended the training, only the results remain to be written.
         """
         try:
-            done = read_checkpoint(self.path)["epoch"] + 1
+            saved = read_checkpoint(self.path)
         except FileNotFoundError:
             return None
         except DamagedError as error:
             print(f"train: {error}; training starts over", file=sys.stderr)  # noqa: T201
             return None
-        if done > epochs or (done == epochs and self.is_stored):
+        done = saved["epoch"] + 1
+        if done > epochs or ((done == epochs or saved["is_over"]) and self.is_stored):
             return None
         print(f"Resuming after epoch {done} of {epochs}, from {self.path}")  # noqa: T201
         return self.path

@@ -1,7 +1,7 @@
 """The LightningModule: training steps, validation, and scores per epoch."""
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -29,7 +29,7 @@ class Classifier(LightningModule):
 
     def __init__(self, params: TrainParams, steps_per_epoch: int) -> None:
         super().__init__()
-        self.automatic_optimization = False
+        self.automatic_optimization, self.is_over = False, False
         self.params = params
         self.model = build_model(params.architecture, params.seed).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model) if params.ema else None
@@ -55,6 +55,18 @@ class Classifier(LightningModule):
             fused=True,
             capturable=self.device.type == "cuda",
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Record whether a callback, such as Lightning's EarlyStopping, has ended the training."""
+        checkpoint["is_over"] = self.trainer.should_stop
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore that; Lightning forgets it, and would train on."""
+        self.is_over = checkpoint["is_over"]
+
+    def on_train_start(self) -> None:
+        """End a training again that had ended."""
+        self.trainer.should_stop = self.is_over
 
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """Take one optimizer step per batch."""

@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_module
 from PIL import Image
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 import stages.train
@@ -195,6 +198,23 @@ def test_resumed_training_gives_the_same_bytes(
     assert again.machine == at_once.machine
     assert read_all(resumed) == read_all(whole)
     assert read_all(first) != read_all(whole)
+
+
+@pytest.mark.fault(39, 53)
+@pytest.mark.parametrize("is_stored", [False, True], ids=["only the results are written", "trained again"])
+def test_training_that_a_callback_ended_gives_the_same_bytes_again(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+) -> None:
+    def build(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
+        return build_trainer(epochs, accelerator, [EarlyStopping("val_loss", patience=1, min_delta=100.0), *callbacks])
+
+    monkeypatch.setattr("stages.train.build_trainer", build)
+    first, second = (outputs_in(tmp_path / name) for name in ("first", "second"))
+    for outputs, stored in (first, False), (second, is_stored):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", {}, stored)
+        train(params.model_copy(update={"epochs": 4}), few_digits, outputs, "cpu", checkpoints)
+    assert len(first.history.read_text().splitlines()) == 1 + 2
+    assert read_all(first) == read_all(second)
 
 
 @pytest.mark.gpu
