@@ -28,13 +28,14 @@ def files(change: Change) -> Iterator[Finding]:
     bumped: dict[Text, None] = {}
     uncovered = [name for name in _free_params(change) if not _is_unread(name, change)]
     for path in change.edited:
+        data = path[:-4] if path.endswith(".dvc") else None
         if is_of_pins(path):
             versions = other_versions(base, head, path)
             if versions is None:
                 yield unsure("what is installed changed, read it: {}", path)
             bumped |= dict.fromkeys(versions or ())
-        elif path.endswith(".dvc") and path[:-4] in base.pipeline.declared and path in base.tree.entries:
-            continue  # dvc.lock has the hash of its data.
+        elif data in base.pipeline.declared and path in base.tree.entries and not head.tree.files(data):
+            continue  # dvc.lock has the hash of its data, which is not in git.
         elif enclosing(path, known):
             # No hash covers files that DVC ignores, such as bytecode.
             uncovered += [path] if base.tree.ignored.match_file(path) or HIDING.search(path) else []

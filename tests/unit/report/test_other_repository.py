@@ -144,6 +144,13 @@ def same_prepared_data(history: History) -> None:
     history.hashes = {**before, "data/data.xml": "c" * 32}
 
 
+def another_file_tracked(history: History) -> None:
+    """By the .dvc file of data that is in git now."""
+    history.write("data/data.xml", "data")
+    history.git("add", "--force", "data/data.xml")
+    history.write("data/data.xml.dvc", f"outs:\n- md5: {'c' * 32}\n  size: 9\n  hash: md5\n  path: sklearn.py\n")
+
+
 def scoring_param(history: History) -> None:
     """Of a stage that keeps something in the cache, too."""
     history.write(
@@ -210,6 +217,7 @@ def into_the_cache(history: History) -> None:
         (only_data, UNKNOWN, "data"),
         (data_in_git, PASS, "receipts"),
         (same_prepared_data, PASS, "receipts"),
+        (another_file_tracked, UNKNOWN, "files"),
         (keep_in_git, UNKNOWN, "data"),
         (evaluate_anew, UNKNOWN, "scorer"),
         (shadow, UNKNOWN, "files"),
