@@ -16,6 +16,7 @@ from src.core.errors import UserError
 from src.mnist.data.dataset import Examples
 from src.mnist.model.network import normalize, shifted_views
 from src.mnist.model.params import TrainParams
+from src.mnist.model.seeds import seed_generators
 from src.mnist.model.split import split_indices
 
 # Batches that Lightning passes per call; on CUDA, they form one graph. A call costs about half a millisecond: little
@@ -135,6 +136,8 @@ class TrainingData(LightningDataModule):
         """Return the current epoch's `Batches`; the trainer calls this again for every epoch."""
         assert self.trainer is not None
         (views, labels), epoch = self.train, self.trainer.current_epoch
+        # For plans of one's own: `epoch_plan` has a generator.
+        seed_generators(int(np.random.SeedSequence([self.params.seed, epoch]).generate_state(1, np.uint64)[0]))
         plan = tuple(tensor.to(labels.device) for tensor in epoch_plan(len(labels), epoch, self.params))
         whole = Batches(views, labels, plan, first_step=epoch * self.steps_per_epoch)
         return in_calls(whole, self.params.batch_size, BATCHES_PER_CALL)

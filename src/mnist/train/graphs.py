@@ -41,6 +41,10 @@ class ForwardSeeds:
         if self.states:
             self.enter_state(step, shard)
 
+    def start_load(self) -> None:
+        """Seed the loading of a call, such as noise on images, with a seed that no forward pass has."""
+        self.start_pass(0, self.shards)
+
     def enter_state(self, step: int, shard: int) -> None:
         """Make the forward pass of one shard draw from its own state."""
         self.generators[-1].graphsafe_set_state(self.states[step * self.shards + shard])

@@ -173,6 +173,7 @@ class StepRunner:
 
     def _steps(self) -> Tensor:
         """Train on every batch in the buffers, in order, and return the logits."""
+        self.seeds.start_load()
         x, labels = self.batches.load()
         batches = zip(x, self.targets[labels], self.rates, strict=True)
         return torch.stack([self._step(step, *batch) for step, batch in enumerate(batches)])

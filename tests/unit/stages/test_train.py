@@ -26,6 +26,8 @@ from src.mnist.model.network import predict_logits
 from src.mnist.model.params import Params
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
+from src.mnist.train import batches
+from src.mnist.train.batches import Batches
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.schedule import learning_rates
@@ -198,6 +200,26 @@ def test_resumed_training_gives_the_same_bytes(
     assert again.machine == at_once.machine
     assert read_all(resumed) == read_all(whole)
     assert read_all(first) != read_all(whole)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_resumed_training_draws_the_same_augmentation_from_global_generators(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+        x, labels = usual_load(self)
+        return x + 0.1 * torch.randn_like(x) * random.random(), labels
+
+    usual_load, usual_plan = Batches.load, batches.epoch_plan
+    monkeypatch.setattr(Batches, "load", load)
+    monkeypatch.setattr(batches, "epoch_plan", lambda size, *rest: (torch.randperm(size), *usual_plan(size, *rest)[1:]))
+    plain = params.model_copy(update={"architecture": DROPOUT, "schedule": "constant", "threads": 1})
+    resumed, whole = (outputs_in(tmp_path / name) for name in ("resumed", "whole"))
+    for epochs in (1, 2):
+        checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+        train(plain.model_copy(update={"epochs": epochs}), few_digits, resumed, "cpu", checkpoints)
+    train(plain.model_copy(update={"epochs": 2}), few_digits, whole, "cpu")
+    assert read_all(resumed) == read_all(whole)
 
 
 @pytest.mark.fault(39, 53)
