@@ -41,9 +41,9 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
     Raises:
         UserError: If the state is more than tensors, which no model file can hold, or if repeated passes give different
             logits or gradients, leave something else in an attribute, which may affect later passes, or replace a
-            buffer with another tensor.
+            parameter or a buffer with another tensor.
     """
-    buffers, modes = dict(model.named_buffers()), {module: module.training for module in model.modules()}
+    tensors, modes = _named_tensors(model), {module: module.training for module in model.modules()}
     before = copy.deepcopy(model.state_dict())
     if others := [name for name, value in before.items() if not isinstance(value, Tensor)]:
         raise UserError(
@@ -73,11 +73,15 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
             "time, so a resume would not be exact; draw from the global generators of torch, NumPy or Python, and keep "
             "state in buffers"
         )
-    if moved := [name for name, buffer in model.named_buffers() if buffer is not buffers.get(name)]:
+    if moved := [name for name, tensor in _named_tensors(model).items() if tensor is not tensors.get(name)]:
         raise UserError(
-            f"{type(model).__name__}: {', '.join(moved)} is set to another tensor, so that its average and that of the "
-            "shards would be wrong; change a buffer in place (`copy_`, `add_`)"
+            f"{type(model).__name__}: {', '.join(moved)} is set to another tensor, which the optimizer, the average "
+            "and the shards would miss; change it in place (`copy_`, `add_`)"
         )
+
+
+def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _plain(value: object) -> object:

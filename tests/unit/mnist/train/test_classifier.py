@@ -326,6 +326,12 @@ class Making(Moving):
         self.mean = None
 
 
+class Replacing(CNN):
+    def forward(self, x: Tensor) -> Tensor:
+        self.linear2.weight = nn.Parameter(self.linear2.weight.detach().clamp(-1, 1))
+        return super().forward(x)
+
+
 class Noting(CNN):
     def get_extra_state(self) -> Any:
         return {}
@@ -340,6 +346,7 @@ class Noting(CNN):
     [
         (Moving, "Moving: mean is set to another tensor"),
         (Making, "Making: mean is set to another tensor"),
+        (Replacing, "Replacing: linear2.weight is set to another tensor"),
         (Noting, "Noting: _extra_state is not a tensor"),
     ],
 )
