@@ -1,6 +1,7 @@
 """Optimizer steps over several batches without waiting for the device; on CUDA, replays of one captured graph."""
 
 import copy
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         # Moved to the CPU first, because Apple's GPUs have no float64.
         found["gradients"] = repr([float(gradient.cpu().double().norm()) for gradient in gradients])
         for name, module in model.named_modules():
-            found |= {f"{name}.{key}".lstrip("."): repr(_plain(value)) for key, value in vars(module).items()}
+            found |= {f"{name}.{key}".lstrip("."): repr(_plain(value)) for key, value in _held_by(module).items()}
         model.load_state_dict(before, strict=False)
         model.zero_grad()
     if changed := [name for name in second if first.get(name) != second[name]]:
@@ -82,6 +83,15 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _held_by(module: nn.Module) -> dict[str, object]:
+    """What a module holds, and what its class and its file hold, unless PyTorch wrote them."""
+    kind = type(module)
+    if kind.__module__.startswith("torch."):
+        return vars(module)
+    found = {**vars(sys.modules.get(kind.__module__, kind)), **vars(kind), **vars(module)}
+    return {name: value for name, value in found.items() if not name.startswith("__")}
 
 
 def _plain(value: object) -> object:

@@ -196,6 +196,11 @@ def after_many_passes(network: Any, logits: Tensor) -> Tensor:
     return logits * (1 + (network.passes > 99))
 
 
+def in_its_class(network: Any, logits: Tensor) -> Tensor:
+    type(network).passes += 1
+    return logits
+
+
 def in_a_list(network: Any, logits: Tensor) -> Tensor:
     network.seen = [*getattr(network, "seen", ()), len(logits)]
     return logits
@@ -227,6 +232,7 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         *((lambda _, logits, draw=draw: logits + draw(), "logits") for draw in DRAWS),
         (after_many_passes, "passes"),
         (in_evaluation, "logits"),
+        (in_its_class, "passes"),
         (in_a_list, "seen"),
         (in_what_no_file_has, "_buffers"),
         (in_the_backward_pass, "passes"),
@@ -237,6 +243,7 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         "counter",
         "counter with a late effect",
         "mean for evaluation",
+        "class",
         "list",
         "unsaved buffer",
         "gradient hook",
