@@ -14,13 +14,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from src.core.copies import original
+from src.core.errors import UserError
 from src.core.files import write_json
 from src.core.run import ReceiptFields, Run, versions
 from src.mnist.data.dataset import load_examples
 from src.mnist.model.device import configure_determinism, device_facts, keep_freed_memory, torch_device
-from src.mnist.model.network import CalibratedModel, predict_logits
+from src.mnist.model.network import BATCH_SIZE, CalibratedModel, predict_logits
 from src.mnist.model.params import TrainParams
-from src.mnist.model.weights import save_model
+from src.mnist.model.weights import load_model, save_model
 from src.mnist.train.batches import TrainingData
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import CHECKPOINTS, Checkpoints
@@ -134,6 +135,13 @@ def _write_results(
     logits, labels = predict_logits(network, images), labels.cpu()
     model = CalibratedModel(network, fit_temperature(logits, labels))
     save_model(outputs.model, model, params.architecture)
+    some = images[: BATCH_SIZE["cpu"]]
+    loaded = predict_logits(load_model(outputs.model).to(images.device), some)
+    if not torch.allclose(loaded, predict_logits(model, some), rtol=1e-3, atol=1e-3):
+        raise UserError(
+            f"{outputs.model}: computes something else than the trained network; keep what that needs besides its "
+            "weights, such as a param, in its buffers"
+        )
     calibrated_loss = F.cross_entropy(logits / model.temperature, labels)
     metrics = summary(rows, EpochScores()(logits, labels), calibrated_loss, model.temperature)
     weights = sum(weight.numel() for weight in network.parameters())

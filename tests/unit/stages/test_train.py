@@ -22,7 +22,7 @@ from benchmarks.ours import RECIPES
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import load_examples, write_examples
-from src.mnist.model.network import predict_logits
+from src.mnist.model.network import ARCHITECTURES, CNN, predict_logits
 from src.mnist.model.params import Params
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
@@ -30,6 +30,7 @@ from src.mnist.train import batches
 from src.mnist.train.batches import Batches
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints
+from src.mnist.train.classifier import Classifier
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
@@ -200,6 +201,27 @@ def test_resumed_training_gives_the_same_bytes(
     assert again.machine == at_once.machine
     assert read_all(resumed) == read_all(whole)
     assert read_all(first) != read_all(whole)
+
+
+def test_model_file_that_lacks_what_the_network_needs_is_rejected(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Scaled(CNN):
+        scale = 1.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.scale * super().forward(x)
+
+    def set_up(self: Classifier, *arguments: Any) -> None:
+        usual(self, *arguments)
+        # As README says how a hyperparameter reaches the network.
+        self.model.scale = params.lr * 1000  # type: ignore[assignment]
+
+    usual = Classifier.__init__
+    monkeypatch.setitem(ARCHITECTURES, "cnn", Scaled)
+    monkeypatch.setattr(Classifier, "__init__", set_up)
+    with pytest.raises(UserError, match=r"safetensors: computes something else than the trained network"):
+        train(params, few_digits, outputs_in(tmp_path))
 
 
 @pytest.mark.usefixtures("undrawn")
