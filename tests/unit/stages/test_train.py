@@ -203,6 +203,7 @@ def test_resumed_training_gives_the_same_bytes(
     assert read_all(first) != read_all(whole)
 
 
+@pytest.mark.fault(100)
 def test_model_file_that_lacks_what_the_network_needs_is_rejected(
     params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
