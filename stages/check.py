@@ -109,8 +109,9 @@ def check_additions(stages: Mapping[str, Stage]) -> None:
 
 
 def _found(pattern: str, path: Path) -> list[str]:
-    """Find matches in a file, which is not imported, since torch takes seconds."""
-    return re.findall(pattern, path.read_text(encoding="utf-8", errors="replace"))
+    """Find matches outside comment lines in a file, which is not imported, since torch takes seconds."""
+    code = re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8", errors="replace"))
+    return re.findall(pattern, code)
 
 
 def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Iterable[str]) -> None:

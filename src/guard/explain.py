@@ -4,7 +4,7 @@ import errno
 import sys
 from pathlib import Path
 
-MEMORY = "out of memory; end other programs, or give the job more memory (`ulimit -v`, `ulimit -s`, the batch system)"
+MEMORY = "out of memory; end other programs, or change its limits (`ulimit -v`, `ulimit -s`, the batch system)"
 GPU_TAKEN = (
     "the GPU is out of memory or closed, perhaps because another program took it (see `nvidia-smi`); try again, choose "
     "another with CUDA_VISIBLE_DEVICES, or lower batch_size"

@@ -32,6 +32,10 @@ HALVES = {
         [CHOICE, (NETWORK, "\n\ndef build_model", '\nARCHITECTURES["unheard"] = CNN\n\n\ndef build_model')],
         NETWORK_LACKS,
     ),
+    "architecture in a comment": (
+        [(NETWORK, '    "resnet": ResNet,\n', '    # "resnet": ResNet,\n')],
+        NETWORK_LACKS.replace("unheard", "resnet"),
+    ),
     "renamed stage": (
         [("dvc.yaml", "\n  evaluate:\n", "\n  test:\n")],
         "dvc.yaml: stages lacks evaluate, which stages/check.py: SCHEMAS has; add it to the former",
