@@ -45,13 +45,15 @@ def tiles(name: str, mistakes: Sequence[Mistake], png: bytes | None, pictures: P
     if not mistakes or png is None or not is_usable(png, pictures):
         return "<p>This revision has no usable picture of its errors.</p>" if mistakes else ""
     size, figures = pictures.side, []
-    for mistake in [mistake for mistake in mistakes if mistake.position < pictures.most][:MAX_PICTURES]:
+    shown = [mistake for mistake in mistakes if mistake.position < pictures.most][:MAX_PICTURES]
+    for mistake in shown:
         row, column = divmod(mistake.position, pictures.columns)
         words = f"{escape(visible(mistake.actual))}→{escape(visible(mistake.predicted))}<br>{mistake.index}"
         place = f"background-position:-{column * size}px -{row * size}px"
         figures.append(f'<figure><i class="{name}" style="{place}"></i>{words}</figure>')
     style = f"width:{size}px;height:{size}px;background-image:url(data:image/png;base64,{b64encode(png).decode()})"
-    return f'<style>.{name}{{{style}}}</style><div class="tiles">{"".join(figures)}</div>'
+    more = f"<p>Not shown: {len(mistakes) - len(shown)} more.</p>" if len(shown) < len(mistakes) else ""
+    return f'<style>.{name}{{{style}}}</style><div class="tiles">{"".join(figures)}</div>{more}'
 
 
 def is_usable(png: bytes, pictures: Pictures) -> bool:

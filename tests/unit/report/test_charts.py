@@ -87,3 +87,11 @@ def test_tiles_are_cropped_at_their_positions() -> None:
     assert "background-position:-28px -28px" in drawn
     assert "1→&lt;<br>5" in drawn
     assert drawn.count("<figure>") == 1, "the file holds 1,000"
+    assert drawn.endswith("<p>Not shown: 1 more.</p>")
+
+
+def test_at_most_200_images_are_shown() -> None:
+    drawn = tiles("lost", [mistake(at) for at in range(250)], png(560, 28 * 13), PICTURES)
+    assert drawn.count("<figure>") == 200
+    assert drawn.endswith("<p>Not shown: 50 more.</p>")
+    assert "Not shown" not in tiles("lost", [mistake(0)], png(560, 28), PICTURES)
