@@ -94,8 +94,8 @@ class ResNet(nn.Module):
             *conv_norm(32, 64),
             nn.ReLU(inplace=True),
             Residual(64),
-            *conv_norm(64, 128),
             nn.MaxPool2d(2),
+            *conv_norm(64, 128),
             nn.ReLU(inplace=True),
             Residual(128),
         )
