@@ -1,8 +1,8 @@
 """Turns for trainings that share cores, so that they do not slow each other down.
 
 A step has some sixty operators, each of which waits for all its threads. If another training occupies a core, every
-one of these waits may take a time slice of the scheduler. With turns, one training computes several batches at full
-speed, then the other does.
+one of these waits may take a time slice of the scheduler. With turns, one training computes for a second at full speed,
+then the other does.
 """
 
 import time
@@ -15,13 +15,16 @@ from pytorch_lightning import Callback
 from src.core.lease import LEASES, Lease
 
 POLL_SECONDS = 0.001
-# Several times a turn, which takes a tenth of a second, or more than a second with the larger network. A training that
-# holds the cores for longer is suspended, or is confined to other cores and waits in a different queue.
-PATIENCE_SECONDS = 10.0
+# At least; a turn ends with a call of several batches, which takes a tenth of a second with a small network and over a
+# second with a large one. If each call were a turn, the small one would wait ten times as long as it computes.
+TURN_SECONDS = 1.0
+# Many turns. A training that holds the cores for longer is suspended, or is confined to other cores and waits in a
+# different queue.
+PATIENCE_SECONDS = 30.0
 
 
 class Turns(Callback):
-    """Leases a core per thread for each call of several batches, in training and validation.
+    """Leases a core per thread for the calls of several batches, in training and validation.
 
     Waiting trainings queue, so that none gets two turns while another waits.
     """
@@ -30,6 +33,8 @@ class Turns(Callback):
         """Take turns on these of the system's cores, with lease files in `folder`."""
         self.needed = min(threads, len(cores))
         self.cores: list[Lease] = []
+        # On the clock of `time.monotonic`; None between turns.
+        self.started: float | None = None
         # None: this training takes no turns.
         self.line: Lease | None = None
         try:
@@ -40,26 +45,36 @@ class Turns(Callback):
             self.cores = []
 
     def take(self, *_: Any) -> None:
-        """Wait for this training's turn; after PATIENCE_SECONDS, continue without turns."""
+        """Wait for this training's turn, unless it lasts; after PATIENCE_SECONDS, continue without turns."""
+        if self.started is not None:
+            return
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.line is not None:
             if self.line.take() and self._take_cores():
                 self.line.give()
+                self.started = time.monotonic()
                 return
             if time.monotonic() > deadline:
                 self.line.give()
                 self.line = None
             time.sleep(POLL_SECONDS)
 
+    def give_if_over(self, *_: Any) -> None:
+        """End the turn if it took TURN_SECONDS."""
+        if self.started is not None and time.monotonic() - self.started >= TURN_SECONDS:
+            self.give()
+
     def give(self, *_: Any) -> None:
         """End the turn."""
+        self.started = None
         for core in self.cores:
             core.give()
 
     # Lightning's hooks. What Lightning calls a training batch is a call of several batches here.
     on_train_batch_start = on_validation_batch_start = take  # type: ignore[assignment]
-    # After an error, the process may go on to another training, as in a notebook.
-    on_train_batch_end = on_validation_batch_end = on_exception = give  # type: ignore[assignment]
+    on_train_batch_end = on_validation_batch_end = give_if_over  # type: ignore[assignment]
+    # After training or an error, the process may go on to something else, as in a notebook.
+    on_fit_end = on_exception = give  # type: ignore[assignment]
 
     def _take_cores(self) -> bool:
         """Take as many cores as needed, or none."""

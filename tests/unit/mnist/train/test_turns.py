@@ -51,6 +51,19 @@ def test_waiting_training_gets_the_next_turn(tmp_path: Path) -> None:
     assert order == ["second", "first again"]
 
 
+def test_turn_lasts_for_several_short_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Turns(2, CORES, tmp_path), Turns(2, CORES, tmp_path)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 3600.0)
+    for _ in range(2):
+        first.on_train_batch_start()
+        first.on_train_batch_end()
+        assert not second._take_cores()
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
+    first.on_validation_batch_start()
+    first.on_validation_batch_end()
+    assert second._take_cores()
+
+
 def test_trainings_run_concurrently_while_cores_are_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", 0.0)
     one, two, both = Turns(1, CORES, tmp_path), Turns(1, CORES, tmp_path), Turns(2, CORES, tmp_path)
@@ -109,6 +122,21 @@ class Failing(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+
+
+class Short(LightningModule):
+    automatic_optimization = False
+
+    def training_step(self, *_: object) -> None:
+        pass
+
+    configure_optimizers = Failing.configure_optimizers
+
+
+def test_finished_training_releases_its_turn(tmp_path: Path) -> None:
+    trainer = build_trainer(1, "cpu", [Turns(2, CORES, tmp_path)])
+    trainer.fit(Short(), DataLoader([torch.zeros(1)]))  # type: ignore[arg-type]
+    assert Turns(2, CORES, tmp_path)._take_cores()
 
 
 def test_failed_training_releases_its_turn(tmp_path: Path) -> None:
