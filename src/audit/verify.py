@@ -102,30 +102,35 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
         yield _check(path, oid, name, f"delete it and run `{command}`")
         return
     again = f"run `dvc pull` or `{f'dvc add {name}' if out.stage.is_data_source else 'dvc repro'}`"
-    remake = f"delete it and {again}"
     # Delete it first, because DVC and git trust a file whose size and time have not changed.
     restore = f"delete it and run `dvc checkout {name}`"
     cached = Path(out.cache.oid_to_path(oid))
-    wrong = _check(cached, oid.removesuffix(".dir"), f"{cached} (cache of {name})", remake)
-    yield wrong
-    if not out.is_dir_checksum:
-        yield _check(path, oid, name, restore)
+    if not out.is_dir_checksum or _check(cached, oid.removesuffix(".dir"), name, again):
+        # Without the listing in the cache, it is unknown which files of a folder are wrong.
+        yield from _check_cached(path, cached, oid, name, again, restore)
         return
+    yield ""
     if path.exists() and not path.is_dir():
         yield f"{name}: is not a folder; {restore}"
         return
     files = _files(path)
-    if wrong:
-        # Without the listing in the cache, it is unknown which files are wrong.
-        yield _check(path, oid, name, again)
-        return
     listing = {entry["relpath"]: entry["md5"] for entry in json.loads(cached.read_text(encoding="utf-8"))}
     for stray in files.keys() - listing.keys():
         yield f"{name}/{stray}: is not in dvc.lock; move it out of {name}, where DVC deletes it"
     for file, expected in listing.items():
         cached = Path(out.cache.oid_to_path(expected))
-        yield _check(cached, expected, f"{cached} (cache of {name}/{file})", remake)
-        yield _check(path / file, expected, f"{name}/{file}", restore)
+        yield from _check_cached(path / file, cached, expected, f"{name}/{file}", again, restore)
+
+
+def _check_cached(path: Path, cached: Path, oid: str, name: str, again: str, restore: str) -> Iterator[str]:
+    """Check a file or folder and its cache object, from which `restore` takes it; `again` makes both."""
+    if not path.exists() and not cached.exists():
+        yield f"{name}: is missing, also in the cache; {again}"
+        yield ""
+        return
+    wrong = _check(cached, oid.removesuffix(".dir"), f"{cached} (cache of {name})", f"delete it and {again}")
+    yield wrong
+    yield _check(path, oid, name, f"delete it and {again}" if wrong else restore)
 
 
 def _files(folder: Path) -> dict[str, Path]:

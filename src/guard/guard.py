@@ -49,6 +49,7 @@ COMPUTING, SHARED = ("train", "evaluate"), "train"
 # Timeout for the lock of a process that is about to end.
 LOCK_SECONDS = 5.0
 LOCKED = "is running this stage here; wait for it or end it, then run again"
+STOPPED = "stopped before it finished"
 
 
 def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> int:
@@ -63,35 +64,42 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
         Exit code: 0 on success; 128 + number after a signal; 1 after one line on stderr.
     """
     sanitize(os.environ)
-    stopped = f"{name}: stopped before it finished"
     # The launcher prints the reason for all its processes.
-    with ending_on_signals("" if is_launched() else stopped) as received:
+    with ending_on_signals("" if is_launched() else f"{name}: {STOPPED}") as received:
         try:
-            devices = chosen_devices(os.environ, is_shared=name == SHARED)
-            end_with_starter(name)
-            # Processes of torchrun already have their GPUs.
-            if name in COMPUTING and devices.rank is None and devices.accelerator != "cpu":
-                take_gpus(os.environ, devices.processes if name == SHARED else 1)
-            if name == SHARED and devices.processes > 1 and devices.rank is None:
-                code = launch(name, devices.processes)
-            else:
-                # Other ranks write nothing, and wait until process 0, which holds the lock, is connected.
-                others = nullcontext() if devices.rank else locked(LOCKS / f"{name}.lock", LOCKED, LOCK_SECONDS)
-                with others:
-                    _run(name, devices, load, opened)
-                code = 0
-        except UserError as error:
-            code = _fail(f"{name}: {error}")
+            code = _run_or_report(name, load, opened, received)
         except SystemExit as stop:
-            # Exiting within a stage is never a success, even if Lightning exits with code 0 after a signal.
-            code = _fail(f"{name}: {stop.code}" if isinstance(stop.code, str) else stopped, stop.code)
-        except Exception as error:
-            # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
-            line = "" if received else explain(error)
-            if line is None:
-                raise
-            code = _fail(f"{name}: {line}" if line else stopped)
+            # Exiting within a stage is never a success, even if Lightning exits with code 0 after a signal, which may
+            # also interrupt a report.
+            code = _fail(f"{name}: {stop.code if isinstance(stop.code, str) else STOPPED}", stop.code)
         return 128 + received[0] if received else code
+
+
+def _run_or_report(
+    name: str, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened, received: list[int]
+) -> int:
+    """Run the stage in one or several processes and return the exit code; report errors that have an explanation."""
+    try:
+        devices = chosen_devices(os.environ, is_shared=name == SHARED)
+        end_with_starter(name)
+        # Processes of torchrun already have their GPUs.
+        if name in COMPUTING and devices.rank is None and devices.accelerator != "cpu":
+            take_gpus(os.environ, devices.processes if name == SHARED else 1)
+        if name == SHARED and devices.processes > 1 and devices.rank is None:
+            return launch(name, devices.processes)
+        # Other ranks write nothing, and wait until process 0, which holds the lock, is connected.
+        others = nullcontext() if devices.rank else locked(LOCKS / f"{name}.lock", LOCKED, LOCK_SECONDS)
+        with others:
+            _run(name, devices, load, opened)
+        return 0
+    except UserError as error:
+        return _fail(f"{name}: {error}")
+    except Exception as error:
+        # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
+        line = STOPPED if received else explain(error)
+        if line is None:
+            raise
+        return _fail(f"{name}: {line}")
 
 
 def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> None:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from src.core.errors import UserError
 from src.core.run import ReceiptFields, Run
 from src.guard import unused
 from tests.faults.project import Project, dvc_main, is_gone, run_stage, wait_for
@@ -85,9 +86,22 @@ def swallow_and_fail() -> None:
     raise KeyError("x")
 
 
+class Interrupting:
+    """A reason that a signal interrupts while it is reported."""
+
+    def __str__(self) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "a bad row"
+
+
+def fail_and_be_interrupted() -> None:
+    raise UserError(Interrupting())
+
+
 @pytest.mark.fault(2)
 @pytest.mark.parametrize(
-    ("end", "code"), [(leave, 1), (leave_with_a_reason, 1), (swallow, 143), (swallow_and_fail, 143)]
+    ("end", "code"),
+    [(leave, 1), (leave_with_a_reason, 1), (swallow, 143), (swallow_and_fail, 143), (fail_and_be_interrupted, 143)],
 )
 def test_interrupted_stage_never_succeeds(
     toy: Project,

@@ -75,7 +75,7 @@ def processes_of(launcher: int) -> list[psutil.Process]:
         by_rank = {}
         for child in psutil.Process(launcher).children():
             # It may not be the stage yet, or one of torch's questions to the system, which has ended.
-            with suppress(psutil.ZombieProcess, KeyError):
+            with suppress(psutil.NoSuchProcess, KeyError):
                 by_rank[int(child.environ()["RANK"])] = child
         return [by_rank[0], by_rank[1]] if len(by_rank) == 2 else None
 
@@ -102,7 +102,8 @@ def start_two(project: Project) -> tuple[psutil.Process, list[psutil.Process]]:
 
 def strike(project: Project, number: int) -> None:
     """Send a signal to the second process of the stage after the first epoch."""
-    wait_for((project.path / "plots/history.csv").exists, "the first epoch")
+    # Written after the history, and before the next epoch.
+    wait_for(lambda: list((project.path / "logs/checkpoints").glob("*.ckpt")), "the first epoch's checkpoint")
     processes_of(os.getpid())[1].send_signal(number)
 
 
@@ -130,7 +131,6 @@ def test_killed_process_ends_all_and_the_next_run_resumes(
     untrained: Project, sharded: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(untrained.path)
-    (untrained.path / "plots/history.csv").unlink()
     untrained.set(epochs=100)
     with monkeypatch.context() as patch:
         patch.setenv("PL_TRAINER_DEVICES", "2")

@@ -65,6 +65,37 @@ def test_missing_object_is_restored_by_its_repair(folder: Project) -> None:
     assert verify(folder.path)[1] == []
 
 
+@pytest.mark.fault(31)
+@pytest.mark.parametrize("outs", ["[made]", "[made/one]"])
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_output_that_the_cache_cannot_restore_is_made_again(folder: Project, outs: str, is_edited: bool) -> None:
+    folder.edit("dvc.yaml", "outs: [made]", f"outs: {outs}")
+    folder.repro()
+    name, one = "made/one", folder.path / "made/one"
+    cached = folder.cached(md5(one))
+    cached.unlink()
+    one.unlink()
+    if is_edited:
+        one.write_text("edited")
+    lines = verify(folder.path)[1]
+    if is_edited:
+        assert [line.partition(":")[0] for line in lines] == [f"{cached} (cache of {name})", name]
+        assert lines[1].endswith("; delete it and run `dvc pull` or `dvc repro`")
+        one.unlink()
+    else:
+        assert lines == [f"{name}: is missing, also in the cache; run `dvc pull` or `dvc repro`"]
+    folder.repro()
+    assert verify(folder.path)[1] == []
+
+
+def test_missing_folder_is_one_problem(folder: Project) -> None:
+    shutil.rmtree(folder.path / "made")
+    shutil.rmtree(folder.path / ".dvc/cache")
+    assert verify(folder.path)[1] == ["made: is missing, also in the cache; run `dvc pull` or `dvc repro`"]
+    folder.repro()
+    assert verify(folder.path)[1] == []
+
+
 @pytest.mark.parametrize("name", ["data/MNIST/raw/train-images-idx3-ubyte", "metrics/eval.json", "plots/history.csv"])
 def test_every_output_is_hashed(project: Project, name: str) -> None:
     corrupt(project.path / name)
