@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from src.mnist.model.network import BATCH_SIZE, CalibratedModel, predict_logits
 from src.mnist.model.params import TrainParams
 from src.mnist.model.weights import load_model, save_model
 from src.mnist.train.batches import TrainingData
+from src.mnist.train.binding import bound_threads
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import CHECKPOINTS, Checkpoints
 from src.mnist.train.classifier import Classifier, EpochScores
@@ -108,7 +110,8 @@ def train(
     trainer = build_trainer(params.epochs, accelerator, callbacks)
     started = time.perf_counter()
     found = checkpoints.find(params.epochs) if checkpoints and is_first else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
+    with bound_threads(params.threads) if count == 1 else nullcontext():
+        trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
     seconds = time.perf_counter() - started
     device = trainer.strategy.root_device
     if is_first:
