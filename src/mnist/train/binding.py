@@ -5,9 +5,6 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-# The OpenMP library of PyTorch's packages for Linux.
-OPENMP = "libgomp.so.1"
-
 
 @contextmanager
 def bound_threads(threads: int) -> Iterator[None]:
@@ -29,10 +26,9 @@ def bound_threads(threads: int) -> Iterator[None]:
 
 def _set_affinity(cores: Sequence[Collection[int]]) -> None:
     """Let each thread with which this one computes use the given cores; without GNU's OpenMP, do nothing."""
-    try:
-        # PyTorch has loaded it.
-        openmp = ctypes.CDLL(OPENMP, os.RTLD_NOLOAD)
-    except OSError:
+    # The program with all that it has loaded.
+    openmp = ctypes.CDLL(None)
+    if not hasattr(openmp, "GOMP_parallel"):
         return
 
     @ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -49,22 +49,18 @@ def in_a_process(function: Callable[[], object]) -> tuple[list[int], Any]:
         process.join()
 
 
-def bind() -> tuple[list[set[int]], list[set[int]]]:
+def bind() -> dict[str, list[set[int]]]:
+    found = {}
     with bound_threads(2):
         compute()
-        bound = where()
-    return bound, where()
-
-
-def fail() -> list[set[int]]:
+        found["bound"] = where()
+    found["afterwards"] = where()
     with suppress(KeyError), bound_threads(2):
         raise KeyError
-    return where()
-
-
-def use_fewer() -> list[set[int]]:
+    found["after an error"] = where()
     with bound_threads(1):
-        return where()
+        found["fewer threads than cores"] = where()
+    return found
 
 
 def train_one_epoch(data_dir: Path, folder: Path) -> list[set[int]]:
@@ -76,18 +72,11 @@ def train_one_epoch(data_dir: Path, folder: Path) -> list[set[int]]:
     return found
 
 
-def test_threads_have_cores_of_their_own_while_training() -> None:
-    cores, (bound, after) = in_a_process(bind)
-    assert [{core} for core in cores] == sorted((found for found in bound if len(found) == 1), key=min)
-    assert all(found == set(cores) for found in after)
-
-
-@pytest.mark.parametrize("end", [fail, use_fewer])
-def test_threads_are_not_bound_after_an_error_or_if_there_are_fewer_than_cores(
-    end: Callable[[], object],
-) -> None:
-    cores, found = in_a_process(end)
-    assert all(one == set(cores) for one in found)
+def test_threads_have_cores_of_their_own_within_the_context() -> None:
+    cores, found = in_a_process(bind)
+    bound = found.pop("bound")
+    assert [{core} for core in cores] == sorted((one for one in bound if len(one) == 1), key=min)
+    assert {name: one for name, threads in found.items() for one in threads if one != set(cores)} == {}
 
 
 def test_training_binds_its_threads(digits_dir: Path, tmp_path: Path) -> None:
