@@ -128,9 +128,11 @@ def _check_cached(path: Path, cached: Path, oid: str, name: str, again: str, res
         yield f"{name}: is missing, also in the cache; {again}"
         yield ""
         return
-    wrong = _check(cached, oid.removesuffix(".dir"), f"{cached} (cache of {name})", f"delete it and {again}")
+    remake = f"delete it and {again}"
+    wrong = _check(cached, oid.removesuffix(".dir"), f"{cached} (cache of {name})", remake)
     yield wrong
-    yield _check(path, oid, name, f"delete it and {again}" if wrong else restore)
+    # A folder may contain more than was recorded.
+    yield _check(path, oid, name, restore if not wrong else again if path.is_dir() else remake)
 
 
 def _files(folder: Path) -> dict[str, Path]:

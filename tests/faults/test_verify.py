@@ -66,8 +66,7 @@ def test_missing_object_is_restored_by_its_repair(folder: Project) -> None:
 
 
 @pytest.mark.fault(31)
-@pytest.mark.parametrize("outs", ["[made]", "[made/one]"])
-@pytest.mark.parametrize("is_edited", [False, True])
+@pytest.mark.parametrize(("outs", "is_edited"), [("[made]", True), ("[made/one]", False)])
 def test_output_that_the_cache_cannot_restore_is_made_again(folder: Project, outs: str, is_edited: bool) -> None:
     folder.edit("dvc.yaml", "outs: [made]", f"outs: {outs}")
     folder.repro()
