@@ -14,7 +14,7 @@ def bound_threads(threads: int) -> Iterator[None]:
     takes the time that the other needs. With more cores than threads, the system moves the threads to idle cores.
     """
     cores = sorted(os.sched_getaffinity(0))
-    if threads == 1 or threads != len(cores):
+    if threads != len(cores):
         yield
         return
     try:

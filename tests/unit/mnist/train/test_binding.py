@@ -14,7 +14,7 @@ from src.mnist.train.binding import bound_threads
 from stages.train import Outputs, train
 from tests.conftest import PARAMS
 
-# A fork of a process that has computed with several threads could not.
+# After a fork, the threads of OpenMP are missing.
 SPAWN = get_context("spawn")
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 
