@@ -126,12 +126,9 @@ def check_gpus(accelerator: str, processes: int) -> None:
     # The GPUs are released when this stage ends.
     take_gpus(os.environ, processes)
     # Imported here because it takes seconds, which would be wasted on a machine without a GPU.
-    from src.mnist.model.device import torch_device, try_cuda
+    from src.mnist.model.device import try_cuda
 
-    if accelerator == "mps" or (accelerator == "gpu" and sys.platform == "darwin"):
-        torch_device(accelerator)
-    else:
-        try_cuda()
+    try_cuda()
 
 
 def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:

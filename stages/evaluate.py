@@ -58,7 +58,7 @@ def evaluate(
         data_dir: Output of the fetch stage.
         model_path: Output of the train stage.
         outputs: Where to write.
-        accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
+        accelerator: Lightning's name of a device: auto, cpu, cuda or gpu.
 
     Returns:
         The metrics that were written.

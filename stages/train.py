@@ -86,7 +86,7 @@ def train(
         params: Hyperparameters.
         data_dir: Output of the fetch stage.
         outputs: Where to write.
-        accelerator: Lightning's name of a device: auto, gpu, cpu, mps.
+        accelerator: Lightning's name of a device: auto, cpu, cuda or gpu.
         checkpoints: Saves a checkpoint after every epoch and finds one to resume from; None: no checkpoints.
         before_epoch: Called at the start of every epoch; an exception ends training.
 

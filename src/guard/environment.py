@@ -11,7 +11,7 @@ from src.guard.gpus import VISIBLE
 # processes does not change a result, because the params determine the shards.
 PREFIX = "PL_TRAINER_"
 ACCELERATOR, DEVICES = f"{PREFIX}ACCELERATOR", f"{PREFIX}DEVICES"
-ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 # Variables that torchrun sets for each process.
 RUN_ID, ERROR_FILE = "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"
 NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")

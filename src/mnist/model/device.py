@@ -25,11 +25,10 @@ def torch_device(accelerator: str) -> torch.device:
     Raises:
         UserError: If no such device is available.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    names = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}.get(accelerator, (accelerator,))
-    for name in names:
-        if available.get(name):
-            return torch.device(name)
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    if accelerator in ("auto", "cpu"):
+        return torch.device("cpu")
     raise UserError(f"PL_TRAINER_ACCELERATOR is {accelerator!r}, but torch finds no such device")
 
 

@@ -198,5 +198,4 @@ def predict_logits(model: nn.Module, images: Tensor) -> Tensor:
     size = BATCH_SIZE.get(images.device.type, BATCH_SIZE["cuda"])
     with torch.inference_mode(), seeded(0, images.device):
         logits = torch.cat([model(normalize(batch)) for batch in images.split(size)])
-    # Moved to the CPU first, because Apple's GPUs have no float64.
     return logits.cpu().double()

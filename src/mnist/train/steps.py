@@ -62,8 +62,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         found["logits"] = torch.cat(logits).nan_to_num().tolist()
         logits[-1].sum().backward()
         gradients = (weight.grad for weight in model.parameters() if weight.grad is not None)
-        # Moved to the CPU first, because Apple's GPUs have no float64.
-        found["gradients"] = repr([float(gradient.cpu().double().norm()) for gradient in gradients])
+        found["gradients"] = repr([float(gradient.double().norm()) for gradient in gradients])
         for name, module in model.named_modules():
             found |= {f"{name}.{key}".lstrip("."): repr(_plain(value)) for key, value in _held_by(module).items()}
         model.load_state_dict(before, strict=False)

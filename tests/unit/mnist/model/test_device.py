@@ -23,7 +23,7 @@ def test_cpu_is_always_available() -> None:
 @pytest.mark.fault(57)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_missing_device_is_rejected() -> None:
-    assert torch_device("auto").type != "cuda"
+    assert torch_device("auto") == torch.device("cpu")
     with pytest.raises(UserError, match=r"^PL_TRAINER_ACCELERATOR is 'cuda', but torch finds no such device$"):
         torch_device("cuda")
     with pytest.raises(UserError, match=r"^the GPU cannot be used: .*; see .*, or train on the CPU: PL_TRAINER_ACC"):
@@ -114,7 +114,6 @@ print(usual, faults())
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
 def test_freed_memory_is_reused_without_page_faults() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True, text=True)
     usual, kept = map(int, done.stdout.split())
