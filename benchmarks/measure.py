@@ -16,19 +16,31 @@ from typing import Any
 
 import torch
 
+from src.core.errors import UserError
+from src.mnist.data.dataset import load_examples
 from src.mnist.model.device import device_facts
 from stages.train import DATA_DIR
 
 # Same as in the recipes.
 THREADS = 2
 PACKAGES = ("torch", "pytorch-lightning", "torchvision", "dvc")
+# Training images of MNIST.
+IMAGES = 60_000
 CONVENTIONAL = "conventional, 4 workers"
 # Output of a program: `seconds`, and for the pipeline the test accuracy and the hash of the model.
 Run = dict[str, Any]
 
 
 def interleaved(programs: Mapping[str, str], rounds: int) -> dict[str, list[Run]]:
-    """Run every program, given as a module of this folder with options, once per round."""
+    """Run every program, given as a module of this folder with options, once per round, all on MNIST."""
+    try:
+        images = len(load_examples(DATA_DIR, "train").images)
+    except UserError as error:
+        sys.exit(f"benchmark: {error}")
+    if images != IMAGES:
+        sys.exit(
+            f"benchmark: {DATA_DIR}: expected MNIST, {IMAGES:,} images, got {images:,}; `dvc exp run -S dataset=mnist`"
+        )
     runs: dict[str, list[Run]] = {name: [] for name in programs}
     for number in range(1, rounds + 1):
         for name, words in programs.items():

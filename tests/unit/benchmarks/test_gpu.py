@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from benchmarks import measure
 from benchmarks.gpu import main
-from benchmarks.measure import CONVENTIONAL, Run, fit_table
+from benchmarks.measure import CONVENTIONAL, Run, fit_table, interleaved
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
@@ -12,6 +15,13 @@ def test_missing_gpu_is_reported_in_one_line(
     monkeypatch.setattr("sys.argv", ["gpu"])
     assert main() == 1
     assert capsys.readouterr() == ("", "gpu: nothing was measured, since torch finds no NVIDIA GPU; see `nvidia-smi`\n")
+
+
+def test_only_mnist_is_measured(digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, said in ((digits_dir, "expected MNIST, 60,000 images, got 1,437"), (tmp_path, "run `dvc repro fetch`")):
+        monkeypatch.setattr(measure, "DATA_DIR", folder)
+        with pytest.raises(SystemExit, match=rf"^benchmark: {folder}\S*: .*{said}"):
+            interleaved({}, 1)
 
 
 def test_table_has_speedups_and_flags_differing_bytes() -> None:
