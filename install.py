@@ -82,7 +82,8 @@ def install(lock: Path) -> bool:
 
 def main(lock: Path) -> int:
     """Install the lock file, one installation at a time; returns the exit code."""
-    with Path(__file__).open(encoding="utf-8") as itself:
+    # NFS locks only a file that is open for writing.
+    with Path(__file__).open("a", encoding="utf-8") as itself:
         fcntl.flock(itself, fcntl.LOCK_EX)
         if not is_whole():
             refuse_to_empty_a_link()

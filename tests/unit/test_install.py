@@ -1,5 +1,6 @@
 """Installation: the lock files match the lists that they are made from."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -142,6 +143,13 @@ def test_only_a_failed_installation_invalidates_the_environment(environment: Pat
     (packages / "half").mkdir()
     os.utime(packages, (made + 1, made + 1))
     assert not install.is_unchanged()
+
+
+@pytest.mark.usefixtures("environment")
+def test_installation_locks_files_as_nfs_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install.fcntl, "flock", fcntl.lockf)
+    monkeypatch.setattr(install, "install", lambda _: True)
+    assert install.main(Path("requirements.lock")) == 0
 
 
 @pytest.mark.parametrize("tool", install.TOOLS)
