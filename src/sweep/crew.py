@@ -23,7 +23,7 @@ from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import COPIES, identity, remove
 from src.sweep.progress import counts, follow, say
 from src.sweep.spec import Space
-from src.sweep.study import DATABASE, EXPERIMENT, HEARTBEAT_SECONDS, STORAGE, Study, storage_url
+from src.sweep.study import DATABASE, EXPERIMENT, HEARTBEAT_SECONDS, PROBLEM, STORAGE, WORKER, Study, storage_url
 from src.sweep.worker import LOGS, Worker
 
 LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
@@ -69,9 +69,9 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             study.give_back(clone)
             remove(base.root / COPIES)
             study.fill(slots(base, space))
-            if arguments.remote:
-                push_left(worker)
-            return run(worker, arguments.workers or fitting(space.common.get("threads", 1)), space.spec.varied)
+            unpushed = push_left(worker) if arguments.remote else 0
+            count = arguments.workers or fitting(space.common.get("threads", 1))
+            return unpushed | run(worker, count, space.spec.varied)
     except (StorageInternalError, sqlalchemy.exc.DatabaseError) as error:
         where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (delete it; experiments stay)"
         raise UserError(f"{where}: the database cannot be used: {one_line(error)}") from error
@@ -97,11 +97,19 @@ def slots(base: Base, space: Space) -> dict[str, dict[str, object]]:
     return {base.name(params): {name: params[name] for name in space.drawn} for params in space.grid}
 
 
-def push_left(worker: Worker) -> None:
-    """Push the study's experiments that this clone has and the remote lacks, because an earlier push failed."""
-    of_study = {trial.user_attrs[EXPERIMENT] for trial in worker.study.trials(TrialState.COMPLETE)}
-    if left := sorted((of_study & references(worker.base.root).keys()) - worker.pushed().keys()):
-        worker.push(left, LOGS / "push.log")
+def push_left(worker: Worker) -> int:
+    """Push the study's experiments that this clone has and the remote lacks; returns 1 if that fails, else 0."""
+    here, pushed = references(worker.base.root), worker.pushed()
+    known = [trial.user_attrs for trial in worker.study.trials(TrialState.COMPLETE)]
+    # If only its files did not arrive, the remote has the experiment, but the trial of this clone has a problem.
+    partly = {about[EXPERIMENT] for about in known if PROBLEM in about and about[WORKER] == worker.clone}
+    if left := sorted(here.keys() & (partly | {about[EXPERIMENT] for about in known} - pushed.keys())):
+        try:
+            worker.push(left, LOGS / "push.log")
+        except UserError as error:
+            say(Console(), f"{len(left)} earlier experiments could not be pushed: {error}")
+            return 1
+    return 0
 
 
 def fitting(threads: int) -> int:

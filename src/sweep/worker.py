@@ -74,8 +74,7 @@ class Worker:
                 self._pause(POLL_SECONDS)
         finally:
             end(process)
-        # Another clone may have pushed them first.
-        if process.returncode and set(names) - self.pushed().keys():
+        if process.returncode:
             raise UserError(f"dvc exp push ended with exit code {process.returncode}; see {log}")
 
     def _run(self, trial: optuna.Trial, pushed: Mapping[str, str]) -> None:

@@ -133,13 +133,19 @@ def test_data_tracked_by_dvc_must_be_committed(
     # A fresh clone with only the remote has nothing to train.
     write_spec(in_copy, {"seed": "1"})
     remote = make_remote(in_copy, tmp_path)
-    assert main(["--remote", "origin"]) == 0
+    # The experiment arrives, but its files do not, until the next sweep.
+    in_copy.dvc_ok("remote", "modify", "--local", "store", "url", "/proc/none")
+    assert main(["--remote", "origin"]) == 1
+    (in_copy.path / ".dvc/config.local").unlink()
     assert pushed(in_copy) == 1
+    assert main(["--remote", "origin"]) == 0
     assert any('"seed": 1' in file.read_text() for file in swept.path.parent.glob("store/files/md5/*/*"))  # the model
     subprocess.run(["git", "clone", "--quiet", remote, tmp_path / "other"], check=True)
     monkeypatch.chdir(tmp_path / "other")
     assert main(["--remote", "origin"]) == 0
-    assert capsys.readouterr().out.count("known already") == 2
+    said = capsys.readouterr().out
+    assert said.count("known already") == 2
+    assert "is done, but could not be pushed to origin: dvc exp push ended with exit code" in said
     monkeypatch.chdir(in_copy.path)
     (in_copy.path / "unheard/1").write_text("another")
     with pytest.raises(UserError, match="unheard: changed, and a sweep runs what is committed"):
