@@ -11,6 +11,7 @@ set -euo pipefail
 : "${STORAGE:?expected the URL of the database that workers share}"
 export STORAGE
 number=${1:?expected the number of this worker}
+SHARED=$(realpath --canonicalize-missing "$SHARED")
 clone=$SHARED/clones/$number
 
 if [[ -f $SHARED/venv/bin/activate ]]; then

@@ -1,8 +1,8 @@
 """DVC experiments: their names, and their results in git.
 
 A run has the same name in every clone, and different runs have different names: a name is a hash of all params and of
-the code that determines the result. It excludes docs, tests, tools and the guard. As in DVC, it also excludes installed
-packages and the machine; receipts record those.
+every file that dvc.yaml lists and no stage produces, such as code and requirements.lock, but not of docs and tests. It
+excludes the machine, which receipts record.
 """
 
 import csv
@@ -11,7 +11,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +68,8 @@ class Base:
     code: Code
     # Content of params.yaml.
     params: Mapping[str, Any]
+    # Names of the stages that write a receipt.
+    guarded: Collection[str]
 
     def name(self, params: Mapping[str, Any]) -> str:
         """Name of the experiment that runs this commit's code with these params; 0 and 0.0 are equal."""
@@ -88,19 +90,16 @@ def read_base(revision: str = "HEAD") -> Base:
     root = find_root()
     with open_revision(root, revision) as found:
         assert found.commit
-        code: dict[str, dict[str, str]] = {}
-        for stage, declared in found.pipeline.stages.items():
-            if receipt_path(stage) in declared.outs:
-                paths = [path for path in declared.deps if not found.pipeline.producer(path)]
-                code[stage] = {
-                    path: source_md5(found.tree, path) or tracked_above(found.tree, path) or "" for path in paths
-                }
+        code = {
+            stage: {path: source_md5(found.tree, path) or tracked_above(found.tree, path) or "" for path in paths}
+            for stage, paths in found.pipeline.sources.items()
+        }
         if lost := [path for hashes in code.values() for path, md5 in hashes.items() if not md5]:
             raise UserError(
                 f"{lost[0]} of {revision}: dvc.yaml names it, but it is not committed; run `git add`, or `dvc add` for "
                 "data, and commit"
             )
-        return Base(root, found.commit, code, _params(found))
+        return Base(root, found.commit, code, _params(found), tuple(found.receipts))
 
 
 def check_committed(base: Base) -> None:
@@ -111,7 +110,7 @@ def check_committed(base: Base) -> None:
     changed = git(base.root, "status", "--porcelain", "--untracked-files=all", "--", *asked).splitlines()
     if changed:
         where = changed[0][3:]
-        raise UserError(f"{where}: not committed, and a sweep runs what is committed; commit it or `git restore` it")
+        raise UserError(f"{where}: not committed, and a sweep runs what is committed; commit or undo it")
     with Repo(os.fspath(base.root)) as repo:
         files = (path for file in sorted(tracked) if (path := base.root / file).is_file())
         for out in (out for file in files for stage in repo.stage.load_all(os.fspath(file)) for out in stage.outs):
@@ -143,7 +142,7 @@ def read_result(base: Base, reference: str, root: Path | None = None) -> Result 
     try:
         with open_revision(root or base.root, reference, name) as found:
             params = _params(found)
-            return _result(name, params, found, base.code) if base.name(params) == name else None
+            return _result(name, params, found, base) if base.name(params) == name else None
     except UserError as error:
         raise UserError(
             f"{error}; `dvc exp remove {name}` removes it, and the next sweep runs it again; if the study is complete, "
@@ -178,15 +177,15 @@ def _params(revision: Revision) -> dict[str, Any]:
     return found
 
 
-def _result(name: str, params: Mapping[str, Any], revision: Revision, code: Code) -> Result:
+def _result(name: str, params: Mapping[str, Any], revision: Revision, base: Base) -> Result:
     receipts = {}
-    for stage, hashes in code.items():
+    for stage in base.guarded:
         receipt = revision.receipts.get(stage, UserError(f"{receipt_path(stage)} of {name}: is missing"))
         if isinstance(receipt, UserError):
             raise receipt
         wrong = [
             path
-            for path, md5 in hashes.items()
+            for path, md5 in base.code[stage].items()
             if md5 not in (receipt.deps.get(path), tracked_above(revision.tree, path))
         ]
         wrong += [key for key, value in receipt.params.items() if params.get(key) != value]

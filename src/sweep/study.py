@@ -203,12 +203,14 @@ def storage_url(root: Path) -> sqlalchemy.URL:
         return sqlalchemy.URL.create(SQLITE, database=os.fspath(root / DATABASE))
     with suppress(sqlalchemy.exc.ArgumentError):
         url = sqlalchemy.make_url(given)
-        if url.get_backend_name() in (SQLITE, POSTGRESQL) and url.database:
+        # A relative path would be another file in each clone.
+        is_file = url.get_backend_name() == SQLITE and Path(url.database or "").is_absolute()
+        if is_file or (url.get_backend_name() == POSTGRESQL and url.database):
             return url
         given = url.render_as_string()
     raise UserError(
-        f"{STORAGE}: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE, got {given}; Optuna's journal "
-        "file and gRPC proxy have no heartbeat, so the trial of a dead worker would be lost"
+        f"{STORAGE}: expected sqlite:////ABSOLUTE/PATH or postgresql+psycopg://USER@HOST/DATABASE, got {given}; "
+        "Optuna's journal file and gRPC proxy have no heartbeat, so the trial of a dead worker would be lost"
     )
 
 

@@ -15,7 +15,7 @@ CODE = {"train": {"src/core": "1.dir", "src/mnist/train": "2.dir"}, "evaluate": 
 
 
 def test_name_depends_only_on_params_and_code(params: Params) -> None:
-    values, base = params.model_dump(), Base(Path(), "0" * 40, CODE, {})
+    values, base = params.model_dump(), Base(Path(), "0" * 40, CODE, {}, ())
     name = base.name(values)
     assert NAME.fullmatch(name)
     assert name == replace(base, code=json.loads(json.dumps(CODE))).name(dict(reversed(values.items())))
@@ -32,7 +32,8 @@ def test_name_depends_only_on_params_and_code(params: Params) -> None:
 def test_code_includes_the_dependencies_of_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     base = read_base()
-    assert list(base.code) == ["fetch", "train", "evaluate"]
+    assert list(base.guarded) == ["fetch", "train", "evaluate"]
+    assert "requirements.lock" in base.code["check"]
     rooms = {"src/core", "src/mnist/data", "src/mnist/model", "src/mnist/train"}
     assert set(base.code["train"]) >= {"stages/train.py", *rooms}
     assert base.params["lr"]
@@ -40,6 +41,10 @@ def test_code_includes_the_dependencies_of_the_stages(monkeypatch: pytest.Monkey
 
 def test_experiment_is_read_only_for_its_code(in_copy: Project) -> None:
     base = read_base()
+    # As for DVC, another version of a package makes another run.
+    in_copy.edit("requirements.lock", "torch==", "torch==9.")
+    in_copy.commit()
+    assert read_base().name(base.params) != base.name(base.params)
     found = [read_result(base, reference) for reference in references(in_copy.path).values()]
     assert {(one.score, one.test["test_acc"], one.history[2], *one.receipts) for one in found if one} == {
         (score, 0.9, score, "fetch", "train", "evaluate") for score in (0.9, 0.901)

@@ -198,10 +198,11 @@ def test_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("journal.log", "expected sqlite:///PATH or postgresql"),
+        ("journal.log", "expected sqlite:////ABSOLUTE/PATH or postgresql"),
+        ("sqlite:///team.db", "expected sqlite:////ABSOLUTE/PATH"),
         ("mysql://u:secret@h/d", r"got mysql://u:\*\*\*@h/d; Optuna's journal file and gRPC proxy"),
         ("grpc://localhost:13000", "gRPC proxy have no heartbeat"),
-        ("sqlite://", "expected sqlite:///PATH"),
+        ("sqlite://", "expected sqlite:////ABSOLUTE/PATH"),
     ],
 )
 def test_storage_without_heartbeats_is_rejected(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
