@@ -116,7 +116,7 @@ def seed_noise(old: Measurement | None, new: Measurement | None, file: str, name
     counts = [len(one.seeds) for one in (old, new)]
     # Single trainings are compared, not means, so each recipe contributes its whole variance (Welch and Satterthwaite).
     doubt = sum(variance**2 / (count - 1) for variance, count in zip(variances, counts, strict=True))
-    df = math.floor(sum(variances) ** 2 / doubt) if doubt else min(counts) - 1
+    df = math.floor(sum(variances) ** 2 / doubt + 1e-6) if doubt else min(counts) - 1  # Whole numbers stay so.
     return SeedNoise(math.sqrt(sum(variances)), df, sum(counts))
 
 

@@ -20,8 +20,9 @@ if __name__ == "__main__":
             with suppress(OSError):
                 Path("report", name).unlink()
         if isinstance(error, ModuleNotFoundError):
-            repair = "run `make report` once, or `pip install -r requirements-report.lock`"
-            sys.stderr.write(f"report: could not tell: the package {error.name} is missing; {repair}\n")
+            install = "source .venv/bin/activate && python -m pip install --requirement requirements-report.lock"
+            words = f"the package {error.name} is missing; run `python -m venv .venv && {install}`"
+            sys.stderr.write(f"report: could not tell: {words}\n")
         else:
             traceback.print_exc()
     sys.exit(code)

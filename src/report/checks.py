@@ -18,7 +18,7 @@ from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
 from src.report.tables import read_curves
 from src.revision.git import HASH, run_git
-from src.revision.receipts import Receipt, lock_differences
+from src.revision.receipts import lock_differences
 from src.revision.revision import Revision, open_revision
 from src.revision.stale import UNNOTICED, parts_outside_git
 
@@ -84,8 +84,8 @@ def lock(change: Change) -> Iterator[Finding]:
     # If the folder changed, the stage may have read the part before that, even if the part changed, too.
     if moved := [path for (stage, path), hashes in new.items() if old.get((stage, path)) != hashes]:
         yield unsure("{}: only DVC knows if it changed; let the stage depend on the whole folder outside git", moved)
-    if change.base.stale or change.base.edited:
-        yield note("the base itself is out of date, so its values may not be its code's")
+    if change.base.has_results and (change.base.stale or change.base.edited):
+        yield unsure("the base itself is out of date, so its values may not be its code's")
 
 
 def outputs(change: Change) -> Iterator[Finding]:
@@ -115,7 +115,7 @@ def receipts(change: Change) -> Iterator[Finding]:
 
 
 def repeats(change: Change) -> Iterator[Finding]:
-    """Stages with the same inputs as in the base, but different outputs; the same kind of machine gives equal ones."""
+    """Stages with the same inputs as in the base, but different outputs, whatever machine the receipt claims."""
     for stage, new in change.head.pipeline.locked.items():
         old = change.base.pipeline.locked.get(stage)
         if old is None or (old.command, old.deps, old.params) != (new.command, new.deps, new.params):
@@ -124,11 +124,8 @@ def repeats(change: Change) -> Iterator[Finding]:
         changed = sorted(path for path in shared if old.outs[path] != new.outs[path])
         if not changed:
             continue
-        if others := _made_otherwise(change.base.receipts.get(stage), change.head.receipts.get(stage)):
-            yield note("{}: the same inputs gave another {} with another {}", stage, changed, others)
-        else:
-            advice = "; one of the two results is not what this code gives, `make reproduce` shows which"
-            yield unsure("{}: the same inputs gave another {}" + advice, stage, changed)
+        advice = "; one of the two is not what this code gives, or another machine made it: run the pipeline again"
+        yield unsure("{}: the same inputs gave another {}" + advice, stage, changed)
 
 
 def tables(change: Change) -> Iterator[Finding]:
@@ -197,7 +194,7 @@ def policy(change: Change) -> Iterator[Finding]:
     """Whether there is a valid policy for the next change."""
     head = change.head
     if change.policy and not change.has_own_policy:
-        yield note("judged by the head's {}: the base has none", POLICY)
+        yield unsure("judged by the head's own {}, which nobody has read: the base has none", POLICY)
     if not head.tree.has(POLICY):
         yield fail("{}: is missing in {}", POLICY, head.name)
         return
@@ -267,14 +264,6 @@ def _is_edited(change: Change, path: str) -> bool:
     """Whether a file is neither that of the base's tip nor that of the commit where the branch began."""
     own, *others = (revision.tree.entries.get(path) for revision in (change.head, change.rules, change.base))
     return own not in others
-
-
-def _made_otherwise(old: Receipt | UserError | None, new: Receipt | UserError | None) -> list[str]:
-    """Names of versions and machine properties that differ between two receipts."""
-    if not (isinstance(old, Receipt) and isinstance(new, Receipt)):
-        return []  # An unreadable receipt is already reported.
-    one, other = ({**receipt.versions, **receipt.machine} for receipt in (old, new))
-    return [name for name in {**one, **other} if one.get(name) != other.get(name)]
 
 
 def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:

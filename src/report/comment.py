@@ -179,7 +179,7 @@ def _seeds(change: Change, moved: Sequence[Row]) -> Text:
             return Text(
                 f"Another seed changes {words} ({{}}: 95% of pairs of seeds differ by less than {seeds}).", row.label
             )
-    return Text("Another seed: not measured for this recipe (`make seeds N=5`)." if moved else "")
+    return Text("Another seed: not measured for this recipe." if moved else "")
 
 
 def _changed(change: Change, findings: Sequence[Finding]) -> str:

@@ -9,14 +9,14 @@ from src.core.values import same
 from src.noise.measurement import NOISE
 from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
-from src.report.pins import is_of_pins, other_versions
+from src.report.pins import Bump, is_of_pins, other_versions
 from src.report.policy import POLICY
 from src.revision.pipeline import DVC_FILE, LOCK, enclosing
 
 # Files that determine which files git and DVC find, even within a folder that a stage depends on.
 HIDING = re.compile(r"(^|/)\.(?!gitignore$)|\.dvc$|/dvc\.(yaml|lock)$")
 OF_DVC = re.compile(r"\.dvc(ignore)?$|/dvc\.(yaml|lock)$")  # It looks for them in every folder.
-DOCUMENTS = ("*.md", "*.rst", "*.cff", "README*", "LICEN[CS]E*", ".gitignore")
+DOCUMENTS = ("*.md", "*.rst", "*.cff", "README", "LICENSE", "LICENCE", ".gitignore")
 
 
 def files(change: Change) -> Iterator[Finding]:
@@ -25,7 +25,7 @@ def files(change: Change) -> Iterator[Finding]:
     if not base.pipeline.stages:
         return
     known = {DVC_FILE, LOCK, POLICY, NOISE, *base.pipeline.metrics, *base.pipeline.params, *base.pipeline.declared}
-    bumped: dict[Text, None] = {}
+    bumped: dict[Bump, None] = {}
     uncovered = [name for name in _free_params(change) if not _is_unread(name, change)]
     for path in change.edited:
         data = path[:-4] if path.endswith(".dvc") else None
@@ -44,36 +44,28 @@ def files(change: Change) -> Iterator[Finding]:
     if uncovered:
         yield unsure("{} changed, which no stage of the base depends on: read the diff", uncovered)
     if bumped:
-        yield note("other versions are installed: {}", joined(bumped, ", "))
+        yield note("other versions are installed: {}", joined((Text("{} {} → {}", *bump) for bump in bumped), ", "))
 
 
 def scorer(change: Change) -> Iterator[Finding]:
     """Edits of the scorer, as defined by the base. If it differs, equal metrics may have different meanings.
 
-    Unless the policy names it, the scorer consists of the files that the scoring stages depend on, or only a stage that
-    checks the pipeline: one that is upstream of them and depends on all their code and on the code that runs stages. It
-    includes params that only scoring stages read.
+    The scorer is the code that the scoring stages depend on, the params that only they read, and what the policy adds.
     """
     if not change.base.has_results:
         return
-    pipeline = change.base.pipeline
-    code, scoring = pipeline.sources, {stage for stage in change.scoring.values() if stage in pipeline.stages}
-    own = {path for stage in scoring for path in code[stage]}
-    before = pipeline.before(scoring)
-    others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
-    wanted = change.policy.scorer
-    if absent := [path for path in wanted or () if not change.base.tree.files(path)]:
+    pipeline, added = change.base.pipeline, change.policy.scorer
+    scoring = {stage for stage in change.scoring.values() if stage in pipeline.stages}
+    if absent := [path for path in added if not change.base.tree.files(path)]:
         yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
-    changed = []
-    for path in change.edited:
-        readers = {stage for stage in before | scoring if enclosing(path, code[stage])}
-        implied = readers & scoring or (readers and not readers & others)
-        is_scorer = implied if wanted is None else enclosing(path, wanted)
-        if is_scorer and not is_of_pins(path):  # Installed packages have a separate check.
-            changed.append(path)
+    parts = {*added, *(path for stage in scoring for path in pipeline.sources[stage])}
+    # Installed packages have a separate check.
+    changed = [path for path in change.edited if enclosing(path, parts) and not is_of_pins(path)]
+    # A stage that reads a whole file of params, to check them, does not make them another stage's.
+    others = {one for one in pipeline.before(scoring) if None not in pipeline.stages[one].params.values()}
     old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)
-    own_params = {**old, **new}.keys() - pipeline.locked_params(others).keys()
-    changed += sorted(name for name in own_params if not same(old.get(name), new.get(name)))
+    own = {**old, **new}.keys() - pipeline.locked_params(others).keys()
+    changed += sorted(name for name in own if not same(old.get(name), new.get(name)))
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
 

@@ -13,8 +13,6 @@ from src.revision.revision import Revision
 
 MAX_BYTES = 2_000_000
 NAME = re.compile(r"[\w.-]*(requirements|constraints)[\w.-]*\.(txt|in|lock)", re.ASCII)
-# Files that determine the packages of the stages.
-USED = ("requirements.txt", "requirements.lock")
 PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([\w.!+-]+)", re.ASCII | re.IGNORECASE)
 HASH = re.compile(r" +--hash=sha256:[0-9a-f]{64}( \\)?")
 
@@ -28,10 +26,19 @@ class Line(NamedTuple):
     hashes: list[str]
 
 
+class Bump(NamedTuple):
+    """A package whose pinned version differs."""
+
+    name: str
+    before: str
+    now: str
+
+
 def versions(change: Change) -> Iterator[Finding]:
-    """Compare the versions that made the results with those that the head pins."""
+    """Receipts with versions other than those that the change pins. `files` reports whatever else it installs."""
     wrong: dict[Text, list[str]] = {}
-    pins = {path: [_versions(revision, path) for revision in (change.base, change.head)] for path in USED}
+    files = filter(is_of_pins, change.edited)
+    bumps = {bump for path in files for bump in other_versions(change.base, change.head, path) or ()}
     for stage, receipt in change.head.receipts.items():
         if isinstance(receipt, UserError):
             continue  # The check `receipts` reports the error.
@@ -41,8 +48,11 @@ def versions(change: Change) -> Iterator[Finding]:
         if others := receipt.machine.get("unpinned"):
             wrong.setdefault(Text("made on purpose with {}", str(others)), []).append(stage)
             continue
-        for path, (before, now) in pins.items():
-            for text in _against_pins(receipt, path, before, now):
+        used = {_canonical(name): version for name, version in receipt.versions.items()}
+        for bump in sorted(bumps):
+            version = used.get(bump.name, bump.now)
+            if bump.now not in (version, version.split("+")[0]):  # A pin without a build, such as +cpu, allows any.
+                text = Text("made with {}, {} is pinned", f"{bump.name} {version}", bump.now)
                 wrong.setdefault(text, []).append(stage)
     for text, stages in wrong.items():
         yield unsure("{}: {}", stages, text)
@@ -53,8 +63,8 @@ def is_of_pins(path: str) -> bool:
     return NAME.fullmatch(path) is not None
 
 
-def other_versions(base: Revision, head: Revision, path: str) -> list[Text] | None:
-    """Describe the versions that differ in a requirements file; None if anything else differs.
+def other_versions(base: Revision, head: Revision, path: str) -> list[Bump] | None:
+    """The versions that differ in a requirements file; None if anything else differs.
 
     Pip's grammar is not parsed: both texts must have the same lines, and equal versions must have equal hashes.
     """
@@ -66,29 +76,9 @@ def other_versions(base: Revision, head: Revision, path: str) -> list[Text] | No
         if (before.rest, bool(before.hashes)) != (now.rest, bool(now.hashes)):
             return None
         if before.version != now.version:
-            found.append(Text("{} {} → {}", now.name, before.version, now.version))
+            found.append(Bump(now.name, before.version, now.version))
         elif before.hashes != now.hashes:
             return None
-    return found
-
-
-def _against_pins(receipt: Receipt, path: str, before: dict[str, set[str]], now: dict[str, set[str]]) -> Iterator[Text]:
-    """Find packages that a file pins to a different version than the results were made with, or no longer pins."""
-    for name, version in receipt.versions.items():
-        key = _canonical(name)
-        # A pin without a build, such as +cpu, allows any build. Several pins of a package differ by platform, which the
-        # author of the branch controls.
-        others = now.get(key, set()) - {version, version.split("+")[0]}
-        if others:
-            yield Text("made with {}, {} pins {}", f"{name} {version}", path, min(others))
-        elif key in before and key not in now:
-            yield Text("made with {}, which {} does not pin", f"{name} {version}", path)
-
-
-def _versions(revision: Revision, path: str) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for line in _lines(revision, path):
-        found.setdefault(line.name, set()).add(line.version)
     return found
 
 

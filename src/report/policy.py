@@ -103,8 +103,8 @@ class Policy(_Strict):
     data: ProjectPath | None = Field(
         default=None, description="output, folder of outputs or tracked data that models are compared on"
     )
-    scorer: list[ProjectPath] | None = Field(
-        default=None, description="files and folders that decide what is measured; by default what dvc.yaml implies"
+    scorer: list[ProjectPath] = Field(
+        default=[], description="files and folders that decide what is measured, besides the scoring stage's code"
     )
     unread: list[str] = Field(
         default=[], description="patterns of files that neither a stage nor what installs or runs stages reads"
@@ -144,5 +144,5 @@ def read_policy(revision: Revision) -> Policy:
     """
     found, where = revision.tree.parse(POLICY), f"{POLICY} of {revision.name}"
     if isinstance(found, dict) and (version := found.get("version", "none")) != 2:
-        raise UserError(f"{where}: version: expected 2, got {version}; docs/adopting.md shows its keys")
+        raise UserError(f"{where}: version: expected 2, got {version}; src/report/policy.py has its keys")
     return validated(Policy, found, where)

@@ -71,6 +71,7 @@ class History:
             elif not dep.startswith(("data/", "models/", "requirements")):
                 # User data, which is irrelevant for these tests.
                 history.write("dvc.yaml", (history.path / "dvc.yaml").read_text().replace(f"    - {dep}\n", ""))
+        history.write("stages/__main__.py", "# code\n")
         history.freeze_params()
         history.init()
         history.write("metrics_policy.yaml", POLICY)
@@ -251,6 +252,7 @@ metrics:
     test_f1: {better: higher, tolerated: 0.001, required: true, mcnemar: true}
     test_loss: {better: lower, tolerated: 10%, required: false}
 data: data/MNIST
+scorer: [src/__init__.py, src/guard, stages/__main__.py]
 examples:
   wrong: plots/errors.csv
   counts: plots/confusion.csv

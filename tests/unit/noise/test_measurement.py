@@ -80,6 +80,8 @@ def test_noise_of_two_recipes_has_welchs_degrees_of_freedom() -> None:
     noise = noise_of(measured(*old), measured(*new, lr=1.0))
     assert noise.df == math.floor(ttest_ind(old, new, equal_var=False).df)
     assert noise.seeds == 10
+    equal = (0.97, 0.97, 0.97, 0.98, 0.99, 0.99, 0.99, 0.99)
+    assert noise_of(measured(*equal), measured(*equal, lr=1.0)).df == 14, "computed as 13.999999999999998"
 
 
 def test_noise_is_none_without_both_measurements_of_the_metric() -> None:

@@ -176,6 +176,9 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
     (UNKNOWN, "repeats"): {
         "other results from the same inputs": locked(better),
         "another model from the same inputs": locked(better, other_hash(MODEL)),
+        "another model, said to be of another machine": both(
+            locked(better, other_hash(MODEL)), receipt(lambda content: content["machine"].update(device="a GPU"))
+        ),
     },
     (FAIL, "metrics"): {
         "beyond the largest number": locked(swap(METRIC, '"test_acc": 0.98', '"test_acc": 1e999, "x": 0.98')),
@@ -211,8 +214,8 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "edited": locked(GUARD),
         "param that evaluate alone reads": locked(swap("params.yaml", "tta_shift: ", "tta_shift: 1")),
         "better by it": locked(GUARD, better),
-        "named with a slash": based_on(append(POLICY_FILE, "scorer: [./src/guard/]\n"), locked(GUARD)),
-        "named wrongly": based_on(append(POLICY_FILE, "scorer: [src/gaurd]\n"), locked(GUARD)),
+        "named with a slash": based_on(swap(POLICY_FILE, "src/guard,", "./src/guard/,"), locked(GUARD)),
+        "named wrongly": based_on(swap(POLICY_FILE, "src/guard", "src/gaurd"), locked(GUARD)),
         "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
         "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),
     },
@@ -233,6 +236,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             both(delete(f"{POLICY_FILE}/x"), lambda history: (history.path / POLICY_FILE).rmdir(), both(worse, lax)),
         ),
         "of both is missing": based_on(delete(POLICY_FILE), NOTHING),
+        "first one": based_on(delete(POLICY_FILE), put(POLICY_FILE, POLICY)),
         "loosened for the next change": append(POLICY_FILE, "unread: ['*']\n"),
         "metric is a link": link(METRIC, "train.json"),
         "link out of the repository": link(POLICY_FILE, "/etc/passwd"),
@@ -320,6 +324,11 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
                 "-f lib",
             )
         },
+        "pin with spaces": pins("torch == 2.16.0"),
+        "pin with extras": pins("torch[opt]==2.16.0"),
+        "pin for another platform": pins("torch==2.16.0\ntorch==2.15.0; sys_platform == 'none'"),
+        "pin loosened": pins("torch>=2.15.0"),
+        "pin removed": pins("# torch"),
         "marker of a pin": pins("torch==2.15.0; sys_platform == 'linux'"),
         "any version": locked(resub("requirements.txt", r"pooch==[\d.]+", "pooch==1.*")),
         "package behind a comment": locked(append("requirements.txt", "# nothing \\\nevil==1.0\n")),
@@ -333,6 +342,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             resub("requirements.txt", "^", "# coding: utf-7\n# +AAo-evil==1.0\n")
         ),
         "name with a comment sign": locked(append("requirements.txt", "evil#==1.0\n")),
+        "program named like a document": put("README.py", "print()\n"),
         "program edited": put("install.py", "print()\n"),
         "checks edited": put("src/report/checks.py", "CHECKS = ()\n"),
         "unread by its own policy": based_on(
@@ -346,6 +356,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             UNREAD, put("docs/x.dvc", "outs: [{path: ../src/mnist/train/new.py}]\n")
         ),
     },
+    (FAIL, "files"): {"pins deleted": delete("requirements.txt")},
     (PASS, "files"): {
         "another version of what no receipt names": locked(swap("requirements.txt", "pooch==", "pooch==9.")),
         "another version and its hashes": locked(
@@ -356,17 +367,14 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "of requirements.txt": locked(swap("requirements.txt", "torch==2.15.0", "torch==2.16.0")),
         "of the lock file": locked(swap("requirements.lock", "torch==2.15.0", "torch==2.16.0")),
         "another build": pins("torch==2.15.0+evil"),
-        "with spaces": pins("torch == 2.16.0"),
-        "with extras": pins("torch[opt]==2.16.0"),
-        "for another platform": pins("torch==2.16.0\ntorch==2.15.0; sys_platform == 'none'"),
-        "loosened": pins("torch>=2.15.0"),
-        "removed": pins("# torch"),
         "removed from a receipt": receipt(lambda content: content["versions"].clear()),
         "another on purpose": receipt(lambda content: content["machine"].update(unpinned={"torch": "2 instead of 1"})),
     },
-    (FAIL, "versions"): {"pins deleted": delete("requirements.txt")},
     # beyond what the report reads
     (UNKNOWN, "lock"): {
+        "base is out of date": based_on(
+            lambda history: history.train_anew("edited and not run"), lambda history: history.relock()
+        ),
         "code is a link": link("src/mnist/data/idx.py", "dataset.py"),
         "link to itself": link("params.yaml", "params.yaml"),
         "files hidden below": put("src/mnist/model/.dvcignore", "network.py\n"),
@@ -528,7 +536,8 @@ def test_every_file_of_the_scorer_is_reported(history: History, paths: tuple[str
 
 
 def test_policy_can_name_the_scorer(history: History) -> None:
-    named = both(append(POLICY_FILE, "scorer: [src/mnist/evaluate, README.md]\n"), NOTHING)
+    """In addition to the code that the scoring stage depends on."""
+    named = both(swap(POLICY_FILE, "src/guard", "README.md"), NOTHING)
     based_on(named, locked(GUARD))(history)
     assert verdict_of("main")["outcome"] == PASS
     history.write("README.md", "how to score\n")
