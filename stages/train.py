@@ -99,18 +99,19 @@ def train(
     data = TrainingData(load_examples(data_dir, "train"), params)
     classifier = Classifier(params, data.steps_per_epoch)
     rank, count = rank_and_count()
+    # A GPU must not wait for cores. Several processes of a training wait for each other within a call.
+    shares_cores = count == 1 and torch_device(accelerator).type == "cpu"
     history, is_first = History(outputs.history), rank == 0
     progress = ProgressTable(history, classifier.running_loss, astuple(outputs) if checkpoints else ())
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
-        # Not for distributed training, whose processes wait for each other within a call.
-        *([Turns(params.threads, os.sched_getaffinity(0))] if count == 1 else []),
+        *([Turns(params.threads, os.sched_getaffinity(0))] if shares_cores else []),
         *([history, progress, *([checkpoints] if checkpoints else [])] if is_first else []),
     ]
     trainer = build_trainer(params.epochs, accelerator, callbacks)
     started = time.perf_counter()
     found = checkpoints.find(params.epochs) if checkpoints and is_first else None
-    with bound_threads(params.threads) if count == 1 else nullcontext():
+    with bound_threads(params.threads) if shares_cores else nullcontext():
         trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
     seconds = time.perf_counter() - started
     device = trainer.strategy.root_device

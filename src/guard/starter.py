@@ -28,9 +28,7 @@ def end_with_starter(stage: str) -> None:
             f"torchrun started dvc once for each process; let it start `python -m stages {stage}`, then run "
             f"`dvc commit {stage}`"
         )
-    # Only Linux supports this. Elsewhere, the stage continues to its end.
-    if prctl := getattr(ctypes.CDLL(None), "prctl", None):
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.
     if DVC_STAGE in os.environ and _parents_group() != os.getpgrp():
         raise UserError("dvc ended before the stage began; run `dvc repro` again")

@@ -20,7 +20,7 @@ KEPT_BYTES = 1 << 30
 
 
 def torch_device(accelerator: str) -> torch.device:
-    """The device that Lightning chooses for an accelerator; `auto` prefers a GPU.
+    """The device for one of Lightning's names: cpu, gpu, cuda, or auto, which prefers a GPU.
 
     Raises:
         UserError: If no such device is available.
@@ -77,12 +77,11 @@ def keep_freed_memory() -> None:
     """Make the C library reuse freed memory instead of giving it back to the system.
 
     By default, it returns the activations of each training step to the system, and the next step faults them in again,
-    page by page: 500 to 2,000 page faults per step, a fifth to a third of its time. Without glibc, this does nothing.
+    page by page: 500 to 2,000 page faults per step, a fifth to a third of its time.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def device_facts(device: torch.device, *, tf32: bool = False) -> dict[str, Any]:
