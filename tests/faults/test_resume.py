@@ -191,37 +191,14 @@ def fresh_results(project: Project, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return project.results()
 
 
-def truncate(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def empty(_: bytes) -> bytes:
-    return b""
-
-
-def flip(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(truncate, marks=(pytest.mark.fault(8), pytest.mark.slow)),
-        pytest.param(empty, marks=(pytest.mark.fault(9), pytest.mark.slow)),
-        pytest.param(flip, marks=pytest.mark.fault(10)),
-    ],
-)
-def test_damaged_checkpoint_is_detected(
-    project: Project,
-    reproduced: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    damage: Callable[[bytes], bytes],
+# `test_damaged_checkpoint_is_never_loaded` has every kind of damage.
+@pytest.mark.fault(8, 9, 10)
+def test_training_with_a_damaged_checkpoint_starts_over(
+    project: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lose_results(project)
     checkpoint = only_checkpoint(project)
-    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     assert train_here(project, monkeypatch) == 0
     said = capsys.readouterr()
     assert "Resuming" not in said.out

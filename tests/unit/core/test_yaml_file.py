@@ -15,13 +15,25 @@ def test_values_match_dvc(tmp_path: Path) -> None:
     assert (content["lr"], content["on"], content["count"], content["large"]) == (0.00001, "yes", 10, 2**53 + 1)
 
 
+BROKEN = (b"a: {\n", b"a: 1\n  b: 2", b"\xff\xfe\x00", b"a: 1\n---\na: 2\n", b"a: 2026-02-30\n", b"!!int x\n", b"a: \x00\n")
+
+
 @pytest.mark.parametrize(
-    "text", ["a: {\n", "lr: 1\nseed: 0\nlr: 2\n", "- 1\n", "", "a: 2026-02-30\n", "!!int x\n", "a: \x00\n"]
+    ("content", "said"),
+    [
+        (b"", "expected one `key: value` per line, got nothing"),
+        (b"- 1\n", "expected one `key: value` per line, got type list"),
+        (b"lr: 1\nseed: 0\nlr: 2\n", 'is not YAML: line 3: found duplicate key "lr"'),
+        *((content, "is not YAML: ") for content in BROKEN),
+    ],
 )
-def test_non_mapping_is_a_one_line_error_with_safe_advice(tmp_path: Path, text: str) -> None:
+def test_non_mapping_is_a_one_line_error_with_safe_advice(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError, match=r"^[^\n]+$") as caught:
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"^{path}: {said}[^\n]*; mend it, or see what changed: `git diff [^\n]*$"):
         read_mapping(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "checkout" not in str(caught.value)
+
+
+def test_missing_file_is_restored_from_git() -> None:
+    with pytest.raises(UserError, match=r"^nowhere: is missing; restore it with `git checkout nowhere`$"):
+        read_mapping(Path("nowhere"))

@@ -70,26 +70,6 @@ def test_non_string_key_is_reported(tmp_path: Path, key: str) -> None:
     assert "is not a parameter" in error_of(write(tmp_path, **{key: "1"}))
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "got nothing"),
-        (b"- 1\n- 2\n", "got type list"),
-        (b"abc", "got type str"),
-        (b"seed: 1\nseed: 2\n", 'duplicate key "seed"'),
-        (b"epochs: [1", "is not YAML"),
-        (b"epochs: 1\n  lr: 2", "is not YAML"),
-        (b"\xff\xfe\x00", "is not YAML"),
-        (b"a: 1\n---\na: 2\n", "is not YAML"),
-        (None, "git checkout"),
-    ],
-)
-def test_non_mapping_is_rejected(tmp_path: Path, content: bytes | None, said: str) -> None:
-    if content is not None:
-        (tmp_path / "params.yaml").write_bytes(content)
-    assert said in error_of(tmp_path / "params.yaml")
-
-
 ODD_VALUES = (
     """
 2026-02-30|0000-00-00|2026-13-01T99:99:99|!!timestamp x|!!int x|!!float x|!!bool x|!!int ''|!!binary x|!!set {a}
