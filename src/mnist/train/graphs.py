@@ -1,6 +1,7 @@
 """CUDA graphs, whose kernels are recorded once and launched together, and their random numbers."""
 
 import gc
+import itertools
 import random
 from collections.abc import Callable
 
@@ -27,13 +28,13 @@ class ForwardSeeds:
         if device.type == "cuda":
             self.generators.append(torch.cuda.default_generators[device.index or 0])
         # By (step, shard); empty unless steps are recorded.
-        self.states: list[torch.Generator] = []
+        self.states: dict[tuple[int, int], torch.Generator] = {}
 
     def start_call(self, first_step: int) -> None:
         """Prepare the forward passes of a call; `first_step` is counted over all epochs."""
         self.first_step = first_step
-        for number, state in enumerate(self.states):
-            state.manual_seed(self._seed_of(*divmod(number, self.shards)))
+        for place, state in self.states.items():
+            state.manual_seed(self._seed_of(*place))
 
     def start_pass(self, step: int, shard: int) -> None:
         """Seed the forward pass of one shard; `step` is counted within the call."""
@@ -47,7 +48,7 @@ class ForwardSeeds:
 
     def enter_state(self, step: int, shard: int) -> None:
         """Make the forward pass of one shard draw from its own state."""
-        self.generators[-1].graphsafe_set_state(self.states[step * self.shards + shard])
+        self.generators[-1].graphsafe_set_state(self.states[step, shard])
 
     def check_replayable(self) -> None:
         """Raise RuntimeError if the call's last pass drew from a generator that a replay would not draw from."""
@@ -57,8 +58,9 @@ class ForwardSeeds:
             raise RuntimeError("the network draws from the generators of Python or NumPy")
 
     def record(self) -> None:
-        """Give every pass its own generator state, which a CUDA graph can replay."""
-        self.states = [self.generators[-1].clone_state() for _ in range(self.steps * self.shards)]
+        """Give the loading and every pass their own generator states, which a CUDA graph can replay."""
+        places = [(0, self.shards), *itertools.product(range(self.steps), range(self.shards))]
+        self.states = {place: self.generators[-1].clone_state() for place in places}
 
     def _seed_of(self, step: int, shard: int) -> int:
         return int(np.random.SeedSequence([self.seed, self.first_step + step, shard]).generate_state(1, np.uint64)[0])
@@ -87,7 +89,7 @@ def capture_cuda_graph(function: Callable[[], Tensor], seeds: ForwardSeeds) -> t
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream())
     seeds.record()
-    for state in seeds.states:
+    for state in seeds.states.values():
         graph.register_generator_state(state)
     try:
         # Libraries choose kernels and allocate memory in their first calls, which a graph cannot record.

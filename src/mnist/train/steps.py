@@ -236,7 +236,7 @@ class StepRunner:
             self.replay, self.logits = capture(self._steps, self.seeds)
             self.seeds.check_replayable()
         except RuntimeError as error:
-            self.replay, self.seeds.states = None, []
+            self.replay, self.seeds.states = None, {}
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:
             for tensor, value in zip(self._state(), before, strict=True):

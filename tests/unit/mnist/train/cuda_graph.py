@@ -72,7 +72,7 @@ class PassStates:
 
     def enter(self, step: int, shard: int) -> None:
         self.leave()
-        self.current = self.seeds.states[step * self.seeds.shards + shard]
+        self.current = self.seeds.states[step, shard]
         torch.default_generator.set_state(self.current.get_state())
 
     def leave(self) -> None:

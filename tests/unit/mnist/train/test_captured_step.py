@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from src.mnist.data.dataset import write_examples
 from src.mnist.model.network import CPULinear
 from src.mnist.train import batches, steps
+from src.mnist.train.batches import Batches
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.classifier import Classifier
 from src.mnist.train.graphs import Capture, ForwardSeeds
@@ -93,6 +94,18 @@ def test_replays_give_the_same_bytes_after_a_resume(
 ) -> None:
     train_captured(epochs=1, checkpoints=tmp_path, **CASES[name])
     assert train_captured(checkpoints=tmp_path, **CASES[name]) == expected(name)
+
+
+def test_replays_draw_the_same_noise_on_images(
+    train_captured: Train, train_plainly: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(self: Batches) -> tuple[Tensor, Tensor]:
+        x, labels = usual(self)
+        return x + 0.1 * torch.randn_like(x), labels
+
+    usual = Batches.load
+    monkeypatch.setattr(Batches, "load", load)
+    assert train_captured(architecture=DROPOUT) == train_plainly(architecture=DROPOUT)
 
 
 def test_failed_capture_falls_back_to_plain_steps(
