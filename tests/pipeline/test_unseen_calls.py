@@ -15,7 +15,8 @@ UNSEEN = re.compile(
     # torch's storages, its compiler and its files; a buffer in memory is accepted below.
     r"|from_file|ScriptModule|torch\.jit\.|cpp_extension|torch\.save\("
     # safetensors; torchvision's decoders; PIL's fonts; numpy's writer.
-    r"|\bload_file|save_file|safe_open|torchvision(\.io| import .*\bio)\b|read_image|decode_file|truetype|FreeTypeFont|load_path|tofile"
+    r"|\bload_file|save_file|safe_open|torchvision(\.io| import .*\bio)\b|read_image|decode_file"
+    r"|truetype|FreeTypeFont|load_path|tofile"
     # A library; without an argument, the program itself.
     r"|(CDLL|PyDLL|LoadLibrary)\((?!None\))"
 )

@@ -15,7 +15,15 @@ def test_values_match_dvc(tmp_path: Path) -> None:
     assert (content["lr"], content["on"], content["count"], content["large"]) == (0.00001, "yes", 10, 2**53 + 1)
 
 
-BROKEN = (b"a: {\n", b"a: 1\n  b: 2", b"\xff\xfe\x00", b"a: 1\n---\na: 2\n", b"a: 2026-02-30\n", b"!!int x\n", b"a: \x00\n")
+BROKEN = (
+    b"a: {\n",
+    b"a: 1\n  b: 2",
+    b"\xff\xfe\x00",
+    b"a: 1\n---\na: 2\n",
+    b"a: 2026-02-30\n",
+    b"!!int x\n",
+    b"a: \x00\n",
+)
 
 
 @pytest.mark.parametrize(
