@@ -194,7 +194,7 @@ def policy(change: Change) -> Iterator[Finding]:
     """Whether there is a valid policy for the next change."""
     head = change.head
     if change.policy and not change.has_own_policy:
-        yield unsure("judged by the head's own {}, which nobody has read: the base has none", POLICY)
+        yield note("judged by the head's {}: the base has none", POLICY)
     if not head.tree.has(POLICY):
         yield fail("{}: is missing in {}", POLICY, head.name)
         return

@@ -50,22 +50,30 @@ def files(change: Change) -> Iterator[Finding]:
 def scorer(change: Change) -> Iterator[Finding]:
     """Edits of the scorer, as defined by the base. If it differs, equal metrics may have different meanings.
 
-    The scorer is the code that the scoring stages depend on, the params that only they read, and what the policy adds.
+    Unless the policy names it, the scorer consists of the files that the scoring stages depend on, or only a stage that
+    checks the pipeline: one that is upstream of them and depends on all their code and on the code that runs stages. It
+    includes params that only scoring stages read.
     """
     if not change.base.has_results:
         return
-    pipeline, added = change.base.pipeline, change.policy.scorer
-    scoring = {stage for stage in change.scoring.values() if stage in pipeline.stages}
-    if absent := [path for path in added if not change.base.tree.files(path)]:
+    pipeline = change.base.pipeline
+    code, scoring = pipeline.sources, {stage for stage in change.scoring.values() if stage in pipeline.stages}
+    own = {path for stage in scoring for path in code[stage]}
+    before = pipeline.before(scoring)
+    others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
+    wanted = change.policy.scorer
+    if absent := [path for path in wanted or () if not change.base.tree.files(path)]:
         yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
-    parts = {*added, *(path for stage in scoring for path in pipeline.sources[stage])}
-    # Installed packages have a separate check.
-    changed = [path for path in change.edited if enclosing(path, parts) and not is_of_pins(path)]
-    # A stage that reads a whole file of params, to check them, does not make them another stage's.
-    others = {one for one in pipeline.before(scoring) if None not in pipeline.stages[one].params.values()}
+    changed = []
+    for path in change.edited:
+        readers = {stage for stage in before | scoring if enclosing(path, code[stage])}
+        implied = readers & scoring or (readers and not readers & others)
+        is_scorer = implied if wanted is None else enclosing(path, wanted)
+        if is_scorer and not is_of_pins(path):  # Installed packages have a separate check.
+            changed.append(path)
     old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)
-    own = {**old, **new}.keys() - pipeline.locked_params(others).keys()
-    changed += sorted(name for name in own if not same(old.get(name), new.get(name)))
+    own_params = {**old, **new}.keys() - pipeline.locked_params(others).keys()
+    changed += sorted(name for name in own_params if not same(old.get(name), new.get(name)))
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
 

@@ -103,8 +103,8 @@ class Policy(_Strict):
     data: ProjectPath | None = Field(
         default=None, description="output, folder of outputs or tracked data that models are compared on"
     )
-    scorer: list[ProjectPath] = Field(
-        default=[], description="files and folders that decide what is measured, besides the scoring stage's code"
+    scorer: list[ProjectPath] | None = Field(
+        default=None, description="files and folders that decide what is measured; by default what dvc.yaml implies"
     )
     unread: list[str] = Field(
         default=[], description="patterns of files that neither a stage nor what installs or runs stages reads"

@@ -252,7 +252,6 @@ metrics:
     test_f1: {better: higher, tolerated: 0.001, required: true, mcnemar: true}
     test_loss: {better: lower, tolerated: 10%, required: false}
 data: data/MNIST
-scorer: [src/__init__.py, src/guard, stages/__main__.py]
 examples:
   wrong: plots/errors.csv
   counts: plots/confusion.csv

@@ -214,8 +214,8 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "edited": locked(GUARD),
         "param that evaluate alone reads": locked(swap("params.yaml", "tta_shift: ", "tta_shift: 1")),
         "better by it": locked(GUARD, better),
-        "named with a slash": based_on(swap(POLICY_FILE, "src/guard,", "./src/guard/,"), locked(GUARD)),
-        "named wrongly": based_on(swap(POLICY_FILE, "src/guard", "src/gaurd"), locked(GUARD)),
+        "named with a slash": based_on(append(POLICY_FILE, "scorer: [./src/guard/]\n"), locked(GUARD)),
+        "named wrongly": based_on(append(POLICY_FILE, "scorer: [src/gaurd]\n"), locked(GUARD)),
         "better by shared code": locked(put("src/mnist/data/new.py", "# edited\n"), better),
         "code of training and evaluation": locked(other_hash(MODEL), put(NETWORK, "# edited\n")),
     },
@@ -236,7 +236,6 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             both(delete(f"{POLICY_FILE}/x"), lambda history: (history.path / POLICY_FILE).rmdir(), both(worse, lax)),
         ),
         "of both is missing": based_on(delete(POLICY_FILE), NOTHING),
-        "first one": based_on(delete(POLICY_FILE), put(POLICY_FILE, POLICY)),
         "loosened for the next change": append(POLICY_FILE, "unread: ['*']\n"),
         "metric is a link": link(METRIC, "train.json"),
         "link out of the repository": link(POLICY_FILE, "/etc/passwd"),
@@ -536,8 +535,7 @@ def test_every_file_of_the_scorer_is_reported(history: History, paths: tuple[str
 
 
 def test_policy_can_name_the_scorer(history: History) -> None:
-    """In addition to the code that the scoring stage depends on."""
-    named = both(swap(POLICY_FILE, "src/guard", "README.md"), NOTHING)
+    named = both(append(POLICY_FILE, "scorer: [src/mnist/evaluate, README.md]\n"), NOTHING)
     based_on(named, locked(GUARD))(history)
     assert verdict_of("main")["outcome"] == PASS
     history.write("README.md", "how to score\n")

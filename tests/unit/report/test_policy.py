@@ -78,6 +78,6 @@ def test_committed_policy_is_current_and_complete() -> None:
     assert policy.required
     assert policy.curves
     assert policy.examples.pictures
-    for file in (*policy.metrics, *policy.scorer, policy.examples.wrong, policy.examples.counts, policy.curves.file):
+    for file in (*policy.metrics, policy.examples.wrong, policy.examples.counts, policy.curves.file):
         assert file
-        assert (REPOSITORY / file).exists()
+        assert (REPOSITORY / file).is_file()
