@@ -110,7 +110,7 @@ def receipts(change: Change) -> Iterator[Finding]:
         if isinstance(receipt, UserError):
             yield fail("{}", receipt)
         elif wrong := lock_differences(receipt, locked):
-            text = "dvc.lock contradicts {} in {}: stage {} was not run like that"
+            text = "dvc.lock contradicts {} in {}: `dvc repro --force` runs {} as it is now"
             yield fail(text, receipt_path(stage), wrong, stage)
 
 
