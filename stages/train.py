@@ -62,9 +62,6 @@ def main(run: Run) -> ReceiptFields:
     params = TrainParams.model_validate(run.params)
     device, installed = torch_device(run.accelerator), versions(*PACKAGES)
     identity = {name: str(value) for name, value in {**run.identity, **installed, **device_facts(device)}.items()}
-    if params.schedule == "constant":
-        # Epochs do not depend on their total number, so a run with more epochs may resume.
-        identity.pop("params.yaml: epochs", None)
     checkpoints = Checkpoints(original(Path.cwd()) / CHECKPOINTS, identity, run.is_locked)
     connect(device)
     check_same(identity)
@@ -114,6 +111,8 @@ def train(
     with bound_threads(params.threads) if shares_cores else nullcontext():
         trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
     seconds = time.perf_counter() - started
+    if checkpoints and is_first:
+        checkpoints.finish(trainer)
     device = trainer.strategy.root_device
     if is_first:
         # If all epochs were already done, Lightning restores the state and calls no callback.

@@ -10,6 +10,7 @@ import json
 import pickle
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from src.core.errors import UserError
 from src.core.files import write_bytes
 from src.mnist.train.distributed import from_first, rank_and_count
 
@@ -74,9 +76,8 @@ def _digest(path: Path, payload: bytes) -> bytes:
 class Checkpoints(Checkpoint):
     """Writes one file per training run, overwrites it after every epoch, and finds it for a resume.
 
-    The file of a finished run is kept: DVC may not have stored its results, and with a constant learning rate, a run
-    with more epochs may resume from it. Lightning calls a `Checkpoint` after all other callbacks, so their saved state
-    includes the epoch.
+    The file of a finished run is kept, because DVC may not have stored its results. Lightning calls a `Checkpoint`
+    after all other callbacks, so their saved state includes the epoch.
     """
 
     def __init__(self, folder: Path, identity: dict[str, str], is_stored: bool = False) -> None:
@@ -87,13 +88,13 @@ class Checkpoints(Checkpoint):
             identity: Everything that determines the state after an epoch.
             is_stored: Whether dvc.lock records the results, so that repeating a finished run is deliberate.
         """
-        self.is_stored = is_stored
+        self.is_stored, self.is_over = is_stored, False
         self.path = folder / f"{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()}.ckpt"
 
     def find(self, epochs: int) -> Path | None:
-        """Return the file if a run of `epochs` can resume from it, and print whether it resumes or starts over.
+        """Return the file if this run, of `epochs`, can resume from it, and print whether it resumes or starts over.
 
-        If all epochs are done, or a callback has ended the training, only the results remain to be written.
+        If the training is over, only the results remain to be written.
         """
         try:
             saved = read_checkpoint(self.path)
@@ -102,16 +103,71 @@ class Checkpoints(Checkpoint):
         except DamagedError as error:
             print(f"train: {error}; training starts over", file=sys.stderr)  # noqa: T201
             return None
-        done = saved["epoch"] + 1
-        if done > epochs or ((done == epochs or saved["is_over"]) and self.is_stored):
+        if saved["is_over"] and self.is_stored:
             return None
-        print(f"Resuming after epoch {done} of {epochs}, from {self.path}")  # noqa: T201
+        self.is_over = saved["is_over"]
+        print(f"Resuming after epoch {epochs_done(saved)} of {epochs}, from {self.path}")  # noqa: T201
         return self.path
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Record whether the training is over."""
+        checkpoint["is_over"] = self.is_over
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, except after the last epoch, when callbacks may still change the weights."""
+        if not trainer.should_stop and trainer.current_epoch + 1 != trainer.max_epochs:
+            self._write(trainer)
+
+    def finish(self, trainer: Trainer) -> None:
+        """Write the checkpoint of a training that is over, unless it was resumed from that."""
+        if not self.is_over:
+            self.is_over = True
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        is_first = not self.path.exists()
         trainer.save_checkpoint(self.path, weights_only=False)
+        if is_first:
+            try:
+                check_restorable(self.path, trainer.optimizers)
+            except UserError:
+                self.path.unlink()
+                raise
         delete_oldest(self.path)
+
+
+def check_restorable(path: Path, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Check that a new checkpoint restores what it was written from.
+
+    Raises:
+        UserError: If it contains more than tensors and plain values, or torch would convert an optimizer's state.
+    """
+    try:
+        read_checkpoint(path)
+    except DamagedError as error:
+        kinds = ", ".join(sorted(set(re.findall(r"GLOBAL (\S+)", str(error.__cause__))))) or error.__cause__
+        raise UserError(
+            f"a checkpoint would contain {kinds}, which cannot be loaded safely; keep tensors and plain values in the "
+            "state of callbacks and optimizers (`float`, `item`)"
+        ) from error
+    for optimizer in optimizers:
+        converted = {
+            name
+            for weight, state in optimizer.state.items()
+            if isinstance(weight, torch.Tensor)
+            for name, value in state.items()
+            if getattr(value, "dtype", weight.dtype) != weight.dtype
+        }
+        if others := sorted(converted - {"step"}):
+            raise UserError(
+                f"{type(optimizer).__name__}: torch would restore {', '.join(others)} with the type of the "
+                "weights, so a resume would not be exact; keep it in that type, or as a plain number"
+            )
+
+
+def epochs_done(checkpoint: Mapping[str, Any]) -> int:
+    """Number of epochs after which a checkpoint was written."""
+    return checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
 
 
 def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:

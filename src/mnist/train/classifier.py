@@ -16,6 +16,7 @@ from src.mnist.model.params import TrainParams
 from src.mnist.model.scores import scores_from_confusion
 from src.mnist.model.seeds import seed_generators
 from src.mnist.train.batches import Batches
+from src.mnist.train.checkpoint import epochs_done
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.steps import StepRunner, check_repeatable, compute_logits
 
@@ -29,7 +30,7 @@ class Classifier(LightningModule):
 
     def __init__(self, params: TrainParams, steps_per_epoch: int) -> None:
         super().__init__()
-        self.automatic_optimization, self.is_over = False, False
+        self.automatic_optimization = False
         self.params = params
         self.model = build_model(params.architecture, params.seed).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model) if params.ema else None
@@ -56,17 +57,10 @@ class Classifier(LightningModule):
             capturable=self.device.type == "cuda",
         )
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record whether a callback, such as Lightning's EarlyStopping, has ended the training."""
-        checkpoint["is_over"] = self.trainer.should_stop
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore that; Lightning forgets it, and would train on."""
-        self.is_over = checkpoint["is_over"]
-
-    def on_train_start(self) -> None:
-        """End a training again that had ended."""
-        self.trainer.should_stop = self.is_over
+        """Restore that a training is over, even if a callback, such as EarlyStopping, ended it early."""
+        if checkpoint["is_over"]:
+            self.trainer.fit_loop.max_epochs = epochs_done(checkpoint)
 
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """Take one optimizer step per batch."""

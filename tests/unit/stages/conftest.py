@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from src.mnist.model.params import Params
+from src.mnist.train.checkpoint import Checkpoints
 from stages.train import Outputs, train
 
 
@@ -15,6 +16,14 @@ def outputs_in(folder: Path, kind: Any = Outputs) -> Any:
 
 def read_all(outputs: Any) -> list[bytes]:
     return [path.read_bytes() for path in astuple(outputs)]
+
+
+def train_one_epoch(
+    params: Params, data_dir: Path, outputs: Outputs, accelerator: str, checkpoints: Checkpoints | None
+) -> None:
+    """Train, interrupted before the second epoch."""
+    with pytest.raises(IndexError):
+        train(params, data_dir, outputs, accelerator, checkpoints, [None].pop)
 
 
 @pytest.fixture(scope="session")

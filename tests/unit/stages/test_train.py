@@ -2,7 +2,7 @@ import json
 import logging
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_module
 from PIL import Image
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 import stages.train
@@ -38,7 +38,7 @@ from stages.evaluate import predict
 from stages.train import Outputs, main, train
 from tests.conftest import REPOSITORY, THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.stages.conftest import outputs_in, read_all
+from tests.unit.stages.conftest import outputs_in, read_all, train_one_epoch
 
 
 def test_training_learns_and_outputs_agree(trained: Outputs, params: Params, digits_dir: Path) -> None:
@@ -191,16 +191,24 @@ RESUMED |= {name: {"architecture": name} for name in (DROPOUT, DRAWS)}
 def test_resumed_training_gives_the_same_bytes(
     params: Params, few_digits: Path, tmp_path: Path, accelerator: str, name: str
 ) -> None:
-    constant = params.model_copy(update=RESUMED[name] | {"schedule": "constant", "batch_size": 64, "threads": 1})
-    first, resumed, whole = (outputs_in(tmp_path / name) for name in ("first", "resumed", "whole"))
-    for epochs, outputs in (1, first), (2, resumed):
-        checkpoints = Checkpoints(tmp_path / "checkpoints", {})
-        train(constant.model_copy(update={"epochs": epochs}), few_digits, outputs, accelerator, checkpoints)
-    again = train(constant.model_copy(update={"epochs": 2}), few_digits, resumed, accelerator, checkpoints)
-    at_once = train(constant.model_copy(update={"epochs": 2}), few_digits, whole, accelerator)
-    assert again.machine == at_once.machine
-    assert read_all(resumed) == read_all(whole)
-    assert read_all(first) != read_all(whole)
+    short = params.model_copy(update=RESUMED[name] | {"epochs": 2, "batch_size": 64, "threads": 1})
+    resumed, whole = (outputs_in(tmp_path / name) for name in ("resumed", "whole"))
+    at_once = train(short, few_digits, whole, accelerator)
+    train_one_epoch(short, few_digits, resumed, accelerator, Checkpoints(tmp_path / "checkpoints", {}))
+    # The last time, the training is over.
+    for _ in range(2):
+        again = train(short, few_digits, resumed, accelerator, Checkpoints(tmp_path / "checkpoints", {}))
+        assert again.machine == at_once.machine
+        assert read_all(resumed) == read_all(whole)
+
+
+def add_callback(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Callback]) -> None:
+    """Make every training of this test use one more callback."""
+
+    def build(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
+        return build_trainer(epochs, accelerator, [make(), *callbacks])
+
+    monkeypatch.setattr("stages.train.build_trainer", build)
 
 
 @pytest.mark.fault(100)
@@ -236,30 +244,81 @@ def test_resumed_training_draws_the_same_augmentation_from_global_generators(
     usual_load, usual_plan = Batches.load, batches.epoch_plan
     monkeypatch.setattr(Batches, "load", load)
     monkeypatch.setattr(batches, "epoch_plan", lambda size, *rest: (torch.randperm(size), *usual_plan(size, *rest)[1:]))
-    plain = params.model_copy(update={"architecture": DROPOUT, "schedule": "constant", "threads": 1})
+    plain = params.model_copy(update={"architecture": DROPOUT, "epochs": 2, "threads": 1})
     resumed, whole = (outputs_in(tmp_path / name) for name in ("resumed", "whole"))
-    for epochs in (1, 2):
-        checkpoints = Checkpoints(tmp_path / "checkpoints", {})
-        train(plain.model_copy(update={"epochs": epochs}), few_digits, resumed, "cpu", checkpoints)
-    train(plain.model_copy(update={"epochs": 2}), few_digits, whole, "cpu")
+    train_one_epoch(plain, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+    train(plain, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+    train(plain, few_digits, whole, "cpu")
     assert read_all(resumed) == read_all(whole)
 
 
 @pytest.mark.fault(39, 53)
 @pytest.mark.parametrize("is_stored", [False, True], ids=["only the results are written", "trained again"])
-def test_training_that_a_callback_ended_gives_the_same_bytes_again(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+@pytest.mark.parametrize(
+    ("make", "epochs"),
+    [
+        (lambda: EarlyStopping("val_loss", patience=1, min_delta=100.0), 2),
+        # It sets the weights when training ends.
+        (EMAWeightAveraging, 4),
+    ],
+    ids=["ended early", "weights set at the end"],
+)
+def test_training_with_a_callback_of_lightning_gives_the_same_bytes_again(
+    params: Params,
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], Callback],
+    epochs: int,
+    is_stored: bool,
 ) -> None:
-    def build(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
-        return build_trainer(epochs, accelerator, [EarlyStopping("val_loss", patience=1, min_delta=100.0), *callbacks])
-
-    monkeypatch.setattr("stages.train.build_trainer", build)
+    add_callback(monkeypatch, make)
     first, second = (outputs_in(tmp_path / name) for name in ("first", "second"))
     for outputs, stored in (first, False), (second, is_stored):
         checkpoints = Checkpoints(tmp_path / "checkpoints", {}, stored)
         train(params.model_copy(update={"epochs": 4}), few_digits, outputs, "cpu", checkpoints)
-    assert len(first.history.read_text().splitlines()) == 1 + 2
+    assert len(first.history.read_text().splitlines()) == 1 + epochs
     assert read_all(first) == read_all(second)
+
+
+class Noting(Callback):
+    """Keeps a number of NumPy."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": np.float64(1)}
+
+
+class Summing(torch.optim.SGD):
+    """Sums in a type of its own, which torch does not restore."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        weight = self.param_groups[0]["params"][0]
+        self.state[weight]["sum"] = weight.grad.double()
+
+
+@pytest.mark.fault(100)
+@pytest.mark.parametrize(
+    ("callback", "optimizer", "said"),
+    [
+        (Noting, torch.optim.SGD, r"a checkpoint would contain numpy\._core\.multiarray\.scalar"),
+        (Callback, Summing, "Summing: torch would restore sum with the type of the weights"),
+    ],
+)
+def test_state_that_no_checkpoint_restores_is_rejected(
+    params: Params,
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    callback: Callable[[], Callback],
+    optimizer: Callable[..., torch.optim.Optimizer],
+    said: str,
+) -> None:
+    add_callback(monkeypatch, callback)
+    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: optimizer(self.model.parameters()))
+    # The second time, no checkpoint is left that it would resume from.
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"^{said}"):
+            train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
 
 
 @pytest.mark.gpu

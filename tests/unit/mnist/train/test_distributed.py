@@ -17,7 +17,7 @@ from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.distributed import check_same, connect, rank_and_count
 from stages.train import train
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.stages.conftest import outputs_in, read_all
+from tests.unit.stages.conftest import outputs_in, read_all, train_one_epoch
 
 pytestmark = pytest.mark.fault(71)
 
@@ -54,13 +54,18 @@ def run_together(count: int, work: Callable[..., None], *arguments: Any, acceler
 
 
 def train_into(
-    params: Params, data_dir: Path, folder: Path, accelerator: str = "cpu", checkpoints: bool = False
+    params: Params,
+    data_dir: Path,
+    folder: Path,
+    accelerator: str = "cpu",
+    checkpoints: bool = False,
+    run: Callable[..., object] = train,
 ) -> None:
     # Only process 0 may write. The others get separate folders, which must stay empty.
     rank, _ = rank_and_count()
     outputs = outputs_in(folder / f"of-{rank}" if rank else folder)
     kept = Checkpoints(folder / "checkpoints", {}) if checkpoints else None
-    train(params, data_dir, outputs, accelerator, kept)
+    run(params, data_dir, outputs, accelerator, kept)
 
 
 # There are 275 training images, so the last batch of an epoch has 19, which 4 does not divide.
@@ -105,17 +110,15 @@ def test_two_processes_match_one_resume_exactly_and_reject_differing_inputs(
 ) -> None:
     run_together(2, refuse)
     assert_as_alone(params, few_digits, tmp_path, "ensemble, everything", 2)
-    sharded = params.model_copy(update={"shards": 2, "schedule": "constant", "architecture": DRAWS})
-    one, two = (sharded.model_copy(update={"epochs": epochs}) for epochs in (1, 2))
-    train(two, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
-    run_together(2, train_into, one, few_digits, tmp_path / "resumed", "cpu", True)
-    first = read_all(outputs_in(tmp_path / "resumed"))
-    train_into(two, few_digits, tmp_path / "resumed", checkpoints=True)
-    assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole")) != first
+    sharded = params.model_copy(update={"shards": 2, "epochs": 2, "architecture": DRAWS})
+    train(sharded, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
+    run_together(2, train_into, sharded, few_digits, tmp_path / "resumed", "cpu", True, train_one_epoch)
+    train_into(sharded, few_digits, tmp_path / "resumed", checkpoints=True)
+    assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole"))
     # Conversely, resume from one process with two.
     (tmp_path / "again").mkdir()
-    train_into(one, few_digits, tmp_path / "again", checkpoints=True)
-    run_together(2, train_into, two, few_digits, tmp_path / "again", "cpu", True)
+    train_into(sharded, few_digits, tmp_path / "again", checkpoints=True, run=train_one_epoch)
+    run_together(2, train_into, sharded, few_digits, tmp_path / "again", "cpu", True)
     assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path / "whole"))
 
 
