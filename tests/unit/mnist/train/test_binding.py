@@ -1,11 +1,8 @@
 import os
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,10 +10,6 @@ import torch
 from src.mnist.train.binding import bound_threads
 from stages.train import Outputs, train
 from tests.conftest import PARAMS
-
-# After a fork, the threads of OpenMP are missing.
-SPAWN = get_context("spawn")
-pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 
 
 def compute() -> None:
@@ -29,28 +22,12 @@ def where() -> list[set[int]]:
     return [os.sched_getaffinity(int(thread.name)) for thread in Path("/proc/self/task").iterdir()]
 
 
-def run(function: Callable[[], object], cores: list[int], sender: Connection) -> None:
+def bind(cores: list[int], data_dir: Path, folder: Path, sender: Connection) -> None:
+    """Compute and train with two threads on two cores, and send where the threads were."""
     os.sched_setaffinity(0, cores)
     torch.set_num_threads(2)
     compute()
-    sender.send(function())
-
-
-def in_a_process(function: Callable[[], object]) -> tuple[list[int], Any]:
-    """Call a function in a process that computes with two threads on two cores; returns the cores and its result."""
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    receiver, sender = SPAWN.Pipe(duplex=False)
-    process = SPAWN.Process(target=run, args=(function, cores, sender))
-    process.start()
-    sender.close()
-    try:
-        return cores, receiver.recv()
-    finally:
-        process.join()
-
-
-def bind() -> dict[str, list[set[int]]]:
-    found = {}
+    found: dict[str, list[set[int]]] = {"in training": []}
     with bound_threads(2):
         compute()
         found["bound"] = where()
@@ -60,25 +37,26 @@ def bind() -> dict[str, list[set[int]]]:
     found["after an error"] = where()
     with bound_threads(1):
         found["fewer threads than cores"] = where()
-    return found
-
-
-def train_one_epoch(data_dir: Path, folder: Path) -> list[set[int]]:
-    """Where the threads are at the start of the epoch."""
-    found: list[set[int]] = []
     params = PARAMS.model_copy(update={"threads": 2, "epochs": 1})
     outputs = Outputs(*(folder / name for name in vars(Outputs())))
-    train(params, data_dir, outputs, "cpu", before_epoch=lambda: found.extend(where()))
-    return found
+    train(params, data_dir, outputs, "cpu", before_epoch=lambda: found["in training"].extend(where()))
+    sender.send(found)
 
 
-def test_threads_have_cores_of_their_own_within_the_context() -> None:
-    cores, found = in_a_process(bind)
-    bound = found.pop("bound")
-    assert [{core} for core in cores] == sorted((one for one in bound if len(one) == 1), key=min)
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_threads_have_cores_of_their_own_within_the_context_and_in_training(few_digits: Path, tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    # After a fork, the threads of OpenMP are missing.
+    spawn = get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=bind, args=(cores, few_digits, tmp_path, sender))
+    process.start()
+    sender.close()
+    try:
+        found = receiver.recv()
+    finally:
+        process.join()
+    in_training = found.pop("in training")
+    assert all({core} in in_training for core in cores)
+    assert [{core} for core in cores] == sorted((one for one in found.pop("bound") if len(one) == 1), key=min)
     assert {name: one for name, threads in found.items() for one in threads if one != set(cores)} == {}
-
-
-def test_training_binds_its_threads(digits_dir: Path, tmp_path: Path) -> None:
-    cores, found = in_a_process(partial(train_one_epoch, digits_dir, tmp_path))
-    assert all({core} in found for core in cores)
