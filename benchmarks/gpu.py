@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.measure import CONVENTIONAL, fit_table, interleaved, machine
 from src.core.files import write_text
-from stages.train import DATA_DIR
+from src.mnist.data.dataset import DATA_DIR
 
 RESULTS = Path("benchmarks/gpu.md")
 EPOCHS = 10

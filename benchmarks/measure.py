@@ -17,9 +17,8 @@ from typing import Any
 import torch
 
 from src.core.errors import UserError
-from src.mnist.data.dataset import load_examples
+from src.mnist.data.dataset import DATA_DIR, load_examples
 from src.mnist.model.device import device_facts
-from stages.train import DATA_DIR
 
 # Same as in the recipes.
 THREADS = 2

@@ -16,9 +16,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from src.core.errors import UserError
-from src.mnist.data.dataset import NUM_CLASSES, load_examples
+from src.mnist.data.dataset import DATA_DIR, NUM_CLASSES, load_examples
 from src.mnist.model.split import split_indices
-from src.mnist.predict.__main__ import MODEL, Answer, predict
+from src.mnist.model.weights import MODEL_PATH
+from src.mnist.predict.__main__ import Answer, predict
 from src.mnist.predict.images import Digit, like_mnist
 
 HEIGHT, WIDTH = 400, 500
@@ -186,7 +187,7 @@ def scenes() -> Iterator[tuple[str, np.ndarray | None, Change, bool]]:
 
 def report(name: str, digits: list[Digit], labels: list[int | None], refused: int) -> None:
     """Print how many pictures are right, wrong, doubtful and refused; the label None means that there is no digit."""
-    answers: list[Answer] = predict(digits, MODEL) if digits else []
+    answers: list[Answer] = predict(digits, MODEL_PATH) if digits else []
     doubtful = sum(answer.doubt is not None for answer in answers)
     wrong = [one.confidence for one, label in zip(answers, labels, strict=True) if not one.doubt and one.digit != label]
     print(
@@ -216,10 +217,10 @@ def limits(pairs: list[tuple[Digit, int]]) -> None:
 
 def main() -> None:
     """Print the results for all validation and test images, and for PICTURES photographs of each scene."""
-    train = load_examples(Path("data/MNIST"), "train")
+    train = load_examples(DATA_DIR, "train")
     _, val = split_indices(train.labels, 0.1, 0)
     limits(as_they_are("validation images", train.images[val], train.labels[val]))
-    test = load_examples(Path("data/MNIST"), "test")
+    test = load_examples(DATA_DIR, "test")
     as_they_are("test images", test.images, test.labels)
     for name, lit, change, is_readable in scenes():
         rng = np.random.default_rng(0)

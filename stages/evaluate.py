@@ -10,17 +10,15 @@ import torch
 
 from src.core.files import write_json, write_table
 from src.core.run import ReceiptFields, Run, versions
-from src.mnist.data.dataset import load_examples
+from src.mnist.data.dataset import DATA_DIR, load_examples
 from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, error_rows, per_class_rows, score_predictions
 from src.mnist.evaluate.summary import summary_line
 from src.mnist.model.device import configure_determinism, device_facts, torch_device
 from src.mnist.model.network import predict_logits, shifted_views
 from src.mnist.model.params import EvaluateParams
-from src.mnist.model.weights import load_model
+from src.mnist.model.weights import MODEL_PATH, load_model
 
-DATA_DIR = Path("data/MNIST")
-MODEL_PATH = Path("models/model.safetensors")
 CONFUSION_COLUMNS = ("actual", "predicted", "count")
 PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
 ERROR_COLUMNS = ("index", "actual", "predicted", "confidence")

@@ -10,10 +10,8 @@ from pathlib import Path
 from src.core.errors import UserError
 from src.core.files import write_bytes
 from src.core.run import ReceiptFields, Run, versions
-from src.mnist.data.dataset import FILES, raw_folder, write_examples
+from src.mnist.data.dataset import DATA_DIR, FILES, raw_folder, write_examples
 from src.mnist.fetch.download import MIRRORS, ORIGINALS, Original, download
-
-DATA_DIR = Path("data/MNIST")
 
 
 def main(run: Run) -> ReceiptFields:

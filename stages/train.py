@@ -18,11 +18,11 @@ from src.core.copies import original
 from src.core.errors import UserError
 from src.core.files import write_json
 from src.core.run import ReceiptFields, Run, versions
-from src.mnist.data.dataset import load_examples
+from src.mnist.data.dataset import DATA_DIR, load_examples
 from src.mnist.model.device import configure_determinism, device_facts, keep_freed_memory, torch_device
 from src.mnist.model.network import BATCH_SIZE, CalibratedModel, predict_logits
 from src.mnist.model.params import TrainParams
-from src.mnist.model.weights import load_model, save_model
+from src.mnist.model.weights import MODEL_PATH, load_model, save_model
 from src.mnist.train.batches import TrainingData
 from src.mnist.train.binding import bound_threads
 from src.mnist.train.calibration import fit_temperature
@@ -34,7 +34,6 @@ from src.mnist.train.progress import ProgressTable
 from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
 
-DATA_DIR = Path("data/MNIST")
 # The packages that compute the outputs.
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "matplotlib", "pillow", "safetensors")
 
@@ -43,7 +42,7 @@ PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "matplotlib",
 class Outputs:
     """Where the stage writes; the defaults are the outs in dvc.yaml."""
 
-    model: Path = Path("models/model.safetensors")
+    model: Path = MODEL_PATH
     metrics: Path = Path("metrics/train.json")
     history: Path = Path("plots/history.csv")
     learning_curve: Path = Path("plots/learning_curve.png")

@@ -9,6 +9,7 @@ import numpy as np
 from src.core.errors import UserError
 from src.mnist.data.idx import read_idx, write_idx
 
+DATA_DIR = Path("data/MNIST")
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),

@@ -7,11 +7,10 @@ from src.core.errors import UserError
 from src.core.files import sha256, write_bytes, write_json
 from src.core.process import prepare_process, take_no_arguments
 from src.core.run import versions
-from src.mnist.data.dataset import load_examples
-from src.mnist.model.weights import load_model
+from src.mnist.data.dataset import DATA_DIR, load_examples
+from src.mnist.model.weights import MODEL_PATH, load_model
 
-MODEL, TARGET = Path("models/model.safetensors"), Path("models/model.onnx")
-DATA_DIR = Path("data/MNIST")
+TARGET = Path("models/model.onnx")
 
 
 def export() -> None:
@@ -26,8 +25,8 @@ def export() -> None:
         raise UserError(
             f"the package {error.name} is missing; run `make onnx`, or pip install -r requirements-dev.lock"
         ) from error
-    model, images = load_model(MODEL), load_examples(DATA_DIR, "test").images
-    source = {"model_sha256": sha256(MODEL)}
+    model, images = load_model(MODEL_PATH), load_examples(DATA_DIR, "test").images
+    source = {"model_sha256": sha256(MODEL_PATH)}
     content = to_onnx(model, source)
     found = compare(model, content, images)
     packages = versions("torch", "onnx", "onnxruntime", "onnxscript")

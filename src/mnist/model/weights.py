@@ -11,6 +11,7 @@ from src.core.errors import UserError, one_line
 from src.core.files import write_bytes
 from src.mnist.model.network import MEAN, STD, CalibratedModel, build_model
 
+MODEL_PATH = Path("models/model.safetensors")
 METADATA_KEY = "mnist"
 # Preprocessing that the weights assume: the normalisation of images, and the order in which pixels are flattened.
 PREPARATION = {"layout": "NHWC", "mean": MEAN, "std": STD}

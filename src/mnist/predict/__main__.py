@@ -15,12 +15,10 @@ from rich.table import Column, Table
 from src.core.errors import UserError
 from src.core.process import prepare_process
 from src.mnist.model.network import predict_logits
-from src.mnist.model.weights import load_model
+from src.mnist.model.weights import MODEL_PATH, load_model
 from src.mnist.predict.doubt import doubt
 from src.mnist.predict.images import FORMATS, Digit, read_digit
 from src.mnist.predict.registry import fetch_version
-
-MODEL = Path("models/model.safetensors")
 
 
 class Answer(NamedTuple):
@@ -38,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         "images", nargs="+", type=Path, metavar="IMAGE", help=f"picture of one digit: {', '.join(FORMATS)}"
     )
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--model", type=Path, default=MODEL, help="file of a model (default: %(default)s)")
+    model.add_argument("--model", type=Path, default=MODEL_PATH, help="file of a model (default: %(default)s)")
     model.add_argument("--version", help="registered version of the model, such as v1.0.0 (docs/sharing.md)")
     parser.add_argument("--json", action="store_true", help="one JSON object per picture, including unreadable ones")
     arguments = parser.parse_args(argv)
@@ -80,7 +78,7 @@ def _classify(digits: list[Digit], model_path: Path, version: str | None) -> lis
     if version is None:
         return predict(digits, model_path)
     with TemporaryDirectory() as folder:
-        fetched = Path(folder) / MODEL.name
+        fetched = Path(folder) / MODEL_PATH.name
         fetch_version(version, fetched)
         return predict(digits, fetched)
 

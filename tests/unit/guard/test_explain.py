@@ -1,11 +1,8 @@
 import errno
 import os
-import resource
-from pathlib import Path
 
 import pytest
 
-from src.core.files import write_bytes
 from src.guard.explain import GPU_TAKEN, MEMORY, explain
 
 
@@ -28,18 +25,6 @@ def test_machine_error_names_file_and_repair(names: tuple[str, ...], repair: str
         assert line
         assert line.startswith(f"models/model.safetensors: {os.strerror(number)}; ")
         assert repair in line
-
-
-@pytest.mark.fault(56)
-def test_unwritable_file_is_reported(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="too large") as caught:
-            write_bytes(tmp_path / "model", bytes(2000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(explain(caught.value)).startswith(f"{tmp_path}/model: File too large; raise the limit")
 
 
 @pytest.mark.fault(55)

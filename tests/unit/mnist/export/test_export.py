@@ -11,11 +11,11 @@ import pytest
 
 import src.mnist.export.onnx_model
 from src.core.errors import UserError
-from src.mnist.data.dataset import write_examples
-from src.mnist.export.__main__ import DATA_DIR, MODEL, TARGET, export
+from src.mnist.data.dataset import DATA_DIR, write_examples
+from src.mnist.export.__main__ import TARGET, export
 from src.mnist.export.onnx_model import OPSET, TOLERANCE, compare, run_onnx, to_onnx
 from src.mnist.model.network import CalibratedModel, build_model
-from src.mnist.model.weights import save_model
+from src.mnist.model.weights import MODEL_PATH, save_model
 from tests.conftest import REPOSITORY, random_examples
 
 EXAMPLES = random_examples(50)
@@ -29,7 +29,7 @@ def untrained(architecture: str, temperature: float = 0.5, seed: int = 0) -> Cal
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with an exported model."""
     folder = tmp_path_factory.mktemp("exported")
-    save_model(folder / MODEL, untrained("cnn"), "cnn")
+    save_model(folder / MODEL_PATH, untrained("cnn"), "cnn")
     write_examples(folder / DATA_DIR, random_examples(10), EXAMPLES)
     with contextlib.chdir(folder):
         export()
