@@ -26,7 +26,7 @@ READS = {"import": 1, "ctypes.dlopen": 0}
 MOVES = ("os.rename", "os.link", "os.symlink")
 REMOVAL = "os.remove"
 # `subprocess` may start programs other than shells, because libraries use them to query the system.
-STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system")
+STARTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec")
 SHELLS = ("sh", "bash")
 # Modules that multiprocessing and joblib import to start a process, with or without a fork.
 STARTER = "popen_"

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import UserError, one_line
-from src.core.files import md5, write_text, written
+from src.core.files import is_within, md5, write_text, written
 from src.core.receipt import PARAMS_FILE, format_receipt, receipt_differences, receipt_path
 from src.core.run import ReceiptFields
+from src.core.values import same
 from src.guard.inputs import VOID, Inputs, md5_of, stamps_of
 from src.guard.stage import DVC_FILE, Stage
 
@@ -23,24 +24,24 @@ def check_results_before(inputs: Inputs, stages: Mapping[str, Stage], lock: Mapp
         lock: Entries of dvc.lock, by stage.
     """
     for name, stage in stages.items():
-        used = set(stage.outs) & set(inputs.stage.deps)
+        # A dependency may be a folder with the output, or a file in it.
+        deps = inputs.stage.deps
+        used = [out for out in stage.outs if is_within(out, deps) or any(is_within(dep, [out]) for dep in deps)]
         if not used or receipt_path(name) not in stage.outs:
             continue
-        outs = check_receipt(name, lock.get(name, {}))
-        for path in sorted(used):
-            if inputs.deps[path] != (recorded := outs.get(path)):
+        locked = lock.get(name, {})
+        check_receipt(name, locked)
+        for out in used:
+            found = md5_of(out, {path: inputs.md5.get(path) or md5(Path(path)) for path in stamps_of([out])})
+            if found != (recorded := _by_path(locked, "outs").get(out)):
                 raise UserError(
-                    f"{path}: is not what stage {name} wrote (md5 {inputs.deps[path]}, its receipt has {recorded}); "
+                    f"{out}: is not what stage {name} wrote (md5 {found}, dvc.lock has {recorded}); "
                     f"run `dvc repro --single-item --force {name}`"
                 )
 
 
-def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
-    """Read the MD5 of every output except the receipt, by path, from the receipt of a stage.
-
-    Raises:
-        UserError: If the receipt contradicts the stage's entry in dvc.lock, is missing or malformed.
-    """
+def check_receipt(stage: str, locked: Mapping[str, Any]) -> None:
+    """Raise UserError if the receipt of a stage contradicts its entry in dvc.lock, is missing or malformed."""
     path = receipt_path(stage)
     repair = f"run `dvc repro --single-item --force {stage}`"
     params = locked.get("params", {}).get(PARAMS_FILE, {})
@@ -57,7 +58,6 @@ def check_receipt(stage: str, locked: Mapping[str, Any]) -> dict[str, str]:
         )
     if wrong:
         raise UserError(f"dvc.lock contradicts {path} in {', '.join(wrong)}; {repair}")
-    return receipt["outs"]
 
 
 def _by_path(locked: Mapping[str, Any], kind: str) -> dict[str, str | None]:
@@ -66,14 +66,16 @@ def _by_path(locked: Mapping[str, Any], kind: str) -> dict[str, str | None]:
 
 
 def check_recordable(inputs: Inputs) -> None:
-    """Raise UserError if the stage writes a receipt, but a param cannot be stored as JSON."""
-    for name, value in inputs.params.items() if receipt_path(inputs.stage.name) in inputs.stage.outs else ():
+    """Raise UserError if a param cannot be recorded in a receipt, which is JSON."""
+    for name, value in inputs.params.items():
         try:
-            json.dumps(value, allow_nan=False)
+            recorded = json.loads(json.dumps(value, allow_nan=False))
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"{PARAMS_FILE}: {name} cannot be recorded ({one_line(error)}); choose another value"
             ) from error
+        if not same(recorded, value):
+            raise UserError(f"{PARAMS_FILE}: {name} has a key that is not text; put it in quotes")
 
 
 def is_locked(inputs: Inputs, lock: Mapping[str, Any]) -> bool:
@@ -83,7 +85,7 @@ def is_locked(inputs: Inputs, lock: Mapping[str, Any]) -> bool:
 
 
 def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, Any]) -> None:
-    """Write the receipt of a stage, if dvc.yaml declares one.
+    """Check that the stage wrote its outputs, and write its receipt, if dvc.yaml declares one.
 
     Args:
         inputs: Inputs of the stage.
@@ -94,13 +96,14 @@ def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, A
         UserError: If another declared output is missing, or differs from what the stage wrote.
     """
     stage, path = inputs.stage, receipt_path(inputs.stage.name)
+    outs = {out: _md5_as_written(out) for out in stage.outs if out != path}
     if path not in stage.outs:
         return
     content = {
         "stage": stage.name,
         "deps": inputs.deps,
         "params": inputs.params,
-        "outs": {out: _md5_as_written(out) for out in stage.outs if out != path},
+        "outs": outs,
         "versions": dict(fields.versions),
         "machine": {**machine, **fields.machine} if fields.machine else {},
     }
@@ -112,5 +115,5 @@ def _md5_as_written(out: str) -> str:
         raise UserError(f"{out}: is missing, which {DVC_FILE} lists among the stage's outputs; let the stage write it")
     there = {path: md5(Path(path)) for path in stamps_of([out])}
     if others := [path for path in there if written.get(os.fspath(Path.cwd() / path)) != there[path]]:
-        raise UserError(f"{', '.join(others)}: is not what the stage wrote with src.core.files, {VOID}")
+        raise UserError(f"{', '.join(others)}: is not what the stage wrote with src.core.files in this run, {VOID}")
     return md5_of(out, there)

@@ -42,7 +42,7 @@ def value(key: str, text: str) -> Callable[[str], str]:
 # One of each kind; tests/unit/mnist/model/test_params.py has more.
 REFUSED = {
     "epochs": (value("epochs", "2.5"), "epochs must be"),
-    "lr": (value("lr", ".nan"), "lr must be"),
+    "lr": (value("lr", ".nan"), "lr cannot be recorded"),
     "batch": (value("batch_size", "1296"), "batch_size must be"),
     "steps": (
         lambda params: value("epochs", "10000")(value("batch_size", "1")(params)),

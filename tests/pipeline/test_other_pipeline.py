@@ -105,6 +105,43 @@ def test_paths_are_normalised_and_nested_repositories_are_skipped(words: Project
     assert "didn't change" in words.repro()
 
 
+# What the first stage declares to write, and what the second one declares to read.
+@pytest.mark.fault(47, 48)
+@pytest.mark.parametrize(
+    ("out", "dep"),
+    [
+        ("made", "made"),
+        ("made/counts.json", "made"),
+        ("made", "made/counts.json"),
+        ("made/counts.json", "receipts, made"),
+    ],
+)
+def test_result_that_contradicts_its_receipt_is_rejected_in_any_folder(words: Project, out: str, dep: str) -> None:
+    for stage in ("count", "rank"):
+        words.edit(f"stages/{stage}.py", "counts.json", "made/counts.json")
+    words.edit("dvc.yaml", "[counts.json]", f"[{out}]")
+    words.edit("dvc.yaml", ", counts.json]", f", {dep}]".replace("receipts,", "receipts/count.json,"))
+    words.repro()
+    words.append("stages/count.py", "# edited\n")
+    words.dvc_ok("commit", "--force", "count")
+    done = words.forked_stage("rank")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("rank: dvc.lock contradicts receipts/count.json in stages/count.py; run ")
+
+
+@pytest.mark.fault(59)
+def test_output_that_was_not_written_is_rejected_without_a_receipt(words: Project) -> None:
+    words.edit("dvc.yaml", "    metrics:\n      - receipts/count.json: {cache: false}\n", "")
+    words.edit("dvc.yaml", "[counts.json]", "[{counts.json: {persist: true}}]")
+    words.repro()
+    words.edit("stages/count.py", "    write_json(", '    Path("counts.json").exists() or write_json(')
+    done = words.dvc("repro")
+    assert done.returncode != 0
+    assert (
+        "count: counts.json: is not what the stage wrote with src.core.files in this run" in done.stderr + done.stdout
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -122,8 +159,10 @@ def test_unsupported_dvc_yaml_is_rejected(
         read_params(read_stages()["count"].params)
 
 
-def test_unrecordable_param_is_rejected_before_the_stage_runs(words: Project) -> None:
-    (words.path / "params.yaml").write_text("words:\n  shortest: .nan\n")
+# In JSON, the key would be text.
+@pytest.mark.parametrize("value", [".nan", "2026-01-02", "{1: 0.5}"])
+def test_unrecordable_param_is_rejected_before_the_stage_runs(words: Project, value: str) -> None:
+    (words.path / "params.yaml").write_text(f"words:\n  shortest: {value}\n")
     done = words.forked_stage("count")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("count: params.yaml: words.shortest")

@@ -247,6 +247,8 @@ def process(method: str) -> None:
             for method in multiprocessing.get_all_start_methods()
         ),
         (lambda: os.system("cat data/other.txt"), "another process would open"),
+        # Its exit code would be that of the stage.
+        (lambda: os.execv("/none", ["none"]), "another process would open"),
         (lambda: subprocess.run("cat data/other.txt", shell=True, check=True), "another process would open"),
         (lambda: sqlite3.connect(":memory:").close(), "SQLite would open"),
         (lambda: open_below("data", "../other/in.txt"), "data: stage stage opened the folder"),
