@@ -19,7 +19,7 @@ def read_mapping(path: Path) -> dict[Any, Any]:
         UserError: If the file cannot be read, is not a YAML mapping or has a duplicate key.
     """
     # This advice does not lose edits.
-    repair = f"mend it, or see what changed: `git diff {path}`"
+    repair = f"fix it, or see what changed: `git diff {path}`"
     try:
         # Same as in DVC: a tab may separate a key and its value only if ruamel.yaml.clib is installed.
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))

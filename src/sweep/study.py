@@ -113,7 +113,7 @@ class Study:
     def take(self, worker: str) -> optuna.Trial | None:
         """Take a slot for the clone named `worker` and draw its params; None if no slot is waiting."""
         with self.locked():
-            self._bury_the_dead()
+            self._fail_trials_of_the_dead()
             if not self.trials(TrialState.WAITING):
                 return None
             trial = self.optuna.ask(self._drawn)
@@ -124,7 +124,7 @@ class Study:
     def claim(self, trial: optuna.Trial, experiment: str) -> bool:
         """Claim an experiment for a trial; false while another trial is running it."""
         with self.locked():
-            self._bury_the_dead()
+            self._fail_trials_of_the_dead()
             for other in self.trials(TrialState.RUNNING):
                 if other.number != trial.number and other.user_attrs.get(EXPERIMENT) == experiment:
                     return False
@@ -167,7 +167,7 @@ class Study:
         last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}
         return [trial for slot, trial in last.items() if slot in self._slots and trial.state == TrialState.FAIL]
 
-    def _bury_the_dead(self) -> None:
+    def _fail_trials_of_the_dead(self) -> None:
         """Mark the trials of dead workers as failed and requeue them; the caller holds the lock."""
         for trial in self.trials(TrialState.RUNNING):
             # Slots are taken under the lock, so a worker that left no name was killed while taking its slot.

@@ -42,7 +42,7 @@ def score_predictions(y_true: np.ndarray, probs: np.ndarray) -> dict[str, float]
     }
     if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
         raise UserError(
-            f"{', '.join(wrong)}: expected a finite number; mend its function in src/mnist/model/scores.py or "
+            f"{', '.join(wrong)}: expected a finite number; fix its function in src/mnist/model/scores.py or "
             "src/mnist/evaluate/scores.py"
         )
     return {name: round(float(value), 6) for name, value in values.items()}

@@ -103,7 +103,7 @@ class Classifier(LightningModule):
         for name, value in scores.compute().items():
             if not value.isfinite():
                 # A score is computed from counts, which no learning rate makes infinite.
-                cause = "lower lr in params.yaml" if name == "loss" else "mend src/mnist/model/scores.py"
+                cause = "lower lr in params.yaml" if name == "loss" else "fix src/mnist/model/scores.py"
                 raise UserError(f"epoch {self.current_epoch + 1}: {prefix}{name} is {value}; {cause} and run again")
             self._log(prefix + name, value)
         scores.reset()

@@ -38,7 +38,7 @@ BROKEN = (
 def test_non_mapping_is_a_one_line_error_with_safe_advice(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"^{path}: {said}[^\n]*; mend it, or see what changed: `git diff [^\n]*$"):
+    with pytest.raises(UserError, match=rf"^{path}: {said}[^\n]*; fix it, or see what changed: `git diff [^\n]*$"):
         read_mapping(path)
 
 

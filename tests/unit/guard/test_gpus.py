@@ -1,7 +1,3 @@
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +7,6 @@ import pytest
 from src.core.errors import UserError
 from src.guard import gpus
 from src.guard.gpus import take_gpus, visible_gpus
-from tests.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -80,31 +75,6 @@ def test_missing_driver_changes_nothing(take: Callable[..., str | None]) -> None
         assert take(4, CUDA_VISIBLE_DEVICES="1") == "1"
     else:
         pytest.skip("this machine has a driver")
-
-
-HOLDER = """
-import os, sys
-from pathlib import Path
-from src.guard import gpus
-gpus._by_free_memory = lambda: ["GPU-b", "GPU-a"]
-leases = gpus.take_gpus(os.environ, folder=Path(sys.argv[1]))
-print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
-input()
-"""
-
-
-def test_gpu_is_released_when_its_process_ends(
-    machine_with: Callable[..., None], take: Callable[..., str | None], tmp_path: Path
-) -> None:
-    machine_with("GPU-b", "GPU-a")
-    environ = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    pipe, command = subprocess.PIPE, [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdin=pipe, stdout=pipe) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"GPU-b\n"
-        assert take() == "GPU-a"
-        holder.send_signal(signal.SIGKILL)
-    assert take() == "GPU-b"
 
 
 def test_inaccessible_lease_counts_as_taken(

@@ -29,13 +29,11 @@ def test_new_score_appears_in_all_metrics(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_score_that_is_not_finite_is_named_with_its_file(monkeypatch: pytest.MonkeyPatch, digits_dir: Path) -> None:
     monkeypatch.setitem(SCORES, "odd", Score(lambda counts: counts.sum() / 0 - counts.sum() / 0, "odd"))
-    with pytest.raises(
-        UserError, match=r"^test_odd: expected a finite number; mend its function in src/mnist/model/sc"
-    ):
+    with pytest.raises(UserError, match=r"^test_odd: expected a finite number; fix its function in src/mnist/model/sc"):
         score_predictions(np.array([0]), np.eye(10)[:1])
     data = TrainingData(load_examples(digits_dir, "train"), PARAMS)
     classifier = Classifier(PARAMS, data.steps_per_epoch)
-    with pytest.raises(UserError, match=r"^epoch 1: odd is nan; mend src/mnist/model/scores.py and run again"):
+    with pytest.raises(UserError, match=r"^epoch 1: odd is nan; fix src/mnist/model/scores.py and run again"):
         build_trainer(1, "cpu", []).fit(classifier, datamodule=data)
 
 
