@@ -29,6 +29,8 @@ class ForwardSeeds:
             self.generators.append(torch.cuda.default_generators[device.index or 0])
         # By (step, shard); empty unless steps are recorded.
         self.states: dict[tuple[int, int], torch.Generator] = {}
+        # Seed of the last pass; None if there is none yet that is recorded.
+        self.last: int | None = None
 
     def start_call(self, first_step: int) -> None:
         """Prepare the forward passes of a call; `first_step` is counted over all epochs."""
@@ -38,9 +40,11 @@ class ForwardSeeds:
 
     def start_pass(self, step: int, shard: int) -> None:
         """Seed the forward pass of one shard; `step` is counted within the call."""
-        seed_generators(self._seed_of(step, shard), () if self.states else self.generators)
         if self.states:
+            self.check_replayable()
             self.enter_state(step, shard)
+        self.last = self._seed_of(step, shard)
+        seed_generators(self.last, () if self.states else self.generators)
 
     def start_load(self) -> None:
         """Seed the loading of a call, such as noise on images, with a seed that no forward pass has."""
@@ -51,16 +55,18 @@ class ForwardSeeds:
         self.generators[-1].graphsafe_set_state(self.states[step, shard])
 
     def check_replayable(self) -> None:
-        """Raise RuntimeError if the call's last pass drew from a generator that a replay would not draw from."""
-        drawn = random.random(), np.random.random()
-        seed_generators(self._seed_of(self.steps - 1, self.shards - 1), ())
-        if drawn != (random.random(), np.random.random()):
-            raise RuntimeError("the network draws from the generators of Python or NumPy")
+        """Raise RuntimeError if the last recorded pass drew from a generator that a replay would not draw from."""
+        if self.last is not None:
+            drawn = random.random(), np.random.random()
+            seed_generators(self.last, ())
+            if drawn != (random.random(), np.random.random()):
+                raise RuntimeError("steps draw from the generators of Python or NumPy")
 
     def record(self) -> None:
         """Give the loading and every pass their own generator states, which a CUDA graph can replay."""
         places = [(0, self.shards), *itertools.product(range(self.steps), range(self.shards))]
         self.states = {place: self.generators[-1].clone_state() for place in places}
+        self.last = None
 
     def _seed_of(self, step: int, shard: int) -> int:
         return int(np.random.SeedSequence([self.seed, self.first_step + step, shard]).generate_state(1, np.uint64)[0])

@@ -1,7 +1,9 @@
 """Training by replays of recorded steps, with CUDA graphs emulated on a CPU."""
 
 import functools
+import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +99,27 @@ def test_replays_give_the_same_bytes_after_a_resume(
     assert train_captured(checkpoints=tmp_path, **CASES[name]) == expected(name)
 
 
-def test_replays_draw_the_same_noise_on_images(
-    train_captured: Train, train_plainly: Train, monkeypatch: pytest.MonkeyPatch
+NOT_CAPTURED = pytest.warns(UserWarning, match="steps draw from the generators of Python or NumPy")
+
+
+@pytest.mark.parametrize(
+    ("scale", "expectation"), [(lambda: 0.1, nullcontext()), (random.random, NOT_CAPTURED)], ids=["torch", "Python"]
+)
+def test_noise_on_images_is_the_same_in_replays(
+    train_captured: Train,
+    train_plainly: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    scale: Callable[[], float],
+    expectation: AbstractContextManager[object],
 ) -> None:
     def load(self: Batches) -> tuple[Tensor, Tensor]:
         x, labels = usual(self)
-        return x + 0.1 * torch.randn_like(x), labels
+        return x + scale() * torch.randn_like(x), labels
 
     usual = Batches.load
     monkeypatch.setattr(Batches, "load", load)
-    assert train_captured(architecture=DROPOUT) == train_plainly(architecture=DROPOUT)
+    with expectation:
+        assert train_captured(architecture=DROPOUT) == train_plainly(architecture=DROPOUT)
 
 
 def test_failed_capture_falls_back_to_plain_steps(
@@ -129,7 +142,7 @@ def test_optimizer_state_with_nonzero_start_matches_plain_steps(
 
 
 def test_steps_that_draw_from_numpy_or_python_are_not_captured(train_captured: Train, train_plainly: Train) -> None:
-    with pytest.warns(UserWarning, match="the network draws from the generators of Python or NumPy"):
+    with NOT_CAPTURED:
         assert train_captured(architecture=DRAWS) == train_plainly(architecture=DRAWS)
 
 
