@@ -42,15 +42,17 @@ experiments: $(VENV)/installed ## list this commit's experiments, best validatio
 SPEC ?= sweep.yaml
 SHARING := $(if $(WORKERS),--workers $(WORKERS)) $(if $(REMOTE),--remote $(REMOTE))
 sweep: $(VENV)/installed ## run missing trials of a sweep; SPEC= WORKERS= REMOTE= STORAGE=
-	@python -m src.sweep $(SPEC) $(SHARING)
+	@python -m src.sweep "$(SPEC)" $(SHARING)
 sweep-report: $(VENV)/installed ## summarize the sweep, with plots in report/sweep.html; SPEC=
-	@python -m src.sweep.summary $(SPEC)
+	@python -m src.sweep.summary "$(SPEC)"
 STUDIES := logs/sweep/optuna.db
+# Ctrl-C without a traceback.
+QUIETLY := import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)
 dashboard: $(VENV)/installed ## show the sweeps in a browser, on 127.0.0.1; STORAGE=
 	@test -n "$$STORAGE" || test -e $(STUDIES) || { echo "dashboard: $(STUDIES): is missing; \`make sweep\` writes it"; exit 1; } >&2
 	@# Not on a command line, where others would see its password.
 	@printf '[optuna_dashboard]\nstorage = "%s"\n' "$${STORAGE:-sqlite:///$(STUDIES)}" | \
-		optuna-dashboard --host 127.0.0.1 --from-config /dev/stdin
+		python -c '$(QUIETLY); from optuna_dashboard._cli import main; main()' --host 127.0.0.1 --from-config /dev/stdin
 N ?= 5
 seeds: $(VENV)/installed ## measure how much the seed alone changes the results; N=5
 	@python -m src.sweep.seeds $(N) $(SHARING)
@@ -85,6 +87,6 @@ $(VENV)/installed: requirements.lock
 $(VENV)/installed-report: requirements-report.lock
 $(VENV)/installed-dev: requirements-dev.lock
 # Install again if the folder was renamed: scripts in .venv contain the path they were created in.
-$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev: $(if $(shell grep -sF '$(CURDIR)/$(BIN)' $(BIN)/pip),,FORCE)
+$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev: $(if $(shell grep -sF "$$(pwd -P)/$(BIN)" $(BIN)/pip),,FORCE)
 	@$(PYTHON) install.py $(filter %.lock,$^)
 	@touch $@

@@ -65,10 +65,10 @@ print(*{name for module in sys.modules.keys() - at_start for name in found.get(m
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An environment whose pip only prints its location, so that nothing is installed or looked up."""
-    folder = tmp_path / "project" / ".venv"
+    folder = tmp_path / "one's" / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     pip = folder / "bin" / "pip"
-    pip.write_text(f"#!{folder}/bin/python\nprint('pip 1.0 from {folder}/lib')\n")
+    pip.write_text(f'#!{folder}/bin/python\nprint("pip 1.0 from {folder}/lib")\n')
     pip.chmod(0o755)
     use(folder, monkeypatch)
     return folder
