@@ -73,7 +73,7 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             count = arguments.workers or fitting(space.common.get("threads", 1))
             return unpushed | run(worker, count, space.spec.varied)
     except (StorageInternalError, sqlalchemy.exc.DatabaseError) as error:
-        where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (delete it; experiments stay)"
+        where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (if it is damaged, delete it; experiments stay)"
         raise UserError(f"{where}: the database cannot be used: {one_line(error)}") from error
 
 

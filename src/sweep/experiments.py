@@ -40,6 +40,9 @@ SCORE, TEST_SCORE = "final.val_acc", "test_acc"
 # The table that training writes after each epoch, and the columns that a pruner compares.
 HISTORY, STEP, VALUE = "plots/history.csv", "epoch", "val_acc"
 MAX_HISTORY_BYTES = 5_000_000
+# What to do if experiments were removed, since the study knows their results and would not run them again.
+FORGET = "delete the study, which is logs/sweep/optuna.db or in STORAGE (`optuna delete-study`)"
+FETCH = "`dvc exp pull --all-commits --no-cache origin` brings those of others"
 # Hash of each dependency that no stage produces, by stage and path: code, and data that a .dvc file tracks. A path
 # within a tracked folder has the hash of the whole folder.
 Code = Mapping[str, Mapping[str, str]]
@@ -145,8 +148,8 @@ def read_result(base: Base, reference: str, root: Path | None = None) -> Result 
             return _result(name, params, found, base) if base.name(params) == name else None
     except UserError as error:
         raise UserError(
-            f"{error}; `dvc exp remove {name}` removes it, and the next sweep runs it again; if the study is complete, "
-            "delete logs/sweep/optuna.db first"
+            f"{error}; `dvc exp remove {name}` removes it (on the remote: `--git-remote origin`), and the next sweep "
+            f"runs it again; if the study is complete, {FORGET}"
         ) from error
 
 

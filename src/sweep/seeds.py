@@ -24,10 +24,9 @@ from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from src.sweep.command import guarded
 from src.sweep.crew import add_options, run_missing
-from src.sweep.experiments import EVAL, TEST_SCORE, Result, read_base, read_result, references
+from src.sweep.experiments import EVAL, FETCH, FORGET, TEST_SCORE, Result, read_base, read_result, references
 from src.sweep.progress import say
 from src.sweep.spec import Spec, read_space
-from src.sweep.study import DATABASE
 
 DATA = "data/MNIST"
 ACCURACY = (EVAL, TEST_SCORE)
@@ -54,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         results = [found for name in names if name in known and (found := read_result(base, known[name]))]
         if len(results) < arguments.seeds:
             raise UserError(
-                f"{len(results)} of {arguments.seeds} seeds are in this clone; nothing was written; if the others were "
-                f"removed, delete {DATABASE} and run this again"
+                f"{len(results)} of {arguments.seeds} seeds are in this clone; nothing was written; {FETCH}; if they "
+                f"were removed, {FORGET} and run this again"
             )
         measurement = measure(base.root, space.common, results)
         record(base.root / NOISE, measurement)

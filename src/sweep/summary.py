@@ -20,11 +20,10 @@ from src.core.files import write_text
 from src.core.process import prepare_process
 from src.noise.significance import t_limit
 from src.sweep.command import guarded
-from src.sweep.experiments import SCORE, TEST_SCORE, Result, read_all, read_base
+from src.sweep.experiments import FETCH, FORGET, SCORE, TEST_SCORE, Result, read_all, read_base
 from src.sweep.page import render
 from src.sweep.progress import say
 from src.sweep.spec import SPEC, read_spec
-from src.sweep.study import DATABASE
 
 PAGE = Path("report/sweep.html")
 MAX_ROWS, WIDTH = 20, 80  # on the terminal
@@ -45,9 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         if not results:
             raise UserError(
                 f"{arguments.spec}: none of its experiments is in this clone for the code of {arguments.rev}; "
-                f"`make sweep` runs them (if they were removed, delete {DATABASE} first), "
-                "`dvc exp pull --all-commits --no-cache origin` brings those of others, and --rev names the commit if "
-                "the code has changed since" + "".join(f"; {problem}" for problem in problems)
+                f"`make sweep` runs them (if they were removed, first {FORGET}), {FETCH}, and --rev names the commit "
+                "if the code has changed since" + "".join(f"; {problem}" for problem in problems)
             )
         # All params that vary, except the seed, whose effect is noise.
         compared = [name for name in spec.varied if name != "seed"]

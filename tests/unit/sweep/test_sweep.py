@@ -103,7 +103,7 @@ def test_changed_code_makes_new_experiments(in_copy: Project, capsys: pytest.Cap
     said = capsys.readouterr().err
     assert "none of its experiments is in this clone for the code of HEAD" in said
     # The study knows the results of experiments that were removed, so it would not run them again.
-    assert f"if they were removed, delete {DATABASE} first" in said
+    assert "if they were removed, first delete the study" in said
     # Without the study, as if others had run the sweep.
     (in_copy.path / DATABASE).unlink()
     assert summary.main(["--rev", "HEAD~1"]) == 0
