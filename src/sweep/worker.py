@@ -67,7 +67,10 @@ class Worker:
     def push(self, names: Sequence[str], log: Path) -> None:
         """Push experiments, and their files if DVC has a remote; raises UserError if they do not arrive."""
         has_storage = Config(dvc_dir=os.fspath(self.base.root / ".dvc"))["core"].get("remote")
-        words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), str(self.remote), *names]
+        here = references(self.base.root)
+        # By reference, because a name is ambiguous if two clones made the experiment from different commits.
+        pushed = [str(self.remote), *(here[name] for name in names)]
+        words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), *pushed]
         process = self._start(words, self.base.root, log)
         try:
             while process.poll() is None:

@@ -133,6 +133,9 @@ def test_data_tracked_by_dvc_must_be_committed(
     # A fresh clone with only the remote has nothing to train.
     write_spec(in_copy, {"seed": "1"})
     remote = make_remote(in_copy, tmp_path)
+    # Another clone made the same experiments from another commit.
+    for name, reference in references(in_copy.path).items():
+        in_copy.git("update-ref", f"refs/exps/00/{'0' * 38}/{name}", reference)
     # The experiment arrives, but its files do not, until the next sweep.
     in_copy.dvc_ok("remote", "modify", "--local", "store", "url", "/proc/none")
     assert main(["--remote", "origin"]) == 1
