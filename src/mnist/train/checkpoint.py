@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from src.core.errors import UserError
@@ -29,6 +29,8 @@ CHECKPOINTS = Path("logs/checkpoints")
 NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
 # A checkpoint of the default recipe takes 12 MB.
 MAX_FILES, MAX_BYTES = 20, 500_000_000
+# Modules of callbacks that save all state that matters.
+HARMLESS = ("pytorch_lightning.", "src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
 HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -109,6 +111,10 @@ class Checkpoints(Checkpoint):
         print(f"Resuming after epoch {epochs_done(saved)} of {epochs}, from {self.path}")  # noqa: T201
         return self.path
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what callbacks hold, since it may change without being part of their saved state."""
+        self.held = {callback: _held_by(callback) for callback in trainer.callbacks}  # type: ignore[attr-defined]
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Record whether the training is over."""
         checkpoint["is_over"] = self.is_over
@@ -129,19 +135,34 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.path, weights_only=False)
         if is_first:
             try:
-                check_restorable(self.path, trainer.optimizers)
+                check_restorable(self.path, trainer.optimizers, self.held)
             except UserError:
                 self.path.unlink()
                 raise
         delete_oldest(self.path)
 
 
-def check_restorable(path: Path, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+def check_restorable(
+    path: Path, optimizers: Sequence[torch.optim.Optimizer], held: Mapping[Callback, Mapping[str, str]]
+) -> None:
     """Check that a new checkpoint restores what it was written from.
 
+    Args:
+        path: The checkpoint.
+        optimizers: The optimizers.
+        held: What each callback held when the training started.
+
     Raises:
-        UserError: If it contains more than tensors and plain values, or torch would convert an optimizer's state.
+        UserError: If it contains more than tensors and plain values, if torch would convert an optimizer's state, or if
+            a callback has changed without saving any state.
     """
+    for callback, before in held.items():
+        changed = [name for name, value in _held_by(callback).items() if before.get(name) != value]
+        if changed and not callback.state_dict():
+            raise UserError(
+                f"{type(callback).__name__}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume "
+                "would not be exact; return it from `state_dict`, and restore it in `load_state_dict`"
+            )
     try:
         read_checkpoint(path)
     except DamagedError as error:
@@ -163,6 +184,13 @@ def check_restorable(path: Path, optimizers: Sequence[torch.optim.Optimizer]) ->
                 f"{type(optimizer).__name__}: torch would restore {', '.join(others)} with the type of the "
                 "weights, so a resume would not be exact; keep it in that type, or as a plain number"
             )
+
+
+def _held_by(callback: Callback) -> dict[str, str]:
+    """Attributes of a callback, unless it is one of Lightning's, or one of those here that affect no weights."""
+    if type(callback).__module__.startswith(HARMLESS):
+        return {}
+    return {name: repr(value) for name, value in vars(callback).items()}
 
 
 def epochs_done(checkpoint: Mapping[str, Any]) -> int:

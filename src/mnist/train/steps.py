@@ -94,7 +94,7 @@ def _held_by(module: nn.Module) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """Convert an attribute to plain values for a comparison; omits weights, which are restored between passes."""
+    """Convert an attribute for a comparison; omits weights, which are restored between passes, and other networks."""
     match value:
         case Tensor() if not isinstance(value, nn.Parameter):
             return value.tolist()
@@ -102,9 +102,9 @@ def _plain(value: object) -> object:
             return {str(key): _plain(one) for key, one in value.items()}
         case list() | tuple() | set() | deque():
             return [_plain(one) for one in value]
-        case bool() | int() | float() | str():
-            return value
-    return None
+        case nn.Module() | nn.Parameter():
+            return None
+    return repr(value)
 
 
 def own_attributes(optimizer: torch.optim.Optimizer) -> dict[str, object]:
@@ -226,21 +226,29 @@ class StepRunner:
     def _state(self) -> list[Tensor]:
         """Every tensor that a step changes."""
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
-        return [*self.model.state_dict().values(), *self.averaged, *moments]
+        return [*self.model.state_dict().values(), *self.averaged, *filter(torch.is_tensor, moments)]
 
     def _record(self, capture: Capture) -> None:
         """Record the steps and restore the state, so that this call and all later ones are replays."""
         self.capture = None
         before = [tensor.clone() for tensor in self._state()]
+        numbers = [
+            (one, {name: value for name, value in one.items() if type(value) in CONSTANT})
+            for one in (*self.optimizer.param_groups, *self.optimizer.state.values())
+        ]
         try:
             self.replay, self.logits = capture(self._steps, self.seeds)
             self.seeds.check_replayable()
+            if any(one[name] != value for one, values in numbers for name, value in values.items()):
+                raise RuntimeError("the optimizer counts in plain numbers")
         except RuntimeError as error:
             self.replay, self.seeds.states = None, {}
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:
             for tensor, value in zip(self._state(), before, strict=True):
                 tensor.copy_(value)
+            for one, values in numbers:
+                one.update(values)
 
 
 def float_tensors(module: nn.Module) -> list[Tensor]:

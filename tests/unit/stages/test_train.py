@@ -13,7 +13,7 @@ import torch
 import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_module
 from PIL import Image
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
@@ -288,6 +288,15 @@ class Noting(Callback):
         return {"best": np.float64(1)}
 
 
+class Best(Callback):
+    """Keeps the best score so far."""
+
+    score = 0.0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.score = max(self.score, float(trainer.callback_metrics["val_acc"]))
+
+
 class Summing(torch.optim.SGD):
     """Sums in a type of its own, which torch does not restore."""
 
@@ -301,6 +310,7 @@ class Summing(torch.optim.SGD):
     ("callback", "optimizer", "said"),
     [
         (Noting, torch.optim.SGD, r"a checkpoint would contain numpy\._core\.multiarray\.scalar"),
+        (Best, torch.optim.SGD, "Best: score changes, but is not in a checkpoint"),
         (Callback, Summing, "Summing: torch would restore sum with the type of the weights"),
     ],
 )

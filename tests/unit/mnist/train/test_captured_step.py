@@ -141,6 +141,27 @@ def test_optimizer_state_with_nonzero_start_matches_plain_steps(
     assert train_captured() == train_plainly()
 
 
+class Counting(torch.optim.SGD):
+    """Counts its steps in plain numbers, some in its state and some in its groups."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step()
+        for group in self.param_groups:
+            group["count"] = group.get("count", 0) + 1
+            for weight in group["params"]:
+                count = self.state[weight]["count"] = self.state[weight].get("count", 0) + 1
+                weight.mul_(1 - 0.01 / (count + group["count"]))
+
+
+def test_steps_of_an_optimizer_that_counts_in_plain_numbers_are_not_captured(
+    train_captured: Train, train_plainly: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: Counting(self.model.parameters(), fused=True))
+    with pytest.warns(UserWarning, match="the optimizer counts in plain numbers"):
+        assert train_captured() == train_plainly()
+
+
 def test_steps_that_draw_from_numpy_or_python_are_not_captured(train_captured: Train, train_plainly: Train) -> None:
     with NOT_CAPTURED:
         assert train_captured(architecture=DRAWS) == train_plainly(architecture=DRAWS)

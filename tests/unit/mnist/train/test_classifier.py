@@ -2,6 +2,7 @@ import copy
 import random
 from collections.abc import Callable, Iterator
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,16 @@ def after_many_passes(network: Any, logits: Tensor) -> Tensor:
     return logits * (1 + (network.passes > 99))
 
 
+def in_an_object(network: Any, logits: Tensor) -> Tensor:
+    network.held = SimpleNamespace(passes=getattr(network, "held", SimpleNamespace(passes=0)).passes + 1)
+    return logits
+
+
+def in_a_number_of_numpy(network: Any, logits: Tensor) -> Tensor:
+    network.passes += np.int64(1)
+    return logits
+
+
 def in_its_class(network: Any, logits: Tensor) -> Tensor:
     type(network).passes += 1
     return logits
@@ -232,6 +243,8 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         *((lambda _, logits, draw=draw: logits + draw(), "logits") for draw in DRAWS),
         (after_many_passes, "passes"),
         (in_evaluation, "logits"),
+        (in_an_object, "held"),
+        (in_a_number_of_numpy, "passes"),
         (in_its_class, "passes"),
         (in_a_list, "seen"),
         (in_what_no_file_has, "_buffers"),
@@ -243,6 +256,8 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         "counter",
         "counter with a late effect",
         "mean for evaluation",
+        "object",
+        "number of NumPy",
         "class",
         "list",
         "unsaved buffer",
