@@ -2,10 +2,13 @@
 
 import gzip
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from src.core.errors import UserError
 from src.core.files import write_bytes
@@ -39,6 +42,9 @@ def fetch(
         raise UserError(
             f"stages/fetch.py: expected a data set that it can write ({', '.join(WRITERS)}), got {dataset!r}"
         )
+    # A data set of one's own may be split at random.
+    random.seed(0)
+    np.random.seed(0)
     WRITERS[dataset](data_dir, mirrors, originals)
 
 

@@ -1,8 +1,6 @@
 """PNG files whose bytes depend only on their content."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -11,13 +9,8 @@ from matplotlib.figure import Figure
 
 from src.core.files import write_bytes
 
-
-@contextmanager
-def default_style() -> Iterator[None]:
-    """Draw with matplotlib's defaults, regardless of any matplotlibrc file."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        yield
+# Draw with matplotlib's defaults, regardless of any matplotlibrc file.
+matplotlib.rcdefaults()
 
 
 def write_png(figure: Figure, path: Path) -> None:

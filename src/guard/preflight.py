@@ -54,10 +54,12 @@ def check_temporary_folder(project: Path) -> None:
         raise UserError(f"{folder}: temporary files would lie in the project; set TMPDIR to a folder outside it")
 
 
-def check_packages(requirements: Path) -> None:
-    """Check that every pinned package is installed, in any version; receipts record the versions."""
-    for name in re.findall(r"^([\w.-]+)==", requirements.read_text(encoding="utf-8"), re.MULTILINE):
+def check_packages(requirements: Path) -> set[str]:
+    """Check that every pinned package is installed, in any version, and return their names."""
+    names = set(re.findall(r"^([\w.-]+)==", requirements.read_text(encoding="utf-8"), re.MULTILINE))
+    for name in sorted(names):
         version(name)
+    return names
 
 
 def check_limits(needs: Mapping[str, int]) -> None:

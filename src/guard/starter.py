@@ -19,14 +19,14 @@ def end_with_starter(stage: str) -> None:
     The parent is `dvc`, whose shell becomes this process by `exec` in dvc.yaml, or the launcher of several processes.
 
     Raises:
-        UserError: If the parent has already ended, or if torchrun started DVC once for each process.
+        UserError: If the parent has already ended, or if both torchrun and DVC start the stage.
     """
     if DVC_STAGE not in os.environ and RUN_ID not in os.environ:
         return
     if DVC_STAGE in os.environ and RUN_ID in os.environ:
         raise UserError(
-            f"torchrun started dvc once for each process; let it start `python -m stages {stage}`, then run "
-            f"`dvc commit {stage}`"
+            f"both torchrun and dvc start it; set PL_TRAINER_DEVICES for dvc, or let torchrun start "
+            f"`python -m stages {stage}`, then run `dvc commit {stage}`"
         )
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.

@@ -223,8 +223,8 @@ def code_of_failing(project: Project, failure: str) -> int:
         ),
         pytest.param(
             {"TORCHELASTIC_RUN_ID": "a", "DVC_STAGE": "train"},
-            "torchrun started dvc once for each process; let it start `python -m stages train`, then run `dvc commit "
-            "train`",
+            "both torchrun and dvc start it; set PL_TRAINER_DEVICES for dvc, or let torchrun start "
+            "`python -m stages train`, then run `dvc commit train`",
             id="dvc under torchrun",
             marks=pytest.mark.fault(73),
         ),

@@ -96,11 +96,13 @@ def test_unprintable_characters_are_escaped(toy: Project) -> None:
 
 @pytest.mark.fault(50)
 def test_matplotlib_settings_have_no_effect(toy: Project) -> None:
-    toy.edit("stages/fetch.py", "\nSTAGE", "\nimport matplotlib\n\nSTAGE")
+    code = "import matplotlib\nimport src.core.png\nprint(f\"{matplotlib.rcParams['lines.linewidth']} points\")"
+    toy.edit("stages/fetch.py", "\nSTAGE", f"\n{code}\n\nSTAGE")
     # A missing backend, and an undeclared file next to dvc.yaml.
     (toy.path / "matplotlibrc").write_text("lines.linewidth: 7\n")
     done = toy.stage("fetch", MPLBACKEND="Qt4Agg")
     assert done.returncode == 0, done.stderr
+    assert "1.5 points" in done.stdout
 
 
 @pytest.mark.fault(66)

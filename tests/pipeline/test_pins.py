@@ -46,6 +46,13 @@ def test_unrelated_package_update_changes_no_inputs(toy: Project, monkeypatch: p
     assert (toy.path / PINS).read_bytes() == before
 
 
+def test_new_package_is_an_input_unless_it_is_a_known_tool(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(toy.path)
+    toy.append("requirements.txt", f"networkx=={version('networkx')}\n")
+    assert run_stage("check") == 0
+    assert f"networkx=={version('networkx')}\n" in (toy.path / PINS).read_text()
+
+
 def test_single_stage_run_checks_versions(toy: Project) -> None:
     path = toy.path / PINS
     path.chmod(0o644)

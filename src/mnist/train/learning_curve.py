@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from src.core.png import default_style, write_png
+from src.core.png import write_png
 from src.mnist.model.scores import CHARTED
 
 LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
@@ -15,7 +15,6 @@ DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 FEWEST_TICKS = 3
 
 
-@default_style()
 def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
     """Plot each charted score by epoch in its own panel, for training and validation, as a PNG.
 

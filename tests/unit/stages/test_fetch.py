@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import random
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,12 @@ def test_unknown_dataset_is_rejected(no_data: Path) -> None:
     with pytest.raises(UserError, match="got 'cifar'"):
         main(Run({"dataset": "cifar"}))
     assert not (no_data / "data").exists()
+
+
+@pytest.mark.fault(39)
+def test_data_set_that_is_drawn_is_the_same_on_every_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+    monkeypatch.setitem(stages.fetch.WRITERS, "drawn", lambda *_: drawn.append(random.random() + np.random.random()))
+    for _ in range(2):
+        fetch("drawn", tmp_path)
+    assert drawn[0] == drawn[1]
