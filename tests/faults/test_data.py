@@ -1,12 +1,11 @@
 """Data and models that stages reject, without leaving outputs behind."""
 
-import http.server
 import multiprocessing
 import pickle
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,49 +23,30 @@ from src.mnist.model.weights import save_model
 from src.mnist.train.checkpoint import Checkpoints
 from stages.fetch import fetch
 from tests.faults.project import Project, run_stage, wait_for
+from tests.unit.mnist.fetch.test_download import Mirror, Request, hang
 
 FORK = multiprocessing.get_context("fork")
 
 
-class Stalling(http.server.BaseHTTPRequestHandler):
-    """Starts to send a file, but never finishes."""
-
-    asked = threading.Event()
-    over = threading.Event()
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "1000000")
-        self.end_headers()
-        self.wfile.write(b"\x1f\x8b" * 1000)
-        self.wfile.flush()
-        self.asked.set()
-        self.over.wait()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the terminal clean."""
-
-
-@pytest.fixture
-def stalling_mirror() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    Stalling.over.set()
-    server.shutdown()
+def stall(request: Request) -> None:
+    """Start to send a file, but never finish."""
+    request.reply(b"\x1f\x8b" * 1000, 1_000_000)
+    hang(request)
 
 
 @pytest.mark.fault(26)
-def test_killed_download_leaves_no_output(
-    stalling_mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_download_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    fetching = FORK.Process(target=fetch, args=("mnist", tmp_path / "MNIST", [stalling_mirror]))
+    mirror = Mirror(stall)
+    threading.Thread(target=mirror.serve_forever, daemon=True).start()
+    fetching = FORK.Process(target=fetch, args=("mnist", tmp_path / "MNIST", [mirror.url]))
     fetching.start()
-    wait_for(Stalling.asked.is_set, "the download to begin")
+    wait_for(lambda: mirror.requested, "the download to begin")
     fetching.kill()
     fetching.join()
     assert not (tmp_path / "MNIST").exists()
+    mirror.closed.set()
+    mirror.shutdown()
 
 
 def fetch_often(folder: Path, together: Barrier) -> None:

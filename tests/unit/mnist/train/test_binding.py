@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from src.mnist.train.binding import bound_threads
-from stages.train import Outputs, train
+from stages.train import train
 from tests.conftest import PARAMS
+from tests.unit.stages.conftest import outputs_in
 
 
 def compute() -> None:
@@ -38,8 +39,7 @@ def bind(cores: list[int], data_dir: Path, folder: Path, sender: Connection) -> 
     with bound_threads(1):
         found["fewer threads than cores"] = where()
     params = PARAMS.model_copy(update={"threads": 2, "epochs": 1})
-    outputs = Outputs(*(folder / name for name in vars(Outputs())))
-    train(params, data_dir, outputs, "cpu", before_epoch=lambda: found["in training"].extend(where()))
+    train(params, data_dir, outputs_in(folder), "cpu", before_epoch=lambda: found["in training"].extend(where()))
     sender.send(found)
 
 
