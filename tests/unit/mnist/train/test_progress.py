@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
 
 from src.mnist.model.scores import HEADINGS
 from src.mnist.train import progress
 from src.mnist.train.history import History
 from src.mnist.train.progress import ProgressTable, format_row
-from tests.unit.mnist.train.boring import BATCHES, SCORES, Boring, fit
+from tests.unit.mnist.train.fitting import BATCHES, Stop, fit
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-Run = Callable[..., str]
+Run = Callable[..., tuple[str, list[dict[str, float]]]]
 
 
 class Refreshing(ProgressTable):
@@ -29,62 +29,48 @@ class Refreshing(ProgressTable):
         self.bar.refresh()
 
 
-class Stop(Callback):
-    """Ends training in the middle of an epoch, like an error or a signal handler."""
-
-    def __init__(self, epoch: int, exception: BaseException) -> None:
-        self.epoch, self.exception = epoch, exception
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if (trainer.current_epoch + 1, batch_idx) == (self.epoch, 1):
-            raise self.exception
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Train, check that the bar is removed at the end, and return the output."""
+    """Train, check that the bar is removed at the end, and return the output and the history."""
 
     def run(
         is_terminal: bool = False,
         outputs: tuple[Path, ...] = (),
         stop: Stop | None = None,
         rows: tuple[dict[str, float], ...] = (),
-        **options: Any,
-    ) -> str:
+        epochs: int = 3,
+    ) -> tuple[str, list[dict[str, float]]]:
         file, history = io.StringIO(), History(tmp_path / "history.csv")
         console = Console(file=file, force_terminal=is_terminal, width=100, highlight=False, soft_wrap=True)
         history.rows += rows
         table = Refreshing(history, lambda: torch.tensor(0.125), outputs, console)
         try:
-            fit(history, table, *([stop] if stop else []), **options)
+            fit(history, table, *([stop] if stop else []), epochs=epochs)
         except BaseException as error:
             if stop is None or error is not stop.exception:
                 raise
         assert not table.bar.live.is_started
-        return file.getvalue()
+        return file.getvalue(), history.rows
 
     return run
 
 
-def assert_rows(lines: list[str]) -> None:
-    for epoch, line in enumerate(lines):
+def assert_rows(lines: list[str], rows: list[dict[str, float]]) -> None:
+    names = [prefix + name for prefix in ("", "val_") for name in HEADINGS]
+    for line, row in zip(lines, rows, strict=True):
         number, seconds, *values = line.split()
-        assert int(number) == epoch + 1
+        assert int(number) == row["epoch"]
         assert re.fullmatch(r"\d+\.\d", seconds)
-        names = [name for name in SCORES if name != "lr"]
-        assert [float(value) for value in values] == pytest.approx([SCORES[name][epoch] for name in names], abs=5.1e-5)
+        assert [float(value) for value in values] == pytest.approx([row[name] for name in names], abs=5.1e-5)
 
 
 def test_rows_are_aligned_under_their_headings_without_a_terminal(run: Run) -> None:
-    printed = run()
+    printed, history = run()
     groups, headings, *rows = printed.splitlines()
-    assert len(rows) == 3
-    assert_rows(rows)
+    assert_rows(rows, history)
     ends = [match.end() for match in re.finditer(r"\S+", headings)]
     assert all([match.end() for match in re.finditer(r"\S+", row)] == ends for row in rows)
-    first_of_validation = ends[2 + len(SCORES) // 2] - len("loss")
+    first_of_validation = ends[2 + len(HEADINGS)] - len("loss")
     assert groups.index("train") < first_of_validation - 7 < groups.index("validation") <= first_of_validation
     assert len(headings) == 10 + 2 * 7 * len(HEADINGS)
     assert "\x1b" not in printed
@@ -93,40 +79,35 @@ def test_rows_are_aligned_under_their_headings_without_a_terminal(run: Run) -> N
 
 def test_terminal_shows_progress_and_loss_and_keeps_the_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOSS_SECONDS", 0.0)
-    printed = run(is_terminal=True, epochs=2)
+    printed, history = run(is_terminal=True, epochs=2)
     text = CONTROL.sub("", printed)
     for epoch in (1, 2):
         shown = re.findall(rf"epoch {epoch}/2.*?(\d+)% loss 0\.1250", text)
         assert list(dict.fromkeys(shown)) == [str(100 * (batch + 1) // BATCHES) for batch in range(BATCHES)]
-    assert_rows([line for line in re.split(r"[\r\n]+", text) if re.match(r" +\d+ +\d+\.\d ", line)])
+    assert_rows([line for line in re.split(r"[\r\n]+", text) if re.match(r" +\d+ +\d+\.\d ", line)], history)
     assert printed.endswith("\x1b[2K")
 
 
 def test_interrupted_training_prints_how_to_resume_and_missing_outputs(run: Run, tmp_path: Path) -> None:
     there, gone = tmp_path / "there", (tmp_path / "a", tmp_path / "b")
     there.touch()
-    said = run(outputs=(there, *gone), stop=Stop(3, SystemExit(130))).splitlines()[-1]
+    said = run(outputs=(there, *gone), stop=Stop(3, SystemExit(130)))[0].splitlines()[-1]
     assert said == f"Stopped: run the same command to resume after epoch 2. Missing until then: {gone[0]}, {gone[1]}."
-    assert "to start again: no epoch was done. Missing" in run(outputs=gone, stop=Stop(1, SystemExit(130)))
+    assert "to start again: no epoch was done. Missing" in run(outputs=gone, stop=Stop(1, SystemExit(130)))[0]
 
 
 def test_resume_hint_is_omitted_after_errors_and_without_checkpoints(run: Run, tmp_path: Path) -> None:
-    assert "Stopped" not in run(stop=Stop(3, SystemExit(130)))
-    assert "Stopped" not in run(True, (tmp_path / "a",), Stop(2, RuntimeError("the network broke")))
+    assert "Stopped" not in run(stop=Stop(3, SystemExit(130)))[0]
+    assert "Stopped" not in run(True, (tmp_path / "a",), Stop(2, RuntimeError("the network broke")))[0]
 
 
-def test_missing_score_is_shown_as_a_dash(run: Run) -> None:
-    printed = run(epochs=1, module=Boring({"loss", "val_acc"}))
-    assert printed.splitlines()[-1].split()[2:] == [
-        "0.9000",
-        *["-"] * len(HEADINGS),
-        "0.6000",
-        *["-"] * (len(HEADINGS) - 2),
-    ]
+def test_missing_score_is_shown_as_a_dash() -> None:
+    cells = format_row({"epoch": 1, "loss": 0.9, "val_acc": 0.6}, 1.0).split()[2:]
+    assert cells == ["0.9000", *["-"] * len(HEADINGS), "0.6000", *["-"] * (len(HEADINGS) - 2)]
 
 
 def test_rows_before_a_resume_are_printed_again(run: Run) -> None:
-    lines = run(rows=({"epoch": 1, "loss": 0.25},), epochs=1).splitlines()
+    lines = run(rows=({"epoch": 1, "loss": 0.25},), epochs=1)[0].splitlines()
     assert lines[2].split()[:3] == ["1", "-", "0.2500"]
     assert len(lines) == 4
 

@@ -5,14 +5,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-import torch
-from pytorch_lightning import LightningModule
-from torch.utils.data import DataLoader
 
 from src.core.lease import Lease
 from src.mnist.train import turns
-from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
+from tests.unit.mnist.train.fitting import Stop, fit
 
 CORES = (0, 1)
 
@@ -116,33 +113,14 @@ def test_suspended_training_delays_others_only_once(tmp_path: Path, monkeypatch:
     assert not waits_in_line(tmp_path)
 
 
-class Failing(LightningModule):
-    def training_step(self, *_: object) -> None:
-        raise KeyboardInterrupt
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
-
-
-class Short(LightningModule):
-    automatic_optimization = False
-
-    def training_step(self, *_: object) -> None:
-        pass
-
-    configure_optimizers = Failing.configure_optimizers
-
-
 def test_finished_training_releases_its_turn(tmp_path: Path) -> None:
-    trainer = build_trainer(1, "cpu", [Turns(2, CORES, tmp_path)])
-    trainer.fit(Short(), DataLoader([torch.zeros(1)]))  # type: ignore[arg-type]
+    fit(Turns(2, CORES, tmp_path), epochs=1)
     assert Turns(2, CORES, tmp_path)._take_cores()
 
 
 def test_failed_training_releases_its_turn(tmp_path: Path) -> None:
-    trainer = build_trainer(1, "cpu", [Turns(2, CORES, tmp_path)])
     with pytest.raises(SystemExit):
-        trainer.fit(Failing(), DataLoader([torch.zeros(1)]))  # type: ignore[arg-type]
+        fit(Turns(2, CORES, tmp_path), Stop(1, KeyboardInterrupt()))
     assert Turns(2, CORES, tmp_path)._take_cores()
 
 
