@@ -35,7 +35,6 @@ CODE = (
     "src",
     "stages",
     ".dvc/.gitignore",
-    ".dvc/config",
     ".dvc/plots",
     ".dvcignore",
     ".gitattributes",
@@ -95,6 +94,8 @@ class Project:
                 shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / name, target)
+        # Not a copy, because tests must not use a remote of this repository.
+        (path / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
         project = cls(path)
         project.set(**{"threads": THREADS} | params)
         project.git("init", "--quiet", "--template=", "--initial-branch", "main")

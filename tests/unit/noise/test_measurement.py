@@ -125,4 +125,4 @@ def test_non_list_of_measurements_is_rejected(text: str) -> None:
 
 def test_committed_measurements_are_valid() -> None:
     measurements = parse_noise((REPOSITORY / NOISE).read_text(), NOISE)
-    assert all(sum(measurement.wrong_in) == 10_000 for measurement in measurements)
+    assert {sum(found.wrong_in) for found in measurements if found.params["dataset"] == "mnist"} <= {10_000}
