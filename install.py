@@ -71,7 +71,7 @@ def install(lock: Path) -> bool:
     uv = [f"{ENVIRONMENT}/bin/uv", "pip", *options, "--python", python, "--compile-bytecode", "--no-build-isolation"]
     tools = ENVIRONMENT / "tools.lock"
     tools.write_text("".join(map(locked, TOOLS)), encoding="utf-8")
-    if subprocess.call([*pip, "--no-deps", "-r", tools]):
+    if subprocess.call([*pip, "--quiet", "--no-deps", "-r", tools]):
         return False
     UNFINISHED.touch()
     if not pip_has_its_own_index() and not subprocess.call([*uv, "-r", lock]):

@@ -48,6 +48,7 @@ NO_PARAMS = {"py", "yaml", *dir(BaseModel), *dir(dict), *dir(list)}
 REGISTRIES = {
     "architecture": "src/mnist/model/network.py: ARCHITECTURES",
     "dataset": "stages/fetch.py: WRITERS",
+    "schedule": "src/mnist/train/schedule.py: SCHEDULES",
 }
 
 

@@ -44,6 +44,10 @@ HALVES = {
         [(CLASSIFIER, "        self.params = params\n", "        self.params = params\n        params.unheard\n")],
         f"{PARAMS}: TrainParams lacks unheard, which `params` in {CLASSIFIER} has; add it to the former",
     ),
+    "schedule in the schema": (
+        [(PARAMS, "schedule: Literal[", 'schedule: Literal["unheard", ')],
+        f"src/mnist/train/schedule.py: SCHEDULES lacks unheard, which {PARAMS}: schedule has; add it to the former",
+    ),
     "data set in the schema": (
         [(PARAMS, "dataset: Literal[", 'dataset: Literal["unheard", ')],
         f"{FETCH}: WRITERS lacks unheard, which {PARAMS}: dataset has; add it to the former",

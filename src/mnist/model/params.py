@@ -93,7 +93,8 @@ def _describe(problem: ErrorDetails) -> str:
         return f"{key} is missing"
     if key not in Params.model_fields:
         return f"{key} is not a parameter (known: {', '.join(Params.model_fields)})"
-    return f"{key} must be {problem['msg'].removeprefix('Input should be ')}, got {_shown(problem['input'])}"
+    place = " (choices: src/mnist/model/params.py)" if problem["type"] == "literal_error" else ""
+    return f"{key} must be {problem['msg'].removeprefix('Input should be ')}, got {_shown(problem['input'])}{place}"
 
 
 def _shown(value: object) -> str:

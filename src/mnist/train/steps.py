@@ -40,9 +40,9 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         params: Hyperparameters.
 
     Raises:
-        UserError: If the state is more than tensors, which no model file can hold, or if repeated passes give different
-            logits or gradients, leave something else in an attribute, which may affect later passes, or replace a
-            parameter or a buffer with another tensor.
+        UserError: If the logits' shape is not (N, 10), if the state is more than tensors, which no model file can hold,
+            or if repeated passes give different logits or gradients, leave something else in an attribute, which may
+            affect later passes, or replace a parameter or a buffer with another tensor.
     """
     tensors, modes = _named_tensors(model), {module: module.training for module in model.modules()}
     before = copy.deepcopy(model.state_dict())
@@ -59,6 +59,11 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         for module, mode in modes.items():
             module.training = mode
         logits.append(compute_logits(model, x.clone(), params.precision))
+        if wrong := [tuple(one.shape) for one in logits if one.shape != (len(x), NUM_CLASSES)]:
+            raise UserError(
+                f"{type(model).__name__}: expected logits of shape {(len(x), NUM_CLASSES)}, one for each class, "
+                f"got {wrong[0]}"
+            )
         found["logits"] = torch.cat(logits).nan_to_num().tolist()
         logits[-1].sum().backward()
         gradients = (weight.grad for weight in model.parameters() if weight.grad is not None)

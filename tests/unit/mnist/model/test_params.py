@@ -49,7 +49,7 @@ def test_committed_file_is_read_unchanged() -> None:
         ("lr", ".nan", "a finite number, got nan"),
         ("lr", "[1]", "a valid number, got [1]"),
         ("val_fraction", "1", "less than 1, got 1"),
-        ("dataset", "MNIST", f"{', '.join(DATASETS)} or {LAST}, got 'MNIST'"),
+        ("dataset", "MNIST", f"{', '.join(DATASETS)} or {LAST}, got 'MNIST' (choices: src/mnist/model/params.py)"),
     ],
 )
 def test_invalid_value_error_has_key_expectation_and_value(tmp_path: Path, key: str, text: str, message: str) -> None:

@@ -362,17 +362,23 @@ class Noting(CNN):
         pass
 
 
+class Wide(CNN):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).repeat(1, 2)
+
+
 @pytest.mark.fault(100)
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
+        (Wide, r"Wide: expected logits of shape \(8, 10\), one for each class, got \(8, 20\)"),
         (Moving, "Moving: mean is set to another tensor"),
         (Making, "Making: mean is set to another tensor"),
         (Replacing, "Replacing: linear2.weight is set to another tensor"),
         (Noting, "Noting: _extra_state is not a tensor"),
     ],
 )
-def test_unrestorable_state_is_rejected(kind: type[nn.Module], message: str) -> None:
+def test_unsuitable_network_is_rejected(kind: type[nn.Module], message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}"):
         check_repeatable(kind(), torch.randn(8, 1, 28, 28), params_of())
 
