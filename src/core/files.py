@@ -96,19 +96,10 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     write_text(path, text.getvalue())
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    return _digest(path, "sha256")
-
-
 def md5(path: Path) -> str:
     """Hexadecimal MD5 of a file's content, the hash that DVC uses."""
-    return _digest(path, "md5")
-
-
-def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def is_within(name: str, places: Collection[str]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 import src.mnist.export.__main__
 import src.mnist.export.onnx_model
 from src.core.errors import UserError
-from src.core.files import sha256
+from src.core.files import md5
 from src.mnist.data.dataset import DATA_DIR, write_examples
 from src.mnist.export.__main__ import TARGET, export
 from src.mnist.export.onnx_model import OPSET, TOLERANCE, max_difference, run_onnx, to_onnx
@@ -45,7 +45,7 @@ def test_exported_file_matches_torch_and_has_metadata(folder: Path) -> None:
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
     model = onnx.load_from_string(content)
     assert [entry.version for entry in model.opset_import] == [OPSET]
-    expected = {"temperature": "0.5", "model_sha256": sha256(folder / MODEL_PATH)}
+    expected = {"temperature": "0.5", "model_md5": md5(folder / MODEL_PATH)}
     assert {entry.key: entry.value for entry in model.metadata_props} == expected
     assert "grey values" in model.doc_string
     assert str(REPOSITORY).encode() not in content
