@@ -25,7 +25,7 @@ def disagreements(revision: Revision, examples: Examples) -> Iterator[Finding]:
         return
     if examples.wrong:
         yield from _mistakes(revision, examples.wrong, counts, examples.counts)
-    by_class = {label: _scores(counts, label) for label in {label for pair in counts for label in pair}}
+    by_class = _scores(counts)
     if examples.classes:
         yield from _classes(revision, examples.classes, by_class, examples)
     yield from _metrics(revision, counts, by_class, examples)
@@ -77,10 +77,15 @@ def _rounding(decimals: int) -> float:
     return 0.51 * 10.0**-decimals
 
 
-def _scores(counts: Counter[Pair], label: str) -> tuple[float, ...]:
-    """Number of test examples, precision, recall and F1 of a class; 0 divided by 0 is 0."""
-    right = counts[label, label]
-    images = sum(count for (actual, _), count in counts.items() if actual == label)
-    taken = sum(count for (_, predicted), count in counts.items() if predicted == label)
-    shares = ((right, taken), (right, images), (2 * right, images + taken))
-    return images, *(part / whole if whole else 0.0 for part, whole in shares)
+def _scores(counts: Counter[Pair]) -> dict[str, tuple[float, ...]]:
+    """Number of test examples, precision, recall and F1 by class; 0 divided by 0 is 0."""
+    images, taken = Counter[str](), Counter[str]()
+    for (actual, predicted), count in counts.items():
+        images[actual] += count
+        taken[predicted] += count
+    found = {}
+    for label in {**images, **taken}:
+        right, own, given = counts[label, label], images[label], taken[label]
+        shares = ((right, given), (right, own), (2 * right, own + given))
+        found[label] = (own, *(part / whole if whole else 0.0 for part, whole in shares))
+    return found
