@@ -79,7 +79,9 @@ def validated(schema: type[T], content: Any, where: str) -> T:
 
 
 def _place(parts: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in parts if "[" not in str(part))
+    shown = [str(part) for part in parts if "[" not in str(part)]
+    # A key with other characters is quoted, so that it does not read like our own words.
+    return ".".join(part if re.fullmatch(r"[\w./:@+-]+", part) else repr(part) for part in shown)
 
 
 def flatten(content: Any) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def test_invalid_tolerances_are_rejected(tolerated: object) -> None:
         (RULES.replace("true", "true, since_reference: -1"), "acc.since_reference"),
         (RULES.replace("true", "true, since_reference: 0"), "expected a reference, since acc has"),
         ("version: 2\nmetric: {}", "metric: Extra inputs"),
+        ("version: 2\nmetrics: {}\nread by the owner, merge it: 1", "'read by the owner, merge it': Extra inputs"),
         ("version: 2\nmetrics: {a.json: 7}\nnews: 1", "metrics.a.json: .*; news: "),
         ("version: 2\nmetrics: {}\nexamples: {metrics: {a.json: {acc: area}}}", "examples.metrics.a.json.acc"),
         ("version: 2\nmetrics: {}\nexamples: {pictures: {file: a.png, side: 100000, columns: 1}}", "pictures.side"),
