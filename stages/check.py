@@ -22,8 +22,8 @@ from src.guard.preflight import (
     check_disk,
     check_limits,
     check_not_linked,
+    check_other_folders,
     check_packages,
-    check_temporary_folder,
 )
 from src.guard.stage import DVC_FILE, Stage, read_stages
 from src.mnist.check.sizes import CLASS_COUNTS, check_processes, check_sizes, needs
@@ -58,7 +58,7 @@ def main(run: Run) -> ReceiptFields:
     outs = (Path(out).parts for stage in stages.values() for out in stage.outs)
     outputs = [Path(folder) for folder in sorted({folder for folder, *inner in outs if inner})]
     check_not_linked(outputs)
-    check_temporary_folder(Path.cwd())
+    check_other_folders(Path.cwd())
     pins = pinned_versions(LOCK, check_packages(REQUIREMENTS) - TOOLS)
     check_installed(pins, os.environ)
     check_syntax(stages["check"].deps)

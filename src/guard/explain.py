@@ -4,6 +4,8 @@ import errno
 import sys
 from pathlib import Path
 
+from src.core.copies import original
+
 MEMORY = "out of memory; end other programs, or change its limits (`ulimit -v`, `ulimit -s`, the batch system)"
 GPU_TAKEN = (
     "the GPU is out of memory or closed, perhaps because another program took it (see `nvidia-smi`); try again, choose "
@@ -16,7 +18,8 @@ ACTIVATE = (
 )
 ADVICE = {
     "free some space": (errno.ENOSPC, errno.EDQUOT),
-    "make it writable": (errno.EROFS, errno.EACCES, errno.EPERM),
+    "make it writable": (errno.EROFS,),
+    "change its permissions": (errno.EACCES, errno.EPERM),
     "a folder must be there; move the file away": (errno.EEXIST, errno.ENOTDIR),
     "raise the limit (`ulimit -f unlimited`)": (errno.EFBIG,),
     # The reader of the stage's output has closed it: the other end of a pipe, or a terminal.
@@ -41,8 +44,10 @@ def explain(error: Exception) -> str | None:
                 return f"{error.filename or 'its output'}: {error.strerror}; {advice} and try again"
     # Some libraries raise it without a name, with their own advice on what to install.
     if isinstance(error, ModuleNotFoundError) and error.name:
-        is_own = error.name.startswith(("src", "stages"))
-        return None if is_own else f"{sys.executable} has no package {error.name}; {ACTIVATE}"
+        if not error.name.startswith(("src", "stages")):
+            return f"{sys.executable} has no package {error.name}; {ACTIVATE}"
+        if original(Path.cwd()) != Path.cwd():
+            return f"{error.name} is not in this copy of the repository; `git add` its file, then queue the run again"
     if isinstance(error, MemoryError):
         return MEMORY
     if not isinstance(error, RuntimeError | ImportError | OSError):

@@ -47,11 +47,11 @@ def check_not_linked(folders: Iterable[Path]) -> None:
             )
 
 
-def check_temporary_folder(project: Path) -> None:
-    """Check that temporary files lie outside the project, where the guard would take each for an undeclared output."""
-    folder = Path(tempfile.gettempdir()).resolve()
-    if folder.is_relative_to(original(project)):
-        raise UserError(f"{folder}: temporary files would lie in the project; set TMPDIR to a folder outside it")
+def check_other_folders(project: Path) -> None:
+    """Check that libraries write outside the project, where the guard would take each file for an undeclared output."""
+    for variable, folder in {"TMPDIR": tempfile.gettempdir(), "HOME": os.environ.get("HOME", "/")}.items():
+        if Path(folder).resolve().is_relative_to(original(project)):
+            raise UserError(f"{folder}: libraries would write to the project; set {variable} to a folder outside it")
 
 
 def check_packages(requirements: Path) -> set[str]:

@@ -218,14 +218,14 @@ def test_linked_output_folder_is_rejected(toy: Project, refusal: Callable[[], st
 
 
 @pytest.mark.fault(58)
-def test_temporary_folder_in_the_project_is_rejected(
-    toy: Project, refusal: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variable", ["TMPDIR", "HOME"])
+def test_folder_of_libraries_in_the_project_is_rejected(
+    toy: Project, refusal: Callable[[], str], monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(toy.path / "logs"))
-    assert (
-        refusal()
-        == f"check: {toy.path}/logs: temporary files would lie in the project; set TMPDIR to a folder outside it"
-    )
+    folder = str(toy.path / "logs")
+    monkeypatch.setenv(variable, folder)
+    monkeypatch.setattr(tempfile, "tempdir", os.environ.get("TMPDIR", "/tmp"))
+    assert refusal() == f"check: {folder}: libraries would write to the project; set {variable} to a folder outside it"
 
 
 FIGHTING = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}

@@ -106,7 +106,8 @@ def download(
             causes.append(f"{mirror} ({_cause(error)})")
     raise UserError(
         f"MNIST could not be downloaded from any mirror: {'; '.join(causes)}. Without network: set MNIST_MIRROR to a "
-        "folder or URL that holds the four .gz files, or use the built-in digits: dvc exp run -S dataset=digits"
+        "URL, or a folder outside the project, that holds the four .gz files, or use the built-in digits: "
+        "dvc exp run -S dataset=digits"
     )
 
 

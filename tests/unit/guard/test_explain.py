@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,8 @@ from src.guard.explain import GPU_TAKEN, MEMORY, explain
     ("names", "repair"),
     [
         (("ENOSPC", "EDQUOT"), "free some space"),
-        (("EROFS", "EACCES", "EPERM"), "make it writable"),
+        (("EROFS",), "make it writable"),
+        (("EACCES", "EPERM"), "change its permissions"),
         (("EEXIST", "ENOTDIR"), "move the file away"),
         (("EFBIG",), "raise the limit"),
         (("EPIPE",), "send the output to a file"),
@@ -69,3 +71,12 @@ def test_occupied_gpu_is_explained_in_one_line(said: str) -> None:
 )
 def test_bugs_are_not_explained_as_machine_errors(error: Exception) -> None:
     assert explain(error) is None
+
+
+def test_module_that_git_does_not_know_is_explained_in_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ModuleNotFoundError("No module named 'src.mnist.own'", name="src.mnist.own")
+    monkeypatch.chdir(tmp_path)
+    assert explain(error) is None
+    (copy := tmp_path / ".dvc/tmp/exps/standalone/tmp1").mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert "src.mnist.own is not in this copy of the repository; `git add` its file" in str(explain(error))
