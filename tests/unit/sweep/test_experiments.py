@@ -15,7 +15,7 @@ CODE = {"train": {"src/core": "1.dir", "src/mnist/train": "2.dir"}, "evaluate": 
 
 
 def test_name_depends_only_on_params_and_code(params: Params) -> None:
-    values, base = params.model_dump(), Base(Path(), "0" * 40, CODE, {}, ())
+    values, base = params.model_dump(), Base(Path(), "0" * 40, CODE, {})
     name = base.name(values)
     assert NAME.fullmatch(name)
     assert name == replace(base, code=json.loads(json.dumps(CODE))).name(dict(reversed(values.items())))
@@ -32,8 +32,8 @@ def test_name_depends_only_on_params_and_code(params: Params) -> None:
 def test_code_includes_the_dependencies_of_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     base = read_base()
-    assert list(base.guarded) == ["fetch", "train", "evaluate"]
-    assert "requirements.lock" in base.code["check"]
+    assert list(base.code) == ["fetch", "train", "evaluate"]
+    assert "requirements.lock" in base.others["check"]
     rooms = {"src/core", "src/mnist/data", "src/mnist/model", "src/mnist/train"}
     assert set(base.code["train"]) >= {"stages/train.py", *rooms}
     assert base.params["lr"]
