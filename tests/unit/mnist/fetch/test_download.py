@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import socket
 import struct
@@ -122,6 +123,10 @@ def endless(request: Request) -> None:
         request.wfile.write(b"image" * 10_000)
 
 
+def compressed(content: bytes, request: Request) -> None:
+    request.reply(content, len(content), encoding="gzip")
+
+
 def trickle(request: Request) -> None:
     """Send a byte of the body often enough that the client never times out."""
     request.reply(b"", len(request.content))
@@ -140,6 +145,8 @@ FAULTS: dict[str, tuple[Answer, str]] = {
     "hang": (hang, "timed out"),
     "hang in the body": (half_and_hang, "timed out"),
     "endless": (endless, "sends more than the 30000 bytes of the original file"),
+    "truncated compressed": (lambda request: compressed(gzip.compress(request.content)[:-10], request), WRONG),
+    "decompression bomb": (lambda request: compressed(gzip.compress(bytes(10_000_000)), request), WRONG),
     "redirect loop": (lambda request: request.reply(b"", 0, 302, location=request.path), "Exceeded 30 redirects."),
 }
 
@@ -184,8 +191,11 @@ def test_trickling_server_does_not_extend_the_deadline(serve: Serve, folder: Pat
     assert list(folder.iterdir()) == []
 
 
-def test_wrongly_declared_compression_is_not_undone(serve: Serve, folder: Path) -> None:
-    fetch(folder, serve(lambda request: request.reply(request.content, len(request.content), encoding="gzip")).url)
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_content_encoding_is_decoded_even_if_wrongly_declared(
+    serve: Serve, folder: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    fetch(folder, serve(lambda request: compressed(compress(request.content), request)).url)
     assert_complete(folder)
 
 
