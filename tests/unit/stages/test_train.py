@@ -145,16 +145,20 @@ def test_batch_larger_than_the_training_part_is_rejected(params: Params, digits_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_call_waits_for_its_turn(
+def test_every_call_waits_for_its_turn_unless_it_is_for_a_gpu(
     params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     for part in ("train", "validation"):
         monkeypatch.setattr(Turns, f"on_{part}_batch_start", lambda self, *_: order.append(f"take {self.needed}"))
         monkeypatch.setattr(Turns, f"on_{part}_batch_end", lambda *_: order.append("give"))
-    train(params.model_copy(update={"epochs": 1, "threads": 1}), few_digits, outputs_in(tmp_path), accelerator="cpu")
+    short = params.model_copy(update={"epochs": 1, "threads": 1})
+    train(short, few_digits, outputs_in(tmp_path), accelerator="cpu")
     # 275 images in batches of 64: one call of four batches and one of the rest. Then validation.
     assert order == ["take 1", "give"] * 3
+    monkeypatch.setattr(stages.train, "torch_device", lambda _: torch.device("cuda"))
+    train(short, few_digits, outputs_in(tmp_path), accelerator="cpu")
+    assert len(order) == 6
 
 
 def test_lightning_is_silent_and_does_not_query_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
