@@ -1,10 +1,9 @@
 """The schema of metrics_policy.yaml: how much each metric may lose, and the meaning of files."""
 
 import math
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from src.core.errors import UserError
 from src.revision.parsing import validated
@@ -12,14 +11,6 @@ from src.revision.pipeline import ProjectPath
 from src.revision.revision import Revision
 
 POLICY = "metrics_policy.yaml"
-SHORT_HASH = re.compile(r"[0-9a-f]{4,39}")
-
-
-def _no_short_hash(name: str) -> str:
-    """Reject a short hash, since anyone with push access can create a tag or commit with the same digits."""
-    if SHORT_HASH.fullmatch(name):
-        raise ValueError(f"expected a tag or a whole hash of 40 digits, got the short hash {name}")
-    return name
 
 
 class _Strict(BaseModel):
@@ -99,7 +90,7 @@ class Policy(_Strict):
 
     version: Literal[2] = 2
     metrics: dict[ProjectPath, dict[str, Rule]]
-    reference: Annotated[str, Field(min_length=1), AfterValidator(_no_short_hash)] | None = None
+    reference: str | None = Field(default=None, min_length=1, description="tag or full commit hash")
     data: ProjectPath | None = Field(
         default=None, description="output, folder of outputs or tracked data that models are compared on"
     )

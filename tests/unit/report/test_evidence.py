@@ -220,8 +220,10 @@ def test_reference_on_other_data_is_reported(history: History) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["gone", "main"])
+@pytest.mark.parametrize("name", ["gone", "main", "short hash"])
 def test_missing_or_moving_reference_cannot_be_judged(history: History, name: str) -> None:
+    """Anyone who may push can move a branch, or make a short hash ambiguous."""
+    name = history.git("rev-parse", "--short=7", "main") if name == "short hash" else name
     put("metrics_policy.yaml", f"{BAR}reference: '{name}'\n")(history)
     history.commit("a bar")
     verdict = verdict_of("main")
