@@ -77,9 +77,9 @@ def _check(examples: Examples, images_path: Path, labels_path: Path) -> None:
     for path, array in ((images_path, images), (labels_path, labels)):
         if array.dtype != np.uint8:
             raise UserError(f"{path}: expected numbers of type uint8, got {array.dtype}")
-    if images.ndim != 3 or images.shape[1:] != IMAGE_SHAPE:
-        height, width = IMAGE_SHAPE
-        raise UserError(f"{images_path}: expected images of shape (N, {height}, {width}), got {images.shape}")
+    if images.shape[1:] != IMAGE_SHAPE:
+        shape = ", ".join(map(str, IMAGE_SHAPE))
+        raise UserError(f"{images_path}: expected images of shape (N, {shape}), got {images.shape}")
     if labels.shape != (len(images),):
         raise UserError(f"{labels_path}: expected {len(images)} labels, one per image, got shape {labels.shape}")
     if len(labels) == 0:
