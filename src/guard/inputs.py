@@ -116,8 +116,8 @@ class Inputs:
         if read:
             raise UserError(
                 f"{_few(read)}: stage {self.stage.name} read it, but it is no input that was hashed: an earlier run "
-                f"left it, it came later, or DVC ignores it ({IGNORE}, a `.dvc` beside it); remove what does not "
-                "belong there and run `dvc repro` again"
+                f"left it, it came later, or DVC ignores it ({IGNORE}, a `.dvc` beside it, a linked folder); remove "
+                "what does not belong there and run `dvc repro` again"
             )
 
 
@@ -133,19 +133,20 @@ def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
         try:
             stamps |= {path: stamp(path) for path in _files(place, ignored)}
         except FileNotFoundError as error:
-            raise UserError(f"{error.filename}: is missing; run `git checkout {place}` or `dvc repro`") from error
+            repair = "track it with `dvc import-url`" if ":/" in place else f"run `git checkout {place}` or `dvc repro`"
+            raise UserError(f"{error.filename}: is missing; {repair}") from error
     return stamps
 
 
 def _files(place: str, ignored: GitIgnoreSpec) -> Iterator[str]:
-    """Files that DVC hashes; links are followed, as in DVC."""
+    """Files that DVC hashes: it follows links to files and a link that is the place itself, but to no folder in it."""
     hiding = [str(folder / IGNORE) for folder in Path(place).parents[:-1] if (folder / IGNORE).exists()]
     if hiding and not place.startswith(("..", "/")):
         raise UserError(f"{hiding[0]}: hides files of {place} from DVC; move its lines to {IGNORE}")
     if not Path(place).is_dir():
         yield place
         return
-    for folder, folders, names in os.walk(place, followlinks=True):
+    for folder, folders, names in os.walk(place):
         # DVC skips folders that contain a DVC repository.
         here = (name for name in folders if not os.path.lexists(f"{folder}/{name}/.dvc"))
         folders[:] = sorted(name for name in here if not ignored.match_file(f"{folder}/{name}/"))

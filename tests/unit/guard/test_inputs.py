@@ -70,10 +70,18 @@ def test_links_are_followed_as_in_dvc(start: Start, tmp_path: Path) -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/c..py").write_text("c")
     Path("code/linked").symlink_to(tmp_path / "elsewhere")
-    inputs = start()
-    assert "code/linked/c..py" in inputs.md5
+    Path("code/linked.py").symlink_to(tmp_path / "elsewhere/c..py")
+    declared = start(replace(STAGE, deps=("code/linked", "code/linked.py")))
     Path("code/linked/c..py").read_text()
-    inputs.check()
+    Path("code/linked.py").read_text()
+    declared.check()
+    within = start()
+    Path("code/linked.py").read_text()
+    within.check()
+    # DVC does not hash a linked folder in a folder.
+    Path("code/linked/c..py").read_text()
+    with pytest.raises(UserError, match=r"^code/linked/c..py: stage stage read it, but it is no input that was hashed"):
+        within.check()
 
 
 @pytest.mark.parametrize(
