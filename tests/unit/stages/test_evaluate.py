@@ -10,6 +10,7 @@ from PIL import Image
 
 from src.core.run import Run
 from src.mnist.data.dataset import Examples, load_examples, write_examples
+from src.mnist.evaluate.pictures import draw_errors
 from src.mnist.evaluate.scores import confusion_rows, per_class_rows, score_predictions
 from src.mnist.model.network import CalibratedModel, build_model, normalize
 from src.mnist.model.params import EvaluateParams
@@ -39,9 +40,10 @@ def plain_probs(trained: Trained, digits_dir: Path) -> np.ndarray:
 
 
 def test_scores_and_tables_match_the_model_on_the_test_set(
-    evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path
+    evaluated: Outputs, plain_probs: np.ndarray, digits_dir: Path, tmp_path: Path
 ) -> None:
-    y_true, y_pred = load_examples(digits_dir, "test").labels, plain_probs.argmax(1)
+    test = load_examples(digits_dir, "test")
+    y_true, y_pred = test.labels, plain_probs.argmax(1)
     expected = score_predictions(y_true, plain_probs)
     assert json.loads(evaluated.metrics.read_text()) == pytest.approx(expected, abs=1e-5)
     assert pd.read_csv(evaluated.confusion).to_dict("records") == confusion_rows(y_true, y_pred)
@@ -50,6 +52,10 @@ def test_scores_and_tables_match_the_model_on_the_test_set(
     assert list(errors.columns) == ["index", "actual", "predicted", "confidence"]
     assert sorted(errors["index"]) == np.flatnonzero(y_true != y_pred).tolist()
     np.testing.assert_array_equal(errors["predicted"], y_pred[errors["index"]])
+    # The report finds an error's picture by its row in the table.
+    titles = [f"{row.actual} as {row.predicted} ({row.confidence:.0%})" for row in errors.itertuples()]
+    draw_errors(test.images[errors["index"]], titles, tmp_path / "errors.png")
+    assert evaluated.errors_picture.read_bytes() == (tmp_path / "errors.png").read_bytes()
 
 
 def test_predictions_over_several_batches_keep_their_order() -> None:
