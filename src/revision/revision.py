@@ -53,8 +53,13 @@ class Revision:
 
     @cached_property
     def flat_params(self) -> dict[str, Any]:
-        """Every param as `params.yaml:lr`, with dots between the levels."""
-        return {f"{file}:{name}": value for file, one in self.params.items() for name, value in leaves(one)}
+        """Every param as `params.yaml:lr`, with dots between the levels.
+
+        Raises:
+            UserError: If a file cannot be read, or two params have the same name.
+        """
+        files = self.params.items()
+        return {f"{file}:{name}": value for file, one in files for name, value in _named(one, file).items()}
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any] | UserError | None]:
@@ -127,10 +132,10 @@ class Revision:
 
 
 def _named(content: Any, path: str) -> dict[str, Any]:
-    """Flatten metrics to names with dots between levels.
+    """Flatten metrics or params to names with dots between levels.
 
     Raises:
-        UserError: If two metrics have the same name.
+        UserError: If two have the same name.
     """
     names = Counter(name for name, _ in leaves(content))
     if twice := [name for name, count in names.items() if count > 1]:

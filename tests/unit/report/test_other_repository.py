@@ -193,6 +193,11 @@ def free_param(history: History) -> None:
     history.write("params.yaml", PARAMS.replace("max_features: 100", "max_features: 100, ngrams: 2"))
 
 
+def hidden_param(history: History) -> None:
+    """Nested, and with a dot in its name."""
+    history.write("params.yaml", "train.seed: 7\n" + PARAMS)
+
+
 def whole_file_of_params(history: History) -> None:
     """Its hash covers every param."""
     history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared, params.yaml,"))
@@ -223,6 +228,7 @@ def into_the_cache(history: History) -> None:
         (shadow, UNKNOWN, "files"),
         (reformatted, PASS, "receipts"),
         (free_param, UNKNOWN, "files"),
+        (hidden_param, UNKNOWN, "files"),
         (whole_file_of_params, PASS, "receipts"),
         (scoring_param, UNKNOWN, "scorer"),
         (part_of_a_folder, PASS, "receipts"),
