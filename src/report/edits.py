@@ -11,6 +11,7 @@ from src.report.change import Change
 from src.report.finding import Finding, Text, joined, note, unsure
 from src.report.pins import Bump, is_of_pins, other_versions
 from src.report.policy import POLICY
+from src.revision.parsing import flatten
 from src.revision.pipeline import DVC_FILE, LOCK, enclosing
 
 # Files that determine which files git and DVC find, even within a folder that a stage depends on.
@@ -79,15 +80,15 @@ def scorer(change: Change) -> Iterator[Finding]:
 
 
 def _free_params(change: Change) -> list[str]:
-    """Params whose values differ, and which no stage of the head records, in files that none depends on or writes."""
+    """Params whose values differ, and which no stage records, in files that none depends on or writes."""
     old, new, pipeline = change.base.flat_params, change.head.flat_params, change.head.pipeline
-    recorded = pipeline.locked_params(pipeline.stages)
+    before, now = (flatten(one.locked_params(one.stages)) for one in (change.base.pipeline, pipeline))
     hashed = {*pipeline.producers, *(path for stage in pipeline.stages.values() for path in stage.deps)}
     return [
         name
         for name in {**old, **new}
         if not same(old.get(name), new.get(name))
-        and not any(f"{name}.".startswith(f"{one}.") for one in recorded)
+        and name not in (now if name in new else before)
         and not enclosing(name.split(":")[0], hashed)
     ]
 

@@ -198,6 +198,23 @@ def hidden_param(history: History) -> None:
     history.write("params.yaml", "train.seed: 7\n" + PARAMS)
 
 
+def param_beside_a_mapping(history: History) -> None:
+    """With a name as if it were in the mapping, which the lock records as a whole."""
+    history.write("dvc.yaml", PIPELINE.replace("params: [train.seed]", "params: [train]"))
+    history.relock()
+    history.commit("base")
+    history.write("params.yaml", "train.rate: 7\n" + PARAMS)
+
+
+def param_of_a_mapping(history: History) -> None:
+    history.write("dvc.yaml", PIPELINE.replace("params: [train.seed]", "params: [train]"))
+    history.write("params.yaml", PARAMS.replace("train: {", "train: {rate: 7, old: 1, "))
+    history.relock()
+    history.commit("base")
+    history.write("params.yaml", PARAMS.replace("train: {", "train: {rate: 8, new: 1, "))
+    better(history)
+
+
 def whole_file_of_params(history: History) -> None:
     """Its hash covers every param."""
     history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared, params.yaml,"))
@@ -229,6 +246,8 @@ def into_the_cache(history: History) -> None:
         (reformatted, PASS, "receipts"),
         (free_param, UNKNOWN, "files"),
         (hidden_param, UNKNOWN, "files"),
+        (param_beside_a_mapping, UNKNOWN, "files"),
+        (param_of_a_mapping, PASS, "receipts"),
         (whole_file_of_params, PASS, "receipts"),
         (scoring_param, UNKNOWN, "scorer"),
         (part_of_a_folder, PASS, "receipts"),
