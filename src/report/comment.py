@@ -24,8 +24,6 @@ MAX_REASONS = 12
 MAX_ROWS = 40
 MAX_PAIRS = 8
 MAX_INDICES = 60
-# Shown elsewhere in the comment.
-SHOWN_CHECKS = ("reproduced", "stages", "metrics")
 
 
 def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Row], page_url: str = "") -> str:
@@ -146,7 +144,8 @@ def _reasons(findings: Sequence[Finding]) -> str:
 
 
 def _notes(findings: Sequence[Finding]) -> str:
-    notes = [f.text for f in findings if f.level is Level.NOTE and f.check not in SHOWN_CHECKS][:MAX_REASONS]
+    # Whether the results were reproduced is in the second line.
+    notes = [f.text for f in findings if f.level is Level.NOTE and f.check != "reproduced"][:MAX_REASONS]
     return f"**Note:** {joined(notes, ' · ').markdown}" if notes else ""
 
 
