@@ -1,7 +1,6 @@
 import os
+from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -18,45 +17,42 @@ def compute() -> None:
     torch.zeros(1 << 20).add_(1)
 
 
-def where() -> list[set[int]]:
-    """The cores that each thread of this process may use."""
-    return [os.sched_getaffinity(int(thread.name)) for thread in Path("/proc/self/task").iterdir()]
+def bound() -> list[set[int]]:
+    """The cores of those threads of this process that may use only one."""
+    cores = (os.sched_getaffinity(int(thread.name)) for thread in Path("/proc/self/task").iterdir())
+    return sorted((one for one in cores if len(one) == 1), key=min)
 
 
-def bind(cores: list[int], data_dir: Path, folder: Path, sender: Connection) -> None:
-    """Compute and train with two threads on two cores, and send where the threads were."""
-    os.sched_setaffinity(0, cores)
+@pytest.fixture
+def each() -> Iterator[list[set[int]]]:
+    """Compute with two threads on two cores."""
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    if len(cores) < 2:
+        pytest.skip("needs two cores")
+    two = sorted(cores)[:2]
+    os.sched_setaffinity(0, two)
     torch.set_num_threads(2)
-    compute()
-    found: dict[str, list[set[int]]] = {"in training": []}
+    yield [{core} for core in two]
+    torch.set_num_threads(threads)
+    os.sched_setaffinity(0, cores)
+
+
+def test_threads_have_cores_of_their_own_within_the_context(each: list[set[int]]) -> None:
     with bound_threads(2):
         compute()
-        found["bound"] = where()
-    found["afterwards"] = where()
+        assert bound() == each
+    assert bound() == []
     with suppress(KeyError), bound_threads(2):
         raise KeyError
-    found["after an error"] = where()
+    assert bound() == []
     with bound_threads(1):
-        found["fewer threads than cores"] = where()
+        compute()
+        assert bound() == []
+
+
+def test_training_binds_its_threads(each: list[set[int]], few_digits: Path, tmp_path: Path) -> None:
+    found: list[set[int]] = []
     params = PARAMS.model_copy(update={"threads": 2, "epochs": 1})
-    train(params, data_dir, outputs_in(folder), "cpu", before_epoch=lambda: found["in training"].extend(where()))
-    sender.send(found)
-
-
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_threads_have_cores_of_their_own_within_the_context_and_in_training(few_digits: Path, tmp_path: Path) -> None:
-    cores = sorted(os.sched_getaffinity(0))[:2]
-    # After a fork, the threads of OpenMP are missing.
-    spawn = get_context("spawn")
-    receiver, sender = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=bind, args=(cores, few_digits, tmp_path, sender))
-    process.start()
-    sender.close()
-    try:
-        found = receiver.recv()
-    finally:
-        process.join()
-    in_training = found.pop("in training")
-    assert all({core} in in_training for core in cores)
-    assert [{core} for core in cores] == sorted((one for one in found.pop("bound") if len(one) == 1), key=min)
-    assert {name: one for name, threads in found.items() for one in threads if one != set(cores)} == {}
+    train(params, few_digits, outputs_in(tmp_path), "cpu", before_epoch=lambda: found.extend(bound()))
+    assert found == each
+    assert bound() == []
