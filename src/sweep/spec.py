@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dvc.utils.hydra import to_hydra_overrides
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -109,7 +110,8 @@ class Spec(BaseModel):
         for name in self.varied:
             values, known = self.params[name], list(dict.fromkeys(setting[name] for setting in checked))
             if not isinstance(values, FloatDistribution):
-                drawn[name] = CategoricalDistribution(known)
+                # Sorted, because the order, which DVC can shuffle, must not make another study.
+                drawn[name] = CategoricalDistribution(sorted(known, key=repr))
             elif isinstance(known[0], int):
                 drawn[name] = IntDistribution(known[0], known[-1], log=values.log)
             else:
@@ -169,7 +171,9 @@ def _values(name: str, given: Any) -> list[Any] | FloatDistribution:
 
 
 def _tidy(value: Any) -> Any:
-    """Remove the rounding error that a range of floats accumulates."""
+    """Remove quotes, and the rounding error that a range of floats accumulates."""
+    if isinstance(value, QuotedString):
+        return value.text
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 

@@ -19,7 +19,7 @@ def space(spec: Spec, params: Params, where: str = "s") -> Space:
 
 
 def test_grid_combines_choices_ranges_and_lists(params: Params) -> None:
-    given = {"lr": "choice(0.001, 0.01)", "seed": "range(0, 2)", "epochs": 3, "schedule": ["constant", "cosine"]}
+    given = {"lr": "choice(0.001, 0.01)", "seed": "range(0, 2)", "epochs": 3, "schedule": "'constant','cosine'"}
     found = space(Spec(params=given), params)
     values = {tuple(setting[name] for name in given) for setting in found.grid}
     assert len(values) == len(found.grid) == 8
@@ -31,7 +31,7 @@ def test_grid_combines_choices_ranges_and_lists(params: Params) -> None:
 
 
 def test_values_are_unique_typed_and_free_of_rounding_errors(params: Params) -> None:
-    given = {"weight_decay": "0,0.0,1e-3", "label_smoothing": "range(0.1, 0.5, 0.1)"}
+    given = {"weight_decay": "1e-3,0.0,0", "label_smoothing": "range(0.1, 0.5, 0.1)"}
     assert space(Spec(params=given), params).drawn == {
         "weight_decay": CategoricalDistribution([0.0, 0.001]),
         "label_smoothing": CategoricalDistribution([0.1, 0.2, 0.3, 0.4]),
