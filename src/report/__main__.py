@@ -20,8 +20,8 @@ if __name__ == "__main__":
             with suppress(OSError):
                 Path("report", name).unlink()
         if isinstance(error, ModuleNotFoundError):
-            install = "source .venv/bin/activate && python -m pip install --requirement requirements-report.lock"
-            words = f"the package {error.name} is missing; run `python -m venv .venv && {install}`"
+            install = "`python -m pip install --requirement requirements-report.lock` in a virtual environment"
+            words = f"the package {error.name} is missing; run `source .venv/bin/activate`, or {install}"
             sys.stderr.write(f"report: could not tell: {words}\n")
         else:
             traceback.print_exc()

@@ -279,5 +279,5 @@ def test_missing_packages_leave_no_old_verdict(history: History) -> None:
     done = run_module(history, "main", missing=["pydantic"])
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "the package pydantic is missing; run `python -m venv .venv && source " in line
+    assert "the package pydantic is missing; run `source .venv/bin/activate`, or " in line
     assert not (history.path / "report/report.md").exists()
