@@ -133,7 +133,7 @@ def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
         try:
             stamps |= {path: stamp(path) for path in _files(place, ignored)}
         except FileNotFoundError as error:
-            repair = "track it with `dvc import-url`" if ":/" in place else f"run `git checkout {place}` or `dvc repro`"
+            repair = "track it with `dvc import-url`" if ":/" in place else "run `dvc repro`, or restore it from git"
             raise UserError(f"{error.filename}: is missing; {repair}") from error
     return stamps
 

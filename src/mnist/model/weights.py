@@ -33,7 +33,7 @@ def load_model(path: Path) -> CalibratedModel:
     """
     repair = "delete it and run `dvc checkout` or `dvc repro`"
     if not path.is_file():
-        raise UserError(f"{path}: is missing; run `dvc checkout` or `dvc repro`")
+        raise UserError(f"{path}: is missing; run `dvc pull` or `dvc repro`")
     try:
         content = path.read_bytes()
         weights = load(content)

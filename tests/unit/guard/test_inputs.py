@@ -112,7 +112,7 @@ def test_undeclared_params_may_change(start: Start) -> None:
 
 def test_missing_dependency_is_reported_with_its_repair(start: Start) -> None:
     shutil.rmtree("code")
-    with pytest.raises(UserError, match=r"^code: is missing; run `git checkout code` or `dvc repro`$"):
+    with pytest.raises(UserError, match=r"^code: is missing; run `dvc repro`, or restore it from git$"):
         start()
 
 

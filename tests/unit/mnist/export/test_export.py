@@ -85,7 +85,7 @@ def test_export_is_deterministic(folder: Path, tmp_path: Path, monkeypatch: pyte
 def test_missing_model_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["export"])
-    said = r"^export: models/model\.safetensors: is missing; run `dvc checkout` or `dvc repro`$"
+    said = r"^export: models/model\.safetensors: is missing; run `dvc pull` or `dvc repro`$"
     with pytest.raises(SystemExit, match=said):
         runpy.run_path(str(REPOSITORY / "src/mnist/export/__main__.py"), run_name="__main__")
     assert list(tmp_path.iterdir()) == []

@@ -139,7 +139,7 @@ def test_network_with_shared_weights_round_trips(tmp_path: Path, monkeypatch: py
 
 
 def test_missing_model_is_named() -> None:
-    with pytest.raises(UserError, match=r"^nowhere: is missing; run `dvc checkout`"):
+    with pytest.raises(UserError, match=r"^nowhere: is missing; run `dvc pull`"):
         load_model(Path("nowhere"))
 
 

@@ -80,7 +80,7 @@ def test_missing_model_is_reported(picture: Path, bad: Path, capsys: pytest.Capt
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"predict: {bad}: is not a picture")
-    assert printed.err.endswith(f"predict: {missing}: is missing; run `dvc checkout` or `dvc repro`\n")
+    assert printed.err.endswith(f"predict: {missing}: is missing; run `dvc pull` or `dvc repro`\n")
 
 
 def test_most_digits_of_the_test_set_are_recognised(
