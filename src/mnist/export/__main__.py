@@ -16,7 +16,8 @@ def export() -> None:
     """Export the model, unless its probabilities on the test set differ from PyTorch's.
 
     Raises:
-        UserError: If they differ, or if a package, the model or the data is missing or damaged; nothing is written.
+        UserError: If they differ, or if a package, the model or the data is missing or damaged. No file of an earlier
+            model is left.
     """
     try:
         from src.mnist.export.onnx_model import TOLERANCE, max_difference, to_onnx
@@ -25,6 +26,7 @@ def export() -> None:
             f"the package {error.name} is missing; run `make onnx`, or pip install -r requirements-dev.lock"
         ) from error
     model, images = load_model(MODEL_PATH), load_examples(DATA_DIR, "test").images
+    TARGET.unlink(missing_ok=True)
     content = to_onnx(model, {"model_md5": md5(MODEL_PATH)})
     difference = max_difference(model, content, images)
     found = f"on {len(images):,} test images, probabilities differ from PyTorch's by at most {difference:.2g}"

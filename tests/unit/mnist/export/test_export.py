@@ -62,9 +62,7 @@ def test_export_of_every_architecture_matches_torch(architecture: str) -> None:
 def test_model_that_computes_something_else_is_not_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
 ) -> None:
-    again = shutil.copytree(folder, tmp_path / "again")
-    (again / TARGET).unlink()
-    monkeypatch.chdir(again)
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "again"))
     monkeypatch.setattr(src.mnist.export.onnx_model, "to_onnx", lambda *_: (folder / TARGET).read_bytes())
     monkeypatch.setattr(src.mnist.export.__main__, "load_model", lambda _: untrained("cnn", temperature))
     with pytest.raises(
@@ -75,9 +73,7 @@ def test_model_that_computes_something_else_is_not_written(
 
 
 def test_export_is_deterministic(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    again = shutil.copytree(folder, tmp_path / "again")
-    (again / TARGET).unlink()
-    monkeypatch.chdir(again)
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "again"))
     export()
     assert TARGET.read_bytes() == (folder / TARGET).read_bytes()
 
