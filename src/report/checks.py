@@ -285,5 +285,5 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
             compared = change.compare_predictions(reference) if rule.mcnemar else None
             p_chance = compared.p_value if compared else None
             level, why = weigh(new - old, p_chance, change.noise(reference, file, metric))
-            text = "{}: lost {} since {}, may lose {}: {}"
+            text = "{}: lost {} since the policy's reference {}, may lose {}: {}"
             yield Finding(level, Text(text, metric, rule.loss(old, new), shown, most, why))

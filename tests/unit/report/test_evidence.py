@@ -193,7 +193,7 @@ def test_small_losses_accumulate_against_the_reference(history: History) -> None
     worse(history, 27)
     outcome, markdown = judge("main")
     assert outcome == FAIL
-    assert "`test_acc`: lost 0.0027 since `reference`, may lose 0.0020" in markdown
+    assert "`test_acc`: lost 0.0027 since the policy's reference `reference`, may lose 0.0020" in markdown
 
 
 def test_loss_since_the_reference_may_be_chance(history: History) -> None:
@@ -205,7 +205,8 @@ def test_loss_since_the_reference_may_be_chance(history: History) -> None:
     verdict = verdict_of("main")
     assert verdict["outcome"] == UNKNOWN
     (found,) = texts(verdict, "since_reference")
-    assert found.startswith("test_acc: lost 0.0022 since reference, may lose 0.0020: lost more than allowed; chance on")
+    said = "test_acc: lost 0.0022 since the policy's reference reference, may lose 0.0020: lost more than allowed"
+    assert found.startswith(f"{said}; chance on")
 
 
 def test_reference_on_other_data_is_reported(history: History) -> None:
