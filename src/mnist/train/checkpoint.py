@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from src.core.errors import UserError
@@ -29,8 +29,10 @@ CHECKPOINTS = Path("logs/checkpoints")
 NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
 # A checkpoint of the default recipe takes 12 MB.
 MAX_FILES, MAX_BYTES = 20, 500_000_000
-# Modules of callbacks that save all state that matters.
-HARMLESS = ("pytorch_lightning.", "src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
+LIGHTNING = "pytorch_lightning."
+# Modules of callbacks whose state does not matter, and attributes of Lightning's objects, and of `Classifier`.
+HARMLESS = ("src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
+USUAL = {*vars(LightningModule()), *vars(LightningDataModule()), "_hparams", "runners"}
 HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -112,8 +114,9 @@ class Checkpoints(Checkpoint):
         return self.path
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what callbacks hold, since it may change without being part of their saved state."""
-        self.held = {callback: _held_by(callback) for callback in trainer.callbacks}  # type: ignore[attr-defined]
+        """Note what callbacks, the module and its data hold, since it may change without being saved."""
+        holders = (*trainer.callbacks, trainer.datamodule, pl_module)  # type: ignore[attr-defined]
+        self.held = {holder: _held_by(holder) for holder in holders}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Record whether the training is over."""
@@ -143,25 +146,25 @@ class Checkpoints(Checkpoint):
 
 
 def check_restorable(
-    path: Path, optimizers: Sequence[torch.optim.Optimizer], held: Mapping[Callback, Mapping[str, str]]
+    path: Path, optimizers: Sequence[torch.optim.Optimizer], held: Mapping[Any, Mapping[str, str]]
 ) -> None:
     """Check that a new checkpoint restores what it was written from.
 
     Args:
         path: The checkpoint.
         optimizers: The optimizers.
-        held: What each callback held when the training started.
+        held: What callbacks, the module and its data held when the training started.
 
     Raises:
         UserError: If it contains more than tensors and plain values, if torch would convert an optimizer's state, or if
-            a callback has changed without saving any state.
+            one of the holders has changed without saving any state.
     """
-    for callback, before in held.items():
-        changed = [name for name, value in _held_by(callback).items() if before.get(name) != value]
-        if changed and not callback.state_dict():
+    for holder, before in held.items():
+        changed = [name for name, value in _held_by(holder).items() if before.get(name) != value]
+        if changed and not _saves_state(holder):
             raise UserError(
-                f"{type(callback).__name__}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume "
-                "would not be exact; return it from `state_dict`, and restore it in `load_state_dict`"
+                f"{type(holder).__name__}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume "
+                "would not be exact; save it in `on_save_checkpoint` or, except for the module, `state_dict`"
             )
     try:
         read_checkpoint(path)
@@ -186,11 +189,18 @@ def check_restorable(
             )
 
 
-def _held_by(callback: Callback) -> dict[str, str]:
-    """Attributes of a callback, unless it is one of Lightning's, or one of those here that affect no weights."""
-    if type(callback).__module__.startswith(HARMLESS):
+def _held_by(holder: Any) -> dict[str, str]:
+    """Attributes of one's own, unless they belong to one of the callbacks here that affect no weights."""
+    if type(holder).__module__.startswith((LIGHTNING, *HARMLESS)):
         return {}
-    return {name: repr(value) for name, value in vars(callback).items()}
+    return {name: repr(value) for name, value in vars(holder).items() if name not in USUAL}
+
+
+def _saves_state(holder: Any) -> bool:
+    """Whether a holder saves anything itself; a module's `state_dict` has only its tensors."""
+    hook = getattr(type(holder), "on_save_checkpoint", None)
+    is_own = hook is not None and not hook.__module__.startswith(LIGHTNING)
+    return is_own or (not isinstance(holder, LightningModule) and bool(holder.state_dict()))
 
 
 def epochs_done(checkpoint: Mapping[str, Any]) -> int:

@@ -27,7 +27,7 @@ from src.mnist.model.params import Params
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
 from src.mnist.train import batches
-from src.mnist.train.batches import Batches
+from src.mnist.train.batches import Batches, TrainingData
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.classifier import Classifier
@@ -333,6 +333,22 @@ def test_state_that_no_checkpoint_restores_is_rejected(
     for _ in range(2):
         with pytest.raises(UserError, match=f"^{said}"):
             train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+
+
+@pytest.mark.fault(100)
+@pytest.mark.parametrize("kind", [Classifier, TrainingData])
+def test_count_in_the_module_or_its_data_is_rejected_unless_it_is_saved(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    def begin(self: Classifier) -> None:
+        holder = self if kind is Classifier else self.trainer.datamodule  # type: ignore[attr-defined]
+        holder.count = getattr(holder, "count", 0) + 1
+
+    monkeypatch.setattr(Classifier, "on_train_epoch_start", begin)
+    with pytest.raises(UserError, match=f"^{kind.__name__}: count changes, but is not in a checkpoint"):
+        train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+    monkeypatch.setattr(kind, "on_save_checkpoint", lambda *_: None, raising=False)
+    train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
 
 
 @pytest.mark.gpu
