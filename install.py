@@ -12,6 +12,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - whichever `python3` is first on 
 import fcntl
 import os
 import re
+import signal
 import subprocess
 import venv
 from pathlib import Path
@@ -104,4 +105,6 @@ def main(lock: Path) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("expected a lock file: python3 install.py requirements.lock")
+    # Ctrl-C ends it without a traceback; the next one starts over.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main(Path(sys.argv[1])))

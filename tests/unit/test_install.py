@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import install
 from tests.conftest import REPOSITORY
+from tests.faults.project import wait_for
 
 LISTS = ["requirements", "requirements-report", "requirements-dev"]
 
@@ -150,6 +152,17 @@ def test_installation_locks_files_as_nfs_does(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(install.fcntl, "flock", fcntl.lockf)
     monkeypatch.setattr(install, "install", lambda _: True)
     assert install.main(Path("requirements.lock")) == 0
+
+
+def test_interrupted_installation_ends_without_a_traceback(tmp_path: Path) -> None:
+    script = Path(shutil.copy(REPOSITORY / "install.py", tmp_path))
+    with script.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = subprocess.Popen([sys.executable, script, "any.lock"], stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: f" {process.pid} " in Path("/proc/locks").read_text(), "its wait for the other installation")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[1] == ""
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize("tool", install.TOOLS)
