@@ -8,7 +8,7 @@ import re
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from src.core.errors import UserError
 from src.core.files import SCRATCH
 
 RLIMITS = {"ulimit -d": resource.RLIMIT_DATA, "ulimit -s": resource.RLIMIT_STACK, "ulimit -v": resource.RLIMIT_AS}
-CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# Control groups of this process, and the file with the memory limit of one, in both versions of the interface.
+GROUPS, CGROUP = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+CGROUP_LIMITS = {"": (CGROUP, "memory.max"), "memory": (CGROUP / "memory", "memory.limit_in_bytes")}
 
 
 def check_disk(folder: Path, needed: int) -> None:
@@ -69,7 +71,7 @@ def check_limits(needs: Mapping[str, int]) -> None:
         needs: Bytes that a process needs, by the name of the limit, such as `ulimit -v`; `memory` of all processes.
     """
     limits = {name: (resource.getrlimit(number)[0], needs[name]) for name, number in RLIMITS.items()}
-    for path in CGROUP_LIMITS:
+    for path in _cgroup_files():
         if path.exists() and (text := path.read_text(encoding="utf-8").strip()).isdecimal():
             limits[str(path)] = int(text), needs["memory"]
     limits["free memory"] = psutil.virtual_memory().available + psutil.swap_memory().free, needs["memory"]
@@ -78,6 +80,15 @@ def check_limits(needs: Mapping[str, int]) -> None:
             raise UserError(
                 f"{name}: {needed >> 10} KiB are needed, {there >> 10} KiB are there; raise the limit or free some"
             )
+
+
+def _cgroup_files() -> Iterator[Path]:
+    """Files that may have a limit for this process: that of a group limits all groups in it, as in a batch system."""
+    for line in GROUPS.read_text(encoding="utf-8").splitlines() if GROUPS.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        if controllers in CGROUP_LIMITS:
+            top, name = CGROUP_LIMITS[controllers]
+            yield from (top / folder / name for folder in Path(group.lstrip("/"), name).parents)
 
 
 def cache_folder(root: Path = Path()) -> Path:

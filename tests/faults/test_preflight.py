@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from src.core.errors import UserError
+from src.guard import preflight
 from src.guard.preflight import RLIMITS, check_limits
 from src.mnist.check.sizes import CLASS_COUNTS, needs
 from src.mnist.fetch.digits import digits_as_mnist
@@ -156,6 +157,23 @@ def test_every_limit_is_checked(name: str) -> None:
             check_limits({**needed, name: there + 1})
     finally:
         resource.setrlimit(RLIMITS[name], limits)
+
+
+@pytest.mark.fault(55)
+@pytest.mark.parametrize(("kind", "name"), [("", "memory.max"), ("memory", "memory.limit_in_bytes")])
+@pytest.mark.parametrize("limited", ["", "job", "job/step"])
+def test_memory_limit_of_a_batch_system_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, limited: str
+) -> None:
+    (tmp_path / "job/step").mkdir(parents=True)
+    (tmp_path / "cgroup").write_text(f"3:cpu:/other\n0:{kind}:/job/step\n")
+    (tmp_path / limited / name).write_text("1000\n")
+    monkeypatch.setattr(preflight, "GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(preflight, "CGROUP_LIMITS", {kind: (tmp_path, name)})
+    needed = dict.fromkeys((*RLIMITS, "memory"), 0)
+    check_limits({**needed, "memory": 1000})
+    with pytest.raises(UserError, match=f"{name}: .* KiB are needed"):
+        check_limits({**needed, "memory": 1001})
 
 
 @pytest.mark.fault(55)
