@@ -11,7 +11,7 @@ from src.core.files import is_within, md5, write_text, written
 from src.core.receipt import PARAMS_FILE, format_receipt, receipt_differences, receipt_path
 from src.core.run import ReceiptFields
 from src.core.values import same
-from src.guard.inputs import VOID, Inputs, md5_of, stamps_of
+from src.guard.inputs import Inputs, md5_of, stamps_of
 from src.guard.stage import DVC_FILE, Stage
 
 
@@ -115,5 +115,8 @@ def _md5_as_written(out: str) -> str:
         raise UserError(f"{out}: is missing, which {DVC_FILE} lists among the stage's outputs; let the stage write it")
     there = {path: md5(Path(path)) for path in stamps_of([out])}
     if others := [path for path in there if written.get(os.fspath(Path.cwd() / path)) != there[path]]:
-        raise UserError(f"{', '.join(others)}: is not what the stage wrote with src.core.files in this run, {VOID}")
+        raise UserError(
+            f"{', '.join(others)}: is not what the stage wrote with src.core.files in this run, so the result is void; "
+            "write it with that, and run `dvc repro` again"
+        )
     return md5_of(out, there)
