@@ -90,8 +90,9 @@ class Study:
         return _database_lock(self._url)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """The trials in these states, or all trials, ordered by number."""
-        return self.optuna.get_trials(deepcopy=False, states=states or None)
+        """The trials in these states, or all trials, ordered by number, but not those that others have added."""
+        found = self.optuna.get_trials(deepcopy=False, states=states or None)
+        return [trial for trial in found if SLOT in trial.user_attrs]
 
     def fill(self, slots: Mapping[str, Mapping[str, Any]]) -> None:
         """Queue a trial for each slot without one and each slot whose trial failed; drop slots that are not requested.
@@ -188,7 +189,7 @@ class Study:
         )
 
     def _requeue_after_death(self, _: optuna.Study, trial: FrozenTrial) -> None:
-        deaths = trial.user_attrs[DEATHS] + 1
+        deaths = trial.user_attrs.get(DEATHS, MAX_DEATHS) + 1
         if deaths < MAX_DEATHS:
             self._queue(trial.user_attrs[SLOT], trial.params, deaths)
 

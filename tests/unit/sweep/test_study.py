@@ -84,6 +84,8 @@ def test_concurrent_workers_run_each_trial_once(tmp_path: Path) -> None:
 
 
 def test_trials_never_exceed_slots_and_failed_trials_keep_their_params(study: Study) -> None:
+    # A trial that somebody has added has no slot.
+    study.optuna.add_trial(optuna.create_trial(params=PARAMS, distributions=DRAWN, value=0.5))
     study.fill(slots(2))
     first, second = taken(study), taken(study)
     assert study.take("w") is None
