@@ -19,7 +19,7 @@ from src.core.process import prepare_process, take_no_arguments
 from src.core.receipt import PARAMS_FILE
 from src.core.yaml_file import read_mapping
 from src.sweep.command import guarded
-from src.sweep.experiments import SCORE, TEST_SCORE
+from src.sweep.experiments import EVAL, SCORE, TEST_SCORE, TRAIN
 
 
 def main() -> int:
@@ -34,7 +34,10 @@ def main() -> int:
                 # DVC reads a copy that a worker of the queue has not finished.
                 raise UserError(f"DVC is preparing an experiment, try again in a moment ({one_line(error)})") from error
         found, _ = tabulate(shown, fill_value="", error_value="", precision=None)
-        rows = [{name: str(value) for name, value in row.items()} for row in found.as_dict()]
+        # DVC adds the file to a name that two files have.
+        ours = {(TRAIN, SCORE), (EVAL, TEST_SCORE), *((PARAMS_FILE, name) for name in params)}
+        names = {f"{file}:{name}": name for file, name in ours}
+        rows = [{names.get(name, name): str(value) for name, value in row.items()} for row in found.as_dict()]
         Console(highlight=False).print(table(rows, list(params)))
         return 0
 

@@ -18,6 +18,8 @@ def test_scores_and_varied_params_are_shown_in_80_columns(
     # DVC adds columns for the state of a queued experiment.
     settings = [f"--set-param={name}=0.25" for name in EIGHT]
     in_copy.dvc_ok("exp", "run", "--queue", "--name", "queued", "--set-param", "seed=3", *settings)
+    # Names that another metric and a param have, too.
+    (in_copy.path / "metrics/eval.json").write_text('{"test_acc": 0.9, "seed": 5, "final": {"val_acc": 0.5}}')
     monkeypatch.setenv("COLUMNS", "80")
     assert main() == 0
     printed = capsys.readouterr().out
