@@ -371,10 +371,9 @@ def test_checkpoints_are_limited_in_number_and_size(tmp_path: Path) -> None:
     paths = [checkpoint_of(tmp_path, number) for number in range(6)]
     delete_oldest(paths[5], max_files=5, max_bytes=1000)
     assert sorted(tmp_path.iterdir()) == paths[1:]
+    # The newest four may belong to trainings that run at the same time.
     delete_oldest(paths[5], max_files=5, max_bytes=25)
-    assert sorted(tmp_path.iterdir()) == paths[4:]
-    delete_oldest(paths[5], max_files=5, max_bytes=1)
-    assert list(tmp_path.iterdir()) == [paths[5]]
+    assert sorted(tmp_path.iterdir()) == paths[2:]
 
 
 @pytest.mark.fault(64)

@@ -29,6 +29,8 @@ CHECKPOINTS = Path("logs/checkpoints")
 NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
 # A checkpoint of the default recipe takes 12 MB.
 MAX_FILES, MAX_BYTES = 20, 500_000_000
+# The newest files are kept even if they are larger, so that trainings that run side by side keep theirs.
+KEPT = 4
 LIGHTNING = "pytorch_lightning."
 # Modules of callbacks whose state does not matter, and attributes of Lightning's objects, and of `Classifier`.
 HARMLESS = ("src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
@@ -211,7 +213,7 @@ def epochs_done(checkpoint: Mapping[str, Any]) -> int:
 def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES) -> None:
     """Delete the oldest checkpoints in a run's folder until their number and total size are within the limits.
 
-    The run's own file is kept, even if it is larger than the limit, or appears old because the clock was set back.
+    The run's own file is kept, even if it appears old because the clock was set back.
     """
     found = []
     for path in own.parent.iterdir():
@@ -222,6 +224,6 @@ def delete_oldest(own: Path, max_files: int = MAX_FILES, max_bytes: int = MAX_BY
     total = 0
     for number, (*_, size, path) in enumerate(sorted(found, reverse=True), start=1):
         total += size
-        if path != own and (number > max_files or total > max_bytes):
+        if path != own and (number > max_files or (number > KEPT and total > max_bytes)):
             with suppress(OSError):
                 path.unlink()
