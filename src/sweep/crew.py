@@ -74,7 +74,11 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             return unpushed | run(worker, count, space.spec.varied)
     except (StorageInternalError, sqlalchemy.exc.DatabaseError) as error:
         where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (if it is damaged, delete it; experiments stay)"
-        raise UserError(f"{where}: the database cannot be used: {one_line(error)}") from error
+        # The first cause says it best: Optuna always suspects invalid data, and SQLAlchemy quotes the whole statement.
+        reason: Exception = error
+        while isinstance(reason.__cause__, Exception):
+            reason = reason.__cause__
+        raise UserError(f"{where}: the database cannot be used: {one_line(reason)}") from error
 
 
 def study_name(base: Base, space: Space) -> str:
