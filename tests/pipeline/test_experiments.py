@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from src.mnist.data.dataset import NUM_CLASSES
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project
 
@@ -69,7 +70,7 @@ def test_confusion_plot_uses_the_projects_template(clone: Project) -> None:
     assert [layer["mark"] for layer in content["spec"]["layer"]] == [layer["mark"] for layer in ours["spec"]["layer"]]
     assert "<DVC_METRIC" not in json.dumps(content)
     values = content["data"]["values"]
-    assert len(values) == 200
+    assert len(values) == 2 * NUM_CLASSES**2
     assert sum(int(value["count"]) for value in values) == 2 * 360
 
 
