@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from src.core.errors import UserError
@@ -32,9 +32,10 @@ MAX_FILES, MAX_BYTES = 20, 500_000_000
 # The newest files are kept even if they are larger, so that trainings that run side by side keep theirs.
 KEPT = 4
 LIGHTNING = "pytorch_lightning."
-# Modules of callbacks whose state does not matter, and attributes of Lightning's objects, and of `Classifier`.
+# Modules of callbacks whose state does not matter; attributes of Lightning's objects, `Classifier` and optimizers.
 HARMLESS = ("src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
 USUAL = {*vars(LightningModule()), *vars(LightningDataModule()), "_hparams", "runners"}
+USUAL |= vars(torch.optim.SGD([torch.zeros(())], fused=True)).keys()
 HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -115,9 +116,9 @@ class Checkpoints(Checkpoint):
         print(f"Resuming after epoch {epochs_done(saved)} of {epochs}, from {self.path}")  # noqa: T201
         return self.path
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what callbacks, the module and its data hold, since it may change without being saved."""
-        holders = (*trainer.callbacks, trainer.datamodule, pl_module)  # type: ignore[attr-defined]
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note what callbacks, optimizers, the module and its data hold, since it may change without being saved."""
+        holders = (*trainer.callbacks, *trainer.optimizers, trainer.datamodule, pl_module)  # type: ignore[attr-defined]
         self.held = {holder: _held_by(holder) for holder in holders}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -136,38 +137,36 @@ class Checkpoints(Checkpoint):
             self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
+        check_saved(self.held)
         is_first = not self.path.exists()
         trainer.save_checkpoint(self.path, weights_only=False)
         if is_first:
             try:
-                check_restorable(self.path, trainer.optimizers, self.held)
+                check_restorable(self.path, trainer.optimizers)
             except UserError:
                 self.path.unlink()
                 raise
         delete_oldest(self.path)
 
 
-def check_restorable(
-    path: Path, optimizers: Sequence[torch.optim.Optimizer], held: Mapping[Any, Mapping[str, str]]
-) -> None:
-    """Check that a new checkpoint restores what it was written from.
-
-    Args:
-        path: The checkpoint.
-        optimizers: The optimizers.
-        held: What callbacks, the module and its data held when the training started.
-
-    Raises:
-        UserError: If it contains more than tensors and plain values, if torch would convert an optimizer's state, or if
-            one of the holders has changed without saving any state.
-    """
+def check_saved(held: Mapping[Any, Mapping[str, str]]) -> None:
+    """Raise UserError if a holder has changed what it held when the training started, but saves nothing itself."""
     for holder, before in held.items():
         changed = [name for name, value in _held_by(holder).items() if before.get(name) != value]
         if changed and not _saves_state(holder):
             raise UserError(
                 f"{type(holder).__name__}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume "
-                "would not be exact; save it in `on_save_checkpoint` or, except for the module, `state_dict`"
+                "would not be exact; save it (an optimizer in `state`, the module in `on_save_checkpoint`, others in "
+                "`state_dict`)"
             )
+
+
+def check_restorable(path: Path, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Check that a new checkpoint restores what it was written from.
+
+    Raises:
+        UserError: If it contains more than tensors and plain values, or torch would convert an optimizer's state.
+    """
     try:
         read_checkpoint(path)
     except DamagedError as error:
@@ -199,10 +198,10 @@ def _held_by(holder: Any) -> dict[str, str]:
 
 
 def _saves_state(holder: Any) -> bool:
-    """Whether a holder saves anything itself; a module's `state_dict` has only its tensors."""
+    """Whether a holder saves such attributes; the `state_dict` of a module and an optimizer has other things."""
     hook = getattr(type(holder), "on_save_checkpoint", None)
     is_own = hook is not None and not hook.__module__.startswith(LIGHTNING)
-    return is_own or (not isinstance(holder, LightningModule) and bool(holder.state_dict()))
+    return is_own or (isinstance(holder, Callback | LightningDataModule) and bool(holder.state_dict()))
 
 
 def epochs_done(checkpoint: Mapping[str, Any]) -> int:

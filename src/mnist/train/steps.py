@@ -20,8 +20,7 @@ from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
 from src.mnist.train.shards import ShardedBackward
 
-# Attributes of PyTorch's own optimizers, and types of other attributes that a step cannot change in place.
-USUAL = vars(torch.optim.SGD([torch.zeros(())], fused=True)).keys()
+# Types of an optimizer's numbers that a graph cannot change.
 CONSTANT = (bool, int, float, str, type(None))
 
 
@@ -110,11 +109,6 @@ def _plain(value: object) -> object:
         case nn.Module() | nn.Parameter():
             return None
     return repr(value)
-
-
-def own_attributes(optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """Attributes of an optimizer besides its state and its groups; no checkpoint contains them."""
-    return {name: value for name, value in vars(optimizer).items() if name not in USUAL}
 
 
 def capture_for(device: torch.device, steps: int) -> Capture | None:
@@ -213,15 +207,7 @@ class StepRunner:
             loss.backward()
         else:
             logits = self.sharded.backward(forward)
-        before = own_attributes(self.optimizer)
         self.optimizer.step()
-        # Only constants can be compared, since a step may change other values in place.
-        now = own_attributes(self.optimizer).items()
-        if others := [name for name, value in now if type(value) not in CONSTANT or before.get(name) != value]:
-            raise UserError(
-                f"{type(self.optimizer).__name__}: {', '.join(others)} may change, but is not in a checkpoint, so a "
-                "resume would not be exact; keep it in the optimizer's `state`"
-            )
         if self.averaged:
             self.update_average(self.averaged, self.weights, None)
             for copied, counter in self.counters:

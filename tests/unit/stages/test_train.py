@@ -2,7 +2,7 @@ import json
 import logging
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +298,26 @@ class Best(Callback):
     score = 0.0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.score = max(self.score, float(trainer.callback_metrics["val_acc"]))
+        if trainer.current_epoch > 0:
+            self.score = float(trainer.callback_metrics["val_acc"])
+
+
+class Counting(torch.optim.SGD):
+    steps = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.steps += 1
+
+
+class Averaging(torch.optim.SGD):
+    def __init__(self, weights: Iterator[torch.nn.Parameter]) -> None:
+        super().__init__(weights)
+        self.slow = [weight.detach().clone() for group in self.param_groups for weight in group["params"]]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step()
+        for slow, weight in zip(self.slow, self.param_groups[0]["params"], strict=True):
+            slow.lerp_(weight.detach(), 0.1)
 
 
 class Summing(torch.optim.SGD):
@@ -315,6 +334,8 @@ class Summing(torch.optim.SGD):
     [
         (Noting, torch.optim.SGD, r"a checkpoint would contain numpy\._core\.multiarray\.scalar"),
         (Best, torch.optim.SGD, "Best: score changes, but is not in a checkpoint"),
+        (Callback, Counting, "Counting: steps changes, but is not in a checkpoint"),
+        (Callback, Averaging, "Averaging: slow changes, but is not in a checkpoint"),
         (Callback, Summing, "Summing: torch would restore sum with the type of the weights"),
     ],
 )

@@ -1,6 +1,6 @@
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -278,39 +278,6 @@ def test_network_that_cannot_be_resumed_exactly_is_rejected(
         UserError, match=f"^Changing: the same weights, images and seed give different .*{what}.* the second"
     ):
         fit(split, architecture="changing")
-
-
-class Counting(torch.optim.SGD):
-    steps = 0
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        self.steps += 1
-
-
-class Averaging(torch.optim.SGD):
-    def __init__(self, weights: Iterator[nn.Parameter]) -> None:
-        super().__init__(weights)
-        self.slow = [weight.detach().clone() for group in self.param_groups for weight in group["params"]]
-
-
-@pytest.mark.fault(100)
-@pytest.mark.parametrize(("kind", "what"), [(Counting, "steps"), (Averaging, "slow")])
-def test_optimizer_with_hidden_state_is_rejected(
-    split: Examples, monkeypatch: pytest.MonkeyPatch, kind: type[torch.optim.SGD], what: str
-) -> None:
-    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: kind(self.model.parameters()))
-    with pytest.raises(UserError, match=f"^{kind.__name__}: {what} may change, but is not in a checkpoint"):
-        fit(split)
-
-
-def test_fused_sgd_is_accepted(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its first step changes an attribute that only saves a check."""
-
-    def fused(self: Classifier) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.model.parameters(), lr=torch.zeros(()), momentum=0.9, fused=True)
-
-    monkeypatch.setattr(Classifier, "configure_optimizers", fused)
-    fit(split)
 
 
 def test_every_parameter_group_is_trained(split: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
