@@ -32,9 +32,10 @@ MAX_FILES, MAX_BYTES = 20, 500_000_000
 # The newest files are kept even if they are larger, so that trainings that run side by side keep theirs.
 KEPT = 4
 LIGHTNING = "pytorch_lightning."
-# Modules of callbacks whose state does not matter; attributes of Lightning's objects, `Classifier` and optimizers.
+# Modules of callbacks whose state does not matter; attributes of Lightning's objects, `Classifier`, `TrainingData`,
+# whose images would take long to print, and optimizers.
 HARMLESS = ("src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
-USUAL = {*vars(LightningModule()), *vars(LightningDataModule()), "_hparams", "runners"}
+USUAL = {*vars(LightningModule()), *vars(LightningDataModule()), "_hparams", "runners", "train", "val"}
 USUAL |= vars(torch.optim.SGD([torch.zeros(())], fused=True)).keys()
 HASH_BYTES = hashlib.sha256().digest_size
 
