@@ -10,19 +10,20 @@ import json
 import pickle
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from src.core.errors import UserError
 from src.core.files import write_bytes
 from src.mnist.train.distributed import from_first, rank_and_count
+from src.mnist.train.resumable import check_saved, check_types, held_by
 
 # Relative to the original repository; its copies, as for experiments, share the folder.
 CHECKPOINTS = Path("logs/checkpoints")
@@ -31,12 +32,6 @@ NAME = re.compile(r"[0-9a-f]{64}\.ckpt")
 MAX_FILES, MAX_BYTES = 20, 500_000_000
 # The newest files are kept even if they are larger, so that trainings that run side by side keep theirs.
 KEPT = 4
-LIGHTNING = "pytorch_lightning."
-# Modules of callbacks whose state does not matter; attributes of Lightning's objects, `Classifier`, `TrainingData`,
-# whose images would take long to print, and optimizers.
-HARMLESS = ("src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
-USUAL = {*vars(LightningModule()), *vars(LightningDataModule()), "_hparams", "runners", "train", "val"}
-USUAL |= vars(torch.optim.SGD([torch.zeros(())], fused=True)).keys()
 HASH_BYTES = hashlib.sha256().digest_size
 
 
@@ -120,7 +115,7 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note what callbacks, optimizers, the module and its data hold, since it may change without being saved."""
         holders = (*trainer.callbacks, *trainer.optimizers, trainer.datamodule, pl_module)  # type: ignore[attr-defined]
-        self.held = {holder: _held_by(holder) for holder in holders}
+        self.held = {holder: held_by(holder) for holder in holders}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Record whether the training is over."""
@@ -143,31 +138,16 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.path, weights_only=False)
         if is_first:
             try:
-                check_restorable(self.path, trainer.optimizers)
+                check_types(trainer.optimizers)
+                check_loadable(self.path)
             except UserError:
                 self.path.unlink()
                 raise
         delete_oldest(self.path)
 
 
-def check_saved(held: Mapping[Any, Mapping[str, str]]) -> None:
-    """Raise UserError if a holder has changed what it held when the training started, but saves nothing itself."""
-    for holder, before in held.items():
-        changed = [name for name, value in _held_by(holder).items() if before.get(name) != value]
-        if changed and not _saves_state(holder):
-            raise UserError(
-                f"{type(holder).__name__}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume "
-                "would not be exact; save it (an optimizer in `state`, the module in `on_save_checkpoint`, others in "
-                "`state_dict`)"
-            )
-
-
-def check_restorable(path: Path, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Check that a new checkpoint restores what it was written from.
-
-    Raises:
-        UserError: If it contains more than tensors and plain values, or torch would convert an optimizer's state.
-    """
+def check_loadable(path: Path) -> None:
+    """Raise UserError if a new checkpoint contains more than tensors and plain values, so that none could resume."""
     try:
         read_checkpoint(path)
     except DamagedError as error:
@@ -176,33 +156,6 @@ def check_restorable(path: Path, optimizers: Sequence[torch.optim.Optimizer]) ->
             f"a checkpoint would contain {kinds}, which cannot be loaded safely; keep tensors and plain values in the "
             "state of callbacks and optimizers (`float`, `item`)"
         ) from error
-    for optimizer in optimizers:
-        converted = {
-            name
-            for weight, state in optimizer.state.items()
-            if isinstance(weight, torch.Tensor)
-            for name, value in state.items()
-            if getattr(value, "dtype", weight.dtype) != weight.dtype
-        }
-        if others := sorted(converted - {"step"}):
-            raise UserError(
-                f"{type(optimizer).__name__}: torch would restore {', '.join(others)} with the type of the "
-                "weights, so a resume would not be exact; keep it in that type, or as a plain number"
-            )
-
-
-def _held_by(holder: Any) -> dict[str, str]:
-    """Attributes of one's own, unless they belong to one of the callbacks here that affect no weights."""
-    if type(holder).__module__.startswith((LIGHTNING, *HARMLESS)):
-        return {}
-    return {name: repr(value) for name, value in vars(holder).items() if name not in USUAL}
-
-
-def _saves_state(holder: Any) -> bool:
-    """Whether a holder saves such attributes; the `state_dict` of a module and an optimizer has other things."""
-    hook = getattr(type(holder), "on_save_checkpoint", None)
-    is_own = hook is not None and not hook.__module__.startswith(LIGHTNING)
-    return is_own or (isinstance(holder, Callback | LightningDataModule) and bool(holder.state_dict()))
 
 
 def epochs_done(checkpoint: Mapping[str, Any]) -> int:

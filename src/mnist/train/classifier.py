@@ -17,8 +17,9 @@ from src.mnist.model.scores import scores_from_confusion
 from src.mnist.model.seeds import seed_generators
 from src.mnist.train.batches import Batches
 from src.mnist.train.checkpoint import epochs_done
+from src.mnist.train.resumable import check_repeatable
 from src.mnist.train.schedule import learning_rates
-from src.mnist.train.steps import StepRunner, check_repeatable, compute_logits
+from src.mnist.train.steps import StepRunner, compute_logits
 
 
 class Classifier(LightningModule):

@@ -1,9 +1,6 @@
 """Optimizer steps over several batches without waiting for the device; on CUDA, replays of one captured graph."""
 
-import copy
-import sys
 import warnings
-from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -11,10 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.core.errors import UserError
 from src.mnist.data.dataset import NUM_CLASSES
 from src.mnist.model.params import TrainParams
-from src.mnist.model.seeds import seed_generators
 from src.mnist.train.batches import Batches
 from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
@@ -28,87 +23,6 @@ def compute_logits(model: nn.Module, x: Tensor, precision: str) -> Tensor:
     """Map normalised images (N, 1, 28, 28) to logits, float32 of shape (N, 10), in the precision of training."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return model(x).float()
-
-
-def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
-    """Check that a network's logits depend only on its state dict, its input and the seed, as an exact resume requires.
-
-    Args:
-        model: A network in training mode; its state is preserved.
-        x: Normalised images (N, 1, 28, 28).
-        params: Hyperparameters.
-
-    Raises:
-        UserError: If the logits' shape is not (N, 10), if the state is more than tensors, which no model file can hold,
-            or if repeated passes give different logits or gradients, leave something else in an attribute, which may
-            affect later passes, or replace a parameter or a buffer with another tensor.
-    """
-    tensors, modes = _named_tensors(model), {module: module.training for module in model.modules()}
-    before = copy.deepcopy(model.state_dict())
-    if others := [name for name, value in before.items() if not isinstance(value, Tensor)]:
-        raise UserError(
-            f"{type(model).__name__}: {', '.join(others)} is not a tensor; keep state in parameters and buffers"
-        )
-    first: dict[str, object] = {}
-    second: dict[str, object] = {}
-    for found in (first, second):
-        seed_generators(params.seed)
-        # In evaluation mode first, so that the second round shows whether the training pass left state behind.
-        logits = [compute_logits(model.eval(), x.clone(), params.precision)]
-        for module, mode in modes.items():
-            module.training = mode
-        logits.append(compute_logits(model, x.clone(), params.precision))
-        if wrong := [tuple(one.shape) for one in logits if one.shape != (len(x), NUM_CLASSES)]:
-            raise UserError(
-                f"{type(model).__name__}: expected logits of shape {(len(x), NUM_CLASSES)}, one for each class, "
-                f"got {wrong[0]}"
-            )
-        found["logits"] = torch.cat(logits).nan_to_num().tolist()
-        logits[-1].sum().backward()
-        gradients = (weight.grad for weight in model.parameters() if weight.grad is not None)
-        found["gradients"] = repr([float(gradient.double().norm()) for gradient in gradients])
-        for name, module in model.named_modules():
-            found |= {f"{name}.{key}".lstrip("."): repr(_plain(value)) for key, value in _held_by(module).items()}
-        model.load_state_dict(before, strict=False)
-        model.zero_grad()
-    if changed := [name for name in second if first.get(name) != second[name]]:
-        raise UserError(
-            f"{type(model).__name__}: the same weights, images and seed give different {', '.join(changed)} the second "
-            "time, so a resume would not be exact; draw from the global generators of torch, NumPy or Python, and keep "
-            "state in buffers"
-        )
-    if moved := [name for name, tensor in _named_tensors(model).items() if tensor is not tensors.get(name)]:
-        raise UserError(
-            f"{type(model).__name__}: {', '.join(moved)} is set to another tensor, which the optimizer, the average "
-            "and the shards would miss; change it in place (`copy_`, `add_`)"
-        )
-
-
-def _named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-def _held_by(module: nn.Module) -> dict[str, object]:
-    """What a module holds, and what its class and its file hold, unless PyTorch wrote them."""
-    kind = type(module)
-    if kind.__module__.startswith("torch."):
-        return vars(module)
-    found = {**vars(sys.modules.get(kind.__module__, kind)), **vars(kind), **vars(module)}
-    return {name: value for name, value in found.items() if not name.startswith("__")}
-
-
-def _plain(value: object) -> object:
-    """Convert an attribute for a comparison; omits weights, which are restored between passes, and other networks."""
-    match value:
-        case Tensor() if not isinstance(value, nn.Parameter):
-            return value.tolist()
-        case dict():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case list() | tuple() | set() | deque():
-            return [_plain(one) for one in value]
-        case nn.Module() | nn.Parameter():
-            return None
-    return repr(value)
 
 
 def capture_for(device: torch.device, steps: int) -> Capture | None:

@@ -25,8 +25,8 @@ from src.mnist.model.split import split_indices
 from src.mnist.train import batches as batches_module
 from src.mnist.train.batches import TrainingData, epoch_plan
 from src.mnist.train.classifier import Classifier, EpochScores
+from src.mnist.train.resumable import check_repeatable
 from src.mnist.train.schedule import learning_rates
-from src.mnist.train.steps import check_repeatable
 from src.mnist.train.trainer import build_trainer
 from tests.conftest import PARAMS, THREADS
 
