@@ -23,7 +23,7 @@ HARMFUL = ("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_THREAD_LIMIT", "OMP_STAC
 # How often a thread polls for the others before it sleeps. The default of 300,000 blocks its core for everything else
 # on the machine, including the thread that it waits for. Sleeping sooner slows down training on idle cores;
 # benchmarks/history.md has the figures.
-SPINS = "30000"
+SPINS = "5000"
 
 
 @dataclass(frozen=True)

@@ -72,11 +72,11 @@ def test_invalid_variables_are_rejected_by_name(environ: dict[str, str], said: s
 def test_gpus_are_hidden_on_the_cpu() -> None:
     environ = {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "1", "OMP_DYNAMIC": "TRUE"}
     sanitize(environ)
-    assert environ == {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GOMP_SPINCOUNT": "30000"}
+    assert environ == {"PL_TRAINER_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GOMP_SPINCOUNT": "5000"}
 
 
 @pytest.mark.parametrize(
-    ("chosen", "spins"), [({}, "30000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
+    ("chosen", "spins"), [({}, "5000"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
 )
 def test_threads_sleep_early_by_default(chosen: dict[str, str], spins: str | None) -> None:
     sanitize(chosen)
