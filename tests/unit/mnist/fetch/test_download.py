@@ -47,6 +47,11 @@ class Request(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def send_repeatedly(self, body: bytes) -> None:
+        """Send often enough that the client never times out."""
+        while not self.server.closed.wait(0.02):
+            self.wfile.write(body)
+
     def reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
@@ -117,10 +122,10 @@ def half_and_hang(request: Request) -> None:
     hang(request)
 
 
-def endless(request: Request) -> None:
-    request.reply(b"", None)
+def endless(request: Request, body: bytes = b"image" * 10_000, encoding: str = "") -> None:
+    request.reply(b"", None, encoding=encoding)
     while not request.server.closed.is_set():
-        request.wfile.write(b"image" * 10_000)
+        request.wfile.write(body)
 
 
 def compressed(content: bytes, request: Request) -> None:
@@ -128,13 +133,17 @@ def compressed(content: bytes, request: Request) -> None:
 
 
 def trickle(request: Request) -> None:
-    """Send a byte of the body often enough that the client never times out."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    request.send_repeatedly(b"X")
+
+
+def trickle_in_the_body(request: Request) -> None:
     request.reply(b"", len(request.content))
-    while not request.server.closed.wait(0.02):
-        request.wfile.write(b"i")
+    request.send_repeatedly(b"i")
 
 
 WRONG, BROKEN = "wrong SHA-256: not the original file", "connection failed or broke off"
+TOO_LONG = "sends more than the 30000 bytes of the original file"
 FAULTS: dict[str, tuple[Answer, str]] = {
     "503": (status(503), "HTTP status 503"),
     "html": (lambda request: request.reply(b"<html>Log in</html>", 19), WRONG),
@@ -144,7 +153,11 @@ FAULTS: dict[str, tuple[Answer, str]] = {
     "reset in the body": (half_and_reset, BROKEN),
     "hang": (hang, "timed out"),
     "hang in the body": (half_and_hang, "timed out"),
-    "endless": (endless, "sends more than the 30000 bytes of the original file"),
+    "endless": (endless, TOO_LONG),
+    "endless compressed": (
+        lambda request: endless(request, gzip.compress(FILES["images.gz"], 0), encoding="gzip"),
+        TOO_LONG,
+    ),
     "truncated compressed": (lambda request: compressed(gzip.compress(request.content)[:-10], request), WRONG),
     "decompression bomb": (lambda request: compressed(gzip.compress(bytes(10_000_000)), request), WRONG),
     "redirect loop": (lambda request: request.reply(b"", 0, 302, location=request.path), "Exceeded 30 redirects."),
@@ -184,8 +197,10 @@ def test_fault_is_reported_with_its_cause_and_next_mirror_is_used(serve: Serve, 
     assert_complete(folder)
 
 
-def test_trickling_server_does_not_extend_the_deadline(serve: Serve, folder: Path) -> None:
-    mirror = serve(trickle)
+@pytest.mark.parametrize("answer", [trickle, trickle_in_the_body])
+def test_trickling_server_does_not_extend_the_deadline(serve: Serve, folder: Path, answer: Answer) -> None:
+    mirror = serve(answer)
+    # The timeout is never reached, since data keeps arriving.
     with pytest.raises(UserError, match=rf"{mirror.url} \(did not arrive within 0.3 s\)"):
         download(folder, [mirror.url], ORIGINALS, timeout_seconds=60, deadline_seconds=0.3, retries=0)
     assert list(folder.iterdir()) == []
