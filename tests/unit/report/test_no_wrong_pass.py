@@ -48,6 +48,7 @@ OTHER_TEST_DATA = locked(
     other_hash("data/MNIST/raw/t10k-images-idx3-ubyte"), lambda history: history.train_anew("other")
 )
 UNREAD = append(POLICY_FILE, "unread: ['tests/*.py', 'docs/*']\n")
+INCLUDE = "--requirement=deps/more.txt\n"
 CONFIG = "['remote \"x\"']\n    url = http://127.0.0.1:9\n"
 
 
@@ -300,14 +301,28 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         ),
         "package from an address": pins("torch @ https://example.org/torch.whl"),
         "another file of pins": locked(append("requirements.txt", "-r more.txt\n")),
-        "package in a file that another includes": based_on(
-            both(put("most", "a==1.0\n"), append("requirements.txt", "--pre -c most\n")),
-            locked(append("most", "evil==1.0\n")),
-        ),
-        "package in a folder": based_on(
-            both(put("lib/src/x.py", "x\n"), append("requirements.txt", "-e ./lib[extra]\n")),
-            locked(put("lib/src/x.py", "y\n")),
-        ),
+        **{
+            f"package in a file that another includes by {option}": based_on(
+                both(put("deps/more.txt", f"{option}\n"), put("most", "a==1.0\n"), append("requirements.txt", INCLUDE)),
+                locked(append("most", "evil==1.0\n")),
+            )
+            for option in ("--requirem='../most'", "--pre -c ../most", "-r \\\n  file:../most")
+        },
+        **{
+            f"package from a folder by {option}": based_on(
+                both(put("lib/src/x.py", "x\n"), append("requirements.txt", f"{option}\n")),
+                locked(put("lib/src/x.py", "y\n")),
+            )
+            for option in (
+                "./lib",
+                "-e ./lib[extra]",
+                "--editable=lib",
+                "lib @ file:./lib",
+                "-elib",
+                "'lib/src'",
+                "-f lib",
+            )
+        },
         "pin with spaces": pins("torch == 2.16.0"),
         "pin with extras": pins("torch[opt]==2.16.0"),
         "pin for another platform": pins("torch==2.16.0\ntorch==2.15.0; sys_platform == 'none'"),
@@ -315,8 +330,15 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "pin removed": pins("# torch"),
         "marker of a pin": pins("torch==2.15.0; sys_platform == 'linux'"),
         "any version": locked(resub("requirements.txt", r"pooch==[\d.]+", "pooch==1.*")),
+        "package behind a comment": locked(append("requirements.txt", "# nothing \\\nevil==1.0\n")),
         "package behind a comment within a line": locked(
             append("requirements.txt", "pip-x==1.0 \\\n  # nothing \\\nevil==1.0\n")
+        ),
+        "package behind comments and another kind of line break": locked(
+            append("requirements.txt", "# one\x0b# two \\\nevil==1.0\n")
+        ),
+        "package in a comment of another encoding": locked(
+            resub("requirements.txt", "^", "# coding: utf-7\n# +AAo-evil==1.0\n")
         ),
         "name with a comment sign": locked(append("requirements.txt", "evil#==1.0\n")),
         "program named like a document": put("README.py", "print()\n"),
