@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import sqlalchemy
 from optuna.distributions import distribution_to_json
-from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from rich.console import Console
 
@@ -23,7 +21,17 @@ from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import COPIES, identity, remove
 from src.sweep.progress import counts, follow, say
 from src.sweep.spec import Space
-from src.sweep.study import DATABASE, EXPERIMENT, HEARTBEAT_SECONDS, PROBLEM, STORAGE, WORKER, Study, storage_url
+from src.sweep.study import (
+    DATABASE,
+    DATABASE_ERRORS,
+    EXPERIMENT,
+    HEARTBEAT_SECONDS,
+    PROBLEM,
+    STORAGE,
+    WORKER,
+    Study,
+    storage_url,
+)
 from src.sweep.worker import LOGS, Worker
 
 LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
@@ -72,13 +80,15 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             unpushed = push_left(worker) if arguments.remote else 0
             count = arguments.workers or fitting(space.common.get("threads", 1))
             return unpushed | run(worker, count, space.spec.varied)
-    except (StorageInternalError, sqlalchemy.exc.DatabaseError) as error:
+    except DATABASE_ERRORS as error:
         where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (if it is damaged, delete it; experiments stay)"
         # The first cause says it best: Optuna always suspects invalid data, and SQLAlchemy quotes the whole statement.
         reason: Exception = error
         while isinstance(reason.__cause__, Exception):
             reason = reason.__cause__
-        raise UserError(f"{where}: the database cannot be used: {one_line(reason)}") from error
+        raise UserError(
+            f"{where}: the database cannot be used: {one_line(reason)}; once it can, run this again"
+        ) from error
 
 
 def study_name(base: Base, space: Space) -> str:

@@ -10,6 +10,7 @@ All workers of a study share one lock. Each of these happens under it, and there
 
 import math
 import os
+import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,9 +20,8 @@ from typing import Any
 import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError
@@ -49,6 +49,7 @@ LOCK = 7_366_533
 SIGNIFICANT_DIGITS = 4
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
+DATABASE_ERRORS = (StorageInternalError, sqlalchemy.exc.DatabaseError)
 
 
 class Study:
@@ -140,8 +141,24 @@ class Study:
     @contextmanager
     def beating(self, trial: optuna.Trial) -> Iterator[None]:
         """Send heartbeats of the trial's worker; the context ends early if other workers considered it dead."""
-        with suppress(UpdateFinishedTrialError), get_heartbeat_thread(trial._trial_id, self._storage):
-            yield
+        ended = threading.Event()
+
+        def beat() -> None:
+            while True:
+                # The next use of a lost database reports it; if it is back before, the heartbeats must not have ended.
+                with suppress(*DATABASE_ERRORS):
+                    self._storage.record_heartbeat(trial._trial_id)
+                if ended.wait(self._storage.heartbeat_interval):
+                    return
+
+        thread = threading.Thread(target=beat)
+        thread.start()
+        try:
+            with suppress(UpdateFinishedTrialError):
+                yield
+        finally:
+            ended.set()
+            thread.join()
 
     def report(self, trial: optuna.Trial, epochs: Mapping[int, float]) -> bool:
         """Report the values after each epoch of a trial or its twin; returns whether any was new."""

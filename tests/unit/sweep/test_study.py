@@ -134,6 +134,20 @@ def test_trial_of_a_silent_worker_is_requeued_with_its_params(tmp_path: Path) ->
     assert states(study) == ["FAIL", "COMPLETE"]
 
 
+@pytest.mark.fault(69)
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_heartbeats_outlast_a_lost_database_without_a_traceback(study: Study, tmp_path: Path) -> None:
+    trial = taken(study)
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("ALTER TABLE trial_heartbeats RENAME TO away")
+    with study.beating(trial):
+        pass
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("ALTER TABLE away RENAME TO trial_heartbeats")
+    study.tell(trial, TrialState.COMPLETE, 0.5)
+    assert states(study) == ["COMPLETE", "WAITING"]
+
+
 def test_trial_is_abandoned_after_repeated_deaths_until_the_next_sweep(tmp_path: Path) -> None:
     study = open_study(tmp_path, 1)
     for _ in range(MAX_DEATHS):
