@@ -50,9 +50,9 @@ class ProgressTable(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the header and, after a resume, the rows of finished epochs."""
-        names = "".join(f"{heading:>7}" for heading in HEADINGS.values())
-        self.console.print(f"{'':10}{'train':>7}{'':{len(names) - 7}}{'validation':>12}", style="bold")
-        self.console.print(f"epoch time{names}{names}", style="bold")
+        names = "".join(f"{HEADINGS[name]:>7}" for group in shown().values() for name in group)
+        self.console.print(f"{'':10}{'train':>7}{'':{7 * len(shown()['']) - 7}}{'validation':>12}", style="bold")
+        self.console.print(f"epoch time{names}", style="bold")
         for row in self.history.rows:
             self.console.print(format_row(row))
         self.bar.start()
@@ -94,14 +94,20 @@ class ProgressTable(Callback):
         )
 
 
+def shown() -> dict[str, list[str]]:
+    """Names of the ten scores that fit into 80 columns, by prefix: all of validation, and the first of training."""
+    names = list(HEADINGS)
+    return {"": names[: max(1, 10 - len(names))], "val_": names}
+
+
 def format_row(row: dict[str, float], seconds: float | None = None) -> str:
-    """Format an epoch as a line of 80 characters with five scores.
+    """Format an epoch as a line of 80 characters.
 
     Args:
         row: `epoch` and the logged values; a score that was not logged appears as a dash.
         seconds: Duration of the epoch; unknown for an epoch before a resume.
     """
-    values = [row.get(prefix + name) for prefix in ("", "val_") for name in HEADINGS]
+    values = [row.get(prefix + name) for prefix, names in shown().items() for name in names]
     # With four decimals, values of 10 or more would fill the column and touch the previous one.
     cells = "".join(f"{'-':>7}" if value is None else f"{value:7.{4 if value < 10 else 1}f}" for value in values)
     took = "-" if seconds is None else f"{seconds:.{1 if seconds < 99.95 else 0}f}"

@@ -77,6 +77,19 @@ def test_rows_are_aligned_under_their_headings_without_a_terminal(run: Run) -> N
     assert "%" not in printed
 
 
+@pytest.mark.parametrize("added", [1, 4])
+def test_more_scores_fit_into_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch, added: int) -> None:
+    for number in range(added):
+        monkeypatch.setitem(HEADINGS, f"added_{number}", f"extra{number}")
+    groups, headings, *rows = run(rows=({"epoch": 1, "val_loss": 0.25, "val_added_0": 0.125},), epochs=1)[
+        0
+    ].splitlines()
+    assert {len(line) for line in (headings, *rows)} == {80}
+    cells = dict(zip(reversed(headings.split()), reversed(rows[0].split()), strict=True))
+    assert (cells["extra0"], headings.count("extra")) == ("0.1250", added)
+    assert headings.rindex("loss") - 7 < groups.index("validation") <= headings.rindex("loss")
+
+
 def test_terminal_shows_progress_and_loss_and_keeps_the_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOSS_SECONDS", 0.0)
     printed, history = run(is_terminal=True, epochs=2)
