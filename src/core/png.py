@@ -1,6 +1,8 @@
 """PNG files whose bytes depend only on their content."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -9,12 +11,18 @@ from matplotlib.figure import Figure
 
 from src.core.files import write_bytes
 
-# Draw with matplotlib's defaults, regardless of any matplotlibrc file.
-matplotlib.rcdefaults()
 
+@contextmanager
+def png_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Yield an empty figure of a size in inches, and write it as PNG, atomically.
 
-def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, atomically; the bytes depend only on the figure and on matplotlib's version."""
-    content = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
+    The bytes depend only on what is drawn and on matplotlib's version, regardless of any matplotlibrc file and of the
+    style of a notebook, which is kept.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        content = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
     write_bytes(path, content.getvalue())

@@ -41,7 +41,7 @@ CHECKPOINT = re.compile(CHECKPOINTS + r"[0-9a-f]{64}\.ckpt")
 # Not dependencies: DVC itself tracks a stage's entry in dvc.yaml, and its configuration determines where objects are
 # stored, but not their content.
 DVC_FILES = ("dvc.yaml", ".dvc/config", ".dvc/config.local")
-# matplotlib reads this file if it finds one, but src/core/png.py draws with the defaults.
+# matplotlib reads this file if it finds one, but `png_figure` draws with the defaults.
 DRAWING = "matplotlibrc"
 
 Stamp = tuple[int, int, int, int]

@@ -96,7 +96,10 @@ def test_unprintable_characters_are_escaped(toy: Project) -> None:
 
 @pytest.mark.fault(50)
 def test_matplotlib_settings_have_no_effect(toy: Project) -> None:
-    code = "import matplotlib\nimport src.core.png\nprint(f\"{matplotlib.rcParams['lines.linewidth']} points\")"
+    code = (
+        "import matplotlib\nfrom src.core.png import png_figure\n"
+        "with png_figure(Path('logs/x.png'), 1, 1):\n    print(matplotlib.rcParams['lines.linewidth'], 'points')"
+    )
     toy.edit("stages/fetch.py", "\nSTAGE", f"\n{code}\n\nSTAGE")
     # A missing backend, and an undeclared file next to dvc.yaml.
     (toy.path / "matplotlibrc").write_text("lines.linewidth: 7\n")

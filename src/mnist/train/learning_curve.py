@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from src.core.png import write_png
+from src.core.png import png_figure
 from src.mnist.model.scores import CHARTED
 
 LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
@@ -25,27 +24,26 @@ def draw_learning_curve(rows: list[dict[str, float]], path: Path) -> None:
         rows: One dictionary per epoch with `epoch` and the scores; a missing score has no line.
         path: Output file.
     """
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for position, (name, title) in enumerate(CHARTED.items(), start=1):
-        axes = figure.add_subplot(1, len(CHARTED), position)
-        columns = {prefix + name: line for prefix, line in LINES.items() if prefix + name in rows[-1]}
-        is_share = name != "loss"
-        low, high = _inside([row[column] for row in rows for column in columns], 1.0 if is_share else float("inf"))
-        for column, (label, colour) in columns.items():
-            shown = [min(max(row[column], low), high) for row in rows]
-            axes.plot([row["epoch"] for row in rows], shown, color=colour, label=label, marker="o", markersize=3.5)
-        axes.set_yscale("logit" if is_share else "log")
-        _set_ticks(axes, is_share)
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        margin = max(0.5, 0.03 * len(rows))
-        axes.set_xlim(rows[0]["epoch"] - margin, rows[-1]["epoch"] + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        # A fixed location: on a busy machine, matplotlib's search for the best one is slow, and it warns.
-        if columns:
-            axes.legend(loc="lower right" if is_share else "upper right")
-    write_png(figure, path)
+    with png_figure(path, 12, 3.6) as figure:
+        for position, (name, title) in enumerate(CHARTED.items(), start=1):
+            axes = figure.add_subplot(1, len(CHARTED), position)
+            columns = {prefix + name: line for prefix, line in LINES.items() if prefix + name in rows[-1]}
+            is_share = name != "loss"
+            low, high = _inside([row[column] for row in rows for column in columns], 1.0 if is_share else float("inf"))
+            for column, (label, colour) in columns.items():
+                shown = [min(max(row[column], low), high) for row in rows]
+                axes.plot([row["epoch"] for row in rows], shown, color=colour, label=label, marker="o", markersize=3.5)
+            axes.set_yscale("logit" if is_share else "log")
+            _set_ticks(axes, is_share)
+            axes.set_title(title)
+            axes.set_xlabel("epoch")
+            margin = max(0.5, 0.03 * len(rows))
+            axes.set_xlim(rows[0]["epoch"] - margin, rows[-1]["epoch"] + margin)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.grid(alpha=0.3)
+            # A fixed location: on a busy machine, matplotlib's search for the best one is slow, and it warns.
+            if columns:
+                axes.legend(loc="lower right" if is_share else "upper right")
 
 
 def _inside(values: list[float], most: float) -> tuple[float, float]:

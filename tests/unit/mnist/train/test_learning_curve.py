@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,3 +60,12 @@ def test_scores_of_zero_and_one_are_plotted(tmp_path: Path) -> None:
     panels = drawn([{"epoch": 1, "acc": 0.5, "f1": 0.5}, {"epoch": 2, "acc": 0.0, "f1": 1.0}], tmp_path)
     shown = dict(zip(CHARTED, panels, strict=True))
     assert height(shown["acc"]) > 0.3 < height(shown["f1"])
+
+
+def test_style_of_a_notebook_is_neither_used_nor_lost(tmp_path: Path) -> None:
+    paths = tmp_path / "default.png", tmp_path / "styled.png"
+    draw_learning_curve(ROWS, paths[0])
+    with matplotlib.rc_context({"lines.linewidth": 7, "font.size": 5, "savefig.dpi": 30, "figure.facecolor": "red"}):
+        draw_learning_curve(ROWS, paths[1])
+        assert matplotlib.rcParams["lines.linewidth"] == 7
+    assert paths[0].read_bytes() == paths[1].read_bytes()
