@@ -93,6 +93,11 @@ def outputs(change: Change) -> Iterator[Finding]:
     by_problem: dict[str, list[str]] = {}
     for mismatch in change.head.edited:
         by_problem.setdefault(mismatch.problem, []).append(mismatch.subject)
+    old, new = change.base.tree, change.head.tree
+    outs = {path for path, out in change.head.pipeline.outs.items() if not out.cached and out.kind == "outs"}
+    # Git may ignore an output that is not in the cache, either. But a change must not delete it.
+    if deleted := sorted(path for path in outs if old.files(path) and not new.files(path)):
+        by_problem.setdefault("is missing", []).extend(deleted)
     for problem, subjects in by_problem.items():
         yield fail(f"{{}}: {problem}", subjects)
 

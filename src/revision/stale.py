@@ -78,7 +78,7 @@ def edited_outputs(pipeline: Pipeline, tree: Tree) -> list[Mismatch]:
                 if not out.cached:
                     raise
                 continue  # DVC may be configured to link outputs to its cache.
-            if content is None and not out.cached:
+            if content is None and not out.cached and out.kind != "outs":
                 found.append(Mismatch(name, path, "is missing"))
             elif content not in (None, expected):
                 found.append(Mismatch(name, path, "differs from what dvc.lock records"))
@@ -149,8 +149,8 @@ def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
 
 
 def _folder_hash(path: str, pipeline: Pipeline, tree: Tree) -> str | None:
-    """Hash of the folder that contains a path and is in DVC's cache or tracked by a .dvc file, or None."""
-    made = enclosing(path, pipeline.outs) if pipeline.is_cached(path) else None
+    """Hash of the folder that contains a path and is an output or tracked by a .dvc file, or None."""
+    made = enclosing(path, pipeline.outs)
     return pipeline.locked_outs.get(made) if made else tracked_above(tree, path)
 
 

@@ -115,7 +115,13 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
             edit_yaml(lambda stages: stages["train"]["params"].pop()),
         ),
     },
-    (FAIL, "outputs"): {"metric edited": wishful},
+    (FAIL, "outputs"): {
+        "metric edited": wishful,
+        "plain output in git deleted": based_on(
+            both(put("notes.txt", "1"), locked(in_stage("extra", cmd="echo", outs=[{"notes.txt": {"cache": False}}]))),
+            delete("notes.txt"),
+        ),
+    },
     (UNKNOWN, "outputs"): {"plot is a link": link("plots/errors.png", "learning_curve.png")},
     (FAIL, "recorded"): {
         "metric moved to the top level": both(without("evaluate", "metrics", METRIC), wishful),
