@@ -17,7 +17,7 @@ from src.report.metrics import judge_metrics, metric_findings, read_metric, weig
 from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
 from src.report.tables import read_curves
-from src.revision.git import HASH, run_git
+from src.revision.git import HASH, UnreadableError, run_git
 from src.revision.receipts import lock_differences
 from src.revision.revision import Revision, open_revision
 from src.revision.stale import UNNOTICED, parts_outside_git
@@ -258,8 +258,8 @@ def _run(check: Check, change: Change) -> Iterator[Finding]:
             yield from check(change)
     except UserError as error:
         yield unsure("{}", error)
-    except MemoryError:
-        raise  # Other checks would not have more memory.
+    except (MemoryError, UnreadableError):
+        raise  # Other checks would not have more memory, nor a whole clone.
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         yield unsure("the check {} broke: {}", check.__name__, RuntimeError(f"{type(error).__name__}: {error}"))

@@ -44,6 +44,10 @@ EVERY_BRANCH = "`git fetch --tags origin '+refs/heads/*:refs/remotes/origin/*'`"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
+class UnreadableError(Exception):
+    """Git cannot read an object, so the clone, not the branch, is at fault. `open_objects` turns it into a UserError."""
+
+
 def own_environment() -> dict[str, str]:
     """The environment of this process for a git that must find its repository from the current directory."""
     return {name: value for name, value in os.environ.items() if not POINTING.match(name)}
@@ -157,7 +161,8 @@ def list_files(root: Path, tree: str, where: str, extra: Mapping[str, str] = NOT
     `where`.
 
     Raises:
-        UserError: If the listing is too long, or the clone lacks a part of the tree.
+        UserError: If the listing is too long.
+        UnreadableError: If the clone lacks a part of the tree.
     """
     with _running(root, "ls-tree", "-r", "-t", "-z", "--full-tree", tree, extra=extra) as process:
         assert process.stdout
@@ -180,7 +185,8 @@ class Objects:
         """Read a `commit` or `blob` of at most `largest` bytes; errors name it as `where`.
 
         Raises:
-            UserError: If the object is larger, or the clone lacks it.
+            UserError: If the object is larger.
+            UnreadableError: If the clone lacks it.
         """
         match self._ask(f"info {oid}").split(" ") if HASH.fullmatch(oid) else []:
             case [_, found, digits] if found == kind:
@@ -207,13 +213,20 @@ class Objects:
 
 @contextmanager
 def open_objects(root: Path, extra: Mapping[str, str] = NOTHING) -> Iterator[Objects]:
-    """Open the objects of the repository that contains a folder."""
+    """Open the objects of the repository that contains a folder.
+
+    Raises:
+        UserError: If the clone lacks an object that is read within the context.
+    """
     with _running(root, "cat-file", "--batch-command", extra=extra) as process:
-        yield Objects(root, process)
+        try:
+            yield Objects(root, process)
+        except UnreadableError as error:
+            raise UserError(str(error)) from error
 
 
-def _unreadable(root: Path, where: str) -> UserError:
-    return UserError(f"{where}: git cannot read it; {_incomplete(root) or 'run `git fsck`'}")
+def _unreadable(root: Path, where: str) -> UnreadableError:
+    return UnreadableError(f"{where}: git cannot read it; {_incomplete(root) or 'run `git fsck`'}")
 
 
 def _incomplete(root: Path) -> str | None:

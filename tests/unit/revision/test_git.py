@@ -88,6 +88,23 @@ def test_partial_clone_error_has_a_repair(history: History, tmp_path: Path) -> N
     assert read(partial, commit) == b"first"
 
 
+@pytest.mark.parametrize("path", ["metrics_policy.yaml", "receipts/train.json", "metrics_noise.json", "metrics/eval.json"])
+def test_partial_clone_is_not_the_fault_of_the_branch(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    history.write(path, "broken")
+    history.commit("what this clone cannot read")
+    history.git("branch", "theirs")
+    history.git("reset", "-q", "--hard", "main~1")
+    monkeypatch.chdir(clone(history, tmp_path / "partial", "--filter=blob:none"))
+    verdict = judge("origin/main", "origin/theirs").verdict
+    assert verdict["outcome"] == "could not tell"
+    (finding,) = verdict["findings"]
+    assert finding["text"] == (
+        f"{path} of origin/theirs: git cannot read it; the clone is partial: run `git fetch --refetch --no-filter`"
+    )
+
+
 @pytest.mark.parametrize(("what", "where"), [("HEAD:README.md", r"README\.md of it"), ("HEAD:src", "it")])
 def test_damaged_clone_error_suggests_a_check(history: History, what: str, where: str) -> None:
     history.write("README.md", "first")
