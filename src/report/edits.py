@@ -17,7 +17,7 @@ from src.revision.pipeline import DVC_FILE, LOCK, enclosing
 # Files that determine which files git and DVC find, even within a folder that a stage depends on.
 HIDING = re.compile(r"(^|/)\.(?!gitignore$)|\.dvc$|/dvc\.(yaml|lock)$")
 OF_DVC = re.compile(r"\.dvc(ignore)?$|/dvc\.(yaml|lock)$")  # It looks for them in every folder.
-DOCUMENTS = ("*.md", "*.rst", "*.cff", "README", "LICENSE", "LICENCE", ".gitignore")
+DOCUMENTS = ("*.md", "*.rst", "*.cff", "README", "README.txt", "LICEN[CS]E", "LICEN[CS]E.txt", ".gitignore")
 
 
 def files(change: Change) -> Iterator[Finding]:

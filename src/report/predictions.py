@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 from src.core.errors import UserError
 from src.noise.significance import mcnemar_p
@@ -29,7 +30,7 @@ class Predictions:
     won: list[Mistake]
     confusions: dict[Pair, int]
 
-    @property
+    @cached_property
     def p_value(self) -> float:
         """P-value of the exact McNemar test of lost and won examples."""
         return mcnemar_p(len(self.lost), len(self.won))

@@ -45,7 +45,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class UnreadableError(Exception):
-    """Git cannot read an object, so the clone, not the branch, is at fault. `open_objects` turns it into a UserError."""
+    """Git cannot read an object: the clone is at fault, not the branch. `open_objects` makes it a UserError."""
 
 
 def own_environment() -> dict[str, str]:

@@ -551,6 +551,6 @@ def test_policy_can_name_the_scorer(history: History) -> None:
 def test_other_files_are_not_the_scorer(history: History) -> None:
     """The model's architecture is part of what scores, but how it is trained is not; nor does it install anything."""
     paths = ("src/mnist/train/constraints.py", "src/mnist/fetch/download.py", "stages/train.py", "stages/fetch.py")
-    more = (".github/README.md", "docs/requirements.md", "LICENSE", "tests/unit/test_it.py")
+    more = (".github/README.md", "docs/requirements.md", "LICENSE", "LICENSE.txt", "README.txt", "tests/test_it.py")
     based_on(UNREAD, locked(other_hash(MODEL), *(put(path, "x = 1\n") for path in (*paths, *more))))(history)
     assert verdict_of("main")["outcome"] == PASS

@@ -88,7 +88,9 @@ def test_partial_clone_error_has_a_repair(history: History, tmp_path: Path) -> N
     assert read(partial, commit) == b"first"
 
 
-@pytest.mark.parametrize("path", ["metrics_policy.yaml", "receipts/train.json", "metrics_noise.json", "metrics/eval.json"])
+@pytest.mark.parametrize(
+    "path", ["metrics_policy.yaml", "receipts/train.json", "metrics_noise.json", "metrics/eval.json"]
+)
 def test_partial_clone_is_not_the_fault_of_the_branch(
     history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
