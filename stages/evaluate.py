@@ -5,6 +5,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.exit("this module has the stage's functions; its guarded command is `python -m stages evaluate`")
+
 import numpy as np
 import torch
 
@@ -96,7 +99,3 @@ def predict(model: torch.nn.Module, images: np.ndarray, shift: int = 0) -> np.nd
     positions = itertools.product(range(2 * shift + 1), repeat=2)
     probs = [predict_logits(model, shifted[:, down, right]).softmax(1) for down, right in positions]
     return torch.stack(probs).mean(0).numpy()
-
-
-if __name__ == "__main__":
-    sys.exit("this module has the stage's functions; its guarded command is `python -m stages evaluate`")

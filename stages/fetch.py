@@ -8,6 +8,9 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.exit("this module has the stage's functions; its guarded command is `python -m stages fetch`")
+
 import numpy as np
 
 from src.core.errors import UserError
@@ -70,7 +73,3 @@ WRITERS: dict[str, Callable[[Path, Sequence[str], Mapping[str, Original]], None]
     "mnist": _download_mnist,
     "digits": _write_digits,
 }
-
-
-if __name__ == "__main__":
-    sys.exit("this module has the stage's functions; its guarded command is `python -m stages fetch`")

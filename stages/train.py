@@ -9,6 +9,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    sys.exit("this module has the stage's functions; its guarded command is `python -m stages train`")
+
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
@@ -149,7 +152,3 @@ def _write_results(
     weights = sum(weight.numel() for weight in network.parameters())
     write_json(outputs.metrics, {**metrics, "weights": weights})
     draw_learning_curve(rows, outputs.learning_curve)
-
-
-if __name__ == "__main__":
-    sys.exit("this module has the stage's functions; its guarded command is `python -m stages train`")
