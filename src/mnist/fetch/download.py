@@ -5,6 +5,7 @@ import gzip
 import io
 import logging
 import os
+import re
 import shutil
 import sys
 import zlib
@@ -108,8 +109,10 @@ def download(
                 # The system's error does not name the file.
                 raise OSError(error.errno, error.strerror, os.fspath(folder)) from error
             causes.append(f"{mirror} ({_cause(error)})")
+    # Without a user's name and password.
+    said = re.sub(r"(?<=//)[^/\s]*@", "", "; ".join(causes))
     raise UserError(
-        f"MNIST could not be downloaded from any mirror: {'; '.join(causes)}. Without network: set MNIST_MIRROR to a "
+        f"MNIST could not be downloaded from any mirror: {said}. Without network: set MNIST_MIRROR to a "
         "URL, or a folder outside the project, that holds the four .gz files, or use the built-in digits: "
         "dvc exp run -S dataset=digits"
     )

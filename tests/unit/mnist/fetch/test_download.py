@@ -228,6 +228,14 @@ def test_error_lists_the_cause_for_every_mirror_and_offline_alternatives(serve: 
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("rest", ["127.0.0.1:1", "127.0.0.1:99999", "a..b"])
+def test_error_contains_no_password(folder: Path, rest: str) -> None:
+    with pytest.raises(UserError) as caught:
+        fetch(folder, f"http://ada:s3cret@{rest}/mnist/")
+    assert f"mirror: http://{rest}/mnist/ (" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_each_file_comes_from_the_first_working_mirror(serve: Serve, folder: Path) -> None:
     midway = serve(lambda request: (intact if request.name == "images.gz" else status(404))(request))
     good, spare = serve(intact), serve(intact)
