@@ -101,7 +101,7 @@ class Spec(BaseModel):
             return [{**first, name: value} for name, values in options.items() for value in values]
         count = math.prod(map(len, options.values()))
         if count > MAX_TRIALS:
-            raise UserError(f"{where}: expected at most {MAX_TRIALS:,} trials, got {count:,}")
+            raise UserError(f"{where}: expected at most {MAX_TRIALS:,} trials, got at least {count:,}")
         return [{**first, **dict(zip(options, values, strict=True))} for values in itertools.product(*options.values())]
 
     def space(self, where: str, checked: Sequence[Mapping[str, Any]]) -> Space:

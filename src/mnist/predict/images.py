@@ -76,7 +76,8 @@ def _grey(image: Image.Image) -> np.ndarray:
         # Pillow would clip values above 255.
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise ValueError("its grey values have 32 bits; save it with 8 or 16")
+        # Pillow reads most files of more than 8 bits as 32.
+        raise ValueError("its grey values have too many bits; save it with 8")
     image = image.convert("LA")
     image = image.reduce(-(-max(image.size) // MAX_SIDE))
     grey, alpha = (np.asarray(band, float) for band in image.split())

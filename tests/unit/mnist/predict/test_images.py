@@ -141,7 +141,11 @@ REFUSED = {
     "PNG signature only": (b"\x89PNG\r\n\x1a\n", ""),
     "truncated JPEG": (content_of(seven(), "JPEG")[:-2000], ""),
     "flipped bit": (flipped(content_of(seven(), "PNG")), "broken PNG file"),
-    "floating point": (content_of(Image.new("F", (50, 50)), "TIFF"), r"its grey values have 32 bits; save it with 8"),
+    "floating point": (
+        content_of(Image.new("F", (50, 50)), "TIFF"),
+        "its grey values have too many bits; save it with 8",
+    ),
+    "16 bits as PGM": (b"P5 50 50 65535\n" + bytes(5000), "its grey values have too many bits; save it with 8"),
     "PDF": (b"%PDF-1.7\n", FORMAT),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", FORMAT),
 }
