@@ -8,7 +8,7 @@ from src.report.finding import Finding, unsure
 from src.revision.pipeline import Stage
 
 # Options of an output that only affect how it is shown.
-SHOWN = {"desc", "template", "x", "y", "x_label", "y_label", "title", "header"}
+SHOWN = {"desc", "type", "labels", "meta", "template", "x", "y", "x_label", "y_label", "title", "header"}
 
 
 def stages(change: Change) -> Iterator[Finding]:

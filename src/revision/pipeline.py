@@ -1,7 +1,7 @@
 """dvc.yaml, dvc.lock and .dvc files of a revision: what is declared, and what a run recorded.
 
 The schemas are DVC's own (dvc/schema.py of DVC 3) without rarely used features. Anything that DVC rejects is rejected,
-and so are foreach, matrix, wdir, vars, templates, data sets, cloud hashes and remote options.
+and so are foreach, matrix, wdir, vars, templates, data sets and cloud hashes.
 """
 
 import posixpath
@@ -39,10 +39,18 @@ class _Strict(BaseModel):
 ProjectPath = Annotated[str, AfterValidator(_path)]
 
 
-class _OutOptions(_Strict):
+class _Annotations(_Strict):
+    desc: str = ""
+    type: str = ""
+    labels: list[str] = []
+    meta: Any = None
+
+
+class _OutOptions(_Annotations):
     cache: bool = True
     persist: bool = False
-    desc: str = ""
+    push: bool = True
+    remote: str = ""
 
 
 class _PlotOptions(_OutOptions):
@@ -121,11 +129,8 @@ class _Plot(_Strict):
     template: str = ""
 
 
-class _Artifact(_Strict):
+class _Artifact(_Annotations):
     path: str
-    type: str = ""
-    desc: str = ""
-    labels: list[str] = []
 
 
 class _DvcYaml(_Strict):

@@ -88,14 +88,17 @@ stages:
     cmd: [echo 1, echo 2]
     deps: [src/core]
     params: [lr, {more.yaml: }, {params.yaml: [epochs]}]
-    outs: [a.txt, {b.txt: {cache: false, desc: b}}]
+    outs:
+    - a.txt
+    - b.txt: {cache: false, desc: b}
+    - c.txt: {push: false, remote: other, type: model, labels: [x], meta: {any: thing}}
     plots: [{d.csv: {template: linear, header: false}}]
     frozen: true
     meta: {any: thing}
 metrics: [b.json]
 params: [more.yaml]
 plots: [d.csv, {Title: {x: {d.csv: a}, y: {d.csv: [b, c]}}}, {e.csv: }]
-artifacts: {model: {path: a.txt, type: model, labels: [x]}}
+artifacts: {model: {path: a.txt, type: model, labels: [x], meta: {any: thing}}}
 """,
     )
     stage = read(history).stages["a"]
