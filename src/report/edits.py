@@ -63,7 +63,8 @@ def scorer(change: Change) -> Iterator[Finding]:
     before = pipeline.before(scoring)
     others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
     wanted = change.policy.scorer
-    if absent := [path for path in wanted or () if not change.base.tree.files(path)]:
+    old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)
+    if absent := [one for one in wanted or () if one not in old and not change.base.tree.files(one)]:
         yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
     changed = []
     for path in change.edited:
@@ -72,9 +73,8 @@ def scorer(change: Change) -> Iterator[Finding]:
         is_scorer = implied if wanted is None else enclosing(path, wanted)
         if is_scorer and not is_of_pins(path):  # Installed packages have a separate check.
             changed.append(path)
-    old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)
-    own_params = {**old, **new}.keys() - pipeline.locked_params(others).keys()
-    changed += sorted(name for name in own_params if not same(old.get(name), new.get(name)))
+    params = {**old, **new}.keys() - pipeline.locked_params(others).keys() if wanted is None else wanted
+    changed += sorted(name for name in params if not same(old.get(name), new.get(name)))
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
 

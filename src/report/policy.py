@@ -95,7 +95,7 @@ class Policy(_Strict):
         default=None, description="output, folder of outputs or tracked data that models are compared on"
     )
     scorer: list[ProjectPath] | None = Field(
-        default=None, description="files and folders that decide what is measured; by default what dvc.yaml implies"
+        default=None, description="files, folders and params that decide what is measured; default: see `edits.scorer`"
     )
     unread: list[str] = Field(
         default=[], description="patterns of files that neither a stage nor what installs or runs stages reads"

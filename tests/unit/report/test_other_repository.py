@@ -308,6 +308,22 @@ def test_outputs_of_the_model_stage_may_be_data(other: History) -> None:
     assert verdict_of("main")["outcome"] == PASS
 
 
+def test_policy_names_the_scorer_of_a_stage_that_trains_and_scores(other: History) -> None:
+    other.write("dvc.yaml", PIPELINE.replace("\n    outs: [{eval:", "\n    params: [rate, images]\n    outs: [{eval:"))
+    other.write("params.yaml", PARAMS + "rate: 1\nimages: 9\n")
+    other.write("metrics_policy.yaml", POLICY + "scorer: [src/prepare.py, 'params.yaml:images']\n")
+    other.relock()
+    other.commit("base")
+    other.write("params.yaml", PARAMS + "rate: 2\nimages: 9\n")
+    other.write("src/evaluate.py", "another training")
+    write_results(other, 0.95)
+    other.relock()
+    assert verdict_of("main")["outcome"] == PASS
+    other.write("params.yaml", PARAMS + "rate: 2\nimages: 8\n")
+    other.relock()
+    assert reasons("main", check="scorer") == ["the scorer changed, read its diff: params.yaml:images"]
+
+
 def test_metrics_in_the_cache_are_not_read(other: History) -> None:
     other.git("rm", "-rq", "--cached", "eval")
     into_the_cache(other)
