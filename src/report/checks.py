@@ -84,8 +84,9 @@ def lock(change: Change) -> Iterator[Finding]:
     # If the folder changed, the stage may have read the part before that, even if the part changed, too.
     if moved := [path for (stage, path), hashes in new.items() if old.get((stage, path)) != hashes]:
         yield unsure("{}: only DVC knows if it changed; let the stage depend on the whole folder outside git", moved)
-    if change.base.has_results and (change.base.stale or change.base.edited):
-        yield unsure("the base itself is out of date, so its values may not be its code's")
+    if change.base.has_results and (outdated := [*change.base.stale, *change.base.edited]):
+        subjects = list(dict.fromkeys(mismatch.subject for mismatch in outdated))
+        yield unsure("the base itself is out of date in {}, so its values may not be its code's", subjects)
 
 
 def outputs(change: Change) -> Iterator[Finding]:

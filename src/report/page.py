@@ -6,10 +6,9 @@ from markdown_it import MarkdownIt
 
 from src.core.errors import UserError
 from src.report.change import Change
-from src.report.charts import tiles
+from src.report.charts import MAX_PICTURE_BYTES, tiles
 from src.revision.revision import Revision
 
-MAX_PICTURE_BYTES = 10_000_000
 PICTURE = re.compile(r"<!-- picture: (\w+) -->")
 # The page cannot send requests or run scripts, whatever it contains.
 HEAD = """<!DOCTYPE html>

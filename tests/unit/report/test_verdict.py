@@ -165,6 +165,15 @@ def test_display_options_of_an_output_do_not_matter(history: History) -> None:
     assert reasons(check="stages") == []
 
 
+def test_what_is_out_of_date_in_the_base_is_named(history: History) -> None:
+    history.train_anew("edited and not run")
+    history.commit("stale")
+    history.relock()
+    assert reasons(check="lock") == [
+        "the base itself is out of date in src/mnist/train, so its values may not be its code's"
+    ]
+
+
 @pytest.mark.parametrize("key", ["wrong", "counts", "classes", "pictures"])
 def test_tables_outside_the_policy_are_not_required(history: History, key: str) -> None:
     policy = (history.path / "metrics_policy.yaml").read_text()
