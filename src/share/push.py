@@ -67,12 +67,15 @@ def push(remote: str | None = None) -> tuple[int, int, int]:
     except Exception as error:
         if not _is_about_remote(error):
             raise
-        raise UserError(f"remote {remote or 'by default'}: {one_line(error)}; see `dvc remote list`") from error
+        raise UserError(
+            f"remote {remote or 'by default'}: {one_line(error)}; see `dvc remote list`, docs/sharing.md"
+        ) from error
 
 
 def _is_about_remote(error: Exception) -> bool:
     libraries = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return isinstance(error, OSError) or not libraries.isdisjoint(REMOTE_LIBRARIES)
+    # DVC raises ImportError if the package for this kind of remote is not installed.
+    return isinstance(error, OSError | ImportError) or not libraries.isdisjoint(REMOTE_LIBRARIES)
 
 
 def _records(repo: Repo) -> list[Path]:

@@ -166,8 +166,12 @@ def test_folders_of_earlier_runs_are_pushed_unless_truncated(tmp_path: Path) -> 
     ("remote", "message"),
     [
         ([], "no remote"),
-        (["/proc/none"], r"^remote by default: .*/proc/none.*; see `dvc remote list`$"),
-        ([f"ssh://127.0.0.1:{free_port()}/a"], r"^remote by default: .*Connect call failed.*; see `dvc remote list`$"),
+        (["/proc/none"], r"^remote by default: .*/proc/none.*; see `dvc remote list`, docs"),
+        (
+            [f"ssh://127.0.0.1:{free_port()}/a"],
+            r"^remote by default: .*Connect call failed.*; see `dvc remote list`, docs",
+        ),
+        (["gs://bucket/a"], r"^remote by default: gs is supported, but requires 'dvc-gs' to be installed; see "),
     ],
 )
 def test_unreachable_remote_is_a_one_line_error(
