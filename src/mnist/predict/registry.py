@@ -27,7 +27,9 @@ def fetch_version(version: str, target: Path) -> None:
     try:
         Artifacts.get(".", NAME, version=version, out=str(target))
     except DvcException as error:
+        # DVC itself says only that it failed.
+        reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise UserError(
-            f"{NAME}: version {version} cannot be fetched ({one_line(error)}); `git fetch --tags` brings "
+            f"{NAME}: version {version} cannot be fetched ({one_line(reason)}); `git fetch --tags` brings "
             f"the versions, `gto show {NAME}` lists them, `dvc remote list` shows where their files are"
         ) from error
