@@ -19,11 +19,12 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from src.core.errors import UserError
 from src.core.files import write_bytes
 from src.mnist.train.distributed import from_first, rank_and_count
-from src.mnist.train.resumable import check_saved, check_types, held_by
+from src.mnist.train.resumable import HiddenState, check_types
 
 # Relative to the original repository; its copies, as for experiments, share the folder.
 CHECKPOINTS = Path("logs/checkpoints")
@@ -43,9 +44,19 @@ class CheckpointFiles(TorchCheckpointIO):
     """Writes temporary files next to the target; Lightning's own writes are atomic only if both share a disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint atomically."""
+        """Write a checkpoint atomically.
+
+        Raises:
+            UserError: If it contains more than tensors and plain values, so that nothing could resume from it.
+        """
         content = io.BytesIO()
         torch.save(checkpoint, content)
+        content.seek(0)
+        if kinds := get_unsafe_globals_in_checkpoint(content):
+            raise UserError(
+                f"a checkpoint would contain {', '.join(sorted(kinds))}, which cannot be loaded safely; keep tensors "
+                "and plain values in the state of callbacks and optimizers (`float`, `item`)"
+            )
         payload = content.getvalue()
         write_bytes(Path(path), _digest(Path(path), payload) + payload)
 
@@ -112,14 +123,19 @@ class Checkpoints(Checkpoint):
         print(f"Resuming after epoch {epochs_done(saved)} of {epochs}, from {self.path}")  # noqa: T201
         return self.path
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note what may change without being saved."""
+        self.hidden = HiddenState(trainer, pl_module)
+        self.hidden.note_code_and_data()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note what callbacks, optimizers, the module and its data hold, since it may change without being saved."""
-        holders = (*trainer.callbacks, *trainer.optimizers, trainer.datamodule, pl_module)  # type: ignore[attr-defined]
-        self.held = {holder: held_by(holder) for holder in holders}
+        """Note the rest, which other callbacks may set up in this hook."""
+        self.hidden.note_others()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Record whether the training is over."""
+        """Record whether the training is over, and which weights are trained."""
         checkpoint["is_over"] = self.is_over
+        checkpoint["trained"] = [weight.requires_grad for weight in pl_module.parameters()]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint, except after the last epoch, when callbacks may still change the weights."""
@@ -133,29 +149,10 @@ class Checkpoints(Checkpoint):
             self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
-        check_saved(self.held)
-        is_first = not self.path.exists()
+        self.hidden.check()
+        check_types(trainer.optimizers)
         trainer.save_checkpoint(self.path, weights_only=False)
-        if is_first:
-            try:
-                check_types(trainer.optimizers)
-                check_loadable(self.path)
-            except UserError:
-                self.path.unlink()
-                raise
         delete_oldest(self.path)
-
-
-def check_loadable(path: Path) -> None:
-    """Raise UserError if a new checkpoint contains more than tensors and plain values, so that none could resume."""
-    try:
-        read_checkpoint(path)
-    except DamagedError as error:
-        kinds = ", ".join(sorted(set(re.findall(r"GLOBAL (\S+)", str(error.__cause__))))) or error.__cause__
-        raise UserError(
-            f"a checkpoint would contain {kinds}, which cannot be loaded safely; keep tensors and plain values in the "
-            "state of callbacks and optimizers (`float`, `item`)"
-        ) from error
 
 
 def epochs_done(checkpoint: Mapping[str, Any]) -> int:

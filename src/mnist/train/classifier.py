@@ -41,6 +41,8 @@ class Classifier(LightningModule):
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         # By the shape of a call: the last calls of an epoch have fewer batches, or a smaller batch.
         self.runners: dict[torch.Size, StepRunner] = {}
+        # Whether each weight was trained when the training was interrupted.
+        self.trained: list[bool] = []
 
     @property
     def eval_network(self) -> nn.Module:
@@ -60,8 +62,14 @@ class Classifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore that a training is over, even if a callback, such as EarlyStopping, ended it early."""
+        self.trained = checkpoint["trained"]
         if checkpoint["is_over"]:
             self.trainer.fit_loop.max_epochs = epochs_done(checkpoint)
+
+    def on_train_start(self) -> None:
+        """Restore which weights are frozen, after callbacks that freeze some when a training starts."""
+        for weight, is_trained in zip(self.parameters(), self.trained, strict=False):
+            weight.requires_grad_(is_trained)
 
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """Take one optimizer step per batch."""

@@ -1,14 +1,18 @@
 """Checks that a checkpoint has everything that later steps depend on, as an exact resume requires."""
 
 import copy
+import hashlib
+import pickle
 import sys
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.utils._pytree import tree_leaves
 
 from src.core.errors import UserError
 from src.mnist.data.dataset import NUM_CLASSES
@@ -16,12 +20,29 @@ from src.mnist.model.params import TrainParams
 from src.mnist.model.seeds import seed_generators
 from src.mnist.train.steps import compute_logits
 
-LIGHTNING = "pytorch_lightning."
-# Modules of callbacks whose state does not matter; attributes of Lightning's objects, `Classifier`, `TrainingData`,
-# whose images would take long to print, and optimizers.
-HARMLESS = ("src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
-USUAL = {*vars(LightningModule()), *vars(LightningDataModule()), "_hparams", "runners", "train", "val"}
-USUAL |= vars(torch.optim.SGD([torch.zeros(())], fused=True)).keys()
+# Modules of callbacks whose state is saved or does not matter.
+HARMLESS = ("pytorch_lightning.", "src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
+# What holds state, and attributes that do not matter, a checkpoint has or are too large to compare.
+USUAL: dict[Any, set[str]] = {
+    Callback: set(),
+    LightningDataModule: {*vars(LightningDataModule()), "_hparams", "train", "val"},
+    LightningModule: {*vars(LightningModule()), "_hparams", "runners"},
+    # torch's schedules replace `step`.
+    Optimizer: {*vars(SGD([torch.zeros(())], fused=True)), "step", "_opt_called"},
+    ModuleType: set(),
+}
+# Code, which changes no more after its import, and Lightning's own.
+CONSTANT = FunctionType | ModuleType | type | Trainer
+# How holders save their state and restore it.
+HOOKS = (("state_dict", "load_state_dict"), ("on_save_checkpoint", "on_load_checkpoint"))
+MAY_BE_EMPTY = "which need not do anything if no later step depends on it"
+ADVICE = {
+    LightningModule: f"define `on_save_checkpoint` and `on_load_checkpoint`, {MAY_BE_EMPTY}",
+    Optimizer: "keep it in `state`",
+    ModuleType: "draw from the global generators of torch, NumPy or Python, and cache with `functools.cache`",
+}
+# Code whose files may hold state.
+CODE = ("src.mnist.", "stages.")
 
 
 def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
@@ -38,7 +59,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
             affect later passes, or replace a parameter or a buffer with another tensor.
     """
     tensors, modes = _named_tensors(model), {module: module.training for module in model.modules()}
-    before = copy.deepcopy(model.state_dict())
+    before, restored = copy.deepcopy(model.state_dict()), [*model.modules(), *model.parameters()]
     if others := [name for name, value in before.items() if not isinstance(value, Tensor)]:
         raise UserError(
             f"{type(model).__name__}: {', '.join(others)} is not a tensor; keep state in parameters and buffers"
@@ -62,7 +83,7 @@ def check_repeatable(model: nn.Module, x: Tensor, params: TrainParams) -> None:
         gradients = (weight.grad for weight in model.parameters() if weight.grad is not None)
         found["gradients"] = repr([float(gradient.double().norm()) for gradient in gradients])
         for name, module in model.named_modules():
-            found |= {f"{name}.{key}".lstrip("."): repr(_plain(value)) for key, value in _kept_by(module).items()}
+            found |= {f"{name}.{key}".lstrip("."): digest(value, restored) for key, value in _kept_by(module).items()}
         model.load_state_dict(before, strict=False)
         model.zero_grad()
     if changed := [name for name in second if first.get(name) != second[name]]:
@@ -91,44 +112,102 @@ def _kept_by(module: nn.Module) -> dict[str, object]:
     return {name: value for name, value in found.items() if not name.startswith("__")}
 
 
-def _plain(value: object) -> object:
-    """Convert an attribute for a comparison; omits weights, which are restored between passes, and other networks."""
-    match value:
-        case Tensor() if not isinstance(value, nn.Parameter):
-            return value.tolist()
-        case dict():
-            return {str(key): _plain(one) for key, one in value.items()}
-        case list() | tuple() | set() | deque():
-            return [_plain(one) for one in value]
-        case nn.Module() | nn.Parameter():
-            return None
-    return repr(value)
+class _Contents(pickle.Pickler):
+    """Writes the contents of a value, except for code and some objects that are restored."""
+
+    def __init__(self, file: Any, restored: Iterable[object]) -> None:
+        super().__init__(file)
+        self.restored = {_identity(value) for value in restored}
+
+    def persistent_id(self, value: object) -> object:
+        """Replace a part of the value by something else; None: it is written."""
+        if isinstance(value, CONSTANT) or _identity(value) in self.restored:
+            return id(value)
+        if isinstance(value, Tensor):
+            numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+            return str(value.dtype), tuple(value.shape), numbers.tobytes()
+        return None
 
 
-def check_saved(held: Mapping[Any, Mapping[str, str]]) -> None:
-    """Raise UserError if a holder has changed what it held when the training started, but saves nothing itself."""
-    for holder, before in held.items():
-        changed = [name for name, value in held_by(holder).items() if before.get(name) != value]
-        if changed and not _saves_state(holder):
-            raise UserError(
-                f"{type(holder).__name__}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume "
-                "would not be exact; save it (an optimizer in `state`, the module in `on_save_checkpoint`, others in "
-                "`state_dict`)"
-            )
+def _identity(value: Any) -> int:
+    """What a tensor has in common with its views, and any other object only with itself."""
+    return value.untyped_storage().data_ptr() if type(value) in (Tensor, nn.Parameter) else id(value)
 
 
-def held_by(holder: Any) -> dict[str, str]:
-    """Attributes of one's own, unless they belong to one of the callbacks here that affect no weights."""
-    if type(holder).__module__.startswith((LIGHTNING, *HARMLESS)):
-        return {}
-    return {name: repr(value) for name, value in vars(holder).items() if name not in USUAL}
+def digest(value: object, restored: Iterable[object]) -> str:
+    """Hash a value's contents, however large, for a comparison with itself later in the same process.
+
+    Args:
+        value: Any object.
+        restored: Objects, some of them perhaps parts of the value, whose contents do not matter.
+    """
+    found = hashlib.md5()
+    try:
+        _Contents(SimpleNamespace(write=found.update), restored).dump(value)
+    except Exception:
+        # An open file, a lock and the like have no contents that can be compared.
+        return repr(value)
+    return found.hexdigest()
 
 
-def _saves_state(holder: Any) -> bool:
-    """Whether a holder saves such attributes; the `state_dict` of a module and an optimizer has other things."""
-    hook = getattr(type(holder), "on_save_checkpoint", None)
-    is_own = hook is not None and not hook.__module__.startswith(LIGHTNING)
-    return is_own or (isinstance(holder, Callback | LightningDataModule) and bool(holder.state_dict()))
+class HiddenState:
+    """What callbacks, optimizers, the module, its data and their code hold, which may change without being saved."""
+
+    def __init__(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trainer, self.module = trainer, pl_module
+        self.before: list[tuple[Any, dict[str, str]]] = []
+
+    def note_code_and_data(self) -> None:
+        """Note what the project's files and the data hold, before the first epoch's batches are drawn."""
+        files = (module for name, module in sys.modules.items() if name.startswith(CODE))
+        self._note(*files, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def note_others(self) -> None:
+        """Note what callbacks, optimizers and the module hold when the training starts."""
+        self._note(*self.trainer.callbacks, *self.trainer.optimizers, self.module)  # type: ignore[attr-defined]
+
+    def check(self) -> None:
+        """Raise UserError if something that saves nothing itself has changed what it holds."""
+        for holder, before in self.before:
+            now = self._held_by(holder)
+            if changed := [name for name in now if before.get(name) != now[name]]:
+                name = getattr(holder, "__name__", type(holder).__name__)
+                save = f"define `state_dict` and `load_state_dict`, {MAY_BE_EMPTY}"
+                raise UserError(
+                    f"{name}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume would not be "
+                    f"exact; {ADVICE.get(_base_of(holder), save)}"
+                )
+
+    def _note(self, *holders: Any) -> None:
+        self.before += [(holder, self._held_by(holder)) for holder in holders if not _saves_state(holder)]
+
+    def _held_by(self, holder: Any) -> dict[str, str]:
+        """Digest of everything that a holder and its class hold, by name."""
+        kind, usual = type(holder), USUAL[_base_of(holder)]
+        if kind.__module__.startswith(HARMLESS):
+            return {}
+        found = vars(holder) if isinstance(holder, ModuleType) else {**vars(kind), **vars(holder)}
+        if isinstance(holder, nn.Module):
+            # A checkpoint has all but those that are not persistent.
+            found = {**found, **dict(holder.named_buffers())}
+        others = (*self.trainer.callbacks, *self.trainer.optimizers, self.trainer.datamodule)  # type: ignore[attr-defined]
+        restored = [*others, *self.module.modules(), *self.module.state_dict().values()]
+        return {
+            name: digest(value, restored)
+            for name, value in found.items()
+            if name not in usual and not name.startswith("__") and not isinstance(value, CONSTANT)
+        }
+
+
+def _base_of(holder: object) -> Any:
+    return next(base for base in USUAL if isinstance(holder, base))
+
+
+def _saves_state(holder: object) -> bool:
+    """Whether a holder, or its class, saves and restores what its base does not."""
+    kind, base = type(holder), _base_of(holder)
+    pairs = [pair for pair in HOOKS if hasattr(base, pair[0])]
+    return any(all(getattr(kind, name) is not getattr(base, name) for name in pair) for pair in pairs)
 
 
 def check_types(optimizers: Iterable[torch.optim.Optimizer]) -> None:
@@ -139,9 +218,9 @@ def check_types(optimizers: Iterable[torch.optim.Optimizer]) -> None:
             for weight, state in optimizer.state.items()
             if isinstance(weight, torch.Tensor)
             for name, value in state.items()
-            if getattr(value, "dtype", weight.dtype) != weight.dtype
+            if name != "step" and any(getattr(one, "dtype", weight.dtype) != weight.dtype for one in tree_leaves(value))
         }
-        if others := sorted(converted - {"step"}):
+        if others := sorted(converted):
             raise UserError(
                 f"{type(optimizer).__name__}: torch would restore {', '.join(others)} with the type of the "
                 "weights, so a resume would not be exact; keep it in that type, or as a plain number"

@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_module
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, StochasticWeightAveraging
 from sklearn.metrics import accuracy_score, f1_score, log_loss
+from torch import nn
+from torchmetrics import SumMetric
 
 import stages.train
 from benchmarks.ours import RECIPES
@@ -29,7 +32,7 @@ from src.mnist.model.weights import load_model
 from src.mnist.train import batches
 from src.mnist.train.batches import Batches, TrainingData
 from src.mnist.train.calibration import fit_temperature
-from src.mnist.train.checkpoint import Checkpoints
+from src.mnist.train.checkpoint import Checkpoints, epochs_done, read_checkpoint
 from src.mnist.train.classifier import Classifier
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.trainer import build_trainer
@@ -328,6 +331,17 @@ class Summing(torch.optim.SGD):
         self.state[weight]["sum"] = weight.grad.double()
 
 
+class Nesting(torch.optim.SGD):
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        weight = self.param_groups[0]["params"][0]
+        self.state[weight]["sums"] = [weight.grad.double()]
+
+
+class SavingOnly(Best):
+    def state_dict(self) -> dict[str, Any]:
+        return {"score": self.score}
+
+
 @pytest.mark.fault(100)
 @pytest.mark.parametrize(
     ("callback", "optimizer", "said"),
@@ -337,6 +351,8 @@ class Summing(torch.optim.SGD):
         (Callback, Counting, "Counting: steps changes, but is not in a checkpoint"),
         (Callback, Averaging, "Averaging: slow changes, but is not in a checkpoint"),
         (Callback, Summing, "Summing: torch would restore sum with the type of the weights"),
+        (Callback, Nesting, "Nesting: torch would restore sums with the type of the weights"),
+        (SavingOnly, torch.optim.SGD, "SavingOnly: score changes, but is not in a checkpoint"),
     ],
 )
 def test_state_that_no_checkpoint_restores_is_rejected(
@@ -368,8 +384,191 @@ def test_count_in_the_module_or_its_data_is_rejected_unless_it_is_saved(
     monkeypatch.setattr(Classifier, "on_train_epoch_start", begin)
     with pytest.raises(UserError, match=f"^{kind.__name__}: count changes, but is not in a checkpoint"):
         train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
-    monkeypatch.setattr(kind, "on_save_checkpoint", lambda *_: None, raising=False)
+    if kind is Classifier:
+        monkeypatch.setattr(kind, "on_save_checkpoint", lambda *_: None)
+    else:
+        # Lightning never calls this one.
+        monkeypatch.setattr(kind, "on_save_checkpoint", lambda *_: None, raising=False)
+        monkeypatch.setattr(kind, "on_load_checkpoint", lambda *_: None, raising=False)
+        with pytest.raises(UserError, match=f"^{kind.__name__}: count changes, but is not in a checkpoint"):
+            train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+        monkeypatch.setattr(kind, "state_dict", lambda *_: {})
+        monkeypatch.setattr(kind, "load_state_dict", lambda *_: None)
     train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+
+
+class Held:
+    count = 0
+
+
+def set_the_middle(numbers: Any) -> None:
+    numbers[2500] = 1
+
+
+# What a callback may hold, and how it may change.
+HELD: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "array": (lambda: np.zeros(5000), set_the_middle),
+    "tensor": (lambda: torch.zeros(5000), set_the_middle),
+    "generator of NumPy": (lambda: np.random.default_rng(0), lambda generator: generator.random()),
+    "generator of PyTorch": (torch.Generator, lambda generator: torch.rand(1, generator=generator)),
+    "generator of Python": (random.Random, lambda generator: generator.random()),
+    "object": (Held, lambda held: setattr(held, "count", 1)),
+    "network": (lambda: nn.Linear(2, 2), lambda network: nn.init.zeros_(network.weight)),
+    "score": (SumMetric, lambda score: score.update(1.0)),
+    "iterator": (lambda: iter([1, 2, 3]), next),
+}
+
+
+@pytest.mark.fault(100)
+@pytest.mark.parametrize("kind", HELD)
+def test_change_of_anything_that_a_callback_holds_is_found(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    class Holding(Callback):
+        # A checkpoint has an optimizer's and data of this name.
+        def __init__(self) -> None:
+            self.state, self.val = HELD[kind][0](), 0
+
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            HELD[kind][1](self.state)
+            self.val += 1
+
+    add_callback(monkeypatch, Holding)
+    with pytest.raises(UserError, match=r"^Holding: state, val changes, but is not in a checkpoint"):
+        train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+
+
+@pytest.mark.fault(100)
+@pytest.mark.parametrize("place", ["plan", "load", "data"])
+def test_own_generator_for_augmentation_is_found(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def draw(function: Callable[..., Any], holder: Any) -> Callable[..., Any]:
+        def drawing(*arguments: Any) -> Any:
+            (holder or arguments[0]).generator.random()
+            return function(*arguments)
+
+        return drawing
+
+    monkeypatch.setattr(TrainingData if place == "data" else batches, "generator", random.Random(0), raising=False)
+    if place == "plan":
+        monkeypatch.setattr(batches, "epoch_plan", draw(batches.epoch_plan, batches))
+    elif place == "load":
+        monkeypatch.setattr(Batches, "load", draw(Batches.load, batches))
+    else:
+        monkeypatch.setattr(TrainingData, "train_dataloader", draw(TrainingData.train_dataloader, None))
+    name = "TrainingData" if place == "data" else "src.mnist.train.batches"
+    with pytest.raises(UserError, match=f"^{name}: generator changes, but is not in a checkpoint"):
+        train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+
+
+@pytest.mark.fault(100)
+def test_state_of_another_kind_in_a_later_epoch_or_after_a_damaged_checkpoint_is_found(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Callback):
+        best: Any = 0.0
+
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if trainer.current_epoch >= first:
+                self.best = np.float64(1)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"best": self.best}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            self.best = state_dict["best"]
+
+    add_callback(monkeypatch, Late)
+    checkpoints, first = Checkpoints(tmp_path / "checkpoints", {}), 1
+    longer = params.model_copy(update={"epochs": 3})
+    with pytest.raises(UserError, match=r"^a checkpoint would contain numpy\._core\.multiarray\.scalar"):
+        train(longer, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
+    # That of the first epoch is intact.
+    assert epochs_done(read_checkpoint(checkpoints.path)) == 1
+    checkpoints.path.write_bytes(b"damaged")
+    first = 0
+    with pytest.raises(UserError, match=r"^a checkpoint would contain numpy\._core\.multiarray\.scalar"):
+        train(longer, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
+
+
+class Referring(Callback):
+    """Holds what is saved elsewhere, and times that affect nothing."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trainer, self.module, self.weights = trainer, pl_module, list(pl_module.parameters())
+        self.views = [weight.detach() for weight in self.weights]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.optimizers, self.data = trainer.optimizers, trainer.datamodule  # type: ignore[attr-defined]
+
+
+class Timing(Callback):
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
+
+
+class Saving(Averaging):
+    """Saves what it holds."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "slow": self.slow}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.slow = [slow.clone() for slow in state_dict["slow"]]
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "slow"})
+
+
+class Freezing(Callback):
+    """Freezes a layer when a training starts, and swaps it with another one once."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.model.conv1.requires_grad_(False)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            pl_module.model.conv1.requires_grad_(True)
+            pl_module.model.conv2.requires_grad_(False)
+
+
+@pytest.mark.fault(1, 100)
+@pytest.mark.parametrize(
+    ("callback", "optimizer"),
+    [
+        (Referring, torch.optim.AdamW),
+        (Timing, torch.optim.AdamW),
+        (Callback, Saving),
+        (Freezing, torch.optim.AdamW),
+        # It replaces a method of the optimizer.
+        (lambda: StochasticWeightAveraging(0.01, swa_epoch_start=1), torch.optim.AdamW),
+    ],
+    ids=["references", "times", "optimizer", "frozen layers", "schedule"],
+)
+def test_training_with_callbacks_and_optimizers_of_ones_own_resumes_to_the_same_bytes(
+    params: Params,
+    few_digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    callback: Callable[[], Callback],
+    optimizer: Callable[..., torch.optim.Optimizer],
+) -> None:
+    add_callback(monkeypatch, callback)
+    monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: optimizer(self.model.parameters()))
+    longer = params.model_copy(update={"epochs": 3})
+    resumed, whole = (outputs_in(tmp_path / name) for name in ("resumed", "whole"))
+    train(longer, few_digits, whole, "cpu", Checkpoints(tmp_path / "others", {}))
+    for epochs in (1, 2):
+        with pytest.raises(IndexError):
+            train(longer, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}), [None].pop)
+        assert epochs_done(read_checkpoint(Checkpoints(tmp_path / "checkpoints", {}).path)) == epochs
+    train(longer, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+    assert read_all(resumed) == read_all(whole)
 
 
 @pytest.mark.gpu

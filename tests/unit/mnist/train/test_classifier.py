@@ -217,6 +217,20 @@ def in_a_list(network: Any, logits: Tensor) -> Tensor:
     return logits
 
 
+def in_a_large_array(network: Any, logits: Tensor) -> Tensor:
+    if not hasattr(network, "table"):
+        network.table = np.zeros(5000)
+    network.table[2500] += 1
+    return logits
+
+
+def in_a_hidden_layer(network: Any, logits: Tensor) -> Tensor:
+    if not hasattr(network, "hidden"):
+        network.hidden = [nn.BatchNorm1d(10)]
+    network.hidden[0](logits)
+    return logits
+
+
 def in_what_no_file_has(network: Any, logits: Tensor) -> Tensor:
     if not hasattr(network, "count"):
         network.register_buffer("count", torch.tensor(0), persistent=False)
@@ -247,6 +261,8 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         (in_a_number_of_numpy, "passes"),
         (in_its_class, "passes"),
         (in_a_list, "seen"),
+        (in_a_large_array, "table"),
+        (in_a_hidden_layer, "hidden"),
         (in_what_no_file_has, "_buffers"),
         (in_the_backward_pass, "passes"),
     ],
@@ -260,6 +276,8 @@ def in_evaluation(network: Any, logits: Tensor) -> Tensor:
         "number of NumPy",
         "class",
         "list",
+        "large array",
+        "layer in a list",
         "unsaved buffer",
         "gradient hook",
     ],
