@@ -142,7 +142,7 @@ class _DvcYaml(_Strict):
 
 
 class _Item(_Strict):
-    """A dependency or output in dvc.lock or in a .dvc file."""
+    """A dependency or output in dvc.lock."""
 
     path: ProjectPath
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
@@ -177,10 +177,14 @@ class _DvcLock(_Strict):
     stages: dict[str, Locked] = {}
 
 
+class _Tracked(_Item, _OutOptions):
+    """The output in a .dvc file."""
+
+
 class _DvcFile(_Strict):
     """A .dvc file: data that DVC tracks without a stage."""
 
-    outs: Annotated[list[_Item], Field(max_length=1)]
+    outs: Annotated[list[_Tracked], Field(max_length=1)]
     md5: str = ""
     frozen: bool = False
     deps: Any = None  # Source of an import.

@@ -108,7 +108,8 @@ artifacts: {model: {path: a.txt, type: model, labels: [x], meta: {any: thing}}}
 
 
 def test_data_tracked_next_to_a_dvc_file(history: History) -> None:
-    history.write("raw/x.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  size: 3\n  hash: md5\n  path: x.xml\n")
+    entry = f"- md5: {'a' * 32}\n  size: 3\n  hash: md5\n  path: x.xml\n  remote: other\n  desc: b\n"
+    history.write("raw/x.xml.dvc", f"outs:\n{entry}")
     history.write("raw/old.xml.dvc", f"outs:\n- md5: {'a' * 32}\n  path: old.xml\n")
     history.write("bad.xml.dvc", "outs:\n- md5: 7\n  path: bad.xml\n")
     with open_tree(history.path, "it", None) as tree:
