@@ -26,6 +26,7 @@ MAX_IGNORE_BYTES = 20_000
 MAX_TOTAL_BYTES = 100_000_000  # All files read from a tree; one object may be many files.
 MAX_NEW_BYTES = 500_000_000  # Files in the working tree that git neither has nor ignores.
 LINK = "120000"
+LFS = b"version https://git-lfs.github.com/spec/"  # How git's file begins if the content is elsewhere.
 MAX_PATH = 4096  # Linux's limit; patterns are slow for longer paths.
 
 
@@ -106,12 +107,14 @@ class Tree:
             outside: Hashes of files in the folder that may be missing in git, by path.
 
         Raises:
-            UserError: If it is or contains a symbolic link, or a file outside of git has no hash.
+            UserError: If it is or contains a symbolic link or a file in Git LFS, or a file outside of git has no hash.
         """
         if self.has(path):
             oid = self.entries[path].oid
             if oid not in self._md5:
                 content = self.read(path, MAX_TOTAL_BYTES) or b""
+                if content.startswith(LFS):
+                    raise UserError(f"{path} of {self.name}: is in Git LFS, which is not read; keep it in git itself")
                 self._md5[oid] = hashlib.md5(content, usedforsecurity=False).hexdigest()
             return self._md5[oid]
         inside = self.files(path)

@@ -276,6 +276,16 @@ def test_outcome_of_a_change_with_its_results(
     assert bool(texts(verdict, "data")) == (check == "data"), "code is no data"
 
 
+def test_output_in_git_lfs_is_not_called_edited(other: History) -> None:
+    """Git has only the name of its content, whose hash is in dvc.lock."""
+    other.write("eval/roc.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    verdict = verdict_of("main")
+    assert verdict["outcome"] == UNKNOWN
+    assert texts(verdict, "outputs") == [
+        "eval/roc.json of working tree: is in Git LFS, which is not read; keep it in git itself"
+    ]
+
+
 def test_edits_without_a_run_are_stale(other: History) -> None:
     other.write("src/train.py", "edited")
     assert verdict_of("main")["outcome"] == FAIL
