@@ -51,9 +51,9 @@ def files(change: Change) -> Iterator[Finding]:
 def scorer(change: Change) -> Iterator[Finding]:
     """Edits of the scorer, as defined by the base. If it differs, equal metrics may have different meanings.
 
-    Unless the policy names it, the scorer consists of the files that the scoring stages depend on, or only a stage that
-    checks the pipeline: one that is upstream of them and depends on all their code and on the code that runs stages. It
-    includes params that only scoring stages read.
+    Unless the policy names some, its files are those that the scoring stages depend on, or only a stage that checks the
+    pipeline: one that is upstream of them and depends on all their code and on the code that runs stages. Its params
+    are those that only scoring stages read, unless the policy names some.
     """
     if not change.base.has_results:
         return
@@ -73,7 +73,8 @@ def scorer(change: Change) -> Iterator[Finding]:
         is_scorer = implied if wanted is None else enclosing(path, wanted)
         if is_scorer and not is_of_pins(path):  # Installed packages have a separate check.
             changed.append(path)
-    params = {**old, **new}.keys() - pipeline.locked_params(others).keys() if wanted is None else wanted
+    named = {one for one in wanted or () if one in old}
+    params = named or {**old, **new}.keys() - pipeline.locked_params(others).keys()
     changed += sorted(name for name in params if not same(old.get(name), new.get(name)))
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)
