@@ -45,14 +45,8 @@ sweep: $(VENV)/installed ## run missing trials of a sweep; SPEC= WORKERS= REMOTE
 	@python -m src.sweep "$(SPEC)" $(SHARING)
 sweep-report: $(VENV)/installed ## summarize the sweep, with plots in report/sweep.html; SPEC=
 	@python -m src.sweep.summary "$(SPEC)"
-STUDIES := logs/sweep/optuna.db
-# Ctrl-C without a traceback.
-QUIETLY := import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)
 dashboard: $(VENV)/installed ## show the sweeps in a browser, on 127.0.0.1; STORAGE=
-	@test -n "$$STORAGE" || test -e $(STUDIES) || { echo "dashboard: $(STUDIES): is missing; \`make sweep\` writes it"; exit 1; } >&2
-	@# Not on a command line, where others would see its password.
-	@printf '[optuna_dashboard]\nstorage = "%s"\n' "$${STORAGE:-sqlite:///$(STUDIES)}" | \
-		python -c '$(QUIETLY); from optuna_dashboard._cli import main; main()' --host 127.0.0.1 --from-config /dev/stdin
+	@python -m src.sweep.dashboard
 N ?= 5
 seeds: $(VENV)/installed ## measure how much the seed alone changes the results; N=5
 	@python -m src.sweep.seeds $(N) $(SHARING)

@@ -14,24 +14,14 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState
 from rich.console import Console
 
-from src.core.errors import UserError, one_line
+from src.core.errors import UserError
 from src.guard.gpus import visible_gpus
 from src.guard.lock import locked
 from src.sweep.experiments import Base, check_committed, references
 from src.sweep.git import COPIES, identity, remove
 from src.sweep.progress import counts, follow, say
 from src.sweep.spec import Space
-from src.sweep.study import (
-    DATABASE,
-    DATABASE_ERRORS,
-    EXPERIMENT,
-    HEARTBEAT_SECONDS,
-    PROBLEM,
-    STORAGE,
-    WORKER,
-    Study,
-    storage_url,
-)
+from src.sweep.study import EXPERIMENT, HEARTBEAT_SECONDS, PROBLEM, WORKER, Study, storage_url, told_in_a_line
 from src.sweep.worker import LOGS, Worker
 
 LOCKED = "is running a sweep in this clone; wait for it, or use another clone"
@@ -68,27 +58,17 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
             raise UserError(f"--{name}: expected {least} to {most}, got {value}")
     check_committed(base)
     identity(base.root)
-    try:
-        with locked(base.root / LOGS / "lock", LOCKED):
-            study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
-            clone = clone_name(base.root)
-            worker = Worker(base, space.common, study, clone, arguments.remote, threading.Event())
-            # This process holds the clone's lock, so earlier workers of this clone are dead.
-            study.give_back(clone)
-            remove(base.root / COPIES)
-            study.fill(slots(base, space))
-            unpushed = push_left(worker) if arguments.remote else 0
-            count = arguments.workers or fitting(space.common.get("threads", 1))
-            return unpushed | run(worker, count, space.spec.varied)
-    except DATABASE_ERRORS as error:
-        where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (if it is damaged, delete it; experiments stay)"
-        # The first cause says it best: Optuna always suspects invalid data, and SQLAlchemy quotes the whole statement.
-        reason: Exception = error
-        while isinstance(reason.__cause__, Exception):
-            reason = reason.__cause__
-        raise UserError(
-            f"{where}: the database cannot be used: {one_line(reason)}; once it can, run this again"
-        ) from error
+    with told_in_a_line(), locked(base.root / LOGS / "lock", LOCKED):
+        study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
+        clone = clone_name(base.root)
+        worker = Worker(base, space.common, study, clone, arguments.remote, threading.Event())
+        # This process holds the clone's lock, so earlier workers of this clone are dead.
+        study.give_back(clone)
+        remove(base.root / COPIES)
+        study.fill(slots(base, space))
+        unpushed = push_left(worker) if arguments.remote else 0
+        count = arguments.workers or fitting(space.common.get("threads", 1))
+        return unpushed | run(worker, count, space.spec.varied)
 
 
 def study_name(base: Base, space: Space) -> str:

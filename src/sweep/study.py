@@ -24,7 +24,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
-from src.core.errors import UserError
+from src.core.errors import UserError, one_line
 from src.guard.lock import locked
 from src.sweep.spec import MAX_TRIALS, Space
 
@@ -230,6 +230,22 @@ def storage_url(root: Path) -> sqlalchemy.URL:
         f"{STORAGE}: expected sqlite:////ABSOLUTE/PATH or postgresql+psycopg://USER@HOST/DATABASE, got {given}; "
         "Optuna's journal file and gRPC proxy have no heartbeat, so the trial of a dead worker would be lost"
     )
+
+
+@contextmanager
+def told_in_a_line() -> Iterator[None]:
+    """Convert errors of the database to UserError."""
+    try:
+        yield
+    except DATABASE_ERRORS as error:
+        where = STORAGE if os.environ.get(STORAGE) else f"{DATABASE} (if it is damaged, delete it; experiments stay)"
+        # The first cause says it best: Optuna always suspects invalid data, and SQLAlchemy quotes the whole statement.
+        reason: Exception = error
+        while isinstance(reason.__cause__, Exception):
+            reason = reason.__cause__
+        raise UserError(
+            f"{where}: the database cannot be used: {one_line(reason)}; once it can, run this again"
+        ) from error
 
 
 @contextmanager

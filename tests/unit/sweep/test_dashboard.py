@@ -1,0 +1,53 @@
+"""The dashboard on the study of a sweep."""
+
+import re
+import signal
+import subprocess
+import sys
+from urllib.request import urlopen
+
+import pytest
+
+from src.sweep.dashboard import main
+from src.sweep.study import DATABASE
+from tests.faults.project import Project
+
+COMMAND = [sys.executable, "-m", "src.sweep.dashboard"]
+
+
+def test_two_dashboards_show_the_study_until_ctrl_c(in_copy: Project) -> None:
+    # The second finds the first one's port in use.
+    started = [
+        subprocess.Popen(COMMAND, env=in_copy.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in started:
+        assert process.stdout
+        address = re.match(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        assert address
+        with urlopen(f"{address[0]}api/studies") as answer:
+            assert '"study_name": "sweep-' in answer.read().decode()
+    for process in started:
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.communicate()[1]
+        assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("", "logs/sweep/optuna.db: is missing; `make sweep` writes it"),
+        ("nonsense", "STORAGE: expected sqlite:////ABSOLUTE/PATH or postgresql.*, got nonsense; .*"),
+        ("postgresql+psycopg://user:secret@127.0.0.1:1/x", "STORAGE: the database cannot be used: .*refused.*"),
+        ("sqlite:////proc/none/x.db", "STORAGE: the database cannot be used: unable to open database file; .*"),
+    ],
+)
+def test_unusable_database_is_one_line_without_password(
+    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: str, said: str
+) -> None:
+    (in_copy.path / DATABASE).unlink()
+    monkeypatch.setenv("STORAGE", storage)
+    assert main() == 1
+    printed = capsys.readouterr()
+    assert re.fullmatch(f"dashboard: {said}\n", printed.err)
+    assert "secret" not in printed.err
