@@ -25,10 +25,14 @@ class Lease:
         self.file = os.open(path, flags, 0o644)
 
     def take(self) -> bool:
-        """Take the lease unless another process has it; taking it twice is allowed."""
+        """Take the lease unless another process has it; taking it twice is allowed.
+
+        Raises:
+            OSError: If the file system does not support locks.
+        """
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             return False
         return True
 

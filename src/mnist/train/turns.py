@@ -50,7 +50,13 @@ class Turns(Callback):
             return
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self.line is not None:
-            if self.line.take() and self._take_cores():
+            try:
+                is_mine = self.line.take() and self._take_cores()
+            except OSError:
+                # A file system without locks.
+                self.line, self.cores = None, []
+                return
+            if is_mine:
                 self.line.give()
                 self.started = time.monotonic()
                 return

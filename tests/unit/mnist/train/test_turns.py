@@ -1,5 +1,7 @@
+import os
 import signal
 import threading
+import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -127,3 +129,14 @@ def test_failed_training_releases_its_turn(tmp_path: Path) -> None:
 def test_missing_folder_disables_turns(tmp_path: Path) -> None:
     for _ in range(2):
         Turns(2, CORES, tmp_path / "missing").take()
+
+
+def test_file_system_without_locks_disables_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    own = Turns(2, CORES, tmp_path)
+    assert own.line is not None
+    # Locking a closed file fails, too.
+    for lease in (*own.cores, own.line):
+        os.close(lease.file)
+    own.take()
+    own.give()
