@@ -130,8 +130,10 @@ class Opened:
             self.written.add(name)
             if found is None or flags & os.O_TRUNC:
                 self._made.add(name)
-        # A file opened for modification can also be read.
-        if found and not flags & os.O_TRUNC and (name not in self._made or name.endswith(CODE)):
+        # A log of an earlier run may be continued.
+        is_log = name.startswith(LOGS) and flags & os.O_ACCMODE == os.O_WRONLY
+        # Any other file opened for modification can also be read.
+        if found and not flags & os.O_TRUNC and not is_log and (name not in self._made or name.endswith(CODE)):
             self.read[name].add(_stamp(found))
 
     def _note_move(self, event: str, source: object, target: object) -> None:

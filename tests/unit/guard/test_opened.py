@@ -79,3 +79,21 @@ def test_reads_while_paused_or_afterwards_are_not_recorded(project: Path) -> Non
         Path("data/file").read_text()
     Path("data/file").read_text()
     assert not opened.read
+
+
+def test_log_may_be_continued_but_not_read(project: Path) -> None:
+    Path("logs").mkdir()
+    Path("logs/log").write_text("before")
+
+    def append(mode: str, path: str = "logs/log") -> None:
+        with Path(path).open(mode) as file:
+            file.write("more")
+
+    def read_too() -> None:
+        append("a")
+        Path("logs/log").read_text()
+
+    assert opened_by(lambda: append("a"), project) == (set(), {"logs/log"})
+    assert opened_by(lambda: append("a+"), project) == ({"logs/log"}, {"logs/log"})
+    assert opened_by(read_too, project) == ({"logs/log"}, {"logs/log"})
+    assert opened_by(lambda: append("a", "data/file"), project) == ({"data/file"}, {"data/file"})
