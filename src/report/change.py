@@ -159,8 +159,6 @@ def open_change(root: Path, base: str, head: str | None, reproduced: str = "not-
     Raises:
         UserError: If a revision does not exist, or cannot be read within the limits.
     """
-    if "" in (base, head):
-        raise UserError("expected the name of a revision, got an empty string; try `python -m src.report main`")
     with ExitStack() as stack:
         rules = stack.enter_context(open_revision(root, base))
         new = stack.enter_context(open_revision(root, head))

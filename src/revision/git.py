@@ -129,6 +129,8 @@ def find_commit(root: Path, name: str) -> str:
         UserError: If there is no such commit, or the name is ambiguous. Git prefers a tag to a branch of the same name,
             and either to a short hash, and `git fetch` also fetches tags.
     """
+    if not name:
+        raise UserError("expected the name of a revision, such as main, got an empty string")
     oid, kind = _look_up(root, name) or ("", "")
     if kind == "tag":
         oid, kind = _look_up(root, f"{oid}^{{commit}}") or ("", "")

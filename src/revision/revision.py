@@ -156,6 +156,6 @@ def open_revision(root: Path, name: str | None, title: str = "") -> Iterator[Rev
         UserError: If the revision does not exist, or its folders cannot be read within the limits.
     """
     shown = title or name or "working tree"
-    commit = find_commit(root, name) if name else None
+    commit = None if name is None else find_commit(root, name)
     with open_tree(root, shown, commit) as tree:
         yield Revision(shown, commit, tree)

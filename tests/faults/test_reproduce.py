@@ -183,6 +183,9 @@ def test_branch_cannot_choose_noise_or_policy(project: Project) -> None:
     assert read_rules(project.path, "branch").noise
     with pytest.raises(UserError, match="none: is not a revision in this clone"):
         read_rules(project.path, "none")
+    # It would be the working tree, the branch's own rules.
+    with pytest.raises(UserError, match="expected the name of a revision, such as main, got an empty string"):
+        read_rules(project.path, "")
 
 
 @pytest.mark.fault(85)

@@ -44,8 +44,8 @@ def test_pass_and_fail(history: History, errors: int, code: int, capfd: pytest.C
             "nonsense: is not a revision in this clone; try `git fetch --tags origin",
         ),
         (["main", "--", "-x"], "-x: is not a revision in this clone"),
-        ([""], "expected the name of a revision, got an empty string"),
-        (["main", ""], "expected the name of a revision, got an empty string"),
+        ([""], "expected the name of a revision, such as main, got an empty string"),
+        (["main", ""], "expected the name of a revision, such as main, got an empty string"),
     ],
 )
 def test_unknown_revision_is_rejected(words: list[str], complaint: str, capfd: pytest.CaptureFixture[str]) -> None:

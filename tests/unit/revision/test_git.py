@@ -128,7 +128,7 @@ def test_non_commit_is_rejected(history: History) -> None:
     objects = ["main^{tree}", "main:params.yaml", "main:src", "of-a-tree"]
     hashes = history.git("rev-parse", *objects).split()
     for name in [*objects, *hashes, "", "../../etc", "-x", "main\0b", "main\n", "0" * 40, "0" * 40 + " commit"]:
-        with pytest.raises(UserError, match="is not a revision in this clone"):
+        with pytest.raises(UserError, match=r"is not a revision in this clone|got an empty string"):
             find_commit(history.path, name)
 
 
