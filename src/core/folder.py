@@ -28,4 +28,4 @@ def ignored_files(patterns: str) -> GitIgnoreSpec:
     Raises:
         ValueError: If a line is not a pattern.
     """
-    return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *patterns.splitlines()])
+    return GitIgnoreSpec.from_lines([*ALWAYS_IGNORED, *map(str.strip, patterns.splitlines())])

@@ -148,7 +148,7 @@ class Tree:
         """
         text = (self.read(path, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
         try:
-            return GitIgnoreSpec.from_lines([*more, *text.splitlines()])
+            return GitIgnoreSpec.from_lines([*more, *map(str.strip, text.splitlines())])
         except ValueError as error:
             raise UserError(f"{path} of {self.name}: has a line that is not a pattern: {error}") from error
 

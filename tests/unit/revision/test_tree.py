@@ -14,6 +14,8 @@ from tests.unit.history import History
 def test_hashes_match_dvc_in_commits_and_the_working_tree(history: History) -> None:
     history.write("src/core/odd name é.py", "x")
     history.write("src/core/deeper/file.py", "y")
+    history.write("src/core/draft.py", "ignored, although DVC's patterns are indented")
+    history.write(".dvcignore", (history.path / ".dvcignore").read_text() + "  draft.py\n")
     history.write("src/core-2/file.py", "of another folder whose name begins alike")
     history.commit("more files")
     history.write("src/core/__pycache__/x.pyc", "ignored by .dvcignore")
