@@ -1,5 +1,6 @@
 """Stage check: finds problems that would make the other stages fail, while the last results still exist."""
 
+import ast
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from src.core.files import write_text
 from src.core.process import prepare_process
 from src.core.receipt import PARAMS_FILE
 from src.core.run import ReceiptFields, Run
+from src.guard.code import check_code
 from src.guard.gpus import take_gpus, visible_gpus
 from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
 from src.guard.preflight import (
@@ -35,15 +37,15 @@ REQUIREMENTS, LOCK = Path("requirements.txt"), Path("requirements.lock")
 # Packages in requirements.txt that compute no output. The versions of all others are inputs of train and evaluate.
 TOOLS = {
     "dvc", "hydra-core", "jinja2", "nvidia-ml-py", "optuna", "optuna-dashboard", "packaging", "pathspec", "plotly",
-    "pooch", "psutil", "pydantic", "pyyaml", "requests", "rich", "ruamel.yaml", "ruamel.yaml.clib", "scmrepo", "tqdm",
+    "pooch", "psutil", "pydantic", "pyyaml", "requests", "rich", "ruamel-yaml", "ruamel-yaml-clib", "scmrepo", "tqdm",
     "urllib3",
 }  # fmt: skip
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
-# Patterns of a param that code uses, and of a key in a dictionary.
-USE, KEY = r"(?<![\w.])(?:self\.)?params\.(\w+)", r"""["']([^"'\n]+)["']:"""
-# Other names that may follow `params.`, as in params.yaml and params.py or for dictionaries and lists.
-NO_PARAMS = {"py", "yaml", *dir(BaseModel), *dir(dict), *dir(list)}
+# Pattern of a key in a dictionary.
+KEY = re.compile(r"""["']([^"'\n]+)["']:""")
+# Other names that may follow `params.`, as for dictionaries and lists.
+NO_PARAMS = {*dir(BaseModel), *dir(dict), *dir(list)}
 # File and dictionary that implement the choices of a param.
 REGISTRIES = {
     "architecture": "src/mnist/model/network.py: ARCHITECTURES",
@@ -61,8 +63,8 @@ def main(run: Run) -> ReceiptFields:
     check_other_folders(Path.cwd())
     pins = pinned_versions(LOCK, check_packages(REQUIREMENTS) - TOOLS)
     check_installed(pins, os.environ)
-    check_syntax(stages["check"].deps)
-    check_additions(stages)
+    # The others first: their files are dependencies of this stage, too.
+    check_additions(stages, check_code({name: stages[name] for name in sorted(stages, key="check".__eq__)}))
     params = check_params(run.params, PARAMS_FILE)
     check_sizes(params)
     check_processes(run.processes, params.shards)
@@ -77,14 +79,7 @@ def main(run: Run) -> ReceiptFields:
     return ReceiptFields()
 
 
-def check_syntax(deps: Iterable[str]) -> None:
-    """Raise SyntaxError if a file of the stages is invalid; files are not imported, since torch takes seconds."""
-    for dep in map(Path, deps):
-        for path in sorted(dep.rglob("*.py")) if dep.is_dir() else []:
-            compile(path.read_bytes(), path, "exec", dont_inherit=True)
-
-
-def check_additions(stages: Mapping[str, Stage]) -> None:
+def check_additions(stages: Mapping[str, Stage], trees: Mapping[Path, ast.Module]) -> None:
     """Check that names which must be in two places are in both; the error names the file to edit.
 
     These are params, since DVC passes only declared ones, the choices of some params, and the params that code uses.
@@ -96,21 +91,33 @@ def check_additions(stages: Mapping[str, Stage]) -> None:
         _check_has(*declared, place, schema.model_fields)
         _check_has(place, schema.model_fields, *declared)
         for path in (Path(f"stages/{stage}.py"), *sorted(Path(f"src/mnist/{stage}").rglob("*.py"))):
-            _check_has(place, (*schema.model_fields, *NO_PARAMS), f"`params` in {path}", _found(USE, path))
+            used = _used(trees[path]) - NO_PARAMS
+            _check_has(
+                place, schema.model_fields, f"`params` in {path}", used, ", or rename that if it is something else"
+            )
     for param, registry in REGISTRIES.items():
         choices = get_args(Params.model_fields[param].annotation)
-        _check_has(registry, _found(KEY, Path(registry.partition(":")[0])), f"{SCHEMA}: {param}", choices)
+        _check_has(registry, _keys(Path(registry.partition(":")[0])), f"{SCHEMA}: {param}", choices)
 
 
-def _found(pattern: str, path: Path) -> list[str]:
-    """Find matches outside comment lines in a file, which is not imported, since torch takes seconds."""
-    code = re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8", errors="replace"))
-    return re.findall(pattern, code)
+def _used(tree: ast.Module) -> set[str]:
+    """Names that follow `params.` or `self.params.` in a file."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(ast.Name("params") | ast.Attribute(ast.Name("self"), "params"), name):
+                found.add(name)
+    return found
 
 
-def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Iterable[str]) -> None:
+def _keys(path: Path) -> list[str]:
+    """Texts before a colon outside comment lines in a file, such as keys of a dictionary."""
+    return KEY.findall(re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8", errors="replace")))
+
+
+def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Iterable[str], or_else: str = "") -> None:
     if lacking := sorted(set(wanted) - set(names)):
-        raise UserError(f"{place} lacks {', '.join(lacking)}, which {other_place} has; add it to the former")
+        raise UserError(f"{place} lacks {', '.join(lacking)}, which {other_place} has; add it to the former{or_else}")
 
 
 def check_gpus(accelerator: str, processes: int) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 from dvc.config import Config
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from src.core.copies import original
 from src.core.errors import UserError
@@ -57,8 +59,22 @@ def check_other_folders(project: Path) -> None:
 
 
 def check_packages(requirements: Path) -> set[str]:
-    """Check that every pinned package is installed, in any version, and return their names."""
-    names = set(re.findall(r"^([\w.-]+)==", requirements.read_text(encoding="utf-8"), re.MULTILINE))
+    """Check that every required package is installed, in any version, and return their names.
+
+    Raises:
+        UserError: If the file is malformed.
+    """
+    names: set[str] = set()
+    # Lines that are no options, without comments.
+    for line in re.findall(r"^[ \t]*(\w.*?)(?:\s#.*|\s*)$", requirements.read_text(encoding="utf-8"), re.MULTILINE):
+        try:
+            needed = Requirement(line)
+        except InvalidRequirement as error:
+            raise UserError(
+                f"{requirements}: expected NAME==VERSION, got {line!r}; fix it, then `make lock`"
+            ) from error
+        if not needed.marker or needed.marker.evaluate():
+            names.add(canonicalize_name(needed.name))
     for name in sorted(names):
         version(name)
     return names

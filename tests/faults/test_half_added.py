@@ -2,12 +2,15 @@
 
 import pytest
 
-from tests.faults.project import Project
+from tests.faults.project import ROOT, Project
 
 pytestmark = pytest.mark.fault(93)
 
 PARAMS, NETWORK, FETCH = "src/mnist/model/params.py", "src/mnist/model/network.py", "stages/fetch.py"
 CLASSIFIER = "src/mnist/train/classifier.py"
+# The first entry of ARCHITECTURES.
+FIRST = '    "cnn": CNN,\n'
+LINE = (ROOT / NETWORK).read_text().partition(FIRST)[0].count("\n") + 1
 # Edits: a file, a text that occurs once in it, and the replacement.
 VALUE = ("params.yaml", "\nepochs:", "\nunheard: 0.5\nepochs:")
 DECLARED = ("dvc.yaml", "    - architecture\n", "    - architecture\n    - unheard\n")
@@ -16,6 +19,12 @@ FIELD = (PARAMS, BEGINS, f"{BEGINS}    unheard: float = Field(ge=0)\n")
 OTHER_TYPE = (PARAMS, BEGINS, f"{BEGINS}    unheard: bool\n")
 CHOICE = (PARAMS, "architecture: Literal[", 'architecture: Literal["unheard", ')
 NETWORK_LACKS = f"{NETWORK}: ARCHITECTURES lacks unheard, which {PARAMS}: architecture has; add it to the former"
+
+
+def imports(line: str) -> tuple[str, str, str]:
+    return CLASSIFIER, "import copy\n", f"import copy\n{line}\n"
+
+
 # Edits and the expected message.
 HALVES = {
     "value and field": (
@@ -44,6 +53,31 @@ HALVES = {
         [(CLASSIFIER, "        self.params = params\n", "        self.params = params\n        params.unheard\n")],
         f"{PARAMS}: TrainParams lacks unheard, which `params` in {CLASSIFIER} has; add it to the former",
     ),
+    "class in another file": (
+        [CHOICE, (NETWORK, FIRST, f'    "unheard": Unheard,\n{FIRST}')],
+        f"{NETWORK}: line {LINE} uses Unheard, which is not defined; define or import it",
+    ),
+    "file": (
+        [imports("from src.mnist.train.unheard import Unheard")],
+        f"{CLASSIFIER}: imports src.mnist.train.unheard, which is not there; write src/mnist/train/unheard.py",
+    ),
+    "package": (
+        [imports("import unheard.of")],
+        f"{CLASSIFIER}: imports unheard, which is not installed; add it to requirements.txt and `make lock repro`",
+    ),
+    "code of another stage": (
+        [imports("from src.mnist.evaluate.scores import score_predictions")],
+        f"{CLASSIFIER}: imports src.mnist.evaluate.scores, but dvc.yaml does not list src/mnist/evaluate/scores.py "
+        "among the deps of stage train; add it there, or move what several stages need to src/mnist/model",
+    ),
+    "package without a version in the lock file": (
+        [("requirements.txt", "\ntorch==", "\niniconfig[all] >= 1 ; python_version > '3'  # needed\ntorch==")],
+        "requirements.lock: expected one pinned version of iniconfig, got none; `make lock`",
+    ),
+    "malformed requirement": (
+        [("requirements.txt", "\ntorch==", "\niniconfig=1\ntorch==")],
+        "requirements.txt: expected NAME==VERSION, got 'iniconfig=1'; fix it, then `make lock`",
+    ),
     "schedule in the schema": (
         [(PARAMS, "schedule: Literal[", 'schedule: Literal["unheard", ')],
         f"src/mnist/train/schedule.py: SCHEDULES lacks unheard, which {PARAMS}: schedule has; add it to the former",
@@ -67,8 +101,11 @@ def test_incomplete_addition_names_the_file_to_edit(toy: Project, half: str) -> 
 
 def test_complete_addition_is_accepted(toy: Project) -> None:
     computed = (NETWORK, "type[nn.Module]] = {", 'type[nn.Module]] = dict(vit=CNN) | {"unheard": CNN, ')
-    comment = (CLASSIFIER, "        self.params = params\n", "        self.params = params  # See params.py.\n")
-    for edit in (VALUE, FIELD, DECLARED, CHOICE, computed, comment):
+    comment = (CLASSIFIER, "        self.params = params\n", "        self.params = params  # Not params.other.\n")
+    text = (CLASSIFIER, "Trains a network; logs", "Trains a network with params.other; logs")
+    optional = imports("try:\n    import unheard\nexcept ImportError:\n    unheard = None")
+    needed = ("requirements.txt", "\ntorch==", "\nunheard==1 ; python_version < '3'\n# unheard==1\ntorch==")
+    for edit in (VALUE, FIELD, DECLARED, CHOICE, computed, comment, text, optional, needed):
         toy.edit(*edit)
     done = toy.forked_stage("check")
     assert done.returncode == 0, done.stderr
