@@ -62,19 +62,19 @@ def scorer(change: Change) -> Iterator[Finding]:
     own = {path for stage in scoring for path in code[stage]}
     before = pipeline.before(scoring)
     others = {stage for stage in before if not all(enclosing(path, code[stage]) for path in own)}
-    wanted = change.policy.scorer
     old, new = pipeline.locked_params(scoring), change.head.pipeline.locked_params(scoring)
-    if absent := [one for one in wanted or () if one not in old and not change.base.tree.files(one)]:
+    named = change.policy.scorer or []
+    params = {one for one in named if one in old} or {**old, **new}.keys() - pipeline.locked_params(others).keys()
+    paths = [one for one in named if one not in old]
+    if absent := [path for path in paths if not change.base.tree.files(path)]:
         yield unsure("{} names a scorer that {} does not have: {}", POLICY, change.base.name, absent)
     changed = []
     for path in change.edited:
         readers = {stage for stage in before | scoring if enclosing(path, code[stage])}
         implied = readers & scoring or (readers and not readers & others)
-        is_scorer = implied if wanted is None else enclosing(path, wanted)
+        is_scorer = enclosing(path, paths) if paths else implied
         if is_scorer and not is_of_pins(path):  # Installed packages have a separate check.
             changed.append(path)
-    named = {one for one in wanted or () if one in old}
-    params = named or {**old, **new}.keys() - pipeline.locked_params(others).keys()
     changed += sorted(name for name in params if not same(old.get(name), new.get(name)))
     if changed:
         yield unsure("the scorer changed, read its diff: {}", changed)

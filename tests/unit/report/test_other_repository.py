@@ -346,6 +346,17 @@ def test_policy_that_names_files_alone_leaves_params_of_the_scorer(other: Histor
     assert reasons("main", check="scorer") == ["the scorer changed, read its diff: params.yaml:images"]
 
 
+def test_policy_that_names_params_alone_leaves_code_of_the_scorer(other: History) -> None:
+    other.write("dvc.yaml", PIPELINE.replace("\n    outs: [{eval:", "\n    params: [images]\n    outs: [{eval:"))
+    other.write("params.yaml", PARAMS + "images: 9\n")
+    other.write("metrics_policy.yaml", POLICY + "scorer: ['params.yaml:images']\n")
+    other.relock()
+    other.commit("base")
+    evaluate_anew(other)
+    other.relock()
+    assert reasons("main", check="scorer") == ["the scorer changed, read its diff: src/evaluate.py"]
+
+
 def test_metrics_in_the_cache_are_not_read(other: History) -> None:
     other.git("rm", "-rq", "--cached", "eval")
     into_the_cache(other)
