@@ -51,6 +51,8 @@ def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
         rows: Rows of `dvc exp show`, by column.
         params: Names of the params.
     """
+    # Until an experiment has ended, its files are partly those of the commit that it started from.
+    rows = [row if row.get("State") in (None, "", "Success") else {**row, SCORE: "", TEST_SCORE: ""} for row in rows]
     varied = [name for name in params if len({row.get(name) for row in rows}) > 1]
     found = Table(
         Column("experiment", no_wrap=True), SCORE, TEST_SCORE, Column("params that differ", ratio=1), box=None

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from dvc.repo.experiments.executor.base import ExecutorInfo
 
-from src.sweep.listing import main
+from src.sweep.experiments import SCORE, TEST_SCORE
+from src.sweep.listing import main, table
 from tests.faults.project import Project
 
 EIGHT = ("batch_size", "ema", "epochs", "label_smoothing", "rotation", "scale", "shift", "weight_decay")
@@ -51,3 +52,11 @@ def test_scores_and_varied_params_are_shown_in_80_columns(
     (in_copy.path / ".dvc/config").write_text("no configuration")
     assert main() == 1
     assert re.fullmatch(r"experiments: .*config.*\n", capsys.readouterr().err)
+
+
+def test_running_experiment_has_no_scores_yet() -> None:
+    done = {"Experiment": "done", "typ": "branch_commit", "State": "Success", SCORE: "0.5", TEST_SCORE: "0.25"}
+    # Those of the commit that it started from.
+    running = {"Experiment": "new", "typ": "branch_commit", "State": "Running", SCORE: "0.9", TEST_SCORE: "0.8"}
+    columns = [list(column.cells) for column in table([running, done], []).columns]
+    assert columns[:3] == [["done", "new"], ["50.00%", "Running"], ["25.00%", "Running"]]
