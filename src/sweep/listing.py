@@ -4,7 +4,7 @@ DVC's own table has a column for every param, and drops columns that do not fit 
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dvc.exceptions import NotDvcRepoError
@@ -30,9 +30,12 @@ def main() -> int:
         with Repo() as repo:
             try:
                 shown = repo.experiments.show()
-            except (NotDvcRepoError, SCMError) as error:
-                # DVC reads a copy that a worker of the queue has not finished.
-                raise UserError(f"DVC is preparing an experiment, try again in a moment ({one_line(error)})") from error
+            except (NotDvcRepoError, SCMError, FileNotFoundError) as error:
+                # DVC reads a copy that a worker of the queue has not finished, and never will if it was killed.
+                raise UserError(
+                    "DVC is preparing an experiment, try again in a moment; if its queue was killed, run "
+                    f"`dvc queue start` ({one_line(error)})"
+                ) from error
         found, _ = tabulate(shown, fill_value="", error_value="", precision=None)
         # DVC adds the file to a name that two files have.
         ours = {(TRAIN, SCORE), (EVAL, TEST_SCORE), *((PARAMS_FILE, name) for name in params)}
@@ -44,7 +47,7 @@ def main() -> int:
     return guarded("experiments", run)
 
 
-def table(rows: Sequence[Mapping[str, str]], params: Sequence[str]) -> Table:
+def table(rows: Sequence[dict[str, str]], params: Sequence[str]) -> Table:
     """Tabulate the working tree, its commit and then the experiments, with scores and the params that differ.
 
     Args:

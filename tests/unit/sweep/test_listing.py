@@ -46,8 +46,17 @@ def test_scores_and_varied_params_are_shown_in_80_columns(
     copy = ExecutorInfo("", head, "dvc-task", str(run), ".dvc")
     copy.dump_json(str(run / "copied.run"))
     assert main() == 1
-    assert capsys.readouterr().err.startswith("experiments: DVC is preparing an experiment, try again in a moment (")
+    assert capsys.readouterr().err.startswith("experiments: DVC is preparing an experiment, try again in a moment;")
     shutil.rmtree(run)
+    # A queue that was killed after it took a task from the folder `in`.
+    broker = in_copy.path / ".dvc/tmp/exps/celery/broker"
+    for message in (broker / "in").iterdir():
+        message.rename(broker / "processed" / message.name)
+    assert main() == 1
+    assert re.fullmatch(
+        r"experiments: .*; if its queue was killed, run `dvc queue start` \(.*\)\n", capsys.readouterr().err
+    )
+    shutil.rmtree(broker / "processed")
     # Errors of DVC are one line, too.
     (in_copy.path / ".dvc/config").write_text("no configuration")
     assert main() == 1
