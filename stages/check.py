@@ -61,7 +61,8 @@ def main(run: Run) -> ReceiptFields:
     outputs = [Path(folder) for folder in sorted({folder for folder, *inner in outs if inner})]
     check_not_linked(outputs)
     check_other_folders(Path.cwd())
-    pins = pinned_versions(LOCK, check_packages(REQUIREMENTS) - TOOLS)
+    locked = pinned_versions(LOCK, check_packages(REQUIREMENTS))
+    pins = {name: pinned for name, pinned in locked.items() if name not in TOOLS}
     check_installed(pins, os.environ)
     # The others first: their files are dependencies of this stage, too.
     check_additions(stages, check_code({name: stages[name] for name in sorted(stages, key="check".__eq__)}))

@@ -4,11 +4,12 @@ Stage check writes a list of the versions. Stages that compute depend on it, so 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from src.core.errors import UserError
@@ -19,11 +20,11 @@ PINS = "data/packages.txt"
 UNPINNED = "UNPINNED"
 
 
-def pinned_versions(lock: Path, names: Iterable[str]) -> dict[str, str]:
+def pinned_versions(lock: Path, wanted: Mapping[str, SpecifierSet]) -> dict[str, str]:
     """Read the version that a lock file pins for each package, on this machine and for this Python.
 
     Raises:
-        UserError: If a package has no pinned version or several, or the file is malformed.
+        UserError: If a package has no pinned version or several, or not a wanted one, or the file is malformed.
     """
     lines = re.findall(r"^\w.*==[^#\\\n]*", lock.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
     found: dict[str, set[str]] = {}
@@ -35,12 +36,13 @@ def pinned_versions(lock: Path, names: Iterable[str]) -> dict[str, str]:
         if not pin.marker or pin.marker.evaluate():
             found.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier).removeprefix("=="))
     versions = {}
-    for name in names:
+    for name, allowed in wanted.items():
         match sorted(found.get(canonicalize_name(name), ())):
-            case [pinned]:
+            case [pinned] if allowed.contains(pinned, prereleases=True):
                 versions[name] = pinned
-            case several:
-                raise UserError(f"{lock}: expected one pinned version of {name}, got {several or 'none'}; `make lock`")
+            case others:
+                got = ", ".join(others) or "none"
+                raise UserError(f"{lock}: expected one version of {name}{allowed}, got {got}; `make lock repro`")
     return versions
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 from dvc.config import Config
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from src.core.copies import original
@@ -58,13 +59,13 @@ def check_other_folders(project: Path) -> None:
             raise UserError(f"{folder}: libraries would write to the project; set {variable} to a folder outside it")
 
 
-def check_packages(requirements: Path) -> set[str]:
-    """Check that every required package is installed, in any version, and return their names.
+def check_packages(requirements: Path) -> dict[str, SpecifierSet]:
+    """Check that every required package is installed, in any version, and return the required versions by name.
 
     Raises:
         UserError: If the file is malformed.
     """
-    names: set[str] = set()
+    wanted: dict[str, SpecifierSet] = {}
     # Lines that are no options, without comments.
     for line in re.findall(r"^[ \t]*(\w.*?)(?:\s#.*|\s*)$", requirements.read_text(encoding="utf-8"), re.MULTILINE):
         try:
@@ -74,10 +75,11 @@ def check_packages(requirements: Path) -> set[str]:
                 f"{requirements}: expected NAME==VERSION, got {line!r}; fix it, then `make lock`"
             ) from error
         if not needed.marker or needed.marker.evaluate():
-            names.add(canonicalize_name(needed.name))
-    for name in sorted(names):
-        version(name)
-    return names
+            name = canonicalize_name(needed.name)
+            wanted[name] = wanted.get(name, SpecifierSet()) & needed.specifier
+    for package in sorted(wanted):
+        version(package)
+    return wanted
 
 
 def check_limits(needs: Mapping[str, int]) -> None:

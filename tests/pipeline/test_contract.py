@@ -165,7 +165,7 @@ def test_packages_in_receipts_are_pinned_inputs(reproduced: Project) -> None:
     for stage in ("train", "evaluate"):
         (receipt,) = json.loads((reproduced.path / receipt_path(stage)).read_text())
         computing |= receipt["versions"].keys()
-    assert computing - {"python"} <= check_packages(REPOSITORY / "requirements.txt") - stages.check.TOOLS
+    assert computing - {"python"} <= check_packages(REPOSITORY / "requirements.txt").keys() - stages.check.TOOLS
 
 
 @pytest.mark.parametrize("stage", WORK)

@@ -14,10 +14,11 @@ pytestmark = pytest.mark.fault(92)
 
 
 def pin(project: Project, package: str, pinned: str) -> None:
-    path = project.path / "requirements.lock"
-    text, count = re.subn(rf"^{package}==\S+", f"{package}=={pinned}", path.read_text(), flags=re.MULTILINE)
-    assert count == 1
-    path.write_text(text)
+    for name in ("requirements.txt", "requirements.lock"):
+        path = project.path / name
+        text, count = re.subn(rf"^{package}==\S+", f"{package}=={pinned}", path.read_text(), flags=re.MULTILINE)
+        assert count == 1
+        path.write_text(text)
 
 
 def test_changed_torch_reruns_stages_and_old_results_are_restored(
@@ -32,10 +33,23 @@ def test_changed_torch_reruns_stages_and_old_results_are_restored(
     assert stages_run(toy.repro(UNPINNED="torch")) == ["train", "evaluate"]
     (receipt,) = json.loads((toy.path / "receipts/train.json").read_text())
     assert receipt["machine"]["unpinned"] == {"torch": f"{version('torch')} instead of 0.1"}
-    toy.git("checkout", "requirements.lock")
+    toy.git("checkout", "requirements.txt", "requirements.lock")
     assert stages_run(toy.repro()) == []
     assert (toy.results(), toy.lock()) == (before, lock)
     assert toy.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(("package", "path"), [("dvc", "requirements.txt"), ("torch", "requirements.lock")])
+def test_version_edited_in_one_file_only_is_refused(
+    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str, path: str
+) -> None:
+    monkeypatch.chdir(toy.path)
+    toy.edit(path, f"\n{package}==", f"\n{package}==9.")
+    assert run_stage("check") == 1
+    assert re.fullmatch(
+        rf"check: requirements.lock: expected one version of {package}==\S+, got \S+; `make lock repro`\n",
+        capsys.readouterr().err,
+    )
 
 
 def test_unrelated_package_update_changes_no_inputs(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
