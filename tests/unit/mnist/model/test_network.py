@@ -90,6 +90,11 @@ def test_onednn_linear_layer_matches_torch() -> None:
         torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_other_image_size_is_named() -> None:
+    with pytest.raises(RuntimeError, match="7x2880 and 2000x500"):
+        build_model("cnn", 0)(torch.zeros(7, 1, 32, 32))
+
+
 def test_normalize_uses_mnist_statistics_and_keeps_its_input() -> None:
     grey = IMAGES.float()
     expected = (grey.double() / 255 - MEAN) / STD

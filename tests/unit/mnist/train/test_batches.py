@@ -36,13 +36,13 @@ def test_plan_has_each_image_once_and_depends_only_on_seed_and_epoch(seed: int, 
 
 
 def test_disabling_augmentation_keeps_the_order() -> None:
-    indices, offsets = epoch_plan(60, 3, moving(shift=0, rotation=0.0, scale=0.0))
+    indices, offsets, *_ = epoch_plan(60, 3, moving(shift=0, rotation=0.0, scale=0.0))
     assert torch.equal(indices, epoch_plan(60, 3, moving())[0])
     assert not offsets.any()
 
 
 def test_shifts_are_drawn_uniformly() -> None:
-    _, offsets, _ = epoch_plan(25_000, 0, moving())
+    _, offsets, *_ = epoch_plan(25_000, 0, moving())
     counts = np.bincount((offsets[:, 0] * 5 + offsets[:, 1]).numpy(), minlength=25)
     assert len(counts) == 25
     assert abs(counts - 1000).max() < 200

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.mnist.model.scores import HEADINGS
+from src.mnist.model.scores import CHARTED, HEADINGS
 from src.mnist.train.history import History, summary
 from tests.unit.mnist.train.fitting import fit
 
@@ -43,9 +43,10 @@ def test_missing_score_leaves_its_column_empty(tmp_path: Path) -> None:
     assert {name: value for name, value in row.items() if not pd.isna(value)} == history.rows[0]
 
 
-SAVED = {"loss": 0.12, "acc": 0.95, "precision": 0.94, "recall": 0.93, "f1": 0.92}
+SAVED = {name: round(0.95 - number / 100, 2) for number, name in enumerate(HEADINGS)}
+CHARTS = [f"val_{name}" for name in CHARTED if name != "loss"]
 ROWS = [
-    {"epoch": number, **dict.fromkeys(SAVED, number / 10), "val_acc": acc, "val_f1": acc - 0.05}
+    {"epoch": number, **dict.fromkeys(SAVED, number / 10), **dict.fromkeys(CHARTS, acc - 0.05), "val_acc": acc}
     for number, acc in enumerate((0.6, 0.9, 0.7, 0.9), start=1)
 ]
 
@@ -58,5 +59,5 @@ def test_summary_has_final_scores_and_first_best_epoch(epochs: int) -> None:
     assert found.keys() == {"final", "best", "temperature"}
     assert found["final"] == final | {"val_loss_calibrated": 0.02}
     # The loss before calibration does not indicate the best epoch.
-    assert found["best"] == {"val_acc": 0.9, "val_f1": 0.85, "epoch": 2}
+    assert found["best"] == dict.fromkeys(CHARTS, 0.85) | {"val_acc": 0.9, "epoch": 2}
     assert found["temperature"] == pytest.approx(0.481545, abs=1e-12)
