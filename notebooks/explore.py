@@ -46,7 +46,7 @@ for axis, image, label in zip(axes, test.images, test.labels, strict=False):
 # %%
 # A second thread is not worthwhile for so few images.
 small = {"dataset": "digits", "epochs": 2, "batch_size": 64, "threads": 1}
-params = load_params(ROOT / "params.yaml").model_copy(update=small)
+params = Params.model_validate(load_params(ROOT / "params.yaml").model_dump() | small)
 
 
 def run(name: str, **changes: object) -> pd.DataFrame:
