@@ -4,6 +4,7 @@ A file starts with the SHA-256 of its name and its payload, followed by the payl
 payload's own checksums are not enough: if a bit of the archive's directory flips, `torch.load` may return wrong values.
 """
 
+import copy
 import hashlib
 import io
 import json
@@ -103,6 +104,8 @@ class Checkpoints(Checkpoint):
             is_stored: Whether dvc.lock records the results, so that repeating a finished run is deliberate.
         """
         self.is_stored, self.is_over = is_stored, False
+        # The module's state after it was restored from the file.
+        self.restored: dict[str, Any] = {}
         self.path = folder / f"{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()}.ckpt"
 
     def find(self, epochs: int) -> Path | None:
@@ -131,6 +134,11 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the rest, which other callbacks may set up in this hook."""
         self.hidden.note_others()
+        self._check_restored(pl_module)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note the restored state, after other callbacks have restored theirs."""
+        self.restored = copy.deepcopy(pl_module.state_dict())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Record whether the training is over, and which weights are trained."""
@@ -144,9 +152,22 @@ class Checkpoints(Checkpoint):
 
     def finish(self, trainer: Trainer) -> None:
         """Write the checkpoint of a training that is over, unless it was resumed from that."""
-        if not self.is_over:
+        if self.is_over:
+            self._check_restored(trainer.lightning_module)
+        else:
             self.is_over = True
             self._write(trainer)
+
+    def _check_restored(self, pl_module: LightningModule) -> None:
+        """Raise UserError if a hook that is called when a training starts has changed what was restored."""
+        state = pl_module.state_dict()
+        if changed := [
+            name for name, value in self.restored.items() if not torch.equal(value.cpu(), state[name].cpu())
+        ]:
+            raise UserError(
+                f"{', '.join(changed)}: set by a hook when a training starts, also when it resumes; set it in "
+                f"`__init__` of {type(pl_module).__name__}"
+            )
 
     def _write(self, trainer: Trainer) -> None:
         self.hidden.check()

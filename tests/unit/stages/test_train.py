@@ -578,3 +578,29 @@ def test_gpu_training_is_deterministic(params: Params, digits_dir: Path, tmp_pat
     for name in ("a", "b"):
         train(params.model_copy(update=change), digits_dir, outputs_in(tmp_path / name), accelerator="gpu")
     assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
+
+
+@pytest.mark.fault(1, 53, 100)
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_train_start"])
+@pytest.mark.parametrize("is_over", [False, True])
+def test_weights_that_are_set_again_when_a_training_resumes_are_found(
+    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, is_over: bool
+) -> None:
+    """A hook that loads pretrained weights, for example; a training that is over does not start again."""
+    callback = Callback()
+    add_callback(monkeypatch, lambda: callback)
+    monkeypatch.setattr(callback, hook, lambda _, module: nn.init.zeros_(module.model.linear2.bias), raising=False)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+    if is_over:
+        train(params, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
+    else:
+        train_one_epoch(params, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
+    before = read_checkpoint(checkpoints.path)["state_dict"]["model.linear2.bias"]
+    if is_over and hook == "on_train_start":
+        train(params, few_digits, outputs_in(tmp_path / "again"), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+        assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path))
+    else:
+        with pytest.raises(UserError, match=r"^model\.linear2\.bias: set by a hook when a training starts"):
+            train(params, few_digits, outputs_in(tmp_path / "again"), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+        assert not outputs_in(tmp_path / "again").model.exists()
+    assert torch.equal(read_checkpoint(checkpoints.path)["state_dict"]["model.linear2.bias"], before)
