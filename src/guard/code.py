@@ -12,7 +12,6 @@ from src.guard.stage import DVC_FILE, Stage
 
 # Packages of the project; every other import is of the standard library or an installed package.
 OWN = ("src", "stages")
-KNOWN = {*dir(builtins), "__file__", "__builtins__"}
 # Attributes of syntax with names that it binds; some are other names, which does no harm.
 BINDING = ("name", "asname", "arg", "rest")
 
@@ -47,12 +46,12 @@ def _files(stage: Stage) -> Iterator[Path]:
 
 def _check_names(path: Path, tree: ast.Module) -> None:
     """Raise UserError if a file uses a name that nothing in it binds, in whatever scope."""
-    bound, used = set(KNOWN), {}
+    bound, used = set(dir(builtins)), {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            used[node.id] = node.lineno
-        elif isinstance(node, ast.Name):
+        if isinstance(node, ast.Name) and (node.id.startswith("__") or not isinstance(node.ctx, ast.Load)):
             bound.add(node.id)
+        elif isinstance(node, ast.Name):
+            used[node.id] = node.lineno
         # `import os.path` binds `os`.
         bound |= {value.partition(".")[0] for name in BINDING if isinstance(value := getattr(node, name, None), str)}
     if "*" not in bound and (unknown := [name for name in used if name not in bound]):
@@ -76,7 +75,8 @@ def _check_import(path: Path, module: str, stage: Stage) -> None:
                 f"{path}: imports {package}, which is not installed; add it to requirements.txt and `make lock repro`"
             )
         return
-    there = [name for name in (f"{file}.py", f"{file}/__init__.py") if Path(name).exists()]
+    # A folder without `__init__.py` is a package, too.
+    there = [name for name in (f"{file}.py", f"{file}/__init__.py", file) if Path(name).exists()]
     if not there:
         raise UserError(f"{path}: imports {module}, which is not there; write {file}.py")
     if not is_within(there[0], stage.deps):

@@ -72,7 +72,7 @@ HALVES = {
     ),
     "package without a version in the lock file": (
         [("requirements.txt", "\ntorch==", "\niniconfig[all] >= 1 ; python_version > '3'  # needed\ntorch==")],
-        "requirements.lock: expected one pinned version of iniconfig, got none; `make lock`",
+        "requirements.lock: expected one version of iniconfig>=1, got none; `make lock repro`",
     ),
     "malformed requirement": (
         [("requirements.txt", "\ntorch==", "\niniconfig=1\ntorch==")],

@@ -39,7 +39,8 @@ MAY_BE_EMPTY = "which need not do anything if no later step depends on it"
 ADVICE = {
     LightningModule: f"define `on_save_checkpoint` and `on_load_checkpoint`, {MAY_BE_EMPTY}",
     Optimizer: "keep it in `state`",
-    ModuleType: "draw from the global generators of torch, NumPy or Python, and cache with `functools.cache`",
+    ModuleType: "draw from the global generators of torch, NumPy or Python, cache with `functools.cache`, or keep it "
+    "in a callback",
 }
 # Code whose files may hold state.
 CODE = ("src.mnist.", "stages.")
