@@ -17,7 +17,15 @@ from rich.table import Table
 from src.core.errors import UserError
 from src.core.files import write_text
 from src.core.process import prepare_process
-from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, parse_noise, updated
+from src.noise.measurement import (
+    NOISE,
+    Measurement,
+    find_measurement,
+    format_noise,
+    measure_noise,
+    parse_noise,
+    updated,
+)
 from src.noise.significance import t_limit
 from src.report.tables import read_classes, read_mistakes
 from src.revision.pipeline import output_md5
@@ -57,8 +65,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"were removed, {FORGET} and run this again"
             )
         measurement = measure(base.root, space.common, results)
-        record(base.root / NOISE, measurement)
-        show(measurement, Console())
+        show(measurement, record(base.root / NOISE, measurement), Console())
         return code
 
     return guarded("seeds", run)
@@ -108,14 +115,15 @@ def read_errors(root: Path, result: Result) -> tuple[int, list[int]]:
     return images, wrong
 
 
-def record(path: Path, measurement: Measurement) -> None:
-    """Add a measurement to the file; it replaces one of the same data and recipe."""
+def record(path: Path, measurement: Measurement) -> Measurement | None:
+    """Add a measurement to the file; it replaces one of the same data and recipe, which is returned."""
     known = parse_noise(path.read_text(encoding="utf-8"), path.name) if path.exists() else []
     write_text(path, format_noise(updated(known, measurement)))
+    return find_measurement(known, measurement.data, measurement.params)
 
 
-def show(measurement: Measurement, console: Console) -> None:
-    """Print the mean of each metric with its 95% interval, and how much of the variance is luck."""
+def show(measurement: Measurement, replaced: Measurement | None, console: Console) -> None:
+    """Print the mean of each metric with its 95% interval, how much of the variance is luck, and what was replaced."""
     n = len(measurement.seeds)
     say(console, f"{n} seeds of params.yaml")
     table = Table("metric", "mean", "std", "95% interval of the mean", box=SIMPLE_HEAD)
@@ -132,7 +140,8 @@ def show(measurement: Measurement, console: Console) -> None:
         f"Of the variance of {TEST_SCORE} between seeds, {share} is luck with this test set (std {luck:.5f}), the rest "
         f"is real (std {real:.5f}).",
     )
-    say(console, f"Written to {NOISE}; commit it, so that reports weigh changes against it.")
+    instead = f" instead of a measurement with {len(replaced.seeds)} seeds" if replaced else ""
+    say(console, f"Written to {NOISE}{instead}; commit it, so that reports weigh changes against it.")
 
 
 if __name__ == "__main__":

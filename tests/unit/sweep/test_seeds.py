@@ -28,13 +28,13 @@ def test_measurement_summarises_its_runs(tmp_path: Path, params: Params, monkeyp
     assert (found.data, found.seeds, found.wrong_in) == ("abc.dir", [0, 1, 2], [7, 2, 0, 1])
     assert found.metrics["metrics/eval.json"]["test_acc"].mean == pytest.approx(0.8333333)
     assert found.machine.count("torch 2.15.0") == 2  # Two devices.
-    for _ in range(2):
-        seeds.record(tmp_path / NOISE, found)
+    assert [seeds.record(tmp_path / NOISE, found) for _ in range(2)] == [None, found]
     (known,) = parse_noise((tmp_path / NOISE).read_text(), NOISE)
     assert find_measurement([known], "abc.dir", params.model_dump()) == known
     output = io.StringIO()
-    seeds.show(found, Console(file=output, width=200))
+    seeds.show(found, found, Console(file=output, width=200))
     assert "3 seeds of params.yaml" in output.getvalue()
+    assert "metrics_noise.json instead of a measurement with 3 seeds; commit it" in output.getvalue()
     low, high = t.interval(0.95, 2, 0.8333333, 0.05773503 / 3**0.5)
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
@@ -58,7 +58,9 @@ def test_single_seed_is_rejected(
 def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
     before = working_tree(in_copy)
     assert seeds.main(["2"]) == 0
-    assert capsys.readouterr().out.count("known already") == 2
+    printed = capsys.readouterr().out
+    assert printed.count("known already") == 2
+    assert "Written to metrics_noise.json; commit it" in printed
     noise = (in_copy.path / NOISE).read_text()
     (measured,) = parse_noise(noise, NOISE)
     assert measured.seeds == [0, 1]
