@@ -10,6 +10,7 @@ All workers of a study share one lock. Each of these happens under it, and there
 
 import math
 import os
+import re
 import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -219,15 +220,21 @@ def storage_url(root: Path) -> sqlalchemy.URL:
     given = os.environ.get(STORAGE)
     if not given:
         return sqlalchemy.URL.create(SQLITE, database=os.fspath(root / DATABASE))
-    with suppress(sqlalchemy.exc.ArgumentError):
+    # ValueError: a port that is not a number.
+    with suppress(sqlalchemy.exc.ArgumentError, ValueError):
         url = sqlalchemy.make_url(given)
         # A relative path would be another file in each clone.
         is_file = url.get_backend_name() == SQLITE and Path(url.database or "").is_absolute()
         if is_file or (url.get_backend_name() == POSTGRESQL and url.database):
+            try:
+                url.get_dialect().import_dbapi()
+            except ImportError as error:
+                raise UserError(f"{STORAGE}: {error}; `make .venv/installed-dev` installs psycopg") from error
             return url
-        given = url.render_as_string()
+    # Without a user's name and password.
+    shown = re.sub(r"(:/*).*@", r"\1***@", given)
     raise UserError(
-        f"{STORAGE}: expected sqlite:////ABSOLUTE/PATH or postgresql+psycopg://USER@HOST/DATABASE, got {given}; "
+        f"{STORAGE}: expected sqlite:////ABSOLUTE/PATH or postgresql+psycopg://USER@HOST/DATABASE, got {shown}; "
         "Optuna's journal file and gRPC proxy have no heartbeat, so the trial of a dead worker would be lost"
     )
 

@@ -216,15 +216,21 @@ def test_trial_below_the_median_is_pruned(tmp_path: Path) -> None:
     [
         ("journal.log", "expected sqlite:////ABSOLUTE/PATH or postgresql"),
         ("sqlite:///team.db", "expected sqlite:////ABSOLUTE/PATH"),
-        ("mysql://u:secret@h/d", r"got mysql://u:\*\*\*@h/d; Optuna's journal file and gRPC proxy"),
+        ("mysql://u:secret@h/d", r"got mysql://\*\*\*@h/d; Optuna's journal file and gRPC proxy"),
         ("grpc://localhost:13000", "gRPC proxy have no heartbeat"),
         ("sqlite://", "expected sqlite:////ABSOLUTE/PATH"),
+        ("postgresql:/u:secret@h/d", r"got postgresql:/\*\*\*@h/d; "),
+        (" postgresql+psycopg://u:sec/secret@h/d", r"got  postgresql\+psycopg://\*\*\*@h/d; "),
+        ("postgresql+psycopg://h:port/d", "got postgresql"),
+        ("postgresql+nonsense://h/d", "got postgresql"),
+        ("postgresql+psycopg2://h/d", "No module named 'psycopg2'; `make .venv/installed-dev` installs psycopg"),
     ],
 )
-def test_storage_without_heartbeats_is_rejected(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
+def test_unsupported_storage_is_rejected(monkeypatch: pytest.MonkeyPatch, url: str, said: str) -> None:
     monkeypatch.setenv("STORAGE", url)
-    with pytest.raises(UserError, match=f"STORAGE: .*{said}"):
+    with pytest.raises(UserError, match=f"STORAGE: .*{said}") as raised:
         storage_url(Path())
+    assert "secret" not in str(raised.value)
 
 
 def test_experimental_api_of_optuna_is_confined_to_one_file_and_pinned() -> None:
