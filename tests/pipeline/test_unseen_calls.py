@@ -12,6 +12,7 @@ PLACES = ("stages", *(f"src/mnist/{folder}" for folder in ("data", "model", "fet
 # Code in C, C++ or Rust that opens files, and other programs. The guard itself detects forks and shells.
 UNSEEN = re.compile(
     r"(import|from) .*\b(subprocess|cv2|h5py|pyarrow|cffi|dbm)\b|os\.exec"
+    r"|(import|from) .*\b(polars|duckdb|lmdb|tokenizers|sentencepiece|faiss|xgboost|lightgbm)\b"
     # torch's storages, its compiler and its files; a buffer in memory is accepted by its name.
     r"|from_file|ScriptModule|torch\.jit\.|cpp_extension|torch\.save\((?!.*\b(buffer|content)\))"
     # safetensors; torchvision's decoders; PIL's fonts; numpy's writer.
@@ -49,6 +50,8 @@ def test_stages_open_no_file_unseen() -> None:
         "from subprocess import run",
         "os.execvp('a', [])",
         "from torchvision.io import read_image",
+        "import polars as pl",
+        "from tokenizers import Tokenizer",
     ],
 )
 def test_unseen_call_is_detected(source: str) -> None:
