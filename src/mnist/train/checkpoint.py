@@ -141,9 +141,10 @@ class Checkpoints(Checkpoint):
         self.restored = copy.deepcopy(pl_module.state_dict())
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Record whether the training is over, and which weights are trained."""
+        """Record whether the training is over, which weights are trained, and the modules' modes."""
         checkpoint["is_over"] = self.is_over
         checkpoint["trained"] = [weight.requires_grad for weight in pl_module.parameters()]
+        checkpoint["modes"] = [module.training for module in pl_module.modules()]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint, except after the last epoch, when callbacks may still change the weights."""

@@ -41,8 +41,9 @@ class Classifier(LightningModule):
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         # By the shape of a call: the last calls of an epoch have fewer batches, or a smaller batch.
         self.runners: dict[torch.Size, StepRunner] = {}
-        # Whether each weight was trained when the training was interrupted.
+        # When the training was interrupted: whether each weight was trained, and each module in training mode.
         self.trained: list[bool] = []
+        self.modes: list[bool] = []
 
     @property
     def eval_network(self) -> nn.Module:
@@ -62,14 +63,16 @@ class Classifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore that a training is over, even if a callback, such as EarlyStopping, ended it early."""
-        self.trained = checkpoint["trained"]
+        self.trained, self.modes = checkpoint["trained"], checkpoint["modes"]
         if checkpoint["is_over"]:
             self.trainer.fit_loop.max_epochs = epochs_done(checkpoint)
 
     def on_train_start(self) -> None:
-        """Restore which weights are frozen, after callbacks that freeze some when a training starts."""
+        """Restore which weights and statistics are frozen, after callbacks that freeze some when a training starts."""
         for weight, is_trained in zip(self.parameters(), self.trained, strict=False):
             weight.requires_grad_(is_trained)
+        for module, mode in zip(self.modules(), self.modes, strict=False):
+            module.training = mode
 
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """Take one optimizer step per batch."""
