@@ -16,8 +16,8 @@ def export() -> None:
     """Export the model, unless its probabilities on the test set differ from PyTorch's.
 
     Raises:
-        UserError: If they differ, or if a package, the model or the data is missing or damaged. No file of an earlier
-            model is left.
+        UserError: If they differ; no file of an earlier model is left then. If a package, the model or the data is
+            missing or damaged.
     """
     try:
         from src.mnist.export.onnx_model import TOLERANCE, max_difference, to_onnx
