@@ -334,27 +334,17 @@ def test_policy_names_the_scorer_of_a_stage_that_trains_and_scores(other: Histor
     assert reasons("main", check="scorer") == ["the scorer changed, read its diff: params.yaml:images"]
 
 
-def test_policy_that_names_files_alone_leaves_params_of_the_scorer(other: History) -> None:
+@pytest.mark.parametrize("named", ["src/evaluate.py", "'params.yaml:images'"])
+def test_policy_that_names_only_files_or_params_leaves_the_others_of_the_scorer(other: History, named: str) -> None:
     other.write("dvc.yaml", PIPELINE.replace("\n    outs: [{eval:", "\n    params: [images]\n    outs: [{eval:"))
     other.write("params.yaml", PARAMS + "images: 9\n")
-    other.write("metrics_policy.yaml", POLICY + "scorer: [src/evaluate.py]\n")
+    other.write("metrics_policy.yaml", POLICY + f"scorer: [{named}]\n")
     other.relock()
     other.commit("base")
     other.write("params.yaml", PARAMS + "images: 8\n")
-    write_results(other, 0.95)
-    other.relock()
-    assert reasons("main", check="scorer") == ["the scorer changed, read its diff: params.yaml:images"]
-
-
-def test_policy_that_names_params_alone_leaves_code_of_the_scorer(other: History) -> None:
-    other.write("dvc.yaml", PIPELINE.replace("\n    outs: [{eval:", "\n    params: [images]\n    outs: [{eval:"))
-    other.write("params.yaml", PARAMS + "images: 9\n")
-    other.write("metrics_policy.yaml", POLICY + "scorer: ['params.yaml:images']\n")
-    other.relock()
-    other.commit("base")
     evaluate_anew(other)
     other.relock()
-    assert reasons("main", check="scorer") == ["the scorer changed, read its diff: src/evaluate.py"]
+    assert reasons("main", check="scorer") == ["the scorer changed, read its diff: src/evaluate.py, params.yaml:images"]
 
 
 def test_metrics_in_the_cache_are_not_read(other: History) -> None:
