@@ -31,8 +31,8 @@ USUAL: dict[Any, set[str]] = {
     Optimizer: {*vars(SGD([torch.zeros(())], fused=True)), "step", "_opt_called"},
     ModuleType: set(),
 }
-# Code, which changes no more after its import, and Lightning's own.
-CONSTANT = FunctionType | ModuleType | type | Trainer
+# Code, which does not change after its import, and what Lightning itself saves.
+NO_STATE = FunctionType | ModuleType | type | Trainer
 # How holders save their state and restore it.
 HOOKS = (("state_dict", "load_state_dict"), ("on_save_checkpoint", "on_load_checkpoint"))
 MAY_BE_EMPTY = "which need not do anything if no later step depends on it"
@@ -122,7 +122,7 @@ class _Contents(pickle.Pickler):
 
     def persistent_id(self, value: object) -> object:
         """Replace a part of the value by something else; None: it is written."""
-        if isinstance(value, CONSTANT) or _identity(value) in self.restored:
+        if isinstance(value, NO_STATE) or _identity(value) in self.restored:
             return id(value)
         if isinstance(value, Tensor):
             numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
@@ -196,7 +196,7 @@ class HiddenState:
         return {
             name: digest(value, restored)
             for name, value in found.items()
-            if name not in usual and not name.startswith("__") and not isinstance(value, CONSTANT)
+            if name not in usual and not name.startswith("__") and not isinstance(value, NO_STATE)
         }
 
 

@@ -545,11 +545,13 @@ class Freezing(Callback):
         (Referring, torch.optim.AdamW),
         (Timing, torch.optim.AdamW),
         (Callback, Saving),
+        # Its first step changes an attribute that only saves a check.
+        (Callback, lambda weights: torch.optim.SGD(weights, lr=torch.zeros(()), momentum=0.9, fused=True)),
         (Freezing, torch.optim.AdamW),
         # It replaces a method of the optimizer.
         (lambda: StochasticWeightAveraging(0.01, swa_epoch_start=1), torch.optim.AdamW),
     ],
-    ids=["references", "times", "optimizer", "frozen layers", "schedule"],
+    ids=["references", "times", "optimizer", "fused optimizer", "frozen layers", "schedule"],
 )
 def test_training_with_callbacks_and_optimizers_of_ones_own_resumes_to_the_same_bytes(
     params: Params,
