@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,14 +19,13 @@ from src.core.receipt import PARAMS_FILE
 from src.core.run import ReceiptFields, Run
 from src.guard.code import check_code
 from src.guard.gpus import take_gpus, visible_gpus
-from src.guard.pins import PINS, check_installed, format_pins, pinned_versions
+from src.guard.pins import PINS, check_installed, format_pins, pinned_versions, read_requirements
 from src.guard.preflight import (
     cache_folder,
     check_disk,
     check_limits,
     check_not_linked,
     check_other_folders,
-    check_packages,
 )
 from src.guard.stage import DVC_FILE, Stage, read_stages
 from src.mnist.check.sizes import CLASS_COUNTS, check_processes, check_sizes, needs
@@ -61,7 +61,11 @@ def main(run: Run) -> ReceiptFields:
     outputs = [Path(folder) for folder in sorted({folder for folder, *inner in outs if inner})]
     check_not_linked(outputs)
     check_other_folders(Path.cwd())
-    locked = pinned_versions(LOCK, check_packages(REQUIREMENTS))
+    wanted = read_requirements(REQUIREMENTS)
+    for package in wanted:
+        # Raises PackageNotFoundError if it is not installed.
+        version(package)
+    locked = pinned_versions(LOCK, wanted)
     pins = {name: pinned for name, pinned in locked.items() if name not in TOOLS}
     check_installed(pins, os.environ)
     # The others first: their files are dependencies of this stage, too.

@@ -20,24 +20,34 @@ PINS = "data/packages.txt"
 UNPINNED = "UNPINNED"
 
 
+def read_requirements(path: Path) -> dict[str, SpecifierSet]:
+    """Read the versions that a requirements or lock file allows on this machine and for this Python, by package.
+
+    Raises:
+        UserError: If the file is malformed.
+    """
+    text, found = path.read_text(encoding="utf-8", errors="replace"), dict[str, SpecifierSet]()
+    # Lines that are no options, without comments and without the backslash before hashes.
+    for line in re.findall(r"^[ \t]*(\w.*?)[ \t]*(?:\\|[ \t]#.*)?$", text, re.MULTILINE):
+        try:
+            needed = Requirement(line)
+        except InvalidRequirement as error:
+            raise UserError(f"{path}: expected NAME==VERSION, got {line!r}; fix it, then `make lock`") from error
+        if not needed.marker or needed.marker.evaluate():
+            name = canonicalize_name(needed.name)
+            found[name] = found.get(name, SpecifierSet()) & needed.specifier
+    return found
+
+
 def pinned_versions(lock: Path, wanted: Mapping[str, SpecifierSet]) -> dict[str, str]:
-    """Read the version that a lock file pins for each package, on this machine and for this Python.
+    """Read the version that a lock file pins for each package.
 
     Raises:
         UserError: If a package has no pinned version or several, or not a wanted one, or the file is malformed.
     """
-    lines = re.findall(r"^\w.*==[^#\\\n]*", lock.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    found: dict[str, set[str]] = {}
-    for line in lines:
-        try:
-            pin = Requirement(line)
-        except InvalidRequirement as error:
-            raise UserError(f"{lock}: expected NAME==VERSION, got {line!r}; `make lock`") from error
-        if not pin.marker or pin.marker.evaluate():
-            found.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier).removeprefix("=="))
-    versions = {}
+    found, versions = read_requirements(lock), {}
     for name, allowed in wanted.items():
-        match sorted(found.get(canonicalize_name(name), ())):
+        match sorted(one.version for one in found.get(name, ()) if one.operator == "=="):
             case [pinned] if allowed.contains(pinned, prereleases=True):
                 versions[name] = pinned
             case others:

@@ -1,22 +1,17 @@
 """Checks before a run, without torch, because DVC deletes the last results before each stage.
 
-Every check raises UserError, or PackageNotFoundError for a missing package.
+Every check raises UserError.
 """
 
 import os
-import re
 import resource
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 from dvc.config import Config
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 from src.core.copies import original
 from src.core.errors import UserError
@@ -57,29 +52,6 @@ def check_other_folders(project: Path) -> None:
     for variable, folder in {"TMPDIR": tempfile.gettempdir(), "HOME": os.environ.get("HOME", "/")}.items():
         if Path(folder).resolve().is_relative_to(original(project)):
             raise UserError(f"{folder}: libraries would write to the project; set {variable} to a folder outside it")
-
-
-def check_packages(requirements: Path) -> dict[str, SpecifierSet]:
-    """Check that every required package is installed, in any version, and return the required versions by name.
-
-    Raises:
-        UserError: If the file is malformed.
-    """
-    wanted: dict[str, SpecifierSet] = {}
-    # Lines that are no options, without comments.
-    for line in re.findall(r"^[ \t]*(\w.*?)(?:\s#.*|\s*)$", requirements.read_text(encoding="utf-8"), re.MULTILINE):
-        try:
-            needed = Requirement(line)
-        except InvalidRequirement as error:
-            raise UserError(
-                f"{requirements}: expected NAME==VERSION, got {line!r}; fix it, then `make lock`"
-            ) from error
-        if not needed.marker or needed.marker.evaluate():
-            name = canonicalize_name(needed.name)
-            wanted[name] = wanted.get(name, SpecifierSet()) & needed.specifier
-    for package in sorted(wanted):
-        version(package)
-    return wanted
 
 
 def check_limits(needs: Mapping[str, int]) -> None:

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 import stages.check
 from src.core.receipt import receipt_path
-from src.guard.preflight import check_packages
+from src.guard.pins import read_requirements
 from src.guard.receipts import check_receipt
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project
@@ -165,7 +165,7 @@ def test_packages_in_receipts_are_pinned_inputs(reproduced: Project) -> None:
     for stage in ("train", "evaluate"):
         (receipt,) = json.loads((reproduced.path / receipt_path(stage)).read_text())
         computing |= receipt["versions"].keys()
-    assert computing - {"python"} <= check_packages(REPOSITORY / "requirements.txt").keys() - stages.check.TOOLS
+    assert computing - {"python"} <= read_requirements(REPOSITORY / "requirements.txt").keys() - stages.check.TOOLS
 
 
 @pytest.mark.parametrize("stage", WORK)
