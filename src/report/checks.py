@@ -282,10 +282,10 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
         return
     for (file, metric), rule in change.policy.rules.items():
         most = rule.since_reference
-        old, new = (read_metric(revision, file, metric).number for revision in (reference, change.head))
+        old, new = (read_metric(revision, file, metric) for revision in (reference, change.head))
         if most is None:
             continue
-        if old is None or new is None:
+        if isinstance(old, Text) or isinstance(new, Text):
             yield unsure("{}: cannot be compared with the policy's reference {}", metric, shown)
         elif rule.exceeds(old, new, most):
             compared = change.compare_predictions(reference) if rule.mcnemar else None

@@ -20,7 +20,7 @@ from src.report.change import open_change
 from src.report.checks import REPRODUCED, find
 from src.report.comment import cells, compared, first_rows, title, write_comment
 from src.report.finding import Finding, Level, code, highest, visible
-from src.report.metrics import Row, judge_metrics
+from src.report.metrics import Row, as_number, judge_metrics
 from src.report.page import render_page
 from src.report.supervise import supervise
 from src.revision.git import find_root
@@ -81,7 +81,7 @@ def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: 
                 ],
                 "metrics": [
                     {"file": row.file, "name": row.name, "required": row.required}
-                    | {"base": row.old.number, "head": row.new.number}
+                    | {"base": as_number(row.old), "head": as_number(row.new)}
                     for row in rows
                 ],
             }

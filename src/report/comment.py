@@ -12,7 +12,7 @@ from src.report.change import Change
 from src.report.charts import sparklines
 from src.report.checks import REPRODUCED
 from src.report.finding import Finding, Level, Text, code, highest, html_code, joined, number
-from src.report.metrics import MISSING, Reading, Row
+from src.report.metrics import Row
 from src.report.policy import Curves
 from src.report.tables import Mistake, Pair, read_curves
 from src.revision.pipeline import enclosing
@@ -37,8 +37,8 @@ def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Ro
     """
     differs = any(row.old != row.new for row in rows)
     first = [
-        f"## {title(change, highest(findings), rows).markdown}",
-        compared(change, page_url).markdown,
+        f"## {title(change, highest(findings), rows)}",
+        compared(change, page_url),
         _metrics_table(first_rows(rows)),
         _reasons(findings),
         _noise_line(change, rows) if rows else "",
@@ -53,16 +53,16 @@ def title(change: Change, level: Level, rows: Sequence[Row]) -> Text:
     """The verdict, and the change of the policy's first metric."""
     verdict = f"{level.icon} Metrics: {level.outcome}"
     row = next((row for row in rows if row.required), None)
-    if row is None or row.new.number is None:
+    if row is None or not isinstance(row.new, float):
         return Text(verdict)
-    old, new = row.old.number, row.new.number
+    old, new = row.old, row.new
     if (row.file, row.name) == change.policy.accuracy:
         name, written = Text("accuracy"), _percent
         by = f"{100 * (row.change or 0.0):+.2f} points".replace("-", "−")
     else:
         name, written = Text("{}", row.label), number
         by = _signed(row.change or 0.0)
-    if old is None:
+    if isinstance(old, Text):
         return Text(f"{verdict} · {{}} {written(new)}", name)
     if old == new:
         return Text(f"{verdict} · {{}} {written(new)}, unchanged", name)
@@ -90,11 +90,11 @@ def _is_news(row: Row) -> bool:
 
 def cells(row: Row) -> list[Text]:
     """Name, base, head, change, tolerated loss, and result by the policy."""
-    old, new, delta = _reading(row.old), _reading(row.new), ""
+    old, new, delta = Text("{}", row.old), Text("{}", row.new), ""
     if row.change is not None:
         delta = _signed(row.change)
         if row.change and old == new:
-            old, new = (Text(f"{reading.number:.8g}") for reading in (row.old, row.new))
+            old, new = (Text(f"{reading:.8g}") for reading in (row.old, row.new))
     tolerated = row.rule.tolerated if row.rule else ""
     may_lose = tolerated if isinstance(tolerated, str) else f"{tolerated:g}"
     return [Text("**{}**" if row.required else "{}", row.label), old, new, *map(Text, (delta, may_lose, _mark(row)))]
@@ -120,16 +120,12 @@ def _signed(value: float) -> str:
     return ("+" if value > 0 else "") + number(value)
 
 
-def _reading(reading: Reading) -> Text:
-    return Text(number(reading.number)) if reading.number is not None else reading.problem or MISSING
-
-
 def _metrics_table(rows: Sequence[Row]) -> str:
     if not rows:
         return ""
 
     def written(row: Row) -> str:
-        return f"| {' | '.join(cell.markdown for cell in cells(row))} |"
+        return f"| {' | '.join(cells(row))} |"
 
     lines = ["| metric | base | head | change | may lose | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
     return "\n".join([*lines, *_first(MAX_ROWS, rows, written, "\nand {:,} more")])
@@ -138,15 +134,15 @@ def _metrics_table(rows: Sequence[Row]) -> str:
 def _reasons(findings: Sequence[Finding]) -> str:
     reasons = [finding for finding in findings if finding.level > Level.NOTE]
     if len(reasons) == 1:
-        return f"**Why:** {reasons[0].text.markdown}"
-    lines = _first(MAX_REASONS, reasons, lambda one: f"- {one.level.icon} {one.text.markdown}", "- and {:,} more")
+        return f"**Why:** {reasons[0].text}"
+    lines = _first(MAX_REASONS, reasons, lambda one: f"- {one.level.icon} {one.text}", "- and {:,} more")
     return "\n".join(["**Why:**", "", *lines]) if reasons else ""
 
 
 def _notes(findings: Sequence[Finding]) -> str:
     # Whether the results were reproduced is in the second line.
     notes = [f.text for f in findings if f.level is Level.NOTE and f.check != "reproduced"][:MAX_REASONS]
-    return f"**Note:** {joined(notes, ' · ').markdown}" if notes else ""
+    return f"**Note:** {' · '.join(notes)}" if notes else ""
 
 
 def _noise_line(change: Change, rows: Sequence[Row]) -> str:
@@ -162,7 +158,7 @@ def _noise_line(change: Change, rows: Sequence[Row]) -> str:
         f"{len(found.lost):,} examples lost, {len(found.won):,} won "
         f"(McNemar p = {found.p_value:.1g}); {low:.2%} to {high:.2%}, was {old_low:.2%} to {old_high:.2%}."
     )
-    return f"**Noise?** {answer}: {words} {_seeds(change, moved).markdown}"
+    return f"**Noise?** {answer}: {words} {_seeds(change, moved)}"
 
 
 def _seeds(change: Change, moved: Sequence[Row]) -> Text:
@@ -201,13 +197,13 @@ def _params_changed(change: Change) -> str:
         for name in {**old, **new}
         if not same(old.get(name), new.get(name))
     ]
-    return ", ".join(_first(MAX_PAIRS, shown, lambda text: text.markdown, "{:,} more params")) or "no param"
+    return ", ".join(_first(MAX_PAIRS, shown, str, "{:,} more params")) or "no param"
 
 
 def _code_changed(change: Change) -> str:
     code = {path for one in (change.base, change.head) for paths in one.pipeline.sources.values() for path in paths}
     paths = sorted({source for path in change.edited if (source := enclosing(path, code))})
-    return Text("code in {}", paths).markdown if paths else "no code"
+    return Text("code in {}", paths) if paths else "no code"
 
 
 def _confusions(change: Change) -> str:

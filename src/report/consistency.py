@@ -65,9 +65,9 @@ def _metrics(
     expected = dict(zip(kinds, (right / total, *wilson_interval(right, total), *averages), strict=True))
     for file, names in examples.metrics.items():
         for name, kind in names.items():
-            reported = read_metric(revision, file, name).number
+            reported = read_metric(revision, file, name)
             # The check `metrics` reports missing and non-numeric values.
-            if reported is not None and abs(reported - expected[kind]) > _rounding(examples.decimals):
+            if isinstance(reported, float) and abs(reported - expected[kind]) > _rounding(examples.decimals):
                 text = "{} has {} {}, but {} gives {}"
                 yield fail(text, file, name, f"{reported:.8g}", examples.counts, f"{expected[kind]:.8g}")
 

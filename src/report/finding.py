@@ -5,9 +5,10 @@ A text is our own template with arguments. Every argument is escaped, so a forgo
 
 import enum
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from html import unescape
+from typing import Any, Self
 
 MAX_LENGTH = 60  # Characters of a name or value.
 MAX_MESSAGE_LENGTH = 400  # Characters of an error message.
@@ -39,33 +40,21 @@ class Level(enum.IntEnum):
         return "✅❓❌"[self]
 
 
-class Text:
-    """Our own template with arguments.
+class Text(str):
+    """Markdown for GitHub: our own template with arguments.
 
     Strings and other values from the branch become truncated code; errors may be longer. A list becomes names separated
     by commas. Numbers and texts are kept.
     """
 
-    def __init__(self, template: str, *arguments: Any) -> None:
-        self._template = template
-        self._arguments = arguments
-
-    @property
-    def markdown(self) -> str:
-        """The text as Markdown for GitHub."""
-        return self._template.format(*(_written(argument, code) for argument in self._arguments))
+    def __new__(cls, template: str, *arguments: Any) -> Self:
+        """Fill in the template."""
+        return super().__new__(cls, template.format(*map(_written, arguments)))
 
     @property
     def plain(self) -> str:
         """The text as one line for a terminal or a JSON file."""
-        template = self._template.replace("**", "").replace("`", "")
-        return template.format(*(_written(argument, visible) for argument in self._arguments))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Text) and self.markdown == other.markdown
-
-    def __hash__(self) -> int:
-        return hash(self.markdown)
+        return unescape(re.sub(r"`([^`]*)`|</?code>|\*\*", r"\1", self))
 
 
 def joined(texts: Iterable[Text], separator: str) -> Text:
@@ -137,18 +126,18 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def _written(argument: Any, escape: Callable[[Any], str]) -> str:
+def _written(argument: Any) -> str:
     match argument:
         case Text():
-            return argument.markdown if escape is code else argument.plain
+            return argument
         case bool():
-            return escape(argument)
+            return code(argument)
         case int():
             return f"{argument:,}"
         case float():
             return number(argument)
         case list() | tuple():
             more = f" and {len(argument) - MAX_LISTED} more" if len(argument) > MAX_LISTED else ""
-            return ", ".join(_written(one, escape) for one in argument[:MAX_LISTED]) + more
+            return ", ".join(map(_written, argument[:MAX_LISTED])) + more
         case _:
-            return escape(argument)
+            return code(argument)

@@ -14,20 +14,7 @@ from src.report.finding import Finding, Level, Text
 from src.report.policy import Rule
 from src.revision.revision import Revision
 
-
-@dataclass(frozen=True)
-class Reading:
-    """One metric in one revision: a finite number, or why there is none.
-
-    Attributes:
-        number: The value, or None.
-        problem: Why there is no number.
-    """
-
-    number: float | None
-    problem: Text | None = None
-
-
+Reading = float | Text  # One metric in one revision: a finite number, or why there is none.
 MISSING = Text("missing")
 NOT_IN_GIT = Text(
     "its file is in DVC's cache, which the report does not read; `cache: false` in dvc.yaml puts it in git"
@@ -66,9 +53,7 @@ class Row:
     @property
     def change(self) -> float | None:
         """New minus old, or None if either is not a number."""
-        if self.old.number is None or self.new.number is None:
-            return None
-        return self.new.number - self.old.number
+        return self.new - self.old if isinstance(self.old, float) and isinstance(self.new, float) else None
 
 
 def judge_metrics(change: Change) -> list[Row]:
@@ -89,17 +74,22 @@ def read_metric(revision: Revision, file: str, name: str) -> Reading:
     """Read one metric of a revision."""
     values = revision.metrics.get(file, {})
     if isinstance(values, UserError):
-        return Reading(None, Text("its file cannot be read: {}", values))
+        return Text("its file cannot be read: {}", values)
     if values is None:
-        return Reading(None, NOT_IN_GIT)
+        return NOT_IN_GIT
     if name not in values:
-        return Reading(None, MISSING)
+        return MISSING
     value = values[name]
     if (number := finite(value)) is not None:
-        return Reading(number)
+        return number
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return Reading(None, Text("not a number: {}", str(value)))
-    return Reading(None, Text("infinite" if abs(value) > 0 else "NaN"))
+        return Text("not a number: {}", str(value))
+    return Text("infinite" if abs(value) > 0 else "NaN")
+
+
+def as_number(reading: Reading) -> float | None:
+    """The number, or None."""
+    return reading if isinstance(reading, float) else None
 
 
 def _names(change: Change) -> list[tuple[str, str]]:
@@ -116,27 +106,27 @@ def _names(change: Change) -> list[tuple[str, str]]:
 
 def _judge(change: Change, file: str, name: str, old: Reading, new: Reading, rule: Rule) -> tuple[Level, Text | None]:
     """Judge a metric by its rule, with the reason."""
-    if new.problem == NOT_IN_GIT:
-        return Level.UNSURE, new.problem
-    if new.number is None:
-        if new.problem == old.problem == MISSING and change.base.has_results:
-            if read_metric(change.rules, file, name).number is not None:
+    if new == NOT_IN_GIT:
+        return Level.UNSURE, NOT_IN_GIT
+    if isinstance(new, Text):
+        if new == old == MISSING and change.base.has_results:
+            if isinstance(read_metric(change.rules, file, name), float):
                 return Level.UNSURE, Text(
                     "missing, since the branch began before {} had it: merge that", change.rules.name
                 )
             return Level.FAIL, Text("the policy names it, but neither revision has it")
-        return Level.FAIL, new.problem
+        return Level.FAIL, new
     if not change.comparable:
         return Level.UNSURE if rule.required and change.base.has_results else Level.NOTE, None
-    if old.problem == MISSING:
+    if old == MISSING:
         return Level.UNSURE, Text("the base lacks it, so any value would pass")
-    if old.number is None:
-        return Level.UNSURE, Text("the old value is not a number: {}", old.problem)
-    if not rule.exceeds(old.number, new.number, rule.allowed_loss(old.number)):
+    if isinstance(old, Text):
+        return Level.UNSURE, Text("the old value is not a number: {}", old)
+    if not rule.exceeds(old, new, rule.allowed_loss(old)):
         return Level.NOTE, None
     predictions = change.predictions
     p_chance = predictions.p_value if predictions and rule.mcnemar else None
-    return weigh(new.number - old.number, p_chance, change.noise(change.base, file, name))
+    return weigh(new - old, p_chance, change.noise(change.base, file, name))
 
 
 def weigh(difference: float, p_chance: float | None, noise: SeedNoise | None) -> tuple[Level, Text]:

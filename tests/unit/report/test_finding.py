@@ -64,6 +64,14 @@ def test_text_is_escaped_in_markdown(text: str) -> None:
     assert set(tags) <= {"code_inline", "text", "text_special", "<code>", "</code>"}
 
 
+@given(st.text())
+def test_plain_text_is_what_markdown_shows(text: str) -> None:
+    for argument in (text, f"**{text}**", f"`{text}` and `", f"<code>&lt;{text}"):
+        assert Text("**our** `template` with {}, {}", argument, [argument]).plain == (
+            f"our template with {visible(argument)}, {visible(argument)}"
+        )
+
+
 @given(st.text(min_size=0, max_size=2000))
 def test_shown_text_is_short_printable_and_one_line(text: str) -> None:
     shown = visible(text)
@@ -93,7 +101,7 @@ def test_every_argument_is_escaped(text: str) -> None:
             return text
 
     for argument in (text, UserError(text), [text], (Thing(),), Thing(), Text("{}", text), [Text("{}", text)]):
-        shown, tags = text_and_tags(Text("{}", argument).markdown)
+        shown, tags = text_and_tags(Text("{}", argument))
         assert shown == visible(text)
         assert set(tags) <= {"code_inline", "text", "text_special", "<code>", "</code>"}
 
