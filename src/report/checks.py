@@ -1,7 +1,5 @@
 """All checks of a change. Each is a function from the change to its findings; the outcome is the highest level."""
 
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -9,15 +7,14 @@ from src.core.errors import UserError
 from src.core.receipt import receipt_path
 from src.noise.measurement import NOISE, read_noise
 from src.report.change import Change
-from src.report.consistency import disagreements
-from src.report.definitions import stages
-from src.report.edits import files, scorer
+from src.report.consistency import tables
+from src.report.edits import files, scorer, stages
 from src.report.finding import Finding, Text, fail, note, unsure
-from src.report.metrics import judge_metrics, metric_findings, read_metric, weigh
+from src.report.metrics import metrics, read_metric, weigh
 from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
 from src.report.tables import read_curves
-from src.revision.git import HASH, UnreadableError, run_git
+from src.revision.git import HASH, run_git
 from src.revision.receipts import lock_differences
 from src.revision.revision import Revision, open_revision
 from src.revision.stale import UNNOTICED, parts_outside_git
@@ -134,11 +131,6 @@ def repeats(change: Change) -> Iterator[Finding]:
         yield unsure("{}: the same inputs gave another {}" + advice, stage, changed)
 
 
-def tables(change: Change) -> Iterator[Finding]:
-    """Disagreements between metrics and tables of the test set."""
-    yield from disagreements(change.head, change.policy.examples)
-
-
 def predictions(change: Change) -> Iterator[Finding]:
     """Whether the models can be compared example by example."""
     if isinstance(change.comparison, UserError):
@@ -162,11 +154,6 @@ def recorded(change: Change) -> Iterator[Finding]:
         if stage is None or not (maker == stage or is_replaced):
             by = Text("the stage {}", stage) if stage else Text("any stage")
             yield fail("{} has required metrics, but dvc.lock records no run of {} that made it", file, by)
-
-
-def metrics(change: Change) -> Iterator[Finding]:
-    """Required metrics that violate the policy."""
-    yield from metric_findings(judge_metrics(change))
 
 
 def since_reference(change: Change) -> Iterator[Finding]:
@@ -245,7 +232,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def find(change: Change) -> list[Finding]:
-    """Run all checks; returns unique findings, highest level first. A check that breaks is unsure."""
+    """Run all checks; returns unique findings, highest level first."""
     every = [replace(finding, check=check.__name__) for check in CHECKS for finding in _run(check, change)]
     found: dict[Text, Finding] = {}
     for finding in sorted(every, key=lambda finding: -finding.level):
@@ -259,11 +246,6 @@ def _run(check: Check, change: Change) -> Iterator[Finding]:
             yield from check(change)
     except UserError as error:
         yield unsure("{}", error)
-    except (MemoryError, UnreadableError):
-        raise  # Other checks would not have more memory, nor a whole clone.
-    except Exception as error:
-        traceback.print_exc(file=sys.stderr)
-        yield unsure("the check {} broke: {}", check.__name__, RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _is_edited(change: Change, path: str) -> bool:

@@ -1,9 +1,10 @@
-"""Checks that the metrics and tables of one revision, which overlap, describe the same predictions."""
+"""Checks that the metrics and tables of the head, which overlap, describe the same predictions."""
 
 from collections import Counter
 from collections.abc import Iterator
 
 from src.core.interval import wilson_interval
+from src.report.change import Change
 from src.report.finding import Finding, fail
 from src.report.metrics import read_metric
 from src.report.policy import Examples
@@ -11,12 +12,9 @@ from src.report.tables import Pair, read_classes, read_counts, read_mistakes
 from src.revision.revision import Revision
 
 
-def disagreements(revision: Revision, examples: Examples) -> Iterator[Finding]:
-    """Find contradictions between the metrics and tables of the test set.
-
-    Raises:
-        UserError: If a table is missing or malformed.
-    """
+def tables(change: Change) -> Iterator[Finding]:
+    """Contradictions between the metrics and tables of the test set."""
+    revision, examples = change.head, change.policy.examples
     if examples.counts is None:
         return
     counts = Counter(read_counts(revision, examples.counts))

@@ -1,9 +1,10 @@
-"""Edited files whose effect on the results no hash covers."""
+"""Edits whose effect on the results no hash covers: of files, the scorer and the stages' definitions."""
 
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Any
 
 from src.core.values import same
 from src.noise.measurement import NOISE
@@ -12,11 +13,13 @@ from src.report.finding import Finding, Text, joined, note, unsure
 from src.report.pins import Bump, is_of_pins, other_versions
 from src.report.policy import POLICY
 from src.revision.parsing import flatten
-from src.revision.pipeline import DVC_FILE, LOCK, enclosing
+from src.revision.pipeline import DVC_FILE, LOCK, Stage, enclosing
 
 # Files that determine which files git and DVC find, even within a folder that a stage depends on.
 HIDING = re.compile(r"(^|/)\.(?!gitignore$)|\.dvc$|/dvc\.(yaml|lock)$")
 OF_DVC = re.compile(r"\.dvc(ignore)?$|/dvc\.(yaml|lock)$")  # It looks for them in every folder.
+# Options of an output that only affect how it is shown.
+SHOWN = {"desc", "type", "labels", "meta", "template", "x", "y", "x_label", "y_label", "title", "header"}
 DOCUMENTS = ("*.md", "*.rst", "*.cff", "README", "README.txt", "LICEN[CS]E", "LICEN[CS]E.txt", ".gitignore")
 
 
@@ -80,6 +83,18 @@ def scorer(change: Change) -> Iterator[Finding]:
         yield unsure("the scorer changed, read its diff: {}", changed)
 
 
+def stages(change: Change) -> Iterator[Finding]:
+    """One finding for each stage whose definition changed; none if the base has no stages.
+
+    Hashes cannot show whether a definition is correct, so a reviewer has to read it.
+    """
+    old, new = change.base.pipeline.stages, change.head.pipeline.stages
+    for name in dict.fromkeys([*old, *new]) if old else ():
+        before, now = (_definition(found[name]) if name in found else {} for found in (old, new))
+        if changed := [key for key in {**before, **now} if before.get(key) != now.get(key)]:
+            yield unsure("stage changed, read it: {}: {}", name, changed)
+
+
 def _free_params(change: Change) -> list[str]:
     """Params whose values differ, and which no stage records, in files that none depends on or writes."""
     old, new, pipeline = change.base.flat_params, change.head.flat_params, change.head.pipeline
@@ -101,3 +116,14 @@ def _is_unread(path: str, change: Change) -> bool:
     if OF_DVC.search(path):
         return False
     return any(fnmatchcase(name, pattern) for pattern in DOCUMENTS) or any(fnmatchcase(path, one) for one in unread)
+
+
+def _definition(stage: Stage) -> dict[str, Any]:
+    """Everything that determines what a run does and what is recorded, by the keys of dvc.yaml."""
+    outs = {
+        path: (out.kind, {name: value for name, value in out.options.items() if name not in SHOWN})
+        for path, out in stage.outs.items()
+    }
+    settings = stage.model_dump(include={"frozen", "always_changed"}, exclude_unset=True)
+    params = {file: names and {*names} for file, names in stage.params.items()}
+    return {"cmd": stage.command, "deps": {*stage.deps}, "params": params, "outs": outs, **settings}

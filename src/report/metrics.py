@@ -145,10 +145,10 @@ def weigh(difference: float, p_chance: float | None, noise: SeedNoise | None) ->
     return Level.FAIL, Text("lost more than allowed")
 
 
-def metric_findings(rows: list[Row]) -> Iterator[Finding]:
-    """Yield one finding for all required metrics with the same reason."""
+def metrics(change: Change) -> Iterator[Finding]:
+    """Required metrics that violate the policy; one finding for all with the same reason."""
     reasons: dict[tuple[Level, Text], list[str]] = {}
-    for row in rows:
+    for row in judge_metrics(change):
         if row.required and row.why is not None:
             reasons.setdefault((row.level, row.why), []).append(row.label)
     for (level, why), labels in reasons.items():
