@@ -17,7 +17,7 @@ class Run:
             processor.
         accelerator: Lightning's name of the requested device; `auto` uses a GPU if there is one.
         processes: Number of processes that are requested to train together.
-        check_unchanged: Raises UserError if an input was touched or an undeclared file was read, so that a doomed run
+        check_unchanged: Raises UserError if an input was touched or an undeclared file was opened, so that a doomed run
             ends early; takes milliseconds.
         is_locked: Whether dvc.lock already has a result for the same inputs, so that this run was forced.
     """

@@ -13,9 +13,9 @@ The steps depend on their order:
  8. every input is stamped (size, times, inode), the file system's clock advances, and every input is hashed.
  9. Results that the stage builds on must match their receipts, and packages must match their pins.
 10. Only now is the stage imported. Every file that it opens is recorded with its current stamp.
-11. Stamps are compared, and files that were read are compared with the declared ones; the code is imported by now.
+11. Stamps are compared, and so are files that were read or written with the declared ones; the code is imported by now.
 12. The stage runs. It may repeat this comparison at any time, such as before every epoch.
-13. When it ends, the comparison is repeated, and files that were written are compared with the declared outputs.
+13. When it ends, the comparison is repeated.
 14. The receipt records inputs as hashed, outputs as written, versions and machine.
 15. Stamps are compared a last time, and the process ends immediately: any later edit contradicts the receipt.
 """
@@ -128,7 +128,6 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
     try:
         fields = main(run)
         inputs.check()
-        inputs.check_written()
         with opened.paused():
             if not devices.rank:
                 write_receipt(inputs, fields, machine_facts)

@@ -1,18 +1,19 @@
 """Stamp, hook, stamp: ensures that a stage read exactly the files that were hashed, and no others."""
 
 import os
+import re
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
 from src.core.errors import UserError
-from src.core.files import is_within, md5
+from src.core.files import SCRATCH, is_within, md5
 from src.core.folder import IGNORE, folder_md5, ignored_files
 from src.core.receipt import PARAMS_FILE
-from src.guard.opened import LOGS, Opened, Stamp, is_own, stamp
+from src.guard.opened import CHECKPOINTS, LOGS, Opened, Stamp, stamp
 from src.guard.stage import DVC_FILE, Stage, read_params
 
 VOID = "so the result is void; run `dvc repro` again"
@@ -22,6 +23,11 @@ NAMED = 5
 TICK_SECONDS = 5.0
 # In nanoseconds.
 SECOND = 10**9
+# Files that decide no result: DVC itself tracks a stage's entry in dvc.yaml, and its configuration determines where
+# objects are stored, but not their content. matplotlib reads its own, but `png_figure` sets the defaults.
+HARMLESS = {"dvc.yaml", ".dvc/config", ".dvc/config.local", "matplotlibrc"}
+# A checkpoint whose name identifies its run.
+CHECKPOINT = re.compile(CHECKPOINTS + r"[0-9a-f]{64}\.ckpt")
 # ID of the Linux clock that stamps files; it advances every 1 to 10 ms.
 CLOCK_REALTIME_COARSE = 5
 
@@ -44,6 +50,8 @@ class Inputs:
         self.stage, self.opened = stage, opened
         # Code of the guard and the interpreter, which tracebacks and warnings read again.
         self._before = {*opened.read, "stages/__main__.py"}
+        # Places that the stage may write to.
+        self._own = (*stage.outs, LOGS.rstrip("/"))
         with opened.paused():
             self._places = stage.deps if stage.params is not None else (*stage.deps, PARAMS_FILE)
             self._stamps = stamps_of(self._places)
@@ -58,7 +66,12 @@ class Inputs:
         return params | {path: digest for path, digest in self.md5.items() if path != PARAMS_FILE}
 
     def check(self) -> None:
-        """Raise UserError if an input was touched, or if the process read files that are not inputs."""
+        """Raise UserError if an input was touched, or the process opened undeclared files, even if no trace is left."""
+        self._check_touched()
+        self._check_read()
+        self._check_written()
+
+    def _check_touched(self) -> None:
         with self.opened.paused():
             read = {path: set(self.opened.read[path]) for path in self._stamps}
             now = stamps_of(self._places)
@@ -70,23 +83,6 @@ class Inputs:
             raise UserError(f"{', '.join(dict.fromkeys(touched))}: touched during the run, {VOID}")
         for path in read:
             self.opened.read[path] -= read[path]
-        # `shutil.rmtree` opens folders that it removes.
-        mine = (*self.stage.outs, LOGS.rstrip("/"))
-        if folders := [name for name in self.opened.folders if not is_within(name, mine)]:
-            raise UserError(
-                f"{_few(folders)}: stage {self.stage.name} opened the folder, and files that it opens "
-                "relative to that are not recorded; open files by their whole paths"
-            )
-        self._check_others(self.opened.read.keys() - self._stamps.keys() - self._before)
-
-    def check_written(self) -> None:
-        """Raise UserError if the process wrote or removed files that are not outputs, even if no trace is left."""
-        others = [name for name in self.opened.written if not is_own(name, is_written=True)]
-        if others := [name for name in others if not is_within(name, self.stage.outs)]:
-            raise UserError(
-                f"{_few(others)}: stage {self.stage.name} wrote or removed it, but {DVC_FILE} does not list it among "
-                f"the stage's outputs; add it there, or write to {LOGS}"
-            )
 
     def _is_as_it_was(self, path: str, now: Stamp | None) -> bool:
         then = self._stamps.get(path)
@@ -105,9 +101,15 @@ class Inputs:
         self._stamps[path] = now
         return True
 
-    def _check_others(self, names: Set[str]) -> None:
-        """Check files that were read, but are not inputs."""
-        read = [name for name in names if not is_own(name, is_written=False)]
+    def _check_read(self) -> None:
+        # `shutil.rmtree` opens folders that it removes.
+        if folders := [name for name in self.opened.folders if not is_within(name, self._own)]:
+            raise UserError(
+                f"{_few(folders)}: stage {self.stage.name} opened the folder, and files that it opens "
+                "relative to that are not recorded; open files by their whole paths"
+            )
+        others = self.opened.read.keys() - self._stamps.keys() - self._before - HARMLESS
+        read = [name for name in others if not CHECKPOINT.fullmatch(name)]
         if undeclared := [name for name in read if not is_within(name, (*self.stage.deps, *self.stage.outs))]:
             raise UserError(
                 f"{_few(undeclared)}: stage {self.stage.name} read it, but {DVC_FILE} does not list it among the "
@@ -118,6 +120,14 @@ class Inputs:
                 f"{_few(read)}: stage {self.stage.name} read it, but it is no input that was hashed: an earlier run "
                 f"left it, it came later, or DVC ignores it ({IGNORE}, a `.dvc` beside it, a linked folder); remove "
                 "what does not belong there and run `dvc repro` again"
+            )
+
+    def _check_written(self) -> None:
+        others = [name for name in sorted(self.opened.written) if not is_within(name, self._own)]
+        if others := [name for name in others if not name.endswith(SCRATCH) or os.path.lexists(name)]:
+            raise UserError(
+                f"{_few(others)}: stage {self.stage.name} wrote or removed it, but {DVC_FILE} does not list it among "
+                f"the stage's outputs; add it there, or write to {LOGS}"
             )
 
 

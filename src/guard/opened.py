@@ -5,7 +5,6 @@ must not read through it; tests/pipeline/test_unseen_calls.py checks this.
 """
 
 import os
-import re
 import stat
 import sys
 import sysconfig
@@ -19,7 +18,6 @@ from typing import Any
 
 from src.core.copies import original
 from src.core.errors import UserError
-from src.core.files import SCRATCH
 
 # Index of the argument of an audit event that names the file.
 READS = {"import": 1, "ctypes.dlopen": 0}
@@ -35,14 +33,8 @@ NOWHERE = -1
 EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, REMOVAL, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = tuple(all_suffixes())
-# Logs and locks of the guard and the stages, and checkpoints, whose names identify their run.
+# Logs and locks of the guard and the stages, and checkpoints.
 LOGS, CHECKPOINTS = "logs/", "logs/checkpoints/"
-CHECKPOINT = re.compile(CHECKPOINTS + r"[0-9a-f]{64}\.ckpt")
-# Not dependencies: DVC itself tracks a stage's entry in dvc.yaml, and its configuration determines where objects are
-# stored, but not their content.
-DVC_FILES = ("dvc.yaml", ".dvc/config", ".dvc/config.local")
-# matplotlib reads this file if it finds one, but `png_figure` draws with the defaults.
-DRAWING = "matplotlibrc"
 
 Stamp = tuple[int, int, int, int]
 
@@ -180,13 +172,6 @@ def _is_start(event: str, args: tuple[Any, ...]) -> bool:
     if event == "subprocess.Popen":
         return Path(os.fsdecode(args[0])).name in SHELLS
     return event in STARTS or (event == "import" and args[0].rpartition(".")[2].startswith(STARTER))
-
-
-def is_own(name: str, is_written: bool) -> bool:
-    """Whether a file belongs to the guard or DVC, or is a checkpoint, so that it is neither input nor output."""
-    if is_written:
-        return name.startswith(LOGS) or (name.endswith(SCRATCH) and not os.path.lexists(name))
-    return name in (*DVC_FILES, DRAWING) or CHECKPOINT.fullmatch(name) is not None
 
 
 def _python_folders(root: Path) -> tuple[str, ...]:
