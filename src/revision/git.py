@@ -6,12 +6,13 @@ Git cannot use the network, and nothing in the repository is changed.
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from src.core.errors import UserError
 
@@ -53,15 +54,16 @@ def own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not POINTING.match(name)}
 
 
-def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> bytes:
+def run_git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING, fails: int = 1) -> bytes:
     """Output of a git command, with additional environment variables.
 
     Raises:
-        UserError: If the command fails.
+        UserError: If the exit code is at least `fails`.
     """
     done = _git(root, *words, extra=extra)
-    if done.returncode:
-        raise UserError(f"git {words[0]}: {_complaint(done)}")
+    if done.returncode not in range(fails):
+        complaint = " ".join(done.stderr.decode(errors="replace").split())
+        raise UserError(f"git {words[0]}: {complaint or f'failed with exit code {done.returncode}'}")
     return done.stdout
 
 
@@ -131,11 +133,10 @@ def find_commit(root: Path, name: str) -> str:
     """
     if not name:
         raise UserError("expected the name of a revision, such as main, got an empty string")
-    oid, kind = _look_up(root, name) or ("", "")
-    if kind == "tag":
-        oid, kind = _look_up(root, f"{oid}^{{commit}}") or ("", "")
-    if kind == "commit":
-        return oid
+    oid = _look_up(root, name)
+    # Of a tag, it is another commit; a name such as `:/text` cannot have this suffix.
+    if oid and (commit := _look_up(root, f"{oid}^{{commit}}")):
+        return commit
     advice = _incomplete(root) or f"try {EVERY_BRANCH}; the remote's are called origin/NAME"
     raise UserError(f"{name}: is not a revision in this clone; {advice}")
 
@@ -150,10 +151,7 @@ def merge_bases(root: Path, base: str, head: str) -> list[str]:
         apart = run_git(root, "rev-list", f"{base}...{head}", "--").decode()
         if {*shallow.read_text().split()} & {*apart.split()}:
             raise UserError(f"{base[:7]} and {head[:7]}: where they parted is not in this clone; {_incomplete(root)}")
-    done = _git(root, "merge-base", "--all", base, head)
-    if done.returncode not in (0, 1):
-        raise UserError(f"git merge-base: {_complaint(done)}")
-    return done.stdout.decode().split()
+    return run_git(root, "merge-base", "--all", base, head, fails=2).decode().split()
 
 
 def list_files(root: Path, tree: str, where: str, extra: Mapping[str, str] = NOTHING) -> bytes:
@@ -235,55 +233,38 @@ def _incomplete(root: Path) -> str | None:
     """How to complete a shallow or partial clone, or None if the clone is neither."""
     if places(root).shallow.exists():
         return "the clone is shallow: run `git fetch --unshallow`"
-    if _git(root, "config", "--get-regexp", r"^remote\..*\.promisor$").returncode == 0:
+    if run_git(root, "config", "--get-regexp", r"^remote\..*\.promisor$", fails=2):
         return "the clone is partial: run `git fetch --refetch --no-filter`"
     return None
 
 
-def _look_up(root: Path, name: str) -> tuple[str, str] | None:
-    """Hash and type of the object with this name, or None; the content, which may be large, is not read.
+def _look_up(root: Path, name: str) -> str:
+    """Hash of the object with this name, or an empty string.
 
     Raises:
         UserError: If the name is ambiguous.
     """
-    if "\0" in name:  # Git would read only the part before it.
-        return None
-    done = _git(root, "cat-file", "--batch-check", standard_input=f"{name}\n")
-    if b"is ambiguous" in done.stderr:
+    if "\0" in name:  # No argument of a program can have it.
+        return ""
+    done = _git(root, "rev-parse", "--verify", "--end-of-options", name)
+    # A whole hash means its object, even if there is a tag of that name.
+    if b"is ambiguous" in done.stderr and not HASH.match(name):
         raise UserError(
             f"{name}: is the name of more than one tag, branch or commit; "
             f"give the whole name, such as refs/heads/{name}, or the whole hash"
         )
-    match done.stdout.decode(errors="replace").split():
-        case [oid, kind, size] if HASH.fullmatch(oid) and size.isdecimal():
-            return oid, kind
-    return None
+    oid = done.stdout.decode(errors="replace").strip()
+    return oid if HASH.fullmatch(oid) else ""
 
 
-def _git(
-    root: Path, *words: str, extra: Mapping[str, str] = NOTHING, standard_input: str = ""
-) -> "subprocess.CompletedProcess[bytes]":
-    return subprocess.run(
-        ["git", *SETTINGS, *words],
-        cwd=root,
-        env={**own_environment(), **ENVIRONMENT, **extra},
-        input=os.fsencode(standard_input),
-        capture_output=True,
-        check=False,
-    )
+def _git(root: Path, *words: str, extra: Mapping[str, str] = NOTHING) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(**_call(root, words, extra), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
 
 
 @contextmanager
 def _running(root: Path, *words: str, extra: Mapping[str, str]) -> "Iterator[subprocess.Popen[bytes]]":
     """Run a git command, which is killed on exit if it is still running."""
-    process = subprocess.Popen(
-        ["git", *SETTINGS, *words],
-        cwd=root,
-        env={**own_environment(), **ENVIRONMENT, **extra},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    process = subprocess.Popen(**_call(root, words, extra), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:
@@ -291,5 +272,6 @@ def _running(root: Path, *words: str, extra: Mapping[str, str]) -> "Iterator[sub
         process.communicate()
 
 
-def _complaint(done: "subprocess.CompletedProcess[bytes]") -> str:
-    return " ".join(done.stderr.decode(errors="replace").split()) or f"failed with exit code {done.returncode}"
+def _call(root: Path, words: Sequence[str], extra: Mapping[str, str]) -> dict[str, Any]:
+    environment = {**own_environment(), **ENVIRONMENT, **extra}
+    return {"args": ["git", *SETTINGS, *words], "cwd": root, "env": environment, "stdout": subprocess.PIPE}

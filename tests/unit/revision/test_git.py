@@ -143,9 +143,9 @@ def test_any_name_of_a_commit_is_accepted(history: History) -> None:
 def test_malformed_git_output_is_rejected(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit has 40 digits, whatever the exit code."""
     real = shutil.which("git")
-    for answer in ("", "main commit 1", *(f"{'0' * digits} commit 1" for digits in (39, 64))):
+    for answer in ("", "main", *("0" * digits for digits in (39, 64))):
         (tmp_path / "git").write_text(
-            f'#!/bin/sh\ncase "$*" in *--batch-check*) echo {answer};; *) exec {real} "$@";; esac\n'
+            f'#!/bin/sh\ncase "$*" in *--verify*) echo {answer};; *) exec {real} "$@";; esac\n'
         )
         (tmp_path / "git").chmod(0o755)
         with monkeypatch.context() as changed:
@@ -173,6 +173,7 @@ def test_tag_does_not_shadow_a_branch_or_a_hash(history: History) -> None:
     theirs = history.git("commit-tree", "-m", "theirs", "main^{tree}")
     history.git("tag", "main", theirs)
     history.git("tag", main[:7], theirs)
+    history.git("tag", main, theirs)
     for name in ("main", "main~0", main[:7]):
         with pytest.raises(UserError, match=f"^{name}: is the name of more than one tag, branch or commit; give the"):
             find_commit(history.path, name)
