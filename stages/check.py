@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -42,8 +41,6 @@ TOOLS = {
 }  # fmt: skip
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
-# Pattern of a key in a dictionary.
-KEY = re.compile(r"""["']([^"'\n]+)["']:""")
 # Other names that may follow `params.`, as for dictionaries and lists.
 NO_PARAMS = {*dir(BaseModel), *dir(dict), *dir(list)}
 # File and dictionary that implement the choices of a param.
@@ -68,8 +65,8 @@ def main(run: Run) -> ReceiptFields:
     locked = pinned_versions(LOCK, wanted)
     pins = {name: pinned for name, pinned in locked.items() if name not in TOOLS}
     check_installed(pins, os.environ)
-    # The others first: their files are dependencies of this stage, too.
-    check_additions(stages, check_code({name: stages[name] for name in sorted(stages, key="check".__eq__)}))
+    # This stage last: the files of the others are its dependencies, too.
+    check_additions(stages, check_code(reversed(stages.values())))
     params = check_params(run.params, PARAMS_FILE)
     check_sizes(params)
     check_processes(run.processes, params.shards)
@@ -102,7 +99,7 @@ def check_additions(stages: Mapping[str, Stage], trees: Mapping[Path, ast.Module
             )
     for param, registry in REGISTRIES.items():
         choices = get_args(Params.model_fields[param].annotation)
-        _check_has(registry, _keys(Path(registry.partition(":")[0])), f"{SCHEMA}: {param}", choices)
+        _check_has(registry, _keys(trees[Path(registry.partition(":")[0])]), f"{SCHEMA}: {param}", choices)
 
 
 def _used(tree: ast.Module) -> set[str]:
@@ -115,9 +112,10 @@ def _used(tree: ast.Module) -> set[str]:
     return found
 
 
-def _keys(path: Path) -> list[str]:
-    """Texts before a colon outside comment lines in a file, such as keys of a dictionary."""
-    return KEY.findall(re.sub(r"(?m)^\s*#.*$", "", path.read_text(encoding="utf-8", errors="replace")))
+def _keys(tree: ast.Module) -> set[str]:
+    """Texts that are keys of any dictionary in a file."""
+    keys = (key for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys)
+    return {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
 
 
 def _check_has(place: str, names: Iterable[str], other_place: str, wanted: Iterable[str], or_else: str = "") -> None:

@@ -2,7 +2,7 @@
 
 import ast
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +16,7 @@ OWN = ("src", "stages")
 BINDING = ("name", "asname", "arg", "rest")
 
 
-def check_code(stages: Mapping[str, Stage]) -> dict[Path, ast.Module]:
+def check_code(stages: Iterable[Stage]) -> dict[Path, ast.Module]:
     """Check the names that the files of all stages use, and their imports except those in a function or a `try`.
 
     Returns:
@@ -27,7 +27,7 @@ def check_code(stages: Mapping[str, Stage]) -> dict[Path, ast.Module]:
         UserError: If a file uses a name that it does not define, or imports what is missing or no dependency.
     """
     trees: dict[Path, ast.Module] = {}
-    for stage in stages.values():
+    for stage in stages:
         for path in _files(stage):
             if path not in trees:
                 trees[path] = ast.parse(path.read_bytes(), path)

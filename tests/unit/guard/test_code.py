@@ -54,4 +54,4 @@ def test_sound_code_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Path("stages/sound.py").write_text(SOUND)
     Path("stages/others/helper.py").write_text("from os.path import *\none = join\n")
     stage = Stage("sound", ("stages/sound.py", "stages/others"), (), ())
-    assert set(check_code({"sound": stage})) == {Path("stages/sound.py"), Path("stages/others/helper.py")}
+    assert set(check_code([stage])) == {Path("stages/sound.py"), Path("stages/others/helper.py")}
