@@ -19,7 +19,6 @@ dvc.yaml lists receipts under `metrics`, because the run cache restores no other
 JSON list, because DVC does not look for metrics in lists.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,11 +30,6 @@ PARAMS_FILE = "params.yaml"
 def receipt_path(stage: str) -> str:
     """Path of a stage's receipt."""
     return f"receipts/{stage}.json"
-
-
-def format_receipt(receipt: Mapping[str, Any]) -> str:
-    """Format a receipt as the text of its file."""
-    return json.dumps([receipt], indent=2, allow_nan=False) + "\n"
 
 
 def receipt_differences(

@@ -1,6 +1,5 @@
 """Runs a stage in several processes of this machine, started and watched by torchrun."""
 
-import json
 import logging
 import os
 import signal
@@ -11,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.core.files import write_text
+from src.core.files import write_json
 from src.guard.environment import ERROR_FILE
 from src.guard.starter import DVC_STAGE, is_launched, run_id
 
@@ -63,7 +62,7 @@ def report(line: str) -> None:
     # The terminal may be closed.
     with suppress(OSError):
         if is_launched():
-            write_text(Path(os.environ[ERROR_FILE]), json.dumps({"message": line}))
+            write_json(Path(os.environ[ERROR_FILE]), {"message": line})
         else:
             print(line, file=sys.stderr, flush=True)  # noqa: T201 - the guard speaks for the stage
 

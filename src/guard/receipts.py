@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from src.core.errors import UserError, one_line
-from src.core.files import is_within, md5, write_text, written
-from src.core.receipt import PARAMS_FILE, format_receipt, receipt_differences, receipt_path
+from src.core.files import is_within, md5, write_json, written
+from src.core.receipt import PARAMS_FILE, receipt_differences, receipt_path
 from src.core.run import ReceiptFields
 from src.core.values import same
 from src.guard.inputs import Inputs, md5_of, stamps_of
@@ -107,7 +107,7 @@ def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, A
         "versions": dict(fields.versions),
         "machine": {**machine, **fields.machine} if fields.machine else {},
     }
-    write_text(Path(path), format_receipt(content))
+    write_json(Path(path), [content])
 
 
 def _md5_as_written(out: str) -> str:

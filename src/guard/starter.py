@@ -21,16 +21,16 @@ def end_with_starter(stage: str) -> None:
     Raises:
         UserError: If the parent has already ended, or if both torchrun and DVC start the stage.
     """
-    if DVC_STAGE not in os.environ and RUN_ID not in os.environ:
-        return
-    if DVC_STAGE in os.environ and RUN_ID in os.environ:
+    by_dvc, by_torchrun = DVC_STAGE in os.environ, RUN_ID in os.environ
+    if by_dvc and by_torchrun:
         raise UserError(
             f"both torchrun and dvc start it; set PL_TRAINER_DEVICES for dvc, or let torchrun start "
             f"`python -m stages {stage}`, then run `dvc commit {stage}`"
         )
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if by_dvc or by_torchrun:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # A child is in its parent's process group, unless the parent has died and another process adopted the child.
-    if DVC_STAGE in os.environ and _parents_group() != os.getpgrp():
+    if by_dvc and os.getpgid(os.getppid()) != os.getpgrp():
         raise UserError("dvc ended before the stage began; run `dvc repro` again")
     if os.environ.get(RUN_ID, "").startswith(run_id("")) and not is_launched():
         raise UserError("the process that started this one has ended; run `dvc repro` again")
@@ -44,10 +44,3 @@ def is_launched() -> bool:
 def run_id(pid: int | str) -> str:
     """Run ID of the processes started by the launcher in process `pid`."""
     return f"stage-{pid}"
-
-
-def _parents_group() -> int | None:
-    try:
-        return os.getpgid(os.getppid())
-    except ProcessLookupError:
-        return None

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from src.core.files import md5
-from src.core.receipt import format_receipt, receipt_path
+from src.core.receipt import receipt_path
 from src.revision.git import Objects
 from src.revision.parsing import flatten, parse
 from src.revision.pipeline import read_pipeline
@@ -148,7 +148,7 @@ class History:
 
     def write_receipt(self, stage: str, **parts: Any) -> None:
         receipt = {"stage": stage, "versions": {"torch": "2.15.0"}, "machine": {"device": "cpu"}, **parts}
-        self.write(receipt_path(stage), format_receipt(receipt))
+        self.write(receipt_path(stage), json.dumps([receipt]))
 
     def write_yaml(self, name: str, content: dict[str, Any]) -> None:
         # libyaml's writer is faster, and most tests write a whole dvc.lock.

@@ -1,4 +1,5 @@
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,6 @@ import pytest
 
 from src.core.errors import UserError
 from src.core.files import write_text
-from src.core.receipt import format_receipt
 from src.core.run import ReceiptFields
 from src.guard.inputs import Inputs
 from src.guard.opened import recording
@@ -37,7 +37,7 @@ def locked(**changes: Any) -> dict[str, Any]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working tree with the receipt as the current directory."""
     (tmp_path / "receipts").mkdir()
-    (tmp_path / "receipts/train.json").write_text(format_receipt(RECEIPT))
+    (tmp_path / "receipts/train.json").write_text(json.dumps([RECEIPT]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -75,7 +75,7 @@ def test_every_difference_is_reported(entry: dict[str, Any], named: list[str]) -
         ('[{"stage": "train", "deps": [], "params": {}, "outs": {}}]', "is not a receipt"),
         ("\xff", "is not a receipt"),
         (
-            format_receipt({**RECEIPT, "stage": "evaluate"}),
+            json.dumps([{**RECEIPT, "stage": "evaluate"}]),
             "expected the receipt of stage train, got that of stage eva",
         ),
         (None, "is missing"),
