@@ -13,17 +13,12 @@ from src.revision.revision import Revision
 
 MAX_BYTES = 2_000_000
 NAME = re.compile(r"[\w.-]*(requirements|constraints)[\w.-]*\.(txt|in|lock)", re.ASCII)
-PIN = re.compile(r"([a-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*==\s*([\w.!+-]+)", re.ASCII | re.IGNORECASE)
-HASH = re.compile(r" +--hash=sha256:[0-9a-f]{64}( \\)?")
-
-
-class Line(NamedTuple):
-    """A line other than a hash: the pinned package and version, if any, the rest, and the hashes that follow it."""
-
-    name: str
-    version: str
-    rest: str
-    hashes: list[str]
+# A package, extras and operator, its version, the rest of the line, and the lines of its hashes.
+PIN = re.compile(
+    r"^([A-Za-z0-9][\w.-]*)([^\S\n]*(?:\[[^\]\n]*\])?[^\S\n]*==[^\S\n]*)([\w.!+-]+)(.*)"
+    r"((?:\n +--hash=sha256:[0-9a-f]{64}(?: \\)?$)*)",
+    re.ASCII | re.MULTILINE,
+)
 
 
 class Bump(NamedTuple):
@@ -68,30 +63,18 @@ def other_versions(base: Revision, head: Revision, path: str) -> list[Bump] | No
 
     Pip's grammar is not parsed: both texts must have the same lines, and equal versions must have equal hashes.
     """
-    old, new = _lines(base, path), _lines(head, path)
-    if len(old) != len(new):
+    # Each is a list of what is between the pins, and the five groups of each pin.
+    old, new = (PIN.split(revision.text(path, MAX_BYTES) or "") for revision in (base, head))
+    if any(old[group::6] != new[group::6] for group in (0, 1, 2, 4)):
         return None
-    found = []
-    for before, now in zip(old, new, strict=True):
-        if (before.rest, bool(before.hashes)) != (now.rest, bool(now.hashes)):
+    names, pins = old[1::6], (zip(one[3::6], one[5::6], strict=True) for one in (old, new))
+    bumps = []
+    for name, (before, old_hashes), (now, new_hashes) in zip(names, *pins, strict=True):
+        if before != now and bool(old_hashes) == bool(new_hashes):
+            bumps.append(Bump(_canonical(name), before, now))
+        elif (before, old_hashes) != (now, new_hashes):
             return None
-        if before.version != now.version:
-            found.append(Bump(now.name, before.version, now.version))
-        elif before.hashes != now.hashes:
-            return None
-    return found
-
-
-def _lines(revision: Revision, path: str) -> list[Line]:
-    lines: list[Line] = []
-    for text in (revision.text(path, MAX_BYTES) or "").split("\n"):
-        if lines and HASH.fullmatch(text):
-            lines[-1].hashes.append(text)
-        elif pin := PIN.match(text):
-            lines.append(Line(_canonical(pin[1]), pin[2], text[: pin.start(2)] + "==" + text[pin.end(2) :], []))
-        else:
-            lines.append(Line("", "", text, []))
-    return lines
+    return bumps
 
 
 def _canonical(name: str) -> str:
