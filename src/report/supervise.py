@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 MAX_BYTES = 400_000_000  # Additional data of this process since its start, and data of every git process.
@@ -25,42 +26,35 @@ def supervise(run: Callable[[], int], give_up: Callable[[str], object], seconds:
     Returns:
         The exit code of `run`, or 2.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
+    child = get_context("fork").Process(target=_become_child, args=(run, seconds))
+    child.start()
+    assert child.pid
     # Both processes set the group, so that it exists before either continues. It fails here if the child has ended.
     with suppress(OSError):
-        os.setpgid(child, child)
-    if child == 0:
-        _become_child(run, seconds)
-    code = None
-    before = signal.signal(signal.SIGALRM, _time_is_up)
-    signal.alarm(seconds)
+        os.setpgid(child.pid, child.pid)
     try:
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        reason = {
-            BROKEN: "the report itself broke; see the traceback",
-            OUT_OF_MEMORY: f"took more than {MAX_BYTES:,} bytes of memory, which the report allows no branch",
-        }.get(code, f"the report's process ended with {code}, perhaps for lack of memory")
-    except TimeoutError:
-        reason = f"took more than {seconds} seconds, which the report allows no branch"
+        child.join(seconds)
+        code = child.exitcode
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
         # This includes git processes of the child, which are in its group.
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child, signal.SIGKILL)
-        if code is None:
-            os.waitpid(child, 0)
+            os.killpg(child.pid, signal.SIGKILL)
+        child.join()
     if code in (0, 1, UNKNOWN):
-        return code
-    give_up(reason)
+        return int(code)
+    reasons = {
+        None: f"took more than {seconds} seconds, which the report allows no branch",
+        BROKEN: "the report itself broke; see the traceback",
+        OUT_OF_MEMORY: f"took more than {MAX_BYTES:,} bytes of memory, which the report allows no branch",
+    }
+    give_up(reasons.get(code, f"the report's process ended with {code}, perhaps for lack of memory"))
     return UNKNOWN
 
 
 def _become_child(run: Callable[[], int], seconds: int) -> None:
     code = UNKNOWN
     try:
+        os.setpgid(0, 0)
         # The parent, which would end this process, may be killed.
         signal.alarm(2 * seconds)
         _limit_memory()
@@ -75,10 +69,6 @@ def _become_child(run: Callable[[], int], seconds: int) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _time_is_up(*_: object) -> None:
-    raise TimeoutError
 
 
 def _limit_memory() -> None:
