@@ -3,8 +3,7 @@
 All workers of a study share one lock. Each of these happens under it, and therefore only once:
 
 - The database is created and filled with slots, one per requested trial.
-- A worker takes a slot; there are never more trials than slots.
-- A worker claims an experiment; of several trials with the same params, one trains and the others wait.
+- A worker takes a slot, in the order of the queue; there are never more trials than slots.
 - A trial of a dead worker is marked as failed and queued again. Only the last trial of a slot counts.
 """
 
@@ -22,7 +21,7 @@ import optuna
 import sqlalchemy
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from src.core.errors import UserError, one_line
@@ -32,10 +31,9 @@ from src.sweep.spec import MAX_TRIALS, Space
 # An environment variable, which `make sweep STORAGE=...` sets: command line arguments would reveal its password.
 STORAGE = "STORAGE"
 DATABASE = Path("logs/sweep/optuna.db")
-# Attributes of trials: the slot; the clone that took it; the experiment that it claims; whether it trained, since known
-# experiments take no time; the problem; the number of its workers that died. A requeued trial keeps the slot and the
-# number of deaths.
-SLOT, WORKER, EXPERIMENT, TRAINED, PROBLEM, DEATHS = "slot", "worker", "experiment", "trained", "problem", "deaths"
+# Attributes of trials: the slot; the clone that took it; its experiment; whether it trained, since known experiments
+# take no time; the problem.
+SLOT, WORKER, EXPERIMENT, TRAINED, PROBLEM = "slot", "worker", "experiment", "trained", "problem"
 MAX_DEATHS = 3
 # Epochs that are too early to prune.
 WARMUP_EPOCHS = 1
@@ -48,7 +46,6 @@ SQLITE_TIMEOUT_SECONDS = 60
 LOCK = 7_366_533
 # Precise enough for a hyperparameter, and short enough to read and type.
 SIGNIFICANT_DIGITS = 4
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 DATABASE_ERRORS = (StorageInternalError, sqlalchemy.exc.DatabaseError)
 
@@ -71,7 +68,7 @@ class Study:
                 engine_kwargs=engine_options(url),
                 heartbeat_interval=heartbeat_seconds,
                 grace_period=GRACE_BEATS * heartbeat_seconds,
-                heartbeat_stale_trial_callback=self._requeue_after_death,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=MAX_DEATHS - 1),
             )
             self.optuna = optuna.create_study(
                 study_name=name,
@@ -116,28 +113,21 @@ class Study:
     def take(self, worker: str) -> optuna.Trial | None:
         """Take a slot for the clone named `worker` and draw its params; None if no slot is waiting."""
         with self.locked():
-            self._fail_trials_of_the_dead()
-            if not self.trials(TrialState.WAITING):
+            fail_stale_trials(self.optuna)
+            if not (waiting := self.trials(TrialState.WAITING)):
                 return None
-            trial = self.optuna.ask(self._drawn)
-            self._storage.record_heartbeat(trial._trial_id)
-            trial.set_user_attr(WORKER, worker)
-            return trial
+            # Before it runs, so that it never runs without them. Optuna takes the first trial that waits.
+            self._storage.set_trial_user_attr(waiting[0]._trial_id, WORKER, worker)
+            self._storage.record_heartbeat(waiting[0]._trial_id)
+            return self.optuna.ask(self._drawn)
 
-    def claim(self, trial: optuna.Trial, experiment: str) -> bool:
-        """Claim an experiment for a trial; false while another trial is running it."""
+    def twin(self, trial: optuna.Trial) -> FrozenTrial | None:
+        """An earlier trial with the same params that has completed, or else is running, or else was pruned."""
         with self.locked():
-            self._fail_trials_of_the_dead()
-            for other in self.trials(TrialState.RUNNING):
-                if other.number != trial.number and other.user_attrs.get(EXPERIMENT) == experiment:
-                    return False
-            trial.set_user_attr(EXPERIMENT, experiment)
-            return True
-
-    def twin(self, experiment: str) -> FrozenTrial | None:
-        """A completed trial of the same experiment, or else a pruned one."""
-        found = [trial for trial in self.trials(*ENDED) if trial.user_attrs[EXPERIMENT] == experiment]
-        return max(found, key=lambda trial: trial.state == TrialState.COMPLETE, default=None)
+            fail_stale_trials(self.optuna)
+        earlier = [one for one in self.trials() if one.number < trial.number and one.params == trial.params]
+        states = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.PRUNED)
+        return next((one for state in states for one in earlier if one.state == state), None)
 
     @contextmanager
     def beating(self, trial: optuna.Trial) -> Iterator[None]:
@@ -179,37 +169,25 @@ class Study:
             for trial in self.trials(TrialState.RUNNING):
                 if trial.user_attrs.get(WORKER) == worker:
                     self._fail(trial)
-                    self._queue(trial.user_attrs[SLOT], trial.params, trial.user_attrs[DEATHS])
+                    # With the deaths that Optuna has counted.
+                    self._queue(trial.user_attrs[SLOT], trial.params, trial.system_attrs)
 
     def failed(self) -> list[FrozenTrial]:
         """The failed trials among the last trials of the requested slots."""
         last = {trial.user_attrs[SLOT]: trial for trial in self.trials()}
         return [trial for slot, trial in last.items() if slot in self._slots and trial.state == TrialState.FAIL]
 
-    def _fail_trials_of_the_dead(self) -> None:
-        """Mark the trials of dead workers as failed and requeue them; the caller holds the lock."""
-        for trial in self.trials(TrialState.RUNNING):
-            # Slots are taken under the lock, so a worker that left no name was killed while taking its slot.
-            if WORKER not in trial.user_attrs:
-                self._fail(trial)
-                self._requeue_after_death(self.optuna, trial)
-        fail_stale_trials(self.optuna)
-
-    def _queue(self, slot: str, params: Mapping[str, Any], deaths: int = 0) -> None:
+    def _queue(self, slot: str, params: Mapping[str, Any], deaths: dict[str, Any] | None = None) -> None:
         """Queue a trial with these params; the sampler chooses the others."""
         self.optuna.add_trial(
             optuna.create_trial(
                 state=TrialState.WAITING,
                 params=dict(params),
                 distributions={name: self._drawn[name] for name in params},
-                user_attrs={SLOT: slot, DEATHS: deaths},
+                user_attrs={SLOT: slot},
+                system_attrs=deaths,
             )
         )
-
-    def _requeue_after_death(self, _: optuna.Study, trial: FrozenTrial) -> None:
-        deaths = trial.user_attrs.get(DEATHS, MAX_DEATHS) + 1
-        if deaths < MAX_DEATHS:
-            self._queue(trial.user_attrs[SLOT], trial.params, deaths)
 
     def _fail(self, trial: FrozenTrial) -> None:
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from src.core.errors import UserError
 from src.sweep.experiments import HISTORY, Base, Result, by_name, read_history, read_result, references
 from src.sweep.git import copied, fetch_words, git
-from src.sweep.study import PROBLEM, TRAINED, UNFINISHED, Study
+from src.sweep.study import EXPERIMENT, PROBLEM, TRAINED, UNFINISHED, Study
 
 LOGS = Path("logs/sweep")
 POLL_SECONDS, WAIT_SECONDS = 0.2, 1.0
@@ -84,9 +84,8 @@ class Worker:
         params = {**self.common, **trial.params}
         name = self.base.name(params)
         log = LOGS / f"{name}.log"
+        trial.set_user_attr(EXPERIMENT, name)
         try:
-            while not self.study.claim(trial, name):
-                self._pause(WAIT_SECONDS)
             value = self._value(trial, name, params, log, pushed)
         except optuna.TrialPruned:
             self.study.tell(trial, TrialState.PRUNED)
@@ -99,14 +98,16 @@ class Worker:
     def _value(
         self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path, pushed: Mapping[str, str]
     ) -> float:
-        """Return the run's score; train only if no experiment or trial has it."""
+        """Return the run's score; train only if no experiment or earlier trial has it."""
+        while (twin := self.study.twin(trial)) and not twin.state.is_finished():
+            self._pause(WAIT_SECONDS)
         here = references(self.base.root)
         if name in pushed and name not in here:
             git(self.base.root, *fetch_words(str(self.remote), pushed[name]))
             here[name] = pushed[name]
         if name in here:
             result = read_result(self.base, here[name])
-        elif twin := self.study.twin(name):
+        elif twin:
             self.study.report(trial, twin.intermediate_values)
             if twin.state == TrialState.PRUNED:
                 raise optuna.TrialPruned

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from src.sweep.progress import follow
-from src.sweep.study import PROBLEM, TRAINED, Study
+from src.sweep.study import EXPERIMENT, PROBLEM, TRAINED, Study
 from tests.unit.sweep.test_study import open_study, taken
 
 
@@ -17,14 +17,14 @@ def study(tmp_path: Path) -> Study:
     return open_study(tmp_path, 5)
 
 
-def claimed(study: Study, name: str) -> optuna.Trial:
+def named(study: Study, name: str) -> optuna.Trial:
     trial = taken(study)
-    assert study.claim(trial, name)
+    trial.set_user_attr(EXPERIMENT, name)
     return trial
 
 
 def test_terminal_shows_running_trials_and_time_left(study: Study) -> None:
-    done, first, _ = claimed(study, "run-0"), claimed(study, "run-1"), taken(study)
+    done, first, _ = named(study, "run-0"), named(study, "run-1"), taken(study)
     done.set_user_attr(TRAINED, True)
     study.tell(done, TrialState.COMPLETE, 0.5)
     first.report(0.91, 3)
@@ -41,7 +41,7 @@ def test_terminal_shows_running_trials_and_time_left(study: Study) -> None:
 
 def test_each_trial_prints_one_line_without_a_terminal(study: Study) -> None:
     output = io.StringIO()
-    trained, known, bad, broken = (claimed(study, f"run-{number}") for number in range(4))
+    trained, known, bad, broken = (named(study, f"run-{number}") for number in range(4))
 
     def end_all() -> bool:
         trained.set_user_attr(TRAINED, True)

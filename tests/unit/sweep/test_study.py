@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from src.core.errors import UserError
 from src.sweep.spec import Space, Spec
-from src.sweep.study import DEATHS, MAX_DEATHS, SLOT, Study, storage_url
+from src.sweep.study import MAX_DEATHS, SLOT, Study, storage_url
 from tests.conftest import REPOSITORY
 
 DRAWN = {
@@ -108,10 +108,26 @@ def test_waiting_trials_follow_the_requested_number(study: Study) -> None:
 
 
 @pytest.mark.fault(69)
-def test_grid_params_survive_a_worker_killed_while_taking_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["this clone", "another clone"])
+def test_grid_params_survive_a_worker_killed_while_taking_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     study = open_study(tmp_path, 0)
     study.fill({"run-x": PARAMS})
-    study.optuna.ask()  # The first step of `take`.
+    ask = study.optuna.ask
+
+    def killed(_: object) -> None:
+        ask()  # It runs now, and nothing is drawn.
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study.optuna, "ask", killed)
+        with pytest.raises(SystemExit):
+            study.take("w")
+    if where == "this clone":
+        study.give_back("w")
+    else:
+        fall_silent(tmp_path)
     assert taken(study).params == PARAMS
     assert states(study) == ["FAIL", "RUNNING"]
 
@@ -150,37 +166,44 @@ def test_heartbeats_outlast_a_lost_database_without_a_traceback(study: Study, tm
 
 def test_trial_is_abandoned_after_repeated_deaths_until_the_next_sweep(tmp_path: Path) -> None:
     study = open_study(tmp_path, 1)
-    for _ in range(MAX_DEATHS):
-        taken(study)
-        fall_silent(tmp_path)
-    assert study.take("w") is None
-    assert len(study.failed()) == 1
-    study.fill(slots(1))
-    assert taken(study).user_attrs[DEATHS] == 0
+    for _ in range(2):
+        for _ in range(MAX_DEATHS):
+            taken(study)
+            # A worker that is stopped has not died.
+            study.give_back("w")
+            taken(study)
+            fall_silent(tmp_path)
+        assert study.take("w") is None
+        assert len(study.failed()) == 1
+        study.fill(slots(1))
 
 
-def test_trials_of_an_ended_clone_are_requeued(study: Study) -> None:
+def test_trials_of_an_ended_clone_are_requeued(tmp_path: Path) -> None:
+    study = open_study(tmp_path, 0)
+    study.fill({"a": PARAMS, "b": PARAMS})
     mine, other = taken(study, "host:/a:1"), taken(study, "host:/a:10")
-    assert study.claim(mine, "run-1")
+    assert study.twin(other)
     study.give_back("host:/a:1")
     assert [trial.number for trial in study.trials(TrialState.RUNNING)] == [other.number]
-    again = taken(study)
-    assert again.params == mine.params
-    # The old claim is released.
-    assert study.claim(other, "run-1")
+    assert study.twin(other) is None
+    assert taken(study).params == mine.params
 
 
-def test_duplicate_trial_waits_and_reuses_the_value(study: Study) -> None:
-    first, second = taken(study), taken(study)
-    # The later trial may be faster.
-    assert study.claim(second, "run-1")
-    assert not study.claim(first, "run-1")
-    assert study.twin("run-1") is None
+def test_duplicate_trial_waits_and_reuses_the_value(tmp_path: Path) -> None:
+    study = open_study(tmp_path, 0)
+    study.fill(dict.fromkeys("abc", PARAMS))
+    first, second, third = (taken(study) for _ in range(3))
+
+    def twins() -> list[tuple[int, str] | None]:
+        found = map(study.twin, (first, second, third))
+        return [(twin.number, twin.state.name) if twin else None for twin in found]
+
+    # One of them trains.
+    assert twins() == [None, (0, "RUNNING"), (0, "RUNNING")]
+    study.tell(first, TrialState.PRUNED)
+    assert twins() == [None, (0, "PRUNED"), (1, "RUNNING")]
     study.tell(second, TrialState.COMPLETE, 0.7)
-    assert study.claim(first, "run-1")
-    twin = study.twin("run-1")
-    assert twin
-    assert twin.values == [0.7]
+    assert twins()[2] == (1, "COMPLETE")
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
