@@ -62,13 +62,13 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
         study = Study(storage_url(base.root), study_name(base, space), space, arguments.heartbeat)
         clone = clone_name(base.root)
         worker = Worker(base, space.common, study, clone, arguments.remote, threading.Event())
+        # A remote that cannot be read is refused before anything starts.
+        worker.pushed()
         # This process holds the clone's lock, so earlier workers of this clone are dead.
         study.give_back(clone)
         remove(base.root / COPIES)
         study.fill(slots(base, space))
-        unpushed = push_left(worker) if arguments.remote else 0
-        count = arguments.workers or fitting(space.common.get("threads", 1))
-        return unpushed | run(worker, count, space.spec.varied)
+        return run(worker, arguments.workers or fitting(space.common.get("threads", 1)), space.spec.varied)
 
 
 def study_name(base: Base, space: Space) -> str:
@@ -91,21 +91,6 @@ def slots(base: Base, space: Space) -> dict[str, dict[str, object]]:
     return {base.name(params): {name: params[name] for name in space.drawn} for params in space.grid}
 
 
-def push_left(worker: Worker) -> int:
-    """Push the study's experiments that this clone has and the remote lacks; returns 1 if that fails, else 0."""
-    here, pushed = references(worker.base.root), worker.pushed()
-    known = [trial.user_attrs for trial in worker.study.trials(TrialState.COMPLETE)]
-    # If only its files did not arrive, the remote has the experiment, but the trial of this clone has a problem.
-    partly = {about[EXPERIMENT] for about in known if PROBLEM in about and about[WORKER] == worker.clone}
-    if left := sorted(here.keys() & (partly | {about[EXPERIMENT] for about in known} - pushed.keys())):
-        try:
-            worker.push(left, LOGS / "push.log")
-        except UserError as error:
-            say(Console(), f"{len(left)} earlier experiments could not be pushed: {error}")
-            return 1
-    return 0
-
-
 def fitting(threads: int) -> int:
     """Number of trials that fit on this machine: one per GPU, which the stages choose; without GPUs, by cores."""
     gpus = [] if os.environ.get("PL_TRAINER_ACCELERATOR") == "cpu" else visible_gpus(os.environ)
@@ -119,16 +104,33 @@ def run(worker: Worker, count: int, varied: Sequence[str]) -> int:
     with ThreadPoolExecutor(count) as pool:
         try:
             ending = [pool.submit(worker.work) for _ in range(count)]
-            unpushed = follow(study, varied, console, lambda: all(future.done() for future in ending))
-        finally:
+            follow(study, varied, console, lambda: all(future.done() for future in ending))
+        except BaseException:
             worker.stop.set()
+            raise
+        finally:
             study.give_back(worker.clone)
-    failed, left = len(study.failed()), len(study.trials(TrialState.WAITING))
-    code = int(bool(failed or left or unpushed))
-    if code:
-        counted = ((failed, "failed"), (left, "not run"))
-        what = ", ".join(f"{number} {word}" for number, word in counted if number) or "not all are pushed"
-        say(console, f"{what}; run this again to continue")
+    counted = ((len(study.failed()), "failed"), (len(study.trials(TrialState.WAITING)), "not run"))
+    problems = [f"{number} {word}" for number, word in counted if number]
+    if problems:
+        say(console, f"{', '.join(problems)}; run this again to continue")
     for future in ending:
         future.result()
-    return code
+    return int(bool(problems)) | push_left(worker, console)
+
+
+def push_left(worker: Worker, console: Console) -> int:
+    """Push the study's experiments that this clone has and the remote lacks; returns 1 if that fails, else 0."""
+    if not worker.remote:
+        return 0
+    here, pushed = references(worker.base.root), worker.pushed()
+    known = [trial.user_attrs for trial in worker.study.trials(TrialState.COMPLETE)]
+    # If only its files did not arrive, the remote has the experiment, but the trial of this clone has a problem.
+    partly = {about[EXPERIMENT] for about in known if PROBLEM in about and about[WORKER] == worker.clone}
+    if left := sorted(here.keys() & (partly | {about[EXPERIMENT] for about in known} - pushed.keys())):
+        try:
+            worker.push(left, LOGS / "push.log")
+        except UserError as error:
+            say(console, f"{len(left)} experiments could not be pushed: {error}; run this again to continue")
+            return 1
+    return 0

@@ -21,7 +21,7 @@ STATES = {
 }
 
 
-def follow(study: Study, varied: Sequence[str], console: Console, is_over: Callable[[], bool]) -> bool:
+def follow(study: Study, varied: Sequence[str], console: Console, is_over: Callable[[], bool]) -> None:
     """Show a study, wherever its trials run, until it is over.
 
     Args:
@@ -29,12 +29,9 @@ def follow(study: Study, varied: Sequence[str], console: Console, is_over: Calla
         varied: Names of the params that distinguish trials.
         console: Where to print.
         is_over: Polled until it returns true.
-
-    Returns:
-        Whether a trial completed in the meantime but could not be pushed.
     """
     seen = {trial.number for trial in study.trials() if trial.state.is_finished()}
-    unpushed = over = False
+    over = False
     # Shows nothing without a terminal.
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not over:
@@ -46,12 +43,10 @@ def follow(study: Study, varied: Sequence[str], console: Console, is_over: Calla
                     table.add_row(_describe(trial, varied), _epoch(trial))
                 elif trial.state.is_finished() and trial.number not in seen:
                     seen.add(trial.number)
-                    unpushed |= trial.state == TrialState.COMPLETE and PROBLEM in trial.user_attrs
                     say(console, f"{_describe(trial, varied)}: {_outcome(trial)}{_left(trials)}")
             table.add_row(f"{counts(trials)}{_left(trials)}")
             live.update(table, refresh=True)
             time.sleep(0 if over else POLL_SECONDS)
-    return unpushed
 
 
 def say(console: Console, line: str) -> None:

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +71,9 @@ class Worker:
         # By reference, because a name is ambiguous if two clones made the experiment from different commits.
         pushed = [str(self.remote), *(here[name] for name in names)]
         words = ["--wait-for-lock", "exp", "push", *([] if has_storage else ["--no-cache"]), *pushed]
-        process = self._start(words, self.base.root, log)
-        try:
+        with self._dvc(words, self.base.root, log) as process:
             while process.poll() is None:
                 self._pause(POLL_SECONDS)
-        finally:
-            end(process)
         if process.returncode:
             raise UserError(f"dvc exp push ended with exit code {process.returncode}; see {log}")
 
@@ -130,11 +127,8 @@ class Worker:
         reference = self.base.reference(name)
         (self.base.root / log).unlink(missing_ok=True)
         with copied(self.base.root, self.base.commit, name) as copy:
-            process = self._start(["exp", "run", "--name", name, *settings], copy, log)
-            try:
+            with self._dvc(["exp", "run", "--name", name, *settings], copy, log) as process:
                 self._watch(trial, process, copy / HISTORY)
-            finally:
-                end(process)
             # If dvc fails after creating the experiment, the trial is still done.
             if name not in references(copy):
                 raise UserError(f"dvc exp run ended with exit code {process.returncode} and made no experiment")
@@ -156,8 +150,12 @@ class Worker:
                     raise optuna.TrialPruned
             self._pause(POLL_SECONDS)
 
-    def _start(self, words: Sequence[str], folder: Path, log: Path) -> "subprocess.Popen[bytes]":
-        """Start dvc in its own process group, and append its output to a log."""
+    @contextmanager
+    def _dvc(self, words: Sequence[str], folder: Path, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+        """Run dvc in its own process group, which is killed on exit; append its output to a log.
+
+        It needs no cleanup, because its copy of the repository is removed.
+        """
         # The kernel kills it when the thread that started it ends, however this process ends.
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-P", "-m", "dvc", *words]
         # Stages run `python`, which must be this interpreter.
@@ -166,7 +164,7 @@ class Worker:
         with (self.base.root / log).open("ab") as output:
             output.write(f"$ dvc {' '.join(words)}\n".encode())
             output.flush()
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 cwd=folder,
                 env={**os.environ, "PATH": path, **site},
@@ -175,6 +173,12 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(seconds):
@@ -184,13 +188,6 @@ class Worker:
 def param_options(params: Mapping[str, object]) -> list[str]:
     """Options of `dvc exp run` that set some params, as JSON: its grammar takes null, quoted text and lists as such."""
     return [word for key, value in params.items() for word in ("-S", f"{key}={json.dumps(value, ensure_ascii=False)}")]
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process group if it is running; it needs no cleanup, because its copy of the repository is removed."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _read(path: Path) -> str:
