@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from src.core.errors import UserError
 from src.guard.gpus import visible_gpus
 from src.guard.lock import locked
 from src.sweep.experiments import Base, check_committed, references
-from src.sweep.git import COPIES, identity, remove
+from src.sweep.git import COPIES, identity
 from src.sweep.progress import counts, follow, say
 from src.sweep.spec import Space
 from src.sweep.study import EXPERIMENT, HEARTBEAT_SECONDS, PROBLEM, WORKER, Study, storage_url, told_in_a_line
@@ -66,7 +67,7 @@ def run_missing(base: Base, space: Space, arguments: argparse.Namespace) -> int:
         worker.pushed()
         # This process holds the clone's lock, so earlier workers of this clone are dead.
         study.give_back(clone)
-        remove(base.root / COPIES)
+        shutil.rmtree(base.root / COPIES, ignore_errors=True)
         study.fill(slots(base, space))
         return run(worker, arguments.workers or fitting(space.common.get("threads", 1)), space.spec.varied)
 

@@ -21,7 +21,7 @@ from pydantic import FiniteFloat, Strict
 
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
-from src.revision.git import find_root, run_git
+from src.revision.git import find_root
 from src.revision.parsing import validated
 from src.revision.pipeline import source_md5, tracked_above, upwards
 from src.revision.receipts import Receipt
@@ -134,8 +134,8 @@ def check_committed(base: Base) -> None:
 
 def references(root: Path) -> dict[str, str]:
     """Reference of every experiment in this clone, by the experiment's name, oldest first."""
-    listed = run_git(root, "for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")
-    return by_name(listed.decode().splitlines())
+    listed = git(root, "for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")
+    return by_name(listed.splitlines())
 
 
 def by_name(listed: Sequence[str]) -> dict[str, str]:

@@ -7,13 +7,11 @@ are kept in `logs/checkpoints` of the project.
 
 import os
 import re
-import shutil
 import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dvc.config import Config
 
@@ -22,8 +20,6 @@ from src.guard.preflight import cache_folder
 
 # A remote that does not answer must not block other trials for ever.
 TIMEOUT_SECONDS = 120
-# After a sweep is killed, its stages end within a second and may write until then.
-ENDING_SECONDS, POLL_SECONDS = 5.0, 0.1
 COPIES = Path(".dvc/tmp/exps/sweep")
 
 
@@ -47,10 +43,10 @@ def git(root: Path, *words: str) -> str:
     return done.stdout.removesuffix("\n")
 
 
-def fetch_words(source: str, reference: str) -> list[str]:
-    """Arguments of the git command that fetches an experiment into a clone, without side effects."""
+def fetch(root: Path, source: str, reference: str) -> None:
+    """Fetch an experiment into a clone, without side effects."""
     quietly = ("-c", "gc.auto=0", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
-    return [*quietly, source, f"{reference}:{reference}"]
+    git(root, *quietly, source, f"{reference}:{reference}")
 
 
 def forget_repository() -> None:
@@ -75,17 +71,17 @@ def identity(root: Path) -> list[str]:
 
 @contextmanager
 def copied(root: Path, commit: str, name: str) -> Iterator[Path]:
-    """Yield the project's folder in a temporary copy; the next sweep removes leftovers."""
+    """Yield the project's folder in a temporary copy.
+
+    A stage that is being killed may still write to it. The next sweep removes what is left then.
+    """
     (root / COPIES).mkdir(parents=True, exist_ok=True)
-    top = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=root / COPIES))
-    try:
+    with TemporaryDirectory(prefix=f"{name}-", dir=root / COPIES, ignore_cleanup_errors=True) as top:
         source, below = git(root, "rev-parse", "--show-toplevel", "--show-prefix").split("\n")
-        git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", *identity(root), source, str(top))
-        git(top, "checkout", "--quiet", "--detach", commit)
-        _configure(root, top / below)
-        yield top / below
-    finally:
-        remove(top)
+        git(root, "clone", "--quiet", "--shared", "--no-checkout", "--no-tags", *identity(root), source, top)
+        git(Path(top), "checkout", "--quiet", "--detach", commit)
+        _configure(root, Path(top, below))
+        yield Path(top, below)
 
 
 def _configure(root: Path, copy: Path) -> None:
@@ -98,12 +94,3 @@ def _configure(root: Path, copy: Path) -> None:
     with Config(dvc_dir=os.fspath(copy / ".dvc")).edit("local") as there:
         there.update(here)
         there["cache"] = {**here.get("cache", {}), "dir": os.path.relpath(copy / ".dvc/cache")}
-
-
-def remove(folder: Path) -> None:
-    """Remove a copy, or the folder of all copies, as far as possible; its results are already stored elsewhere."""
-    deadline = time.monotonic() + ENDING_SECONDS
-    shutil.rmtree(folder, ignore_errors=True)
-    while folder.exists() and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)

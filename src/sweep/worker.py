@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from src.core.errors import UserError
 from src.sweep.experiments import HISTORY, Base, Result, by_name, read_history, read_result, references
-from src.sweep.git import copied, fetch_words, git
+from src.sweep.git import copied, fetch, git
 from src.sweep.study import EXPERIMENT, PROBLEM, TRAINED, UNFINISHED, Study
 
 LOGS = Path("logs/sweep")
@@ -100,7 +100,7 @@ class Worker:
             self._pause(WAIT_SECONDS)
         here = references(self.base.root)
         if name in pushed and name not in here:
-            git(self.base.root, *fetch_words(str(self.remote), pushed[name]))
+            fetch(self.base.root, str(self.remote), pushed[name])
             here[name] = pushed[name]
         if name in here:
             result = read_result(self.base, here[name])
@@ -118,7 +118,7 @@ class Worker:
             try:
                 self.push([name], log)
             except (UserError, OSError) as error:
-                # The experiment is kept, and pushed when the sweep is run again.
+                # The experiment is kept, and pushed at the end of this sweep or the next.
                 trial.set_user_attr(PROBLEM, f"is done, but could not be pushed to {self.remote}: {error}")
         return result.score
 
@@ -135,7 +135,7 @@ class Worker:
             result = read_result(self.base, reference, copy)
             # Another worker that was considered dead may have finished first.
             if result and name not in references(self.base.root):
-                git(self.base.root, *fetch_words(git(copy, "rev-parse", "--absolute-git-dir"), reference))
+                fetch(self.base.root, git(copy, "rev-parse", "--absolute-git-dir"), reference)
         trial.set_user_attr(TRAINED, True)
         return result
 
