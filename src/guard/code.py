@@ -45,17 +45,21 @@ def _files(stage: Stage) -> Iterator[Path]:
 
 
 def _check_names(path: Path, tree: ast.Module) -> None:
-    """Raise UserError if a file uses a name that nothing in it binds, in whatever scope."""
-    bound, used = set(dir(builtins)), {}
+    """Raise UserError if a file uses a name that nothing in it binds."""
+    bound = {*dir(builtins), *_bound(tree)}
+    names = (node for node in ast.walk(tree) if isinstance(node, ast.Name))
+    if "*" not in bound and (unknown := [node for node in names if node.id not in bound]):
+        first = min(unknown, key=lambda node: node.lineno)
+        raise UserError(f"{path}: line {first.lineno} uses {first.id}, which is not defined; define or import it")
+
+
+def _bound(tree: ast.Module) -> Iterator[str]:
+    """Names that something in a file binds, in whatever scope; `*` if it imports all names of another."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and (node.id.startswith("__") or not isinstance(node.ctx, ast.Load)):
-            bound.add(node.id)
-        elif isinstance(node, ast.Name):
-            used[node.id] = node.lineno
+            yield node.id
         # `import os.path` binds `os`.
-        bound |= {value.partition(".")[0] for name in BINDING if isinstance(value := getattr(node, name, None), str)}
-    if "*" not in bound and (unknown := [name for name in used if name not in bound]):
-        raise UserError(f"{path}: line {used[unknown[0]]} uses {unknown[0]}, which is not defined; define or import it")
+        yield from (text.partition(".")[0] for name in BINDING if isinstance(text := getattr(node, name, None), str))
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -65,6 +69,10 @@ def _imported(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
+            package = Path(node.module.replace(".", "/"), "__init__.py")
+            if package.exists():
+                own = {"*", *_bound(ast.parse(package.read_bytes()))}
+                yield from (f"{node.module}.{alias.name}" for alias in node.names if alias.name not in own)
 
 
 def _check_import(path: Path, module: str, stage: Stage) -> None:

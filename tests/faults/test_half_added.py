@@ -61,6 +61,10 @@ HALVES = {
         [imports("from src.mnist.train.unheard import Unheard")],
         f"{CLASSIFIER}: imports src.mnist.train.unheard, which is not there; write src/mnist/train/unheard.py",
     ),
+    "module of a package": (
+        [imports("from src.mnist.train import unheard")],
+        f"{CLASSIFIER}: imports src.mnist.train.unheard, which is not there; write src/mnist/train/unheard.py",
+    ),
     "package": (
         [imports("import unheard.of")],
         f"{CLASSIFIER}: imports unheard, which is not installed; add it to requirements.txt and `make lock repro`",
@@ -68,6 +72,11 @@ HALVES = {
     "code of another stage": (
         [imports("from src.mnist.evaluate.scores import score_predictions")],
         f"{CLASSIFIER}: imports src.mnist.evaluate.scores, but dvc.yaml does not list src/mnist/evaluate/scores.py "
+        "among the deps of stage train; add it there, or move what several stages need to src/mnist/model",
+    ),
+    "package of another stage": (
+        [imports("from src.mnist import evaluate")],
+        f"{CLASSIFIER}: imports src.mnist.evaluate, but dvc.yaml does not list src/mnist/evaluate/__init__.py "
         "among the deps of stage train; add it there, or move what several stages need to src/mnist/model",
     ),
     "package without a version in the lock file": (

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os.path as path, sys
 from stages.others import helper
 from stages.others.helper import one as two
+from stages.package import defined, module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,5 +54,9 @@ def test_sound_code_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Path("stages/others").mkdir(parents=True)
     Path("stages/sound.py").write_text(SOUND)
     Path("stages/others/helper.py").write_text("from os.path import *\none = join\n")
-    stage = Stage("sound", ("stages/sound.py", "stages/others"), (), ())
-    assert set(check_code([stage])) == {Path("stages/sound.py"), Path("stages/others/helper.py")}
+    Path("stages/package").mkdir()
+    Path("stages/package/__init__.py").write_text("defined = 1\n")
+    Path("stages/package/module.py").write_text("from stages.package import *\n")
+    stage = Stage("sound", ("stages/sound.py", "stages/others", "stages/package"), (), ())
+    checked = ("sound", "others/helper", "package/__init__", "package/module")
+    assert set(check_code([stage])) == {Path(f"stages/{name}.py") for name in checked}
