@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from src.core.values import same
 from src.noise.significance import split_variance, t_limit, t_p
-from src.revision.parsing import MAX_JSON_BYTES, parse, validated
+from src.revision.parsing import parse, validated
 from src.revision.revision import Revision
 
 NOISE = "metrics_noise.json"
@@ -85,7 +85,7 @@ def read_noise(revision: Revision) -> list[Measurement]:
     Raises:
         UserError: If the file is malformed.
     """
-    text = revision.text(NOISE, MAX_JSON_BYTES)
+    text = revision.text(NOISE)
     return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}")
 
 

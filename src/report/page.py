@@ -6,7 +6,7 @@ from markdown_it import MarkdownIt
 
 from src.core.errors import UserError
 from src.report.change import Change
-from src.report.charts import MAX_PICTURE_BYTES, tiles
+from src.report.charts import tiles
 from src.revision.revision import Revision
 
 PICTURE = re.compile(r"<!-- picture: (\w+) -->")
@@ -75,6 +75,6 @@ def _pictures(change: Change) -> dict[str, str]:
 
 def _picture(revision: Revision, path: str) -> bytes | None:
     try:
-        return revision.tree.read(path, MAX_PICTURE_BYTES)
+        return revision.tree.read(path)
     except UserError:
         return None

@@ -11,7 +11,6 @@ from src.report.finding import Finding, Text, unsure
 from src.revision.receipts import Receipt
 from src.revision.revision import Revision
 
-MAX_BYTES = 2_000_000
 NAME = re.compile(r"[\w.-]*(requirements|constraints)[\w.-]*\.(txt|in|lock)", re.ASCII)
 # A package, extras and operator, its version, the rest of the line, and the lines of its hashes.
 PIN = re.compile(
@@ -64,7 +63,7 @@ def other_versions(base: Revision, head: Revision, path: str) -> list[Bump] | No
     Pip's grammar is not parsed: both texts must have the same lines, and equal versions must have equal hashes.
     """
     # Each is a list of what is between the pins, and the five groups of each pin.
-    old, new = (PIN.split(revision.text(path, MAX_BYTES) or "") for revision in (base, head))
+    old, new = (PIN.split(revision.text(path) or "") for revision in (base, head))
     if any(old[group::6] != new[group::6] for group in (0, 1, 2, 4)):
         return None
     names, pins = old[1::6], (zip(one[3::6], one[5::6], strict=True) for one in (old, new))

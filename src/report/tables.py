@@ -14,7 +14,6 @@ from src.core.errors import UserError
 from src.revision.parsing import validated
 from src.revision.revision import Revision
 
-MAX_TABLE_BYTES = 20_000_000
 MAX_ROWS = 200_000
 # Only the first invalid row is reported, since all of them could be invalid.
 ONE_PROBLEM = Field(fail_fast=True)
@@ -113,7 +112,7 @@ def _keyed(rows: list[Value], key: Callable[[Value], Key], path: str, revision: 
 def _read(revision: Revision, path: str, schema: type[Value], columns: Sequence[str] = ()) -> list[Value]:
     """Read rows as instances of a schema, with all columns or only some."""
     where = f"{path} of {revision.name}"
-    text = revision.text(path, MAX_TABLE_BYTES)
+    text = revision.text(path)
     if text is None:
         raise UserError(f"{where}: is missing")
     try:

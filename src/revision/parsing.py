@@ -48,7 +48,7 @@ def parse(content: bytes, path: str, where: str) -> Any:
     try:
         match name:
             case "JSON":
-                return json.loads(content.decode(), object_pairs_hook=_no_key_twice)
+                return json.loads(_decoded(content, MAX_JSON_BYTES), object_pairs_hook=_no_key_twice)
             case "TOML":
                 return tomllib.loads(_decoded(content))
             case "YAML":
@@ -100,9 +100,9 @@ def leaves(content: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _decoded(content: bytes) -> str:
-    if len(content) > MAX_YAML_BYTES:
-        raise UserError(f"expected at most {MAX_YAML_BYTES:,} bytes, got {len(content):,}")
+def _decoded(content: bytes, largest: int = MAX_YAML_BYTES) -> str:
+    if len(content) > largest:
+        raise UserError(f"expected at most {largest:,} bytes, got {len(content):,}")
     return content.decode()
 
 

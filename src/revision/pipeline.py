@@ -342,7 +342,6 @@ def read_lock(tree: Tree) -> dict[str, Locked]:
         UserError: With the repair, if the file is malformed.
     """
     where = f"{LOCK} of {tree.name}"
-    tree.read(LOCK, MAX_YAML_BYTES)  # If it is too large, making it again would not help.
     try:
         recorded = _read(_DvcLock, tree, LOCK)
         stages = recorded.stages if recorded else {}
@@ -352,7 +351,9 @@ def read_lock(tree: Tree) -> dict[str, Locked]:
                 if twice:
                     raise UserError(f"{where}: {name}: {twice[0]} is listed twice")
     except UserError as error:
-        raise UserError(f"{error}; delete {LOCK}, then run `dvc repro`") from error
+        # If it is too large, making it again would not help.
+        repair = "" if len(tree.read(LOCK) or b"") > MAX_YAML_BYTES else f"; delete {LOCK}, then run `dvc repro`"
+        raise UserError(f"{error}{repair}") from error
     return stages
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_commit
-from src.revision.parsing import MAX_JSON_BYTES, flatten, leaves, parse
+from src.revision.parsing import flatten, leaves, parse
 from src.revision.pipeline import Pipeline, read_pipeline, tracked_md5
 from src.revision.receipts import Receipt, read_receipt
 from src.revision.stale import Mismatch, edited_outputs, stale_stages
@@ -70,7 +70,7 @@ class Revision:
         outs = [path for path, out in self.pipeline.outs.items() if out.kind == "metrics"]
         found: dict[str, dict[str, Any] | UserError | None] = {}
         for path in dict.fromkeys([*outs, *self.pipeline.metrics]):
-            content = self.tree.read(path, MAX_JSON_BYTES)
+            content = self.tree.read(path)
             if content is not None:
                 try:
                     values = parse(content, path, f"{path} of {self.name}")
@@ -121,13 +121,13 @@ class Revision:
                     found[stage] = error
         return found
 
-    def text(self, path: str, largest: int) -> str | None:
+    def text(self, path: str) -> str | None:
         """Text of a file, or None if it is missing; bytes that are not UTF-8 become replacement characters.
 
         Raises:
-            UserError: If the file has more bytes than `largest`, or is a symbolic link.
+            UserError: As for `Tree.read`.
         """
-        content = self.tree.read(path, largest)
+        content = self.tree.read(path)
         return None if content is None else content.decode(errors="replace")
 
 

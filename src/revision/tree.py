@@ -20,9 +20,8 @@ from pathspec import GitIgnoreSpec
 from src.core.errors import UserError
 from src.core.folder import ALWAYS_IGNORED, IGNORE, folder_md5
 from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, open_objects, places, run_git
-from src.revision.parsing import MAX_JSON_BYTES, parse
+from src.revision.parsing import parse
 
-MAX_IGNORE_BYTES = 20_000
 MAX_TOTAL_BYTES = 100_000_000  # All files read from a tree; one object may be many files.
 MAX_NEW_BYTES = 500_000_000  # Files in the working tree that git neither has nor ignores.
 LINK = "120000"
@@ -73,16 +72,16 @@ class Tree:
         inside = f"{folder}/"
         return {path: entry for path, entry in self.entries.items() if path == folder or path.startswith(inside)}
 
-    def read(self, path: str, largest: int) -> bytes | None:
+    def read(self, path: str) -> bytes | None:
         """Content of a file, or None if it is missing.
 
         Raises:
-            UserError: If the file has more bytes than `largest`, or is a symbolic link.
+            UserError: If the files that were read have more than MAX_TOTAL_BYTES, or this one is a symbolic link.
         """
         if not self.has(path):
             return None
         where = f"{path} of {self.name}"
-        content = self._objects.read(self.entries[path].oid, "blob", largest, where)
+        content = self._objects.read(self.entries[path].oid, "blob", MAX_TOTAL_BYTES, where)
         self._left -= len(content)
         if self._left < 0:
             raise UserError(f"{where}: at most {MAX_TOTAL_BYTES:,} bytes of a revision are read")
@@ -94,7 +93,7 @@ class Tree:
         Raises:
             UserError: If the file is missing, malformed, or beyond the limits.
         """
-        content = self.read(path, MAX_JSON_BYTES)
+        content = self.read(path)
         if content is None:
             raise UserError(f"{path} of {self.name}: is missing")
         return parse(content, path, f"{path} of {self.name}")
@@ -112,7 +111,7 @@ class Tree:
         if self.has(path):
             oid = self.entries[path].oid
             if oid not in self._md5:
-                content = self.read(path, MAX_TOTAL_BYTES) or b""
+                content = self.read(path) or b""
                 if content.startswith(LFS):
                     raise UserError(f"{path} of {self.name}: is in Git LFS, which is not read; keep it in git itself")
                 self._md5[oid] = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -146,7 +145,7 @@ class Tree:
         Raises:
             UserError: If a line is not a pattern.
         """
-        text = (self.read(path, MAX_IGNORE_BYTES) or b"").decode(errors="replace")
+        text = (self.read(path) or b"").decode(errors="replace")
         try:
             return GitIgnoreSpec.from_lines([*more, *map(str.strip, text.splitlines())])
         except ValueError as error:

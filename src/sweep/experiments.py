@@ -39,7 +39,6 @@ TRAIN, EVAL = "metrics/train.json", "metrics/eval.json"
 SCORE, TEST_SCORE = "final.val_acc", "test_acc"
 # The table that training writes after each epoch, and the columns that a pruner compares.
 HISTORY, STEP, VALUE = "plots/history.csv", "epoch", "val_acc"
-MAX_HISTORY_BYTES = 5_000_000
 # What to do if experiments were removed, since the study knows their results and would not run them again.
 FORGET = "delete the study, which is logs/sweep/optuna.db or in STORAGE (`optuna delete-study`)"
 FETCH = "`dvc exp pull --all-commits --no-cache origin` brings those of others"
@@ -207,7 +206,7 @@ def _result(name: str, params: Mapping[str, Any], revision: Revision, code: Code
         receipts[stage] = receipt
     assert revision.commit
     score, test = _numbers(TRAIN, SCORE, revision)[SCORE], _numbers(EVAL, TEST_SCORE, revision)
-    history = read_history(revision.text(HISTORY, MAX_HISTORY_BYTES) or "")
+    history = read_history(revision.text(HISTORY) or "")
     return Result(name, params, revision.commit, score, test, receipts, history)
 
 

@@ -183,7 +183,7 @@ class Files(Tree):
         super().__init__("history", {name: Entry(mode, name) for name, mode in modes.items()}, cast("Objects", None))
         self._folder = folder
 
-    def read(self, path: str, largest: int) -> bytes | None:
+    def read(self, path: str) -> bytes | None:
         return (self._folder / path).read_bytes() if self.has(path) else None
 
 

@@ -85,6 +85,17 @@ def test_failed_report_leaves_no_old_verdict(
 
 
 @pytest.mark.usefixtures("history")
+def test_broken_check_does_not_pass(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(_: object) -> None:
+        raise IndexError("a defect of a check")
+
+    monkeypatch.setattr("src.report.checks.CHECKS", (broken,))
+    assert main(["main"]) == 2
+    assert "the report itself broke; see the traceback" in Path("report/verdict.json").read_text()
+    assert "a defect of a check" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("history")
 def test_report_times_out(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """This includes a process that blocks signals, and its children."""
 

@@ -120,7 +120,7 @@ def test_damaged_clone_error_suggests_a_check(history: History, what: str, where
 
 def read(folder: Path, commit: str) -> bytes | None:
     with open_tree(folder, "it", commit) as tree:
-        return tree.read("README.md", 100)
+        return tree.read("README.md")
 
 
 def test_non_commit_is_rejected(history: History) -> None:

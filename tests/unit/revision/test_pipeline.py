@@ -52,7 +52,7 @@ class Files(Tree):
     def has(self, path: str) -> bool:
         return path.replace(".", "_") in self.contents
 
-    def read(self, path: str, largest: int) -> bytes:
+    def read(self, path: str) -> bytes:
         return b""
 
     def parse(self, path: str) -> Any:

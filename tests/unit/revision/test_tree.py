@@ -102,7 +102,7 @@ def test_project_in_a_subfolder_of_the_repository(history: History, monkeypatch:
         with open_tree(project, "it", name) as tree:
             assert tree.has("dvc.yaml")
             assert not tree.has("ml/mnist/dvc.yaml")
-            assert b"epochs" in (tree.read("params.yaml", 10_000) or b"")
+            assert b"epochs" in (tree.read("params.yaml") or b"")
     assert judge("main", None).verdict["outcome"] == "pass"
 
     history.write(".github/workflows/checks.yml", "jobs: {}\n")
@@ -130,7 +130,7 @@ def test_working_tree_matches_what_git_would_commit(history: History) -> None:
     (history.path / ".hooks/post-index-change").chmod(0o755)
     before = history.git("-c", "core.hooksPath=", "status", "--porcelain")
     with open_tree(history.path, "it", None) as tree:
-        assert tree.read("new.txt", 10) == b"new"
+        assert tree.read("new.txt") == b"new"
         assert not tree.has("params.yaml")
         assert not tree.has("data/MNIST/raw/x")
     assert history.git("-c", "core.hooksPath=", "status", "--porcelain") == before
