@@ -76,7 +76,7 @@ def study_name(base: Base, space: Space) -> str:
     """Name of the study: the same in every clone for the same search space and the same code."""
     fixed = {name: value for name, value in space.common.items() if name not in space.drawn}
     drawn = {name: distribution_to_json(distribution) for name, distribution in space.drawn.items()}
-    text = json.dumps([base.code, base.others, fixed, drawn], sort_keys=True)
+    text = json.dumps([base.code, fixed, drawn], sort_keys=True)
     return f"{Path(space.where).stem}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,13 +70,13 @@ class Base:
     code: Code
     # Content of params.yaml.
     params: Mapping[str, Any]
-    # The same as `code` for stages without a receipt, such as check, which reads requirements.lock.
-    others: Code = field(default_factory=dict)
+    # Stages that write a receipt: not check, which reads requirements.lock.
+    receipts: Collection[str] = ()
 
     @property
     def sources(self) -> list[tuple[str, str]]:
-        """Path and hash of everything in `code` and `others`."""
-        return [one for stages in (self.code, self.others) for hashes in stages.values() for one in hashes.items()]
+        """Path and hash of everything in `code`."""
+        return [one for hashes in self.code.values() for one in hashes.items()]
 
     def name(self, params: Mapping[str, Any]) -> str:
         """Name of the experiment that runs this commit's code with these params; 0 and 0.0 are equal."""
@@ -84,7 +84,7 @@ class Base:
             key: int(value) if isinstance(value, float) and value.is_integer() else value
             for key, value in params.items()
         }
-        text = json.dumps([same, self.code, self.others], sort_keys=True)
+        text = json.dumps([same, self.code], sort_keys=True)
         return f"run-{hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]}"
 
     def reference(self, name: str) -> str:
@@ -97,13 +97,11 @@ def read_base(revision: str = "HEAD") -> Base:
     root = find_root()
     with open_revision(root, revision) as found:
         assert found.commit
-        code: dict[str, dict[str, str]] = {}
-        others: dict[str, dict[str, str]] = {}
-        for stage, paths in found.pipeline.sources.items():
-            (code if stage in found.receipts else others)[stage] = {
-                path: source_md5(found.tree, path) or tracked_above(found.tree, path) or "" for path in paths
-            }
-        base = Base(root, found.commit, code, _params(found), others)
+        code = {
+            stage: {path: source_md5(found.tree, path) or tracked_above(found.tree, path) or "" for path in paths}
+            for stage, paths in found.pipeline.sources.items()
+        }
+        base = Base(root, found.commit, code, _params(found), tuple(found.receipts))
         if lost := [path for path, md5 in base.sources if not md5]:
             raise UserError(
                 f"{lost[0]} of {revision}: dvc.yaml names it, but it is not committed; run `git add`, or `dvc add` for "
@@ -152,7 +150,7 @@ def read_result(base: Base, reference: str, root: Path | None = None) -> Result 
     try:
         with open_revision(root or base.root, reference, name) as found:
             params = _params(found)
-            return _result(name, params, found, base.code) if base.name(params) == name else None
+            return _result(name, params, found, base) if base.name(params) == name else None
     except UserError as error:
         raise UserError(
             f"{error}; `dvc exp remove {name}` removes it (on the remote: `--git-remote origin`), and the next sweep "
@@ -187,15 +185,15 @@ def _params(revision: Revision) -> dict[str, Any]:
     return found
 
 
-def _result(name: str, params: Mapping[str, Any], revision: Revision, code: Code) -> Result:
+def _result(name: str, params: Mapping[str, Any], revision: Revision, base: Base) -> Result:
     receipts = {}
-    for stage, hashes in code.items():
+    for stage in base.receipts:
         receipt = revision.receipts.get(stage, UserError(f"{receipt_path(stage)} of {name}: is missing"))
         if isinstance(receipt, UserError):
             raise receipt
         wrong = [
             path
-            for path, md5 in hashes.items()
+            for path, md5 in base.code[stage].items()
             if md5 not in (receipt.deps.get(path), tracked_above(revision.tree, path))
         ]
         wrong += [key for key, value in receipt.params.items() if params.get(key) != value]

@@ -32,8 +32,8 @@ def test_name_depends_only_on_params_and_code(params: Params) -> None:
 def test_code_includes_the_dependencies_of_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     base = read_base()
-    assert list(base.code) == ["fetch", "train", "evaluate"]
-    assert "requirements.lock" in base.others["check"]
+    assert set(base.receipts) == {"fetch", "train", "evaluate"}
+    assert "requirements.lock" in base.code["check"]
     rooms = {"src/core", "src/mnist/data", "src/mnist/model", "src/mnist/train"}
     assert set(base.code["train"]) >= {"stages/train.py", *rooms}
     assert base.params["lr"]
