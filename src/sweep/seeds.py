@@ -27,20 +27,17 @@ from src.noise.measurement import (
     updated,
 )
 from src.noise.significance import t_limit
+from src.report.policy import POLICY, Policy, read_policy
 from src.report.tables import read_classes, read_mistakes
-from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from src.sweep.command import guarded
 from src.sweep.crew import add_options, run_missing
-from src.sweep.experiments import EVAL, FETCH, FORGET, TEST_SCORE, Result, read_base, read_result, references
+from src.sweep.experiments import EVAL, FETCH, FORGET, TEST_SCORE, Base, Result, read_base, read_result, references
 from src.sweep.progress import say
 from src.sweep.spec import Spec, read_space
 
-DATA = "data/MNIST"
-ACCURACY = (EVAL, TEST_SCORE)
-ERRORS, CLASSES = "plots/errors.csv", "plots/per_class.csv"
-# Limits of the interval of test_acc, which apply to a single run.
-LEFT_OUT = ("test_acc_low", "test_acc_high")
+# Limits of the interval of the accuracy apply to a single run.
+LEFT_OUT = ("accuracy_low", "accuracy_high")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.seeds < 2:
             raise UserError(f"expected at least 2 seeds, got {arguments.seeds}")
         base = read_base()
+        rules = read_rules(base)
         space = read_space(base, Spec(params={"seed": list(range(arguments.seeds))}), "seeds")
         code = run_missing(base, space, arguments)
         names = map(base.name, space.grid)
@@ -64,55 +62,61 @@ def main(argv: list[str] | None = None) -> int:
                 f"{len(results)} of {arguments.seeds} seeds are in this clone; nothing was written; {FETCH}; if they "
                 f"were removed, {FORGET} and run this again"
             )
-        measurement = measure(base.root, space.common, results)
+        measurement = measure(base.root, rules, space.common, results)
         show(measurement, record(base.root / NOISE, measurement), Console())
         return code
 
     return guarded("seeds", run)
 
 
-def measure(root: Path, params: Mapping[str, Any], results: Sequence[Result]) -> Measurement:
+def read_rules(base: Base) -> Policy:
+    """Read the policy, which names the data and the tables; raises UserError if a name is missing."""
+    with open_revision(base.root, base.commit, "HEAD") as revision:
+        rules = read_policy(revision)
+    if not (rules.data and rules.examples.wrong and rules.examples.classes):
+        raise UserError(f"{POLICY}: expected `data`, and `wrong` and `classes` of `examples`")
+    return rules
+
+
+def measure(root: Path, rules: Policy, params: Mapping[str, Any], results: Sequence[Result]) -> Measurement:
     """Summarise runs of these params, given in the schema's order, that differ only in the seed.
 
     Raises:
         UserError: If the runs were not scored on the same data, or a table is malformed.
     """
-    data = {output_md5(result.receipts["fetch"].outs, DATA) for result in results}
-    if len(data) > 1:
-        raise UserError(f"{DATA}: expected the same in all runs, got {len(data)} versions")
-    runs: list[dict[str, Any]] = []
-    for result in results:
-        images, wrong = read_errors(root, result)
-        metrics = {EVAL: {name: value for name, value in result.test.items() if name not in LEFT_OUT}}
-        runs.append({"seed": result.params["seed"], "wrong": wrong, "metrics": metrics})
-    return measure_noise(str(data.pop()), params, machines(results), images, runs)
+    runs = [read_run(root, rules, result) for result in results]
+    if (count := len({run["data"] for run in runs if run["data"]})) != 1:
+        raise UserError(f"{rules.data}: expected the same in all runs, got {count} versions")
+    return measure_noise(runs[0]["data"], params, machines(results), runs[0]["images"], runs)
 
 
-def machines(results: Sequence[Result]) -> str:
-    """Describe the machines that the runs were trained on, each once."""
-    kinds = []
-    for result in results:
-        receipt = result.receipts["train"]
-        machine, versions = receipt.machine, receipt.versions
-        device = machine.get("device", "unknown device")
-        threads = f", {machine['threads']} threads" if "threads" in machine else ""
-        packages = ", ".join(f"{name} {version}" for name, version in versions.items())
-        kinds.append(f"{device}{threads} on {machine.get('cpu', 'unknown processor')}; {packages}")
-    return " / ".join(dict.fromkeys(kinds))
-
-
-def read_errors(root: Path, result: Result) -> tuple[int, list[int]]:
-    """Read the number of test images, and the indices of those that the run gets wrong.
+def read_run(root: Path, rules: Policy, result: Result) -> dict[str, Any]:
+    """Read what `measure_noise` needs of a run, the hash of its data and the number of test `images`.
 
     Raises:
         UserError: If a table is malformed.
     """
+    data, errors, classes = str(rules.data), str(rules.examples.wrong), str(rules.examples.classes)
     with open_revision(root, result.commit, result.name) as revision:
-        images = sum(scores.images for scores in read_classes(revision, CLASSES).values())
-        wrong = list(read_mistakes(revision, ERRORS))
+        hashes = revision.data_hashes([data])
+        images = sum(scores.images for scores in read_classes(revision, classes).values())
+        wrong = list(read_mistakes(revision, errors))
     if beyond := [index for index in wrong if index >= images]:
-        raise UserError(f"{ERRORS} of {result.name}: expected test images below {images}, got {beyond[0]}")
-    return images, wrong
+        raise UserError(f"{errors} of {result.name}: expected test images below {images}, got {beyond[0]}")
+    kinds = rules.examples.metrics.get(EVAL, {})
+    metrics = {EVAL: {name: value for name, value in result.test.items() if kinds.get(name) not in LEFT_OUT}}
+    return {"data": hashes[data], "images": images, "seed": result.params["seed"], "wrong": wrong, "metrics": metrics}
+
+
+def machines(results: Sequence[Result]) -> str:
+    """Describe the machines that the runs were trained on, each once."""
+    receipts = [result.receipts["train"] for result in results]
+    facts = [
+        {name: receipt.machine[name] for name in ("device", "threads", "cpu") if name in receipt.machine}
+        | receipt.versions
+        for receipt in receipts
+    ]
+    return " / ".join(dict.fromkeys(", ".join(f"{name} {value}" for name, value in one.items()) for one in facts))
 
 
 def record(path: Path, measurement: Measurement) -> Measurement | None:
@@ -132,7 +136,7 @@ def show(measurement: Measurement, replaced: Measurement | None, console: Consol
         interval = f"{spread.mean - half:.5f} to {spread.mean + half:.5f}"
         table.add_row(name, f"{spread.mean:.5f}", f"{spread.std:.5f}", interval)
     console.print(table)
-    luck, real = measurement.split(ACCURACY)
+    luck, real = measurement.split((EVAL, TEST_SCORE))
     variance = measurement.metrics[EVAL][TEST_SCORE].std ** 2
     share = f"{min(1.0, luck**2 / variance):.0%}" if variance else "-"
     say(

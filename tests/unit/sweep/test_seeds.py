@@ -1,6 +1,6 @@
 import io
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -9,22 +9,31 @@ from scipy.stats import t
 from src.core.errors import UserError
 from src.mnist.model.params import Params
 from src.noise.measurement import NOISE, find_measurement, parse_noise
+from src.report.policy import Examples, Policy
 from src.revision.pipeline import output_md5
 from src.sweep import seeds
-from src.sweep.experiments import read_base, read_result
+from src.sweep.experiments import EVAL, Result, read_base, read_result
 from tests.faults.project import Project
 from tests.unit.sweep.conftest import forge, made_up, working_tree
 
+TABLES = Examples(wrong="plots/errors.csv", classes="plots/per_class.csv")
+POLICY = Policy(metrics={}, data="data/MNIST", examples=TABLES)
 WRONG = [[0, 1], [1, 2], [1]]
 
 
+def run(result: Result, data: str) -> dict[str, Any]:
+    """A run on ten images."""
+    seed = result.params["seed"]
+    return {"data": data, "images": 10, "seed": seed, "wrong": WRONG[seed], "metrics": {EVAL: result.test}}
+
+
 def test_measurement_summarises_its_runs(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeds, "read_errors", lambda _, result: (10, WRONG[result.params["seed"]]))
+    monkeypatch.setattr(seeds, "read_run", lambda *given: run(given[2], "abc.dir"))
     results = [
         made_up(params, 0.9, test_acc=1 - len(wrong) / 10, seed=seed, device="cuda" if seed else "cpu")
         for seed, wrong in enumerate(WRONG)
     ]
-    found = seeds.measure(tmp_path, params.model_dump(), results)
+    found = seeds.measure(tmp_path, POLICY, params.model_dump(), results)
     assert (found.data, found.seeds, found.wrong_in) == ("abc.dir", [0, 1, 2], [7, 2, 0, 1])
     assert found.metrics["metrics/eval.json"]["test_acc"].mean == pytest.approx(0.8333333)
     assert found.machine.count("torch 2.15.0") == 2  # Two devices.
@@ -39,12 +48,11 @@ def test_measurement_summarises_its_runs(tmp_path: Path, params: Params, monkeyp
     assert f"{low:.5f} to {high:.5f}" in output.getvalue()
 
 
-def test_runs_on_different_data_are_rejected(tmp_path: Path, params: Params) -> None:
-    one, other = (made_up(params, 0.9, seed=seed) for seed in (0, 1))
-    changed = other.receipts["fetch"].model_copy(update={"outs": {"data/MNIST": "other.dir"}})
-    other = replace(other, receipts={**other.receipts, "fetch": changed})
-    with pytest.raises(UserError, match="expected the same in all runs, got 2 versions"):
-        seeds.measure(tmp_path, params.model_dump(), [one, other])
+def test_runs_on_different_data_are_rejected(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeds, "read_run", lambda *given: run(given[2], given[2].name))
+    results = [made_up(params, 0.9, seed=seed) for seed in (0, 1)]
+    with pytest.raises(UserError, match="data/MNIST: expected the same in all runs, got 2 versions"):
+        seeds.measure(tmp_path, POLICY, params.model_dump(), results)
 
 
 def test_single_seed_is_rejected(
@@ -53,6 +61,13 @@ def test_single_seed_is_rejected(
     monkeypatch.chdir(swept.path)
     assert seeds.main(["1"]) == 1
     assert capsys.readouterr().err == "seeds: expected at least 2 seeds, got 1\n"
+
+
+def test_policy_must_name_the_data(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    in_copy.edit("metrics_policy.yaml", "data: data/MNIST\n", "")
+    in_copy.commit()
+    assert seeds.main(["2"]) == 1
+    assert capsys.readouterr().err.startswith("seeds: metrics_policy.yaml: expected `data`, and `wrong` and `classes`")
 
 
 def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,4 +87,4 @@ def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.Captu
     result = read_result(read_base(), forge(in_copy, "plots/errors.csv", "\n1,", "\n10,"))
     assert result
     with pytest.raises(UserError, match=r"plots/errors.csv of run-\w+: expected test images below 10, got 10"):
-        seeds.read_errors(in_copy.path, result)
+        seeds.read_run(in_copy.path, POLICY, result)
