@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             planted = _planted(revision, rules)
         again = _run_again(root, commit, [*committed.outputs, *planted])
     except (UserError, DvcException) as error:
-        print(f"reproduce: {one_line(error)}", file=sys.stderr)  # noqa: T201
+        print(f"reproduce: {one_line(error)}", file=sys.stderr)
         return UNKNOWN
     console.print(_table(committed.outputs, again.outputs))
     if committed.outputs == again.outputs:

@@ -14,7 +14,6 @@ from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
-from rich.console import Console
 
 from src.audit.results import contradictions
 from src.core.errors import UserError, one_line
@@ -28,16 +27,15 @@ from src.revision.stale import repair
 
 def main() -> int:
     """Print the problems of the project that contains the current directory, and how to repair them."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         count, problems = verify(find_root())
     except (UserError, DvcException) as error:
-        console.print(f"verify: {one_line(error)}")
+        print(f"verify: {one_line(error)}")
         return 1
     for problem in problems:
-        console.print(problem)
+        print(problem)
     wrong = len(problems) or "none"
-    console.print(f"all inputs and receipts, {count} files and cache objects checked against dvc.lock: {wrong} wrong")
+    print(f"all inputs and receipts, {count} files and cache objects checked against dvc.lock: {wrong} wrong")
     return 1 if problems else 0
 
 
@@ -79,13 +77,10 @@ def _changed_inputs(repo: Repo) -> Iterator[str]:
             yield f"{name}: its command changed; run `dvc repro`"
         for dep in (dep for dep in stage.deps if str(dep) not in made):
             for path, change in dep.status().items():
-                changes = (
-                    {f"{path}:{key}": one for key, one in change.items()}
-                    if isinstance(change, dict)
-                    else {path: change}
-                )
-                for subject, one in changes.items():
+                # Params have one change each.
+                for key, one in (change if isinstance(change, dict) else {"": change}).items():
                     problem = words.get(one, "changed")
+                    subject = f"{path}:{key}" if key else path
                     yield f"{name}: {subject} {problem}; {repair(name, problem, stage.frozen)}"
 
 
