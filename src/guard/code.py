@@ -34,7 +34,7 @@ def check_code(stages: Iterable[Stage]) -> dict[Path, ast.Module]:
                 # Finds more errors, such as `return` outside of a function.
                 compile(trees[path], path, "exec", dont_inherit=True)
                 _check_names(path, trees[path])
-            for module in _imported(trees[path]):
+            for module in _imported(path, trees[path]):
                 _check_import(path, module, stage)
     return trees
 
@@ -62,17 +62,19 @@ def _bound(tree: ast.Module) -> Iterator[str]:
         yield from (text.partition(".")[0] for name in BINDING if isinstance(text := getattr(node, name, None), str))
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
+def _imported(path: Path, tree: ast.Module) -> Iterator[str]:
     """Modules that a file imports, whatever happens."""
     for node in tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            package = Path(node.module.replace(".", "/"), "__init__.py")
+        elif isinstance(node, ast.ImportFrom):
+            above = path.parts[: -node.level] if node.level else ()
+            module = ".".join([*above, *filter(None, [node.module])])
+            yield module
+            package = Path(module.replace(".", "/"), "__init__.py")
             if package.exists():
                 own = {"*", *_bound(ast.parse(package.read_bytes()))}
-                yield from (f"{node.module}.{alias.name}" for alias in node.names if alias.name not in own)
+                yield from (f"{module}.{alias.name}" for alias in node.names if alias.name not in own)
 
 
 def _check_import(path: Path, module: str, stage: Stage) -> None:

@@ -57,14 +57,18 @@ HALVES = {
         [CHOICE, (NETWORK, FIRST, f'    "unheard": Unheard,\n{FIRST}')],
         f"{NETWORK}: line {LINE} uses Unheard, which is not defined; define or import it",
     ),
-    "file": (
-        [imports("from src.mnist.train.unheard import Unheard")],
-        f"{CLASSIFIER}: imports src.mnist.train.unheard, which is not there; write src/mnist/train/unheard.py",
-    ),
-    "module of a package": (
-        [imports("from src.mnist.train import unheard")],
-        f"{CLASSIFIER}: imports src.mnist.train.unheard, which is not there; write src/mnist/train/unheard.py",
-    ),
+    **{
+        form: (
+            [imports(form)],
+            f"{CLASSIFIER}: imports src.mnist.train.unheard, which is not there; write src/mnist/train/unheard.py",
+        )
+        for form in (
+            "from src.mnist.train.unheard import Unheard",
+            "from src.mnist.train import unheard",
+            "from .unheard import Unheard",
+            "from . import unheard",
+        )
+    },
     "package": (
         [imports("import unheard.of")],
         f"{CLASSIFIER}: imports unheard, which is not installed; add it to requirements.txt and `make lock repro`",
@@ -74,11 +78,14 @@ HALVES = {
         f"{CLASSIFIER}: imports src.mnist.evaluate.scores, but dvc.yaml does not list src/mnist/evaluate/scores.py "
         "among the deps of stage train; add it there, or move what several stages need to src/mnist/model",
     ),
-    "package of another stage": (
-        [imports("from src.mnist import evaluate")],
-        f"{CLASSIFIER}: imports src.mnist.evaluate, but dvc.yaml does not list src/mnist/evaluate/__init__.py "
-        "among the deps of stage train; add it there, or move what several stages need to src/mnist/model",
-    ),
+    **{
+        form: (
+            [imports(form)],
+            f"{CLASSIFIER}: imports src.mnist.evaluate, but dvc.yaml does not list src/mnist/evaluate/__init__.py "
+            "among the deps of stage train; add it there, or move what several stages need to src/mnist/model",
+        )
+        for form in ("from src.mnist import evaluate", "from .. import evaluate")
+    },
     "package without a version in the lock file": (
         [("requirements.txt", "\ntorch==", "\niniconfig[all] >= 1 ; python_version > '3'  # needed\ntorch==")],
         "requirements.lock: expected one version of iniconfig>=1, got none; `make lock repro`",

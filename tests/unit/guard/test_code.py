@@ -56,7 +56,7 @@ def test_sound_code_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     Path("stages/others/helper.py").write_text("from os.path import *\none = join\n")
     Path("stages/package").mkdir()
     Path("stages/package/__init__.py").write_text("defined = 1\n")
-    Path("stages/package/module.py").write_text("from stages.package import *\n")
+    Path("stages/package/module.py").write_text("from . import defined\nfrom ..others.helper import one\n")
     stage = Stage("sound", ("stages/sound.py", "stages/others", "stages/package"), (), ())
     checked = ("sound", "others/helper", "package/__init__", "package/module")
     assert set(check_code([stage])) == {Path(f"stages/{name}.py") for name in checked}
