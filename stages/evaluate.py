@@ -1,12 +1,11 @@
 """Stage evaluate: scores the model on the test set, which no other stage uses."""
 
 import itertools
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.exit("this module has the stage's functions; its guarded command is `python -m stages evaluate`")
+    raise SystemExit("this module has the stage's functions; its guarded command is `python -m stages evaluate`")
 
 import numpy as np
 import torch

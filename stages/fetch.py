@@ -3,13 +3,12 @@
 import gzip
 import os
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.exit("this module has the stage's functions; its guarded command is `python -m stages fetch`")
+    raise SystemExit("this module has the stage's functions; its guarded command is `python -m stages fetch`")
 
 import numpy as np
 

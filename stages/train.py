@@ -1,7 +1,6 @@
 """Stage train: fits the network and writes the model, its metrics, its history and its learning curve."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.exit("this module has the stage's functions; its guarded command is `python -m stages train`")
+    raise SystemExit("this module has the stage's functions; its guarded command is `python -m stages train`")
 
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
