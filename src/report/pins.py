@@ -14,7 +14,7 @@ from src.revision.revision import Revision
 NAME = re.compile(r"[\w.-]*(requirements|constraints)[\w.-]*\.(txt|in|lock)", re.ASCII)
 # A package, extras and operator, its version, the rest of the line, and the lines of its hashes.
 PIN = re.compile(
-    r"^([A-Za-z0-9][\w.-]*)([^\S\n]*(?:\[[^\]\n]*\])?[^\S\n]*==[^\S\n]*)([\w.!+-]+)(.*)"
+    r"^([A-Za-z0-9][\w.-]*)([^\S\n]*(?:\[[^\]\n]*\][^\S\n]*)?==[^\S\n]*)([\w.!+-]+)(.*)"
     r"((?:\n +--hash=sha256:[0-9a-f]{64}(?: \\)?$)*)",
     re.ASCII | re.MULTILINE,
 )
