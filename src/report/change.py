@@ -102,7 +102,7 @@ class Change:
     def comparison(self) -> Predictions | UserError | None:
         """Differences from the base by example, or the error; None if the policy or the data rule them out."""
         try:
-            return self.compare_predictions(self.base) if self.comparable else None
+            return compare_predictions(self.base, self.head, self.policy.examples) if self.comparable else None
         except UserError as error:
             return error
 
@@ -110,17 +110,6 @@ class Change:
     def predictions(self) -> Predictions | None:
         """Differences from the base by example; None if they are unknown, which a check explains."""
         return self.comparison if isinstance(self.comparison, Predictions) else None
-
-    def compare_predictions(self, old: Revision) -> Predictions | None:
-        """Differences by example from a revision scored on the same data; None if the policy lists no tables.
-
-        Raises:
-            UserError: If a table is missing, malformed, or about other data.
-        """
-        examples = self.policy.examples
-        if not (examples.wrong and examples.counts):
-            return None
-        return compare_predictions(old, self.head, examples.wrong, examples.counts)
 
     @cached_property
     def measured(self) -> list[Measurement]:

@@ -13,6 +13,7 @@ from src.report.finding import Finding, Text, fail, note, unsure
 from src.report.metrics import metrics, read_metric, weigh
 from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
+from src.report.predictions import compare_predictions
 from src.report.tables import read_curves
 from src.revision.git import HASH, run_git
 from src.revision.receipts import lock_differences
@@ -270,7 +271,7 @@ def _lost_since(reference: Revision, change: Change) -> Iterator[Finding]:
         if isinstance(old, Text) or isinstance(new, Text):
             yield unsure("{}: cannot be compared with the policy's reference {}", metric, shown)
         elif rule.exceeds(old, new, most):
-            compared = change.compare_predictions(reference) if rule.mcnemar else None
+            compared = compare_predictions(reference, change.head, change.policy.examples) if rule.mcnemar else None
             p_chance = compared.p_value if compared else None
             level, why = weigh(new - old, p_chance, change.noise(reference, file, metric))
             text = "{}: lost {} since the policy's reference {}, may lose {}: {}"

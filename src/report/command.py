@@ -19,7 +19,7 @@ from src.core.files import write_text
 from src.report.change import open_change
 from src.report.checks import REPRODUCED, find
 from src.report.comment import cells, compared, first_rows, title, write_comment
-from src.report.finding import Finding, Level, code, highest, visible
+from src.report.finding import Level, code, highest, visible
 from src.report.metrics import Row, as_number, judge_metrics
 from src.report.page import render_page
 from src.report.supervise import supervise
@@ -85,7 +85,8 @@ def judge(base: str, head: str | None, reproduced: str = "not-tried", page_url: 
                     for row in rows
                 ],
             }
-            lines = [heading, compared(change).plain, *_table(rows), *_reasons(findings)]
+            lines = [heading, compared(change).plain, *_table(rows)]
+            lines += [f"- {finding.text.plain}" for finding in findings if finding.level > Level.NOTE]
             return Report(level, comment, render_page(comment, change), verdict, lines)
     except UserError as error:
         return refuse(error)
@@ -150,7 +151,3 @@ def _table(rows: Sequence[Row]) -> list[str]:
     table = [["metric", "base", "head", "change", "may lose", ""], *lines] if lines else []
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in table]
-
-
-def _reasons(findings: Sequence[Finding]) -> list[str]:
-    return [f"- {finding.text.plain}" for finding in findings if finding.level > Level.NOTE]

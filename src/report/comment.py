@@ -51,22 +51,22 @@ def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Ro
 
 def title(change: Change, level: Level, rows: Sequence[Row]) -> Text:
     """The verdict, and the change of the policy's first metric."""
-    verdict = f"{level.icon} Metrics: {level.outcome}"
+    verdict = Text(f"{level.icon} Metrics: {level.outcome}")
     row = next((row for row in rows if row.required), None)
     if row is None or not isinstance(row.new, float):
-        return Text(verdict)
-    old, new = row.old, row.new
-    if (row.file, row.name) == change.policy.accuracy:
-        name, written = Text("accuracy"), _percent
-        by = f"{100 * (row.change or 0.0):+.2f} points".replace("-", "−")
-    else:
-        name, written = Text("{}", row.label), number
-        by = _signed(row.change or 0.0)
-    if isinstance(old, Text):
-        return Text(f"{verdict} · {{}} {written(new)}", name)
-    if old == new:
-        return Text(f"{verdict} · {{}} {written(new)}, unchanged", name)
-    return Text(f"{verdict} · {{}} {written(old)} → **{written(new)}** ({by})", name)
+        return verdict
+    is_accuracy = (row.file, row.name) == change.policy.accuracy
+    name = Text("accuracy") if is_accuracy else Text("{}", row.label)
+    old, new = (
+        Text(f"{value:.2%}") if is_accuracy and isinstance(value, float) else Text("{}", value)
+        for value in (row.old, row.new)
+    )
+    if row.change is None:
+        return Text("{} · {} {}", verdict, name, new)
+    if row.change == 0:
+        return Text("{} · {} {}, unchanged", verdict, name, new)
+    by = f"{100 * row.change:+.2f} points".replace("-", "−") if is_accuracy else _signed(row.change)
+    return Text("{} · {} {} → **{}** ({})", verdict, name, old, new, Text(by))
 
 
 def compared(change: Change, page_url: str = "") -> Text:
@@ -105,10 +105,6 @@ def _mark(row: Row) -> str:
         return ""
     # Metrics that only inform, and explained losses, do not decide the verdict.
     return "⚠️" if row.why and (row.level is Level.NOTE or not row.required) else row.level.icon
-
-
-def _percent(value: float) -> str:
-    return f"{value:.2%}"
 
 
 def _first(most: int, items: Sequence[Item], written: Callable[[Item], str], more: str = "and {:,} more") -> list[str]:
@@ -197,7 +193,7 @@ def _params_changed(change: Change) -> str:
         for name in {**old, **new}
         if not same(old.get(name), new.get(name))
     ]
-    return ", ".join(_first(MAX_PAIRS, shown, str, "{:,} more params")) or "no param"
+    return Text("{}", shown) if shown else "no param"
 
 
 def _code_changed(change: Change) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from src.core.errors import UserError
 from src.noise.significance import mcnemar_p
+from src.report.policy import Examples
 from src.report.tables import Mistake, Pair, read_counts, read_mistakes
 from src.revision.revision import Revision
 
@@ -36,18 +37,15 @@ class Predictions:
         return mcnemar_p(len(self.lost), len(self.won))
 
 
-def compare_predictions(base: Revision, head: Revision, wrong: str, counts: str) -> Predictions:
-    """Compare two revisions example by example.
-
-    Args:
-        base: Revision of the old model.
-        head: Revision of the new model, scored on the same data.
-        wrong: Path of the table of mistakes.
-        counts: Path of the table of counts.
+def compare_predictions(base: Revision, head: Revision, examples: Examples) -> Predictions | None:
+    """Compare two models that were scored on the same data, example by example; None if the policy lists no tables.
 
     Raises:
         UserError: If a table is missing, malformed, or about other data.
     """
+    wrong, counts = examples.wrong, examples.counts
+    if not (wrong and counts):
+        return None
     old_counts, new_counts = read_counts(base, counts), read_counts(head, counts)
     if _examples(old_counts) != _examples(new_counts):
         raise UserError(f"the data is the same, but {counts} has other numbers of examples")

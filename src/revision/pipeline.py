@@ -218,11 +218,6 @@ class Pipeline:
         """Name of the stage that produces each output."""
         return {path: name for name, stage in self.stages.items() for path in stage.outs}
 
-    def is_cached(self, path: str) -> bool:
-        """Whether a path, or a folder that contains it, is in DVC's cache instead of git."""
-        out = enclosing(path, self.outs)
-        return out is not None and self.outs[out].cached
-
     def producer(self, path: str) -> str | None:
         """Name of the stage that produces a path or a folder that contains it, or None."""
         made = self.producers
@@ -288,10 +283,6 @@ class Pipeline:
             for file, values in self.locked[stage].params.items()
             for name, value in values.items()
         }
-
-    def output_hash(self, path: str) -> str | None:
-        """Hash of an output, or of a folder that contains several, from dvc.lock; or None."""
-        return output_md5(self.locked_outs, path)
 
 
 def output_md5(outs: Mapping[str, str], path: str) -> str | None:

@@ -11,7 +11,7 @@ from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_commit
 from src.revision.parsing import flatten, leaves, parse
-from src.revision.pipeline import Pipeline, read_pipeline, tracked_md5
+from src.revision.pipeline import Pipeline, enclosing, output_md5, read_pipeline, tracked_md5
 from src.revision.receipts import Receipt, read_receipt
 from src.revision.stale import Mismatch, edited_outputs, stale_stages
 from src.revision.tree import Tree, open_tree
@@ -68,6 +68,7 @@ class Revision:
         An unreadable file has its error, a file in DVC's cache has None, and a missing file is omitted.
         """
         outs = [path for path, out in self.pipeline.outs.items() if out.kind == "metrics"]
+        cached = [path for path, out in self.pipeline.outs.items() if out.cached]
         found: dict[str, dict[str, Any] | UserError | None] = {}
         for path in dict.fromkeys([*outs, *self.pipeline.metrics]):
             content = self.tree.read(path)
@@ -78,7 +79,7 @@ class Revision:
                         found[path] = _named(values, path)
                 except UserError as error:
                     found[path] = error
-            elif self.pipeline.is_cached(path) or self.tree.has(f"{path}.dvc"):
+            elif enclosing(path, cached) or self.tree.has(f"{path}.dvc"):
                 found[path] = None
         return found
 
@@ -90,7 +91,7 @@ class Revision:
         """
         recorded = {path: oid for locked in self.pipeline.locked.values() for path, oid in locked.deps.items()}
         return {
-            path: self.pipeline.output_hash(path) or recorded.get(path) or tracked_md5(self.tree, path)
+            path: output_md5(self.pipeline.locked_outs, path) or recorded.get(path) or tracked_md5(self.tree, path)
             for path in paths
         }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.core.values import same
-from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, enclosing, source_md5, tracked_above
+from src.revision.pipeline import DVC_FILE, LOCK, Locked, Pipeline, enclosing, output_md5, source_md5, tracked_above
 from src.revision.tree import LinkError, Tree
 
 MISSING = object()
@@ -140,7 +140,7 @@ def _compare(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> Iterator[tu
 def _hash(path: str, locked: Locked, pipeline: Pipeline, tree: Tree) -> Any:
     """Current hash of a dependency according to git and dvc.lock, or MISSING."""
     if path in pipeline.producers:
-        return pipeline.output_hash(path) or MISSING
+        return output_md5(pipeline.locked_outs, path) or MISSING
     within = {out: oid for out, oid in pipeline.locked_outs.items() if out.startswith(f"{path}/")}
     found = source_md5(tree, path, within)
     if found is None and _folder_hash(path, pipeline, tree):
