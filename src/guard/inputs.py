@@ -63,7 +63,7 @@ class Inputs:
     def identity(self) -> dict[str, str]:
         """All inputs in one table: the value of each param (`params.yaml: lr`) and the MD5 of each path."""
         params = {f"{PARAMS_FILE}: {name}": repr(value) for name, value in self.params.items()}
-        return params | {path: digest for path, digest in self.md5.items() if path != PARAMS_FILE}
+        return params | self.md5
 
     def check(self) -> None:
         """Raise UserError if an input was touched, or the process opened undeclared files, even if no trace is left."""
@@ -206,13 +206,11 @@ def _few(names: Collection[str]) -> str:
 
 
 def _is_open(path: str) -> bool:
-    """Whether this process has a file open or mapped into memory; true if the system cannot tell."""
+    """Whether this process has a file open or mapped into memory."""
     # Imported here because hardly any run needs it.
     import psutil
 
     process = psutil.Process()
-    if not hasattr(process, "memory_maps"):
-        return True
     opened = {file.path for file in process.open_files()} | {mapped.path for mapped in process.memory_maps()}
     return os.path.realpath(path) in opened
 
