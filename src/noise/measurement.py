@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from src.core.values import same
 from src.noise.significance import split_variance, t_limit, t_p
-from src.revision.parsing import parse, validated
+from src.revision.parsing import Strict, parse, validated
 from src.revision.revision import Revision
 
 NOISE = "metrics_noise.json"
@@ -22,19 +22,15 @@ Place = tuple[str, str]  # File and name of a metric.
 Count = Annotated[int, Field(ge=0)]
 
 
-class Spread(BaseModel):
+class Spread(Strict):
     """One metric over several seeds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     mean: float
     std: float = Field(ge=0, description="sample standard deviation, in the metric's unit")
 
 
-class Measurement(BaseModel):
+class Measurement(Strict):
     """Results of several trainings that differ only in the seed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     data: str = Field(description="hash of the data in dvc.lock, a folder's if it is in several files")
     params: dict[str, Any] = Field(description="params.yaml without the seed: the recipe")

@@ -3,21 +3,17 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from src.core.errors import UserError
-from src.revision.parsing import validated
+from src.revision.parsing import Strict, validated
 from src.revision.pipeline import ProjectPath
 from src.revision.revision import Revision
 
 POLICY = "metrics_policy.yaml"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """How much a metric may lose. A required metric can fail the report; any other only informs."""
 
     better: Literal["higher", "lower"]
@@ -44,7 +40,7 @@ class Rule(_Strict):
         return loss > allowed and not math.isclose(loss, allowed, rel_tol=1e-9)
 
 
-class Pictures(_Strict):
+class Pictures(Strict):
     """A PNG with rows of square grey images: the examples of `wrong`, in that order."""
 
     file: ProjectPath
@@ -56,7 +52,7 @@ class Pictures(_Strict):
 Kind = Literal["accuracy", "accuracy_low", "accuracy_high", "precision", "recall", "f1"]
 
 
-class Examples(_Strict):
+class Examples(Strict):
     """CSV files about the test examples, with the column names listed here."""
 
     wrong: ProjectPath | None = Field(
@@ -74,14 +70,14 @@ class Examples(_Strict):
     class_decimals: int = Field(default=4, ge=1, le=15, description="to which the scores in `classes` are rounded")
 
 
-class Curves(_Strict):
+class Curves(Strict):
     """A CSV file with a row per epoch, numbered in the column `epoch`."""
 
     file: ProjectPath
     columns: list[str] = Field(description="that must be there and are drawn")
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """Rules by metrics file, then by name of the metric, with dots between levels of a nested file.
 
     The rules' `since_reference` limits the losses since `reference`, a commit or tag. A missing key disables the checks

@@ -40,8 +40,6 @@ MAX_COMMIT_BYTES = 1_000_000  # Commit with its message.
 MAX_LISTING_BYTES = 20_000_000  # Names of all files and folders.
 # These variables would point git to another repository or index, or change how it reads paths, as in a hook.
 POINTING = re.compile(r"GIT_(?!CONFIG)")
-# Works even if the clone is configured to fetch only one branch.
-EVERY_BRANCH = "`git fetch --tags origin '+refs/heads/*:refs/remotes/origin/*'`"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -86,17 +84,13 @@ class Places:
     shallow: Path
 
 
+@lru_cache
 def places(folder: Path) -> Places:
-    """Find the paths of a folder's repository.
+    """Find the paths of the repository that contains a folder, which is given by its absolute path.
 
     Raises:
         UserError: If there is no git repository, or DVC cannot read it.
     """
-    return _places(folder.resolve())
-
-
-@lru_cache
-def _places(folder: Path) -> Places:
     inner = [word for name in ("index", "objects", "shallow") for word in ("--git-path", name)]
     words = ("rev-parse", "--show-object-format", "--show-toplevel", "--show-prefix", *inner)
     try:
@@ -137,8 +131,9 @@ def find_commit(root: Path, name: str) -> str:
     # Of a tag, it is another commit; a name such as `:/text` cannot have this suffix.
     if oid and (commit := _look_up(root, f"{oid}^{{commit}}")):
         return commit
-    advice = _incomplete(root) or f"try {EVERY_BRANCH}; the remote's are called origin/NAME"
-    raise UserError(f"{name}: is not a revision in this clone; {advice}")
+    # This works even if the clone is configured to fetch only one branch.
+    every = "try `git fetch --tags origin '+refs/heads/*:refs/remotes/origin/*'`; the remote's are called origin/NAME"
+    raise UserError(f"{name}: is not a revision in this clone; {_incomplete(root) or every}")
 
 
 def merge_bases(root: Path, base: str, head: str) -> list[str]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
@@ -28,6 +28,12 @@ MAX_PROBLEMS = 5  # Reported per file.
 T = TypeVar("T")
 # Parts of pydantic's messages that refer to our code; of places, those with a bracket do.
 SCHEMA_WORDS = re.compile(r"^Value error, | or instance of \w+$")
+
+
+class Strict(BaseModel):
+    """Content of a file: other keys and types are errors, as are NaN and infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def parse(content: bytes, path: str, where: str) -> Any:
