@@ -9,7 +9,6 @@ from src.core.receipt import PARAMS_FILE
 from src.core.values import same
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
-from src.report.charts import sparklines
 from src.report.checks import REPRODUCED
 from src.report.finding import Finding, Level, Text, code, highest, html_code, joined, number
 from src.report.metrics import Row
@@ -24,6 +23,9 @@ MAX_REASONS = 12
 MAX_ROWS = 40
 MAX_PAIRS = 8
 MAX_INDICES = 60
+BLOCKS = "▁▂▃▄▅▆▇█"
+MAX_VALUE = 1e9  # Larger values are not drawn.
+MAX_EPOCHS = 30  # Per curve.
 
 
 def write_comment(change: Change, findings: Sequence[Finding], rows: Sequence[Row], page_url: str = "") -> str:
@@ -240,6 +242,23 @@ def _history(revision: Revision, drawn: Curves) -> list[dict[str, float]]:
         return read_curves(revision, drawn.file, drawn.columns)
     except UserError:
         return []  # The check `curves` reports an error in the head.
+
+
+def sparklines(column: str, histories: Sequence[Sequence[dict[str, float]]]) -> list[str]:
+    """Draw one column of several histories as a block per epoch, on a shared scale; missing values are dots."""
+    found = [{row["epoch"]: row[column] for row in rows if abs(row[column]) < MAX_VALUE} for rows in histories]
+    epochs = sorted({epoch for values in found for epoch in values})
+    epochs = epochs[:: len(epochs) // MAX_EPOCHS + 1][:-1] + epochs[-1:]
+    # The scale omits the first epochs, which are often far worse and would flatten the rest.
+    scale = [values[epoch] for values in found for epoch in epochs[len(epochs) // 3 :] if epoch in values]
+    low, high = min(scale, default=0.0), max(scale, default=0.0)
+
+    def block(value: float | None) -> str:
+        if value is None:
+            return "·"
+        return BLOCKS[round((min(max(value, low), high) - low) / ((high - low) or 1) * (len(BLOCKS) - 1))]
+
+    return ["".join(block(values.get(epoch)) for epoch in epochs).rstrip("·") for values in found]
 
 
 def _other_metrics(rows: Sequence[Row]) -> str:

@@ -1,14 +1,21 @@
 """The comment as one HTML file without scripts: the same Markdown, with images of examples."""
 
+import math
 import re
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
 
 from markdown_it import MarkdownIt
 
 from src.core.errors import UserError
 from src.report.change import Change
-from src.report.charts import tiles
-from src.revision.revision import Revision
+from src.report.finding import visible
+from src.report.policy import Pictures
+from src.report.tables import Mistake
 
+MAX_PICTURES = 200
+MAX_PICTURE_BYTES = 2_000_000
 PICTURE = re.compile(r"<!-- picture: (\w+) -->")
 # The page cannot send requests or run scripts, whatever it contains.
 HEAD = """<!DOCTYPE html>
@@ -60,21 +67,61 @@ def render_page(markdown: str, change: Change | None = None) -> str:
     reader.add_render_rule("table_open", lambda *_: '<div class="wide"><table>')
     reader.add_render_rule("table_close", lambda *_: "</table></div>")
     body = reader.render(markdown).replace("<details>", "<details open>")
-    pictures = _pictures(change) if change and PICTURE.search(markdown) else {}
-    return HEAD + PICTURE.sub(lambda found: pictures.get(found[1], ""), body) + "</body>\n</html>\n"
+    body = PICTURE.sub(lambda found: _pictures(change, found[1]) if change else "", body)
+    return f"{HEAD}{body}</body>\n</html>\n"
 
 
-def _pictures(change: Change) -> dict[str, str]:
+def _pictures(change: Change, name: str) -> str:
     predictions, layout = change.predictions, change.policy.examples.pictures
     if predictions is None or layout is None:
-        return {}
+        return ""
     # The base has the pictures of mistakes that only the old model makes.
-    shown = (("lost", predictions.lost, change.head), ("won", predictions.won, change.base))
-    return {name: tiles(name, those, _picture(one, layout.file), layout) for name, those, one in shown}
-
-
-def _picture(revision: Revision, path: str) -> bytes | None:
+    mistakes, revision = (predictions.lost, change.head) if name == "lost" else (predictions.won, change.base)
     try:
-        return revision.tree.read(path)
+        png = revision.tree.read(layout.file)
     except UserError:
-        return None
+        png = None
+    return tiles(name, mistakes, png, layout)
+
+
+def tiles(name: str, mistakes: Sequence[Mistake], png: bytes | None, pictures: Pictures) -> str:
+    """Show the images of mistakes, cropped from the single file that contains all of them.
+
+    Args:
+        name: Our own name for them, also used as CSS class.
+        mistakes: Mistakes to show.
+        png: Content of the file, or None.
+        pictures: Layout of the file.
+    """
+    if not mistakes or png is None or not is_usable(png, pictures):
+        return "<p>This revision has no usable picture of its errors.</p>" if mistakes else ""
+    size, figures = pictures.side, []
+    shown = [mistake for mistake in mistakes if mistake.position < pictures.most][:MAX_PICTURES]
+    for mistake in shown:
+        row, column = divmod(mistake.position, pictures.columns)
+        words = f"{escape(visible(mistake.actual))}→{escape(visible(mistake.predicted))}<br>{mistake.index}"
+        place = f"background-position:-{column * size}px -{row * size}px"
+        figures.append(f'<figure><i class="{name}" style="{place}"></i>{words}</figure>')
+    style = f"width:{size}px;height:{size}px;background-image:url(data:image/png;base64,{b64encode(png).decode()})"
+    more = f"<p>Not shown: {len(mistakes) - len(shown)} more.</p>" if len(shown) < len(mistakes) else ""
+    return f'<style>.{name}{{{style}}}</style><div class="tiles">{"".join(figures)}</div>{more}'
+
+
+def is_usable(png: bytes, pictures: Pictures) -> bool:
+    """Whether a PNG matches the policy: small, grey, 8 bits, of the right width, without other data.
+
+    A few kilobytes can contain an image that takes gigabytes to show.
+    """
+    if len(png) > MAX_PICTURE_BYTES or not png.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    kinds, start = [], 8
+    while start + 12 <= len(png):
+        kinds.append(png[start + 4 : start + 8])
+        start += 12 + int.from_bytes(png[start : start + 4], "big")
+    if start != len(png) or kinds[:1] != [b"IHDR"] or kinds[-1] != b"IEND" or set(kinds[1:-1]) != {b"IDAT"}:
+        return False
+    wide, high = (int.from_bytes(png[place : place + 4], "big") for place in (16, 20))
+    rows = math.ceil(pictures.most / pictures.columns)
+    fits = wide == pictures.side * pictures.columns and high % pictures.side == 0 and 0 < high <= rows * pictures.side
+    # Bit depth 8, grey, deflate, adaptive filters, not interlaced; then the header's checksum and the first chunk.
+    return fits and png[24:29] == bytes([8, 0, 0, 0, 0]) and png[37:41] == b"IDAT"

@@ -8,7 +8,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.mnist.evaluate.pictures import draw_errors
-from src.report.charts import is_usable, sparklines, tiles
+from src.report.comment import sparklines
+from src.report.page import is_usable, tiles
 from src.report.policy import Pictures
 from src.report.tables import Mistake
 from tests.conftest import REPOSITORY
