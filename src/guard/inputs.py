@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
@@ -17,6 +17,16 @@ from src.guard.opened import CHECKPOINTS, LOGS, Opened, Stamp, stamp
 from src.guard.stage import DVC_FILE, Stage, read_params
 
 VOID = "so the result is void; run `dvc repro` again"
+# What a stage did with files where it may not.
+FOLDER = "opened the folder, and files that it opens relative to that are not recorded; open files by their whole paths"
+UNDECLARED = f"read it, but {DVC_FILE} does not list it among the stage's deps; add it there"
+UNHASHED = (
+    "read it, but it is no input that was hashed: an earlier run left it, it came later, or DVC ignores it "
+    f"({IGNORE}, a `.dvc` beside it, a linked folder); remove what does not belong there and run `dvc repro` again"
+)
+WRITTEN = (
+    f"wrote or removed it, but {DVC_FILE} does not list it among the stage's outputs; add it there, or write to {LOGS}"
+)
 # Maximum number of files in a message.
 NAMED = 5
 # Longest time without progress of a file system's clock.
@@ -50,8 +60,6 @@ class Inputs:
         self.stage, self.opened = stage, opened
         # Code of the guard and the interpreter, which tracebacks and warnings read again.
         self._before = {*opened.read, "stages/__main__.py"}
-        # Places that the stage may write to.
-        self._own = (*stage.outs, LOGS.rstrip("/"))
         with opened.paused():
             self._places = stage.deps if stage.params is not None else (*stage.deps, PARAMS_FILE)
             self._stamps = stamps_of(self._places)
@@ -68,8 +76,7 @@ class Inputs:
     def check(self) -> None:
         """Raise UserError if an input was touched, or the process opened undeclared files, even if no trace is left."""
         self._check_touched()
-        self._check_read()
-        self._check_written()
+        self._check_opened()
 
     def _check_touched(self) -> None:
         with self.opened.paused():
@@ -101,34 +108,23 @@ class Inputs:
         self._stamps[path] = now
         return True
 
-    def _check_read(self) -> None:
-        # `shutil.rmtree` opens folders that it removes.
-        if folders := [name for name in self.opened.folders if not is_within(name, self._own)]:
-            raise UserError(
-                f"{_few(folders)}: stage {self.stage.name} opened the folder, and files that it opens "
-                "relative to that are not recorded; open files by their whole paths"
-            )
+    def _check_opened(self) -> None:
+        """Raise UserError if the process opened a file where it may not."""
         others = self.opened.read.keys() - self._stamps.keys() - self._before - HARMLESS
         read = [name for name in others if not CHECKPOINT.fullmatch(name)]
-        if undeclared := [name for name in read if not is_within(name, (*self.stage.deps, *self.stage.outs))]:
-            raise UserError(
-                f"{_few(undeclared)}: stage {self.stage.name} read it, but {DVC_FILE} does not list it among the "
-                "stage's deps; add it there"
-            )
-        if read:
-            raise UserError(
-                f"{_few(read)}: stage {self.stage.name} read it, but it is no input that was hashed: an earlier run "
-                f"left it, it came later, or DVC ignores it ({IGNORE}, a `.dvc` beside it, a linked folder); remove "
-                "what does not belong there and run `dvc repro` again"
-            )
-
-    def _check_written(self) -> None:
-        others = [name for name in sorted(self.opened.written) if not is_within(name, self._own)]
-        if others := [name for name in others if not name.endswith(SCRATCH) or os.path.lexists(name)]:
-            raise UserError(
-                f"{_few(others)}: stage {self.stage.name} wrote or removed it, but {DVC_FILE} does not list it among "
-                f"the stage's outputs; add it there, or write to {LOGS}"
-            )
+        # A copy, since other threads may open more.
+        written = [name for name in [*self.opened.written] if not name.endswith(SCRATCH) or os.path.lexists(name)]
+        own, declared = (*self.stage.outs, LOGS.rstrip("/")), (*self.stage.deps, *self.stage.outs)
+        for names, allowed, problem in (
+            # `shutil.rmtree` opens folders that it removes.
+            (self.opened.folders, own, FOLDER),
+            (read, declared, UNDECLARED),
+            (read, (), UNHASHED),
+            (written, own, WRITTEN),
+        ):
+            if wrong := [name for name in sorted(names) if not is_within(name, allowed)]:
+                more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+                raise UserError(f"{', '.join(wrong[:NAMED])}{more}: stage {self.stage.name} {problem}")
 
 
 def stamps_of(places: Iterable[str]) -> dict[str, Stamp]:
@@ -197,12 +193,6 @@ def wait_for_tick(stamps: Iterable[Stamp]) -> None:
                 raise UserError(f"{LOGS}: files here get no times of change; move the project to another file system")
             time.sleep(0.0005)
             os.utime(probe.fileno())
-
-
-def _few(names: Collection[str]) -> str:
-    """Format the first names, and the number of the remaining ones."""
-    shown = ", ".join(sorted(names)[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
 def _is_open(path: str) -> bool:
