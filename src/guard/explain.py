@@ -1,10 +1,11 @@
-"""One-line explanations of errors caused by the machine; any other error is a bug and keeps its traceback."""
+"""One-line explanations of errors that are no bugs; any other error keeps its traceback."""
 
 import errno
 import sys
 from pathlib import Path
 
 from src.core.copies import original
+from src.core.errors import UserError
 
 MEMORY = "out of memory; end other programs, or change its limits (`ulimit -v`, `ulimit -s`, the batch system)"
 GPU_TAKEN = (
@@ -35,7 +36,9 @@ LOST_CONNECTION = ("gloo/", "nccl", "closed by peer", "reset by peer", "timed ou
 
 
 def explain(error: Exception) -> str | None:
-    """Explain what happened and what to do; None if the machine did not cause the error."""
+    """Explain what happened and what to do; None if neither the user nor the machine caused the error."""
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, OSError):
         for advice, numbers in ADVICE.items():
             # If the folder exists, the code should not have tried to create it: a bug.

@@ -67,18 +67,22 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
     # The launcher prints the reason for all its processes.
     with ending_on_signals("" if is_launched() else f"{name}: {STOPPED}") as received:
         try:
-            code = _run_or_report(name, load, opened, received)
+            code = _run_or_exit(name, load, opened, received)
         except SystemExit as stop:
-            # Exiting within a stage is never a success, even if Lightning exits with code 0 after a signal, which may
-            # also interrupt a report.
-            code = _fail(f"{name}: {stop.code if isinstance(stop.code, str) else STOPPED}", stop.code)
+            report(f"{name}: {stop.code if isinstance(stop.code, str) else STOPPED}")
+            # Exiting within a stage is never a success, even if Lightning exits with code 0 after a signal.
+            code = stop.code if isinstance(stop.code, int) and stop.code else 1
         return 128 + received[0] if received else code
 
 
-def _run_or_report(
+def _run_or_exit(
     name: str, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened, received: list[int]
 ) -> int:
-    """Run the stage in one or several processes and return the exit code; report errors that have an explanation."""
+    """Run the stage in one or several processes and return the exit code.
+
+    Raises:
+        SystemExit: With the explanation of an error, if it has one.
+    """
     try:
         devices = chosen_devices(os.environ, is_shared=name == SHARED)
         end_with_starter(name)
@@ -92,14 +96,12 @@ def _run_or_report(
         with others:
             _run(name, devices, load, opened)
         return 0
-    except UserError as error:
-        return _fail(f"{name}: {error}")
     except Exception as error:
         # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
         line = STOPPED if received else explain(error)
         if line is None:
             raise
-        return _fail(f"{name}: {line}")
+        raise SystemExit(line) from error
 
 
 def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> None:
@@ -139,9 +141,3 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
             if os.fspath(Path.cwd() / out) in written:
                 Path(out).unlink(missing_ok=True)
         raise
-
-
-def _fail(line: str, code: object = 1) -> int:
-    """Report the reason and return the exit code, which is never 0."""
-    report(line)
-    return code if isinstance(code, int) and code else 1
