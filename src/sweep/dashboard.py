@@ -1,6 +1,5 @@
 """`make dashboard`: the studies in a browser, on this machine only."""
 
-import errno
 import os
 import signal
 import sys
@@ -36,9 +35,8 @@ def main() -> int:
             app = wsgi(url.render_as_string(hide_password=False))
         try:
             server = make_server(HOST, PORT, app, Server)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
+        except OSError:
+            # In use. Any other trouble meets the second attempt, too.
             server = make_server(HOST, 0, app, Server)
         print(f"http://{HOST}:{server.server_port}/ shows the study; Ctrl-C ends it", flush=True)  # noqa: T201
         # There is nothing to clean up.
