@@ -12,7 +12,7 @@ from src.noise.measurement import NOISE, find_measurement, parse_noise
 from src.report.policy import Examples, Policy
 from src.revision.pipeline import output_md5
 from src.sweep import seeds
-from src.sweep.experiments import EVAL, Result, read_base, read_result
+from src.sweep.experiments import EVAL, Result, read_base, read_result, references
 from tests.faults.project import Project
 from tests.unit.sweep.conftest import forge, made_up, working_tree
 
@@ -83,8 +83,14 @@ def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.Captu
     assert measured.wrong_in == [9, 0, 1]
     (in_copy.path / NOISE).unlink()
     assert working_tree(in_copy) == before
+    # The limits of an interval are not measured.
+    base = read_base()
+    known = read_result(base, next(iter(references(in_copy.path).values())))
+    assert known
+    tables = TABLES.model_copy(update={"metrics": {EVAL: {"test_acc": "accuracy_low"}}})
+    assert seeds.read_run(in_copy.path, POLICY.model_copy(update={"examples": tables}), known)["metrics"] == {EVAL: {}}
     # One of its mistakes is not among the ten test images.
-    result = read_result(read_base(), forge(in_copy, "plots/errors.csv", "\n1,", "\n10,"))
+    result = read_result(base, forge(in_copy, "plots/errors.csv", "\n1,", "\n10,"))
     assert result
     with pytest.raises(UserError, match=r"plots/errors.csv of run-\w+: expected test images below 10, got 10"):
         seeds.read_run(in_copy.path, POLICY, result)
