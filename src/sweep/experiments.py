@@ -140,15 +140,15 @@ def by_name(listed: Sequence[str]) -> dict[str, str]:
     return {found[1]: reference for reference in listed if (found := REFERENCE.fullmatch(reference))}
 
 
-def read_result(base: Base, reference: str, root: Path | None = None) -> Result | None:
-    """Read an experiment in this clone or the one at `root`; None if other code produced it.
+def read_result(base: Base, reference: str) -> Result | None:
+    """Read an experiment in this clone; None if other code produced it.
 
     Raises:
         UserError: If its receipts belong to another run, or its metrics are not numbers.
     """
     name = reference.rpartition("/")[2]
     try:
-        with open_revision(root or base.root, reference, name) as found:
+        with open_revision(base.root, reference, name) as found:
             params = _params(found)
             return _result(name, params, found, base) if base.name(params) == name else None
     except UserError as error:

@@ -16,7 +16,7 @@ from dvc.config import Config
 from optuna.trial import TrialState
 
 from src.core.errors import UserError
-from src.sweep.experiments import HISTORY, Base, Result, by_name, read_history, read_result, references
+from src.sweep.experiments import HISTORY, Base, by_name, read_history, read_result, references
 from src.sweep.git import copied, fetch, git
 from src.sweep.study import EXPERIMENT, PROBLEM, TRAINED, UNFINISHED, Study
 
@@ -98,19 +98,17 @@ class Worker:
         """Return the run's score; train only if no experiment or earlier trial has it."""
         while (twin := self.study.twin(trial)) and not twin.state.is_finished():
             self._pause(WAIT_SECONDS)
-        here = references(self.base.root)
-        if name in pushed and name not in here:
-            fetch(self.base.root, str(self.remote), pushed[name])
-            here[name] = pushed[name]
-        if name in here:
-            result = read_result(self.base, here[name])
-        elif twin:
-            self.study.report(trial, twin.intermediate_values)
-            if twin.state == TrialState.PRUNED:
-                raise optuna.TrialPruned
-            return twin.values[0]
-        else:
-            result = self._train(trial, name, params, log)
+        if name not in references(self.base.root):
+            if name in pushed:
+                fetch(self.base.root, str(self.remote), pushed[name])
+            elif twin:
+                self.study.report(trial, twin.intermediate_values)
+                if twin.state == TrialState.PRUNED:
+                    raise optuna.TrialPruned
+                return twin.values[0]
+            else:
+                self._train(trial, name, params, log)
+        result = read_result(self.base, references(self.base.root)[name])
         if result is None:
             raise UserError(f"{name}: was run with other params or code; `dvc exp remove {name}` removes it")
         self.study.report(trial, result.history)
@@ -122,9 +120,9 @@ class Worker:
                 trial.set_user_attr(PROBLEM, f"is done, but could not be pushed to {self.remote}: {error}")
         return result.score
 
-    def _train(self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path) -> Result | None:
+    def _train(self, trial: optuna.Trial, name: str, params: Mapping[str, object], log: Path) -> None:
+        """Run an experiment in a copy of the repository, and fetch it."""
         settings = param_options({key: value for key, value in params.items() if value != self.base.params[key]})
-        reference = self.base.reference(name)
         (self.base.root / log).unlink(missing_ok=True)
         with copied(self.base.root, self.base.commit, name) as copy:
             with self._dvc(["exp", "run", "--name", name, *settings], copy, log) as process:
@@ -132,12 +130,10 @@ class Worker:
             # If dvc fails after creating the experiment, the trial is still done.
             if name not in references(copy):
                 raise UserError(f"dvc exp run ended with exit code {process.returncode} and made no experiment")
-            result = read_result(self.base, reference, copy)
             # Another worker that was considered dead may have finished first.
-            if result and name not in references(self.base.root):
-                fetch(self.base.root, git(copy, "rev-parse", "--absolute-git-dir"), reference)
+            if name not in references(self.base.root):
+                fetch(self.base.root, git(copy, "rev-parse", "--absolute-git-dir"), self.base.reference(name))
         trial.set_user_attr(TRAINED, True)
-        return result
 
     def _watch(self, trial: optuna.Trial, process: "subprocess.Popen[bytes]", history: Path) -> None:
         """Report epochs until the process ends; raises TrialPruned if the trial is not promising."""

@@ -110,6 +110,15 @@ def test_changed_code_makes_new_experiments(in_copy: Project, capsys: pytest.Cap
     assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4
 
 
+def test_unusable_result_can_be_removed_as_advised(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    in_copy.edit("stages/train.py", '{"val_acc": score}', '{"val_acc": None}')
+    write_spec(in_copy, {"lr": 0.003})
+    in_copy.commit()
+    assert main([]) == 1
+    (name,) = re.findall(r"final.val_acc: .*`dvc exp remove (run-\w+)` removes it", capsys.readouterr().out)
+    in_copy.dvc_ok("exp", "remove", name)
+
+
 def test_unremovable_copy_is_removed_by_the_next_sweep(in_copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write_spec(in_copy, {"seed": "0,1"})
     with monkeypatch.context() as patch:
