@@ -5,6 +5,7 @@ import re
 import pytest
 
 from src.mnist.data.dataset import NUM_CLASSES
+from src.mnist.fetch.digits import TEST_IMAGES
 from tests.conftest import REPOSITORY
 from tests.faults.project import Project
 
@@ -71,7 +72,7 @@ def test_confusion_plot_uses_the_projects_template(clone: Project) -> None:
     assert "<DVC_METRIC" not in json.dumps(content)
     values = content["data"]["values"]
     assert len(values) == 2 * NUM_CLASSES**2
-    assert sum(int(value["count"]) for value in values) == 2 * 360
+    assert sum(int(value["count"]) for value in values) == 2 * TEST_IMAGES
 
 
 @pytest.mark.fault(74)

@@ -6,6 +6,7 @@ import torch
 from benchmarks import measure
 from benchmarks.gpu import main
 from benchmarks.measure import CONVENTIONAL, Run, fit_table, interleaved
+from src.mnist.data.dataset import load_examples
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
@@ -18,7 +19,8 @@ def test_missing_gpu_is_reported_in_one_line(
 
 
 def test_only_mnist_is_measured(digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder, said in ((digits_dir, "expected MNIST, 60,000 images, got 1,437"), (tmp_path, "run `dvc repro fetch`")):
+    digits = f"expected MNIST, 60,000 images, got {len(load_examples(digits_dir, 'train').labels):,}"
+    for folder, said in ((digits_dir, digits), (tmp_path, "run `dvc repro fetch`")):
         monkeypatch.setattr(measure, "DATA_DIR", folder)
         with pytest.raises(SystemExit, match=rf"^benchmark: {folder}\S*: .*{said}"):
             interleaved({}, 1)
