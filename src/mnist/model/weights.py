@@ -31,7 +31,6 @@ def load_model(path: Path) -> CalibratedModel:
     Raises:
         UserError: If the file is missing, truncated, or not a model of this pipeline.
     """
-    repair = "delete it and run `dvc checkout` or `dvc repro`"
     if not path.is_file():
         raise UserError(f"{path}: is missing; run `dvc pull` or `dvc repro`")
     try:
@@ -46,7 +45,10 @@ def load_model(path: Path) -> CalibratedModel:
         network = build_model(description["architecture"], seed=0)
         network.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: is not a model of this pipeline ({one_line(error)}); {repair}") from error
+        raise UserError(
+            f"{path}: is not a model of this pipeline ({one_line(error)}); to restore its own, delete {MODEL_PATH} and "
+            "run `dvc checkout` or `dvc repro`"
+        ) from error
     return CalibratedModel(network, temperature)
 
 

@@ -155,7 +155,8 @@ def test_truncated_model_is_rejected(tmp_path: Path, share: float) -> None:
     save_model(path, CalibratedModel(build_model("cnn", 0), 1.0), "cnn")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UserError, match=f"^{path}: is not a model of this pipeline"):
+    advice = "to restore its own, delete models/model.safetensors and run"
+    with pytest.raises(UserError, match=f"^{path}: is not a model of this pipeline .*; {advice}"):
         load_model(path)
 
 
