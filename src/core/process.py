@@ -62,7 +62,7 @@ def _open_streams() -> None:
 def _name_user() -> None:
     """Set the name of a user without one to the user ID, as in a container that runs under an arbitrary ID.
 
-    DVC reads the name when it opens a repository, and fails with a KeyError if there is none.
+    DVC reads the name when it opens a repository, and fails if there is none.
     """
     try:
         getpass.getuser()

@@ -67,6 +67,8 @@ class Opened:
         self.folders: set[str] = set()
         self._made: set[str] = set()
         self._paused_in: int | None = None
+        # What subprocess was last asked to run.
+        self._program: object = None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -86,7 +88,7 @@ class Opened:
         if self._paused_in == threading.get_ident():
             return
         # SQLite's ATTACH can open any file.
-        if event == "sqlite3.connect" or _is_start(event, args):
+        if event == "sqlite3.connect" or self._is_start(event, args):
             raise UserError(
                 f"{'SQLite' if event == 'sqlite3.connect' else 'another process'} would open files unrecorded; "
                 "export tables, compute in threads (a DataLoader with num_workers=0)"
@@ -135,6 +137,16 @@ class Opened:
             self.written.add(name)
             (self._made.add if is_made else self._made.discard)(name)
 
+    def _is_start(self, event: str, args: tuple[Any, ...]) -> bool:
+        """Whether an audit event starts a process that could do a stage's work."""
+        if event == "subprocess.Popen":
+            self._program = args[0]
+            return Path(os.fsdecode(args[0])).name in SHELLS
+        if event == "os.posix_spawn" and args[0] == self._program:
+            # By subprocess, which uses it for most programs since Python 3.13.
+            return False
+        return event in STARTS or (event == "import" and args[0].rpartition(".")[2].startswith(STARTER))
+
     def _name(self, path: object) -> str | None:
         """Path relative to the folder; None if it is outside of the project."""
         if not isinstance(path, str | bytes | os.PathLike):
@@ -163,13 +175,6 @@ class Opened:
             name = path[len(self.original) :]
             return name if name.startswith(CHECKPOINTS) else os.path.relpath(path, self.root)
         return None
-
-
-def _is_start(event: str, args: tuple[Any, ...]) -> bool:
-    """Whether an audit event starts a process that could do a stage's work."""
-    if event == "subprocess.Popen":
-        return Path(os.fsdecode(args[0])).name in SHELLS
-    return event in STARTS or (event == "import" and args[0].rpartition(".")[2].startswith(STARTER))
 
 
 def _python_folders(root: Path) -> tuple[str, ...]:

@@ -250,6 +250,7 @@ def process(method: str) -> None:
         (lambda: os.system("cat data/other.txt"), "another process would open"),
         # Its exit code would be that of the stage.
         (lambda: os.execv("/none", ["none"]), "another process would open"),
+        (lambda: os.posix_spawn("/bin/true", ["true"], {}), "another process would open"),
         (lambda: subprocess.run("cat data/other.txt", shell=True, check=True), "another process would open"),
         (lambda: sqlite3.connect(":memory:").close(), "SQLite would open"),
         (lambda: open_below("data", "../other/in.txt"), "data: stage stage opened the folder"),
@@ -265,6 +266,13 @@ def test_unrecordable_operations_are_rejected(start: Start, act: Callable[[], ob
 
     with pytest.raises(UserError, match=f"^{used}"):
         act_and_check()
+
+
+def test_program_may_run(start: Start) -> None:
+    inputs = start()
+    # Every Python uses posix_spawn for this; since 3.13, also without `close_fds`.
+    subprocess.run(["/bin/true"], close_fds=False, check=True)
+    inputs.check()
 
 
 def make_and_remove(path: Path) -> None:
