@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from os.path import normpath
 from pathlib import Path
 from typing import Any
@@ -59,17 +58,16 @@ def read_lock() -> dict[str, dict[str, Any]]:
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
-    # A path may have options.
-    deps, *outs = (
-        [str(next(iter(item)) if isinstance(item, dict) else item) for item in entry.get(kind) or []]
-        for kind in ("deps", "outs", "metrics", "plots")
-    )
-    paths = [*deps, *chain(*outs)]
-    if resolved := [key for key in RESOLVED if key in entry] + [path for path in paths if "${" in path]:
+    deps, outs = _paths(entry, "deps"), _paths(entry, "outs", "metrics", "plots")
+    if resolved := [key for key in RESOLVED if key in entry] + [path for path in (*deps, *outs) if "${" in path]:
         raise UserError(f"{DVC_FILE}: stage {name} uses {resolved[0]}, which only DVC can resolve; write it out")
-    paths = list(map(normpath, paths))
-    params = _param_names(name, entry.get("params") or [])
-    return Stage(name, tuple(paths[: len(deps)]), params, tuple(paths[len(deps) :]))
+    return Stage(name, deps, _param_names(name, entry.get("params") or []), outs)
+
+
+def _paths(entry: Mapping[str, Any], *kinds: str) -> tuple[str, ...]:
+    """Normalised paths in a stage's lists, where a path may have options."""
+    items = [item for kind in kinds for item in entry.get(kind) or []]
+    return tuple(normpath(str(next(iter(item)) if isinstance(item, dict) else item)) for item in items)
 
 
 def _param_names(stage: str, entries: Iterable[Any]) -> tuple[str, ...] | None:
