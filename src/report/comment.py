@@ -10,7 +10,7 @@ from src.core.values import same
 from src.noise.significance import SIGNIFICANCE
 from src.report.change import Change
 from src.report.checks import REPRODUCED
-from src.report.finding import Finding, Level, Text, code, highest, html_code, joined, number
+from src.report.finding import Finding, Level, Text, code, highest, html_code, number
 from src.report.metrics import Row
 from src.report.policy import Curves
 from src.report.tables import Mistake, Pair, read_curves
@@ -77,8 +77,8 @@ def compared(change: Change, page_url: str = "") -> Text:
     commit = change.base.commit or ""
     hides_nothing = change.base.name == "HEAD" or commit.startswith(change.base.name)
     base = Text("{}", commit[:7]) if hides_nothing else Text("{} ({})", change.base.name, commit[:7])
-    page = [Text(f"[page with pictures]({page_url})")] if page_url else []
-    return joined([Text("{} against {}", head, base), *page, REPRODUCED[change.reproduced].text], " · ")
+    page = Text(f"[page with pictures]({page_url}) · " if page_url else "")
+    return Text("{} against {} · {}{}", head, base, page, REPRODUCED[change.reproduced].text)
 
 
 def first_rows(rows: Sequence[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import Any
 from src.core.values import same
 from src.noise.measurement import NOISE
 from src.report.change import Change
-from src.report.finding import Finding, Text, joined, note, unsure
+from src.report.finding import Finding, Text, note, unsure
 from src.report.pins import Bump, is_of_pins, other_versions
 from src.report.policy import POLICY
 from src.revision.parsing import flatten
@@ -48,7 +48,7 @@ def files(change: Change) -> Iterator[Finding]:
     if uncovered:
         yield unsure("{} changed, which no stage of the base depends on: read the diff", uncovered)
     if bumped:
-        yield note("other versions are installed: {}", joined((Text("{} {} → {}", *bump) for bump in bumped), ", "))
+        yield note("other versions are installed: {}", [Text("{} {} → {}", *bump) for bump in bumped])
 
 
 def scorer(change: Change) -> Iterator[Finding]:

@@ -57,12 +57,6 @@ class Text(str):
         return unescape(re.sub(r"`([^`]*)`|</?code>|\*\*", r"\1", self))
 
 
-def joined(texts: Iterable[Text], separator: str) -> Text:
-    """Join several texts into one."""
-    parts = list(texts)
-    return Text(separator.join(["{}"] * len(parts)), *parts)
-
-
 @dataclass(frozen=True)
 class Finding:
     """A finding of a check.

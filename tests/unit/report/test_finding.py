@@ -12,7 +12,6 @@ from src.report.finding import (
     fail,
     highest,
     html_code,
-    joined,
     note,
     number,
     unsure,
@@ -108,7 +107,7 @@ def test_every_argument_is_escaped(text: str) -> None:
 
 def test_braces_in_an_argument_are_not_expanded() -> None:
     assert Text("{}", "{0.__class__}").plain == "{0.__class__}"
-    assert joined([Text("a {}", "{}"), Text("b")], "; ").plain == "a {}; b"
+    assert Text("{}", [Text("a {}", "{}"), Text("b")]).plain == "a {}, b"
 
 
 def test_outcome_is_the_highest_level() -> None:
