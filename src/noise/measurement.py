@@ -81,8 +81,7 @@ def read_noise(revision: Revision) -> list[Measurement]:
     Raises:
         UserError: If the file is malformed.
     """
-    text = revision.text(NOISE)
-    return [] if text is None else parse_noise(text, f"{NOISE} of {revision.name}")
+    return revision.tree.load(list[Measurement], NOISE) or []
 
 
 def parse_noise(text: str, where: str) -> list[Measurement]:

@@ -18,7 +18,7 @@ from src.core.errors import UserError
 from src.core.folder import folder_md5
 from src.core.receipt import PARAMS_FILE
 from src.revision.git import NOTHING
-from src.revision.parsing import MAX_YAML_BYTES, T, validated
+from src.revision.parsing import MAX_YAML_BYTES
 from src.revision.tree import MAX_PATH, Tree
 
 DVC_FILE, LOCK = "dvc.yaml", "dvc.lock"
@@ -311,7 +311,7 @@ def read_pipeline(tree: Tree) -> Pipeline:
         UserError: If a file is malformed, or uses an unsupported feature.
     """
     where = f"{DVC_FILE} of {tree.name}"
-    declared = _read(_DvcYaml, tree, DVC_FILE) or _DvcYaml()
+    declared = tree.load(_DvcYaml, DVC_FILE) or _DvcYaml()
     if "${" in str(declared):
         raise UserError(f"{where}: has a template, ${{...}}, which only DVC can resolve; write it out")
     outs = Counter(path for stage in declared.stages.values() for path, _ in stage.each_out())
@@ -334,7 +334,7 @@ def read_lock(tree: Tree) -> dict[str, Locked]:
     """
     where = f"{LOCK} of {tree.name}"
     try:
-        recorded = _read(_DvcLock, tree, LOCK)
+        recorded = tree.load(_DvcLock, LOCK)
         stages = recorded.stages if recorded else {}
         for name, stage in stages.items():
             for items in (stage.dep_items, stage.out_items):
@@ -354,7 +354,7 @@ def tracked_md5(tree: Tree, path: str) -> str | None:
     Raises:
         UserError: If the .dvc file is malformed.
     """
-    found = _read(_DvcFile, tree, f"{path}.dvc")
+    found = tree.load(_DvcFile, f"{path}.dvc")
     name = posixpath.basename(path)
     return next((out.md5 for out in (found.outs if found else []) if out.path == name), None)
 
@@ -381,7 +381,3 @@ def source_md5(tree: Tree, path: str, within: Mapping[str, str | None] = NOTHING
     """
     tracked = (file.removesuffix(".dvc") for file in tree.files(path) if file.endswith(".dvc"))
     return tree.md5(path, {**within, **{out: tracked_md5(tree, out) for out in tracked}}) or tracked_md5(tree, path)
-
-
-def _read(schema: type[T], tree: Tree, path: str) -> T | None:
-    return validated(schema, tree.parse(path), f"{path} of {tree.name}") if tree.has(path) else None

@@ -20,7 +20,7 @@ from pathspec import GitIgnoreSpec
 from src.core.errors import UserError
 from src.core.folder import ALWAYS_IGNORED, IGNORE, folder_md5
 from src.revision.git import MAX_COMMIT_BYTES, NOTHING, Objects, list_files, open_objects, places, run_git
-from src.revision.parsing import parse
+from src.revision.parsing import T, parse, validated
 
 MAX_TOTAL_BYTES = 100_000_000  # All files read from a tree; one object may be many files.
 MAX_NEW_BYTES = 500_000_000  # Files in the working tree that git neither has nor ignores.
@@ -97,6 +97,14 @@ class Tree:
         if content is None:
             raise UserError(f"{path} of {self.name}: is missing")
         return parse(content, path, f"{path} of {self.name}")
+
+    def load(self, schema: type[T], path: str) -> T | None:
+        """Read a YAML, JSON or TOML file as an instance of its schema, or None if it is missing.
+
+        Raises:
+            UserError: If the file is invalid, or beyond the limits.
+        """
+        return validated(schema, self.parse(path), f"{path} of {self.name}") if self.has(path) else None
 
     def md5(self, path: str, outside: Mapping[str, str | None] = NOTHING) -> str | None:
         """Hash of a file or folder as DVC computes it, or None if it is missing.
