@@ -12,7 +12,7 @@ from src.report.change import Change
 from src.report.finding import Finding, Text, note, unsure
 from src.report.pins import Bump, is_of_pins, other_versions
 from src.report.policy import POLICY
-from src.revision.parsing import flatten
+from src.revision.parsing import leaves
 from src.revision.pipeline import DVC_FILE, LOCK, Stage, enclosing
 
 # Files that determine which files git and DVC find, even within a folder that a stage depends on.
@@ -98,7 +98,7 @@ def stages(change: Change) -> Iterator[Finding]:
 def _free_params(change: Change) -> list[str]:
     """Params whose values differ, and which no stage records, in files that none depends on or writes."""
     old, new, pipeline = change.base.flat_params, change.head.flat_params, change.head.pipeline
-    before, now = (flatten(one.locked_params(one.stages)) for one in (change.base.pipeline, pipeline))
+    before, now = (dict(leaves(one.locked_params(one.stages))) for one in (change.base.pipeline, pipeline))
     hashed = {*pipeline.producers, *(path for stage in pipeline.stages.values() for path in stage.deps)}
     return [
         name

@@ -90,9 +90,18 @@ def _place(parts: tuple[int | str, ...]) -> str:
     return ".".join(part if re.fullmatch(r"[\w./:@+-]+", part) else repr(part) for part in shown)
 
 
-def flatten(content: Any) -> dict[str, Any]:
-    """Values by path, with dots between levels; the last of duplicate paths wins."""
-    return dict(leaves(content))
+def flatten(content: Any, where: str) -> dict[str, Any]:
+    """Values by path, with dots between levels.
+
+    Raises:
+        UserError: If two have the same path.
+    """
+    found: dict[str, Any] = {}
+    for name, value in leaves(content):
+        if name in found:
+            raise UserError(f"{where}: {name} is given twice, nested and with dots in its name")
+        found[name] = value
+    return found
 
 
 def leaves(content: Any) -> Iterator[tuple[str, Any]]:

@@ -152,13 +152,20 @@ class _Item(_Strict):
     isexec: bool = False
 
 
+def _once(items: list[_Item]) -> list[_Item]:
+    for path, count in Counter(item.path for item in items).items():
+        if count > 1:
+            raise ValueError(f"{path} is listed twice")
+    return items
+
+
 class Locked(_Strict):
     """The last run of a stage as recorded in dvc.lock."""
 
     command: str | list[Any] = Field(alias="cmd")
-    dep_items: list[_Item] = Field(default=[], alias="deps")
+    dep_items: Annotated[list[_Item], AfterValidator(_once)] = Field(default=[], alias="deps")
     params: dict[ProjectPath, dict[str, Any]] = {}
-    out_items: list[_Item] = Field(default=[], alias="outs")
+    out_items: Annotated[list[_Item], AfterValidator(_once)] = Field(default=[], alias="outs")
 
     @cached_property
     def deps(self) -> dict[str, str]:
@@ -332,20 +339,13 @@ def read_lock(tree: Tree) -> dict[str, Locked]:
     Raises:
         UserError: With the repair, if the file is malformed.
     """
-    where = f"{LOCK} of {tree.name}"
     try:
         recorded = tree.load(_DvcLock, LOCK)
-        stages = recorded.stages if recorded else {}
-        for name, stage in stages.items():
-            for items in (stage.dep_items, stage.out_items):
-                twice = [path for path, count in Counter(item.path for item in items).items() if count > 1]
-                if twice:
-                    raise UserError(f"{where}: {name}: {twice[0]} is listed twice")
     except UserError as error:
         # If it is too large, making it again would not help.
         repair = "" if len(tree.read(LOCK) or b"") > MAX_YAML_BYTES else f"; delete {LOCK}, then run `dvc repro`"
         raise UserError(f"{error}{repair}") from error
-    return stages
+    return recorded.stages if recorded else {}
 
 
 def tracked_md5(tree: Tree, path: str) -> str | None:

@@ -1,6 +1,5 @@
 """The content of one commit, or of the working tree. Each file is parsed once, on first use."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any
 from src.core.errors import UserError
 from src.core.receipt import PARAMS_FILE, receipt_path
 from src.revision.git import find_commit
-from src.revision.parsing import flatten, leaves, parse
+from src.revision.parsing import flatten, parse
 from src.revision.pipeline import Pipeline, enclosing, output_md5, read_pipeline, tracked_md5
 from src.revision.receipts import Receipt, read_receipt
 from src.revision.stale import Mismatch, edited_outputs, stale_stages
@@ -59,7 +58,7 @@ class Revision:
             UserError: If a file cannot be read, or two params have the same name.
         """
         files = self.params.items()
-        return {f"{file}:{name}": value for file, one in files for name, value in _named(one, file).items()}
+        return {f"{file}:{name}": value for file, one in files for name, value in flatten(one, file).items()}
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any] | UserError | None]:
@@ -76,7 +75,7 @@ class Revision:
                 try:
                     values = parse(content, path, f"{path} of {self.name}")
                     if not isinstance(values, list):  # DVC finds no metrics in a list, such as a receipt.
-                        found[path] = _named(values, path)
+                        found[path] = flatten(values, path)
                 except UserError as error:
                     found[path] = error
             elif enclosing(path, cached) or self.tree.has(f"{path}.dvc"):
@@ -130,18 +129,6 @@ class Revision:
         """
         content = self.tree.read(path)
         return None if content is None else content.decode(errors="replace")
-
-
-def _named(content: Any, path: str) -> dict[str, Any]:
-    """Flatten metrics or params to names with dots between levels.
-
-    Raises:
-        UserError: If two have the same name.
-    """
-    names = Counter(name for name, _ in leaves(content))
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise UserError(f"{path}: {twice[0]} is given twice, nested and with dots in its name")
-    return flatten(content)
 
 
 @contextmanager

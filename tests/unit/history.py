@@ -20,7 +20,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from src.core.files import md5
 from src.core.receipt import receipt_path
 from src.revision.git import Objects
-from src.revision.parsing import flatten, parse
+from src.revision.parsing import leaves, parse
 from src.revision.pipeline import read_pipeline
 from src.revision.tree import LINK, Entry, Tree
 
@@ -163,7 +163,7 @@ class History:
 
     def _params(self, file: str, names: list[str] | None) -> dict[str, Any]:
         content = self.read_yaml(file)
-        flat = {**content, **flatten(content)}
+        flat = {**content, **dict(leaves(content))}
         return content if names is None else {name: flat[name] for name in names if name in flat}
 
     def _hash(self, files: Tree, path: str, outs: Iterable[str] = ()) -> str:
