@@ -66,23 +66,19 @@ def run_stage(name: str, load: Callable[[], Callable[[Run], ReceiptFields]], ope
     sanitize(os.environ)
     # The launcher prints the reason for all its processes.
     with ending_on_signals("" if is_launched() else f"{name}: {STOPPED}") as received:
+        code = 1
+        # A signal may interrupt a report; further signals are then ignored.
         try:
-            code = _run_or_exit(name, load, opened, received)
-        except SystemExit as stop:
-            report(f"{name}: {stop.code if isinstance(stop.code, str) else STOPPED}")
-            # Exiting within a stage is never a success, even if Lightning exits with code 0 after a signal.
-            code = stop.code if isinstance(stop.code, int) and stop.code else 1
+            code = _run_or_report(name, load, opened, received)
+        except SystemExit:
+            report(f"{name}: {STOPPED}")
         return 128 + received[0] if received else code
 
 
-def _run_or_exit(
+def _run_or_report(
     name: str, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened, received: list[int]
 ) -> int:
-    """Run the stage in one or several processes and return the exit code.
-
-    Raises:
-        SystemExit: With the explanation of an error, if it has one.
-    """
+    """Run the stage in one or several processes and return the exit code; report errors that have an explanation."""
     try:
         devices = chosen_devices(os.environ, is_shared=name == SHARED)
         end_with_starter(name)
@@ -96,12 +92,17 @@ def _run_or_exit(
         with others:
             _run(name, devices, load, opened)
         return 0
+    except SystemExit as stop:
+        # Exiting within a stage is never a success, even if Lightning exits with code 0 after a signal.
+        report(f"{name}: {stop.code if isinstance(stop.code, str) else STOPPED}")
+        return stop.code if isinstance(stop.code, int) and stop.code else 1
     except Exception as error:
         # An error while a signal ends the stage, such as a write to a closed terminal, is not a bug.
         line = STOPPED if received else explain(error)
         if line is None:
             raise
-        raise SystemExit(line) from error
+        report(f"{name}: {line}")
+        return 1
 
 
 def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], ReceiptFields]], opened: Opened) -> None:

@@ -1,12 +1,15 @@
 """No false result is locked, and no process outlives its dvc."""
 
+import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
+from typing import TextIO
 
 import psutil
 import pytest
@@ -86,22 +89,35 @@ def swallow_and_fail() -> None:
     raise KeyError("x")
 
 
-class Interrupting:
-    """A reason that a signal interrupts while it is reported."""
+class Interrupted(io.StringIO):
+    """Standard error, on which a signal interrupts the first line."""
 
-    def __str__(self) -> str:
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        sys.stderr = self.stream
         os.kill(os.getpid(), signal.SIGTERM)
-        return "a bad row"
+        return len(text)
 
 
-def fail_and_be_interrupted() -> None:
-    raise UserError(Interrupting())
+def be_interrupted(error: BaseException) -> None:
+    sys.stderr = Interrupted(sys.stderr)
+    raise error
 
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize(
     ("end", "code"),
-    [(leave, 1), (leave_with_a_reason, 1), (swallow, 143), (swallow_and_fail, 143), (fail_and_be_interrupted, 143)],
+    [
+        (leave, 1),
+        (leave_with_a_reason, 1),
+        (swallow, 143),
+        (swallow_and_fail, 143),
+        (partial(be_interrupted, UserError("a bad row")), 143),
+        (partial(be_interrupted, SystemExit("a bad row")), 143),
+    ],
 )
 def test_interrupted_stage_never_succeeds(
     toy: Project,
