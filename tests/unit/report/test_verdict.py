@@ -1,11 +1,13 @@
 """The comment on a change; test_no_wrong_pass.py has the ways to a wrong pass."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
+from src.report.comment import sparklines
 from src.report.finding import Finding, Level, Text
 from tests.unit.history import History
 from tests.unit.report.attacks import (
@@ -297,3 +299,21 @@ def test_repository_of_the_user_is_not_modified(history: History) -> None:
     judge()
     judge("main", "HEAD")
     assert state() == before
+
+
+def curve(*values: float) -> list[dict[str, float]]:
+    return [{"epoch": float(epoch), "x": value} for epoch, value in enumerate(values, 1)]
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "drawn"),
+    [
+        ([0.5, 0.25, 0.2], [0.5, 0.2, 0.1, 0.1], ["██▆", "█▆▁▁"]),
+        ([9e9, 3, 2, 1], [math.nan, 3, math.nan, 1], ["██▁", "█·▁"]),
+        ([], [0.3, 0.3], ["", "▁▁"]),
+        ([], [], ["", ""]),
+        ([1 / epoch for epoch in range(1, 1001)], [1e308], ["███████████▇▆▆▅▄▄▄▃▃▃▂▂▂▂▂▁▁▁▁", ""]),
+    ],
+)
+def test_curves_share_a_scale_and_keep_their_lengths(base: list[float], head: list[float], drawn: list[str]) -> None:
+    assert sparklines("x", [curve(*base), curve(*head)]) == drawn
