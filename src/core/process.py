@@ -22,16 +22,16 @@ def take_no_arguments(module: str) -> None:
 
 
 def _restore_signals() -> None:
-    """Restore signals that a parent has ignored or blocked.
+    """Restore signals that a parent has ignored or blocked, and end by others without a traceback, but with cleanup.
 
     If SIGCHLD is ignored, the system keeps no exit codes, and `subprocess` mistakes every failed child for a success. A
     blocked signal never arrives, so only SIGKILL could end the program. Ctrl-C and a closed terminal stay ignored if
-    they were, as in the background and under nohup. Otherwise, Ctrl-C ends the program without a traceback.
+    they were, as in the background and under nohup.
     """
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    for number in (signal.SIGTERM, *(one for one, handler in usual.items() if signal.getsignal(one) is handler)):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

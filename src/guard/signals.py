@@ -44,10 +44,11 @@ def ending_on_signals(message: str) -> Iterator[list[int]]:
         with os.fdopen(reader, "rb", buffering=0) as wakeups:
             while (wakeup := wakeups.read(1)) and wakeup[0] not in caught:
                 continue
-        if wakeup and not ended.wait(GRACE_SECONDS):
-            # Not `print`, because the main thread may hold its lock.
-            os.write(2, f"{message}\n".encode() if message else b"")
-            os._exit(128 + wakeup[0])
+            # The pipe stays open, since Python writes every signal to it.
+            if wakeup and not ended.wait(GRACE_SECONDS):
+                # Not `print`, because the main thread may hold its lock.
+                os.write(2, f"{message}\n".encode() if message else b"")
+                os._exit(128 + wakeup[0])
 
     # A background program of a script ignores Ctrl-C, and a program under nohup ignores a closed terminal.
     caught = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
@@ -58,8 +59,8 @@ def ending_on_signals(message: str) -> Iterator[list[int]]:
     try:
         yield received
     finally:
-        ended.set()
         for number, handler in caught.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(previous)
+        ended.set()
         os.close(writer)

@@ -3,6 +3,7 @@ import pwd
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
@@ -17,6 +18,15 @@ import os, signal, subprocess, sys
 print(subprocess.run([sys.executable, "-SIc", "raise SystemExit(3)"]).returncode, flush=True)
 os.kill(os.getpid(), signal.SIGTERM)
 print("alive")
+"""
+
+LEAVING = """
+import os, signal, sys, tempfile
+from src.core.process import prepare_process
+prepare_process()
+with tempfile.TemporaryDirectory(dir=sys.argv[1]):
+    os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+    print("alive")
 """
 
 
@@ -44,7 +54,16 @@ def test_ignored_and_blocked_signals_are_restored() -> None:
     # The behaviour without it.
     assert run("").stdout == "0\nalive\n"
     done = run("from src.core.process import prepare_process; prepare_process()")
-    assert (done.stdout, done.returncode) == ("3\n", -signal.SIGTERM)
+    assert (done.stdout, done.returncode) == ("3\n", 128 + signal.SIGTERM)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signal_ends_a_command_without_leftovers(tmp_path: Path, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING, tmp_path, name], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.Signals[name], "", "")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.fault(84)

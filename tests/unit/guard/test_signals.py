@@ -44,6 +44,24 @@ def test_signal_ends_a_process_with_a_busy_main_thread(name: str) -> None:
     assert exit_code(FORK.Process(target=spin, args=(number,))) == 128 + number
 
 
+def spin_briefly() -> None:
+    """The same, but many signals arrive before the main thread continues."""
+
+    def signal_often() -> None:
+        for _ in range(100_000):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with ending_on_signals("stopped"):
+        threading.Timer(0.02, signal_often).start()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 3_000_000)
+
+
+def test_repeated_signals_print_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 20)
+    assert exit_code(FORK.Process(target=spin_briefly)) == 128 + signal.SIGTERM
+    assert capfd.readouterr().err == ""
+
+
 def swallow() -> None:
     with ending_on_signals("stopped"):
         try:
