@@ -22,11 +22,11 @@ def take_no_arguments(module: str) -> None:
 
 
 def _restore_signals() -> None:
-    """Restore signals that a parent has ignored or blocked, and end by others without a traceback, but with cleanup.
+    """Restore signals that a parent has ignored or blocked, and make those that end the program clean up first.
 
     If SIGCHLD is ignored, the system keeps no exit codes, and `subprocess` mistakes every failed child for a success. A
     blocked signal never arrives, so only SIGKILL could end the program. Ctrl-C and a closed terminal stay ignored if
-    they were, as in the background and under nohup.
+    they were, as in the background and under nohup. No signal prints a traceback.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}

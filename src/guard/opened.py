@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import all_suffixes
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ STARTER = "popen_"
 NOWHERE = -1
 EVENTS = frozenset({"open", "os.truncate", "sqlite3.connect", "subprocess.Popen", *READS, *MOVES, REMOVAL, *STARTS})
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+CODE = tuple(all_suffixes())
 # Logs and locks of the guard and the stages, and checkpoints.
 LOGS, CHECKPOINTS = "logs/", "logs/checkpoints/"
 
@@ -55,7 +57,7 @@ class Opened:
 
     Attributes:
         read: Stamps of each file when it was opened for reading, by path relative to the folder. Files created by this
-            process are omitted.
+            process are omitted, unless they are code.
         written: Files that were opened for writing, moved to or removed.
         folders: Folders that were opened. Files can be opened relative to them, and events then lack the full path.
     """
@@ -125,7 +127,7 @@ class Opened:
         # A log of an earlier run may be continued.
         is_log = name.startswith(LOGS) and flags & os.O_ACCMODE == os.O_WRONLY
         # Any other file opened for modification can also be read.
-        if found and not flags & os.O_TRUNC and not is_log and name not in self._made:
+        if found and not flags & os.O_TRUNC and not is_log and (name not in self._made or name.endswith(CODE)):
             self.read[name].add(_stamp(found))
 
     def _note_move(self, event: str, source: object, target: object) -> None:

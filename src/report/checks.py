@@ -1,5 +1,7 @@
 """All checks of a change. Each is a function from the change to its findings; the outcome is the highest level."""
 
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,7 +17,7 @@ from src.report.pins import versions
 from src.report.policy import POLICY, read_policy
 from src.report.predictions import compare_predictions
 from src.report.tables import read_curves
-from src.revision.git import HASH, run_git
+from src.revision.git import HASH, UnreadableError, run_git
 from src.revision.receipts import lock_differences
 from src.revision.revision import Revision, open_revision
 from src.revision.stale import UNNOTICED, parts_outside_git
@@ -233,7 +235,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def find(change: Change) -> list[Finding]:
-    """Run all checks; returns unique findings, highest level first."""
+    """Run all checks; returns unique findings, highest level first. A check that breaks is unsure."""
     every = [replace(finding, check=check.__name__) for check in CHECKS for finding in _run(check, change)]
     found: dict[Text, Finding] = {}
     for finding in sorted(every, key=lambda finding: -finding.level):
@@ -247,6 +249,11 @@ def _run(check: Check, change: Change) -> Iterator[Finding]:
             yield from check(change)
     except UserError as error:
         yield unsure("{}", error)
+    except (MemoryError, UnreadableError):
+        raise  # Other checks would not have more memory, nor a whole clone.
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        yield unsure("the check {} broke: {}", check.__name__, RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _is_edited(change: Change, path: str) -> bool:

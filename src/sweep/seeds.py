@@ -85,7 +85,7 @@ def measure(root: Path, rules: Policy, params: Mapping[str, Any], results: Seque
         UserError: If the runs were not scored on the same data, or a table is malformed.
     """
     runs = [read_run(root, rules, result) for result in results]
-    if (count := len({run["data"] for run in runs if run["data"]})) != 1:
+    if (count := len({run["data"] for run in runs})) > 1:
         raise UserError(f"{rules.data}: expected the same in all runs, got {count} versions")
     return measure_noise(runs[0]["data"], params, machines(results), runs[0]["images"], runs)
 
@@ -94,18 +94,20 @@ def read_run(root: Path, rules: Policy, result: Result) -> dict[str, Any]:
     """Read what `measure_noise` needs of a run, the hash of its data and the number of test `images`.
 
     Raises:
-        UserError: If a table is malformed.
+        UserError: If a table is malformed, or DVC does not know the data.
     """
     data, errors, classes = str(rules.data), str(rules.examples.wrong), str(rules.examples.classes)
     with open_revision(root, result.commit, result.name) as revision:
-        hashes = revision.data_hashes([data])
+        digest = revision.data_hashes([data])[data]
         images = sum(scores.images for scores in read_classes(revision, classes).values())
         wrong = list(read_mistakes(revision, errors))
+    if digest is None:
+        raise UserError(f"{data} of {result.name}: is no output, nor tracked by DVC; correct `data` in {POLICY}")
     if beyond := [index for index in wrong if index >= images]:
         raise UserError(f"{errors} of {result.name}: expected test images below {images}, got {beyond[0]}")
     kinds = rules.examples.metrics.get(EVAL, {})
     metrics = {EVAL: {name: value for name, value in result.test.items() if kinds.get(name) not in LEFT_OUT}}
-    return {"data": hashes[data], "images": images, "seed": result.params["seed"], "wrong": wrong, "metrics": metrics}
+    return {"data": digest, "images": images, "seed": result.params["seed"], "wrong": wrong, "metrics": metrics}
 
 
 def machines(results: Sequence[Result]) -> str:

@@ -195,27 +195,31 @@ def test_output_changed_before_the_receipt_is_reported(
     assert f"evaluate: {said}" in capsys.readouterr().err
 
 
-def import_while_it_exists(project: Project, module: str, make: str, remove: str) -> None:
-    """Make the fetch stage import a module that exists only meanwhile; other programs make and remove it."""
-    run = "subprocess.run({!r}.split(), check=True)"
-    lines = ["import subprocess", run.format(make), f"import {module}", run.format(remove)]
-    add_to_fetch(project, "\n".join(lines))
-
-
 def add_and_remove(project: Project) -> str:
-    path = "src/mnist/fetch/brief.py"
-    import_while_it_exists(project, "src.mnist.fetch.brief", f"touch {path}", f"rm {path}")
+    """A module that exists only while the stage imports it."""
+    add_to_fetch(
+        project,
+        'brief = Path("src/mnist/fetch/brief.py")\nbrief.touch()\nimport src.mnist.fetch.brief\nbrief.unlink()',
+    )
+    return "src/mnist/fetch/brief.py"
+
+
+def add_and_remove_by_others(project: Project) -> str:
+    """The same, but other programs make and remove it."""
+    path, run = "src/mnist/fetch/brief.py", "subprocess.run({!r}, check=True)"
+    make, remove = (run.format([program, path]) for program in ("touch", "rm"))
+    add_to_fetch(project, f"import subprocess\n{make}\nimport src.mnist.fetch.brief\n{remove}")
     return path
 
 
 def shadow(project: Project) -> str:
     """The same with a package that Python prefers to a declared module of the same name."""
-    package, path = "src/mnist/fetch/plain", project.path / "src/mnist/fetch/plain.py"
-    path.touch()
-    (project.path / "logs/package").mkdir()
-    (project.path / "logs/package/__init__.py").touch()
-    import_while_it_exists(project, "src.mnist.fetch.plain", f"mv logs/package {package}", f"mv {package} logs/package")
-    return f"{package}/__init__.py"
+    module, package = "src/mnist/fetch/plain.py", "src/mnist/fetch/plain/__init__.py"
+    (project.path / module).touch()
+    make = f'Path("{package}").parent.mkdir()\nPath("{package}").touch()'
+    remove = f'Path("{package}").unlink()\nPath("{package}").parent.rmdir()'
+    add_to_fetch(project, f"{make}\nimport src.mnist.fetch.plain\n{remove}")
+    return package
 
 
 def hide(project: Project) -> str:
@@ -227,7 +231,7 @@ def hide(project: Project) -> str:
 
 
 @pytest.mark.fault(60)
-@pytest.mark.parametrize("act", [add_and_remove, shadow, hide])
+@pytest.mark.parametrize("act", [add_and_remove, add_and_remove_by_others, shadow, hide])
 def test_unhashed_code_is_reported(toy: Project, act: Callable[[Project], str]) -> None:
     path = act(toy)
     done = toy.forked_stage("fetch")

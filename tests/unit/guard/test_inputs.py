@@ -182,6 +182,13 @@ def open_below(folder: str, path: str) -> None:
     os.close(descriptor)
 
 
+def make_code() -> None:
+    """Read code that the stage itself has written."""
+    Path("made.py").write_text("")
+    Path("made.py").read_text()
+    Path("made.py").unlink()
+
+
 @pytest.mark.parametrize(
     ("read", "named"),
     [
@@ -199,12 +206,13 @@ def open_below(folder: str, path: str) -> None:
         # The system resolves `..` from the link's target.
         (lambda: Path("data/inner/../in.txt").read_text(), "other/in.txt"),
         (read_from_outside, "data/other.txt"),
+        (make_code, "made.py"),
         (lambda: Path("logs/note.txt").read_text(), "logs/note.txt"),
         (lambda: Path("logs/checkpoints/mine.ckpt").read_text(), "logs/checkpoints/mine.ckpt"),
     ],
     ids=[
         "read", "absolute", "detour", "descriptor", "change", "append", "cut", "params", "move", "hard link",
-        "link", "behind a link", "link from outside", "log", "checkpoint",
+        "link", "behind a link", "link from outside", "code", "log", "checkpoint",
     ],
 )  # fmt: skip
 def test_undeclared_read_is_reported(start: Start, read: Callable[[], object], named: str) -> None:
@@ -287,7 +295,7 @@ def make_and_read(path: Path) -> None:
 
 
 @pytest.mark.fault(59, 60, 88)
-@pytest.mark.parametrize("name", ["data/note.txt", "dvc.yaml", "made.py"])
+@pytest.mark.parametrize("name", ["data/note.txt", "dvc.yaml"])
 @pytest.mark.parametrize("change", [lambda path: path.write_text("note"), Path.unlink, make_and_remove, make_and_read])
 def test_undeclared_write_or_removal_is_reported(start: Start, change: Callable[[Path], object], name: str) -> None:
     Path(name).touch()

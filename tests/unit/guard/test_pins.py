@@ -45,6 +45,14 @@ def test_package_without_exactly_one_pin_of_the_required_version_is_rejected(loc
         pinned_versions(lock, {name: SpecifierSet("==1")})
 
 
+def test_malformed_pin_is_reported(lock: Path) -> None:
+    lock.write_text(f"{LOCK}torch==1 ; system = 'linux'\n")
+    with pytest.raises(
+        UserError, match=r"^.*requirements.lock: expected NAME==VERSION, got \"torch==1 ; system = 'linux'"
+    ):
+        pinned_versions(lock, {"numpy": SpecifierSet()})
+
+
 def test_version_mismatch_is_reported_with_both_repairs() -> None:
     pins = {"numpy": version("numpy"), "pytorch-lightning": "1", "torch": "1"}
     with pytest.raises(UserError) as caught:

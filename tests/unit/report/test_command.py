@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from src.report.checks import CHECKS
 from src.report.command import judge, main
 from src.report.finding import Level
 from tests.unit.history import REPOSITORY, History
+from tests.unit.report.attacks import worse
 
 
 @pytest.mark.parametrize(("errors", "code"), [(120, 0), (300, 1)])
@@ -84,15 +86,30 @@ def test_failed_report_leaves_no_old_verdict(
     assert not list((history.path / "report").iterdir())
 
 
-@pytest.mark.usefixtures("history")
-def test_broken_check_does_not_pass(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("is_worse", [False, True])
+def test_broken_check_neither_passes_nor_hides_others(
+    history: History, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], is_worse: bool
+) -> None:
     def broken(_: object) -> None:
         raise IndexError("a defect of a check")
 
-    monkeypatch.setattr("src.report.checks.CHECKS", (broken,))
+    if is_worse:
+        worse(history)
+    monkeypatch.setattr("src.report.checks.CHECKS", (broken, *CHECKS))
+    assert main(["main"]) == (1 if is_worse else 2)
+    assert "the check broken broke: IndexError" in Path("report/verdict.json").read_text()
+    assert "a defect of a check" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("history")
+def test_broken_report_does_not_pass(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def broken(_: object) -> None:
+        raise IndexError("a defect of the report")
+
+    monkeypatch.setattr("src.report.command.find", broken)
     assert main(["main"]) == 2
     assert "the report itself broke; see the traceback" in Path("report/verdict.json").read_text()
-    assert "a defect of a check" in capfd.readouterr().err
+    assert "a defect of the report" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("history")

@@ -484,6 +484,7 @@ def test_case(history: History, outcome: str, check: str, attack: Attack, server
     history.commit("attack")
     verdict = verdict_of("main~1", "HEAD")
     assert verdict["outcome"] == outcome, verdict
+    assert " broke: " not in str(verdict["findings"]), verdict
     assert check in {finding["check"] for finding in verdict["findings"]}, verdict
 
 

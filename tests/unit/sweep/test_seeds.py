@@ -94,3 +94,6 @@ def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.Captu
     assert result
     with pytest.raises(UserError, match=r"plots/errors.csv of run-\w+: expected test images below 10, got 10"):
         seeds.read_run(in_copy.path, POLICY, result)
+    misnamed = POLICY.model_copy(update={"data": "data/MNSIT"})
+    with pytest.raises(UserError, match=r"data/MNSIT of run-\w+: is no output, nor tracked by DVC; correct `data` in"):
+        seeds.read_run(in_copy.path, misnamed, result)
