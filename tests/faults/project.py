@@ -2,6 +2,7 @@
 
 import fcntl
 import gc
+import io
 import logging
 import os
 import shutil
@@ -11,10 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import chdir, suppress
+from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 from runpy import run_path
+from types import SimpleNamespace
 from typing import IO, Any, get_args
 from unittest.mock import patch
 
@@ -25,6 +27,8 @@ from ruamel.yaml import YAML
 
 import stages.__main__
 from src.core.files import is_within
+from src.core.run import ReceiptFields, Run
+from src.guard import unused
 from src.guard.stage import read_stages
 from src.mnist.model.params import Params
 from tests.conftest import THREADS
@@ -131,6 +135,16 @@ class Project:
     def dvc(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the real command in a fork of this process."""
         return self.run_forked(lambda: dvc_main(arguments), env)
+
+    def here(
+        self, stage: str, main: Callable[[Run], ReceiptFields] | None = None, /, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a stage in this process, with the code of this repository or another main function: the cheapest way."""
+        other = patch.object(unused, "import_module", lambda _: SimpleNamespace(main=main)) if main else nullcontext()
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with chdir(self.path), patch.dict(os.environ, env), redirect_stdout(stdout), redirect_stderr(stderr), other:
+            code = run_stage(stage)
+        return subprocess.CompletedProcess((), code, stdout.getvalue(), stderr.getvalue())
 
     def forked_stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a stage with the project's own code in a fork of this process, which has imported the libraries."""
@@ -342,6 +356,12 @@ def dvc_main(arguments: Sequence[str]) -> int:
         logging.getLogger(name).handlers.clear()
     dvc.logger.setup()
     return dvc.cli.main(list(arguments))
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line with which a command fails."""
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stdout + done.stderr
+    return done.stderr
 
 
 def is_gone(process: psutil.Process) -> bool:

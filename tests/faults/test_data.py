@@ -8,21 +8,19 @@ import threading
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from pytorch_lightning import LightningModule, Trainer
 
 from src.core.files import md5
 from src.core.run import ReceiptFields
-from src.guard import unused
 from src.mnist.data.dataset import FILES, load_examples
 from src.mnist.fetch import digits
 from src.mnist.model.network import CalibratedModel, build_model
 from src.mnist.model.weights import save_model
 from src.mnist.train.checkpoint import Checkpoints
 from stages.fetch import fetch
-from tests.faults.project import Project, run_stage, wait_for
+from tests.faults.project import Project, refusal, wait_for
 from tests.unit.mnist.fetch.test_download import Mirror, Request, hang
 
 FORK = multiprocessing.get_context("fork")
@@ -73,36 +71,27 @@ def test_concurrent_fetches_both_succeed(tmp_path: Path, monkeypatch: pytest.Mon
     }
 
 
-@pytest.fixture
-def here(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """The project as the current directory, for stages that run in this process."""
-    monkeypatch.chdir(project.path)
-    return project
-
-
 @pytest.mark.fault(28, 38)
-def test_flipped_byte_in_another_stages_output_is_rejected(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flipped_byte_in_another_stages_output_is_rejected(project: Project) -> None:
     train, test = (f"data/MNIST/raw/{FILES[part][0]}" for part in ("train", "test"))
     model = "models/model.safetensors"
     for maker, name, stage in (("fetch", train, "train"), ("train", model, "evaluate"), ("fetch", test, "evaluate")):
-        path = here.path / name
+        path = project.path / name
         content = bytearray(path.read_bytes())
         content[1000] ^= 1
         path.chmod(0o644)
         path.write_bytes(content)
-        assert run_stage(stage) == 1
-        assert f"{name}: is not what stage {maker} wrote (md5 " in capsys.readouterr().err
+        assert f"{name}: is not what stage {maker} wrote (md5 " in refusal(project.here(stage))
 
 
 @pytest.mark.fault(36)
-def test_non_finite_loss_ends_training(here: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("models/model.safetensors", "metrics/train.json"):
-        (here.path / name).unlink()
-    here.set(lr=1e6, weight_decay=1.0)
-    assert run_stage("train") == 1
-    assert "loss is nan; lower lr" in capsys.readouterr().err
-    assert not (here.path / "models/model.safetensors").exists()
-    assert not (here.path / "metrics/train.json").exists()
+def test_non_finite_loss_ends_training(project: Project) -> None:
+    outputs = [project.path / name for name in ("models/model.safetensors", "metrics/train.json")]
+    for path in outputs:
+        path.unlink()
+    project.set(lr=1e6, weight_decay=1.0)
+    assert "loss is nan; lower lr" in refusal(project.here("train"))
+    assert not any(path.exists() for path in outputs)
 
 
 class Evil:
@@ -123,59 +112,53 @@ def other_architecture(path: Path) -> None:
 # An attacker swaps a model, and forges its receipt and dvc.lock.
 @pytest.mark.fault(37, 38)
 @pytest.mark.parametrize("damage", [malicious, other_architecture])
-def test_evaluate_rejects_invalid_models(
-    here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
-) -> None:
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    model = here.path / "models/model.safetensors"
+def test_evaluate_rejects_invalid_models(project: Project, damage: Callable[[Path], None]) -> None:
+    model = project.path / "models/model.safetensors"
     before = md5(model)
     model.chmod(0o644)
     damage(model)
     for name in ("dvc.lock", "receipts/train.json"):
-        text = (here.path / name).read_text()
-        (here.path / name).write_text(text.replace(before, md5(model)))
-    assert run_stage("evaluate") == 1
-    assert "models/model.safetensors: is not a model of this pipeline" in capsys.readouterr().err
-    assert not (here.path / "pwned").exists()
+        text = (project.path / name).read_text()
+        (project.path / name).write_text(text.replace(before, md5(model)))
+    done = project.here("evaluate", TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1")
+    assert "models/model.safetensors: is not a model of this pipeline" in refusal(done)
+    assert not (project.path / "pwned").exists()
 
 
 @pytest.mark.fault(89)
 @pytest.mark.parametrize(("stage", "part"), [("train", "test"), ("evaluate", "train")])
-def test_reading_an_undeclared_part_of_the_data_is_reported(
-    here: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str, part: str
-) -> None:
+def test_reading_an_undeclared_part_of_the_data_is_reported(project: Project, stage: str, part: str) -> None:
     def main(_: object) -> ReceiptFields:
         load_examples(Path("data/MNIST"), part)  # type: ignore[arg-type]
         return ReceiptFields()
 
-    monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
-    before = here.results()
-    assert run_stage(stage) == 1
+    before = project.results()
+    said = refusal(project.here(stage, main))
     names = ", ".join(f"data/MNIST/raw/{name}" for name in sorted(FILES[part]))
-    assert capsys.readouterr().err.startswith(f"{stage}: {names}: stage {stage} read it, but dvc.yaml does not list it")
-    assert here.results() == before
+    assert said.startswith(f"{stage}: {names}: stage {stage} read it, but dvc.yaml does not list it")
+    assert project.results() == before
 
 
 @pytest.mark.fault(90)
 @pytest.mark.parametrize("kind", [pytest.param("hardlink", marks=pytest.mark.slow), "symlink"])
 def test_checkout_of_linked_data_does_not_end_training(
-    here: Project, monkeypatch: pytest.MonkeyPatch, kind: str
+    project: Project, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    here.dvc_ok("config", "cache.type", kind)
-    here.dvc_ok("checkout", "--relink")
-    data = here.path / "data/MNIST/raw" / FILES["train"][0]
+    project.dvc_ok("config", "cache.type", kind)
+    project.dvc_ok("checkout", "--relink")
+    data = project.path / "data/MNIST/raw" / FILES["train"][0]
     assert data.is_symlink() or data.stat().st_nlink == 2
     changes: list[int] = []
 
     def write_and_relink(self: Checkpoints, trainer: Trainer, pl_module: LightningModule) -> None:
         write(self, trainer, pl_module)
         before = data.stat().st_ctime_ns
-        subprocess.run(["ln", data.resolve(), here.path.with_name(f"elsewhere-{len(changes)}")], check=True)
+        subprocess.run(["ln", data.resolve(), project.path.with_name(f"elsewhere-{len(changes)}")], check=True)
         changes.append(data.stat().st_ctime_ns - before)
 
     write = Checkpoints.on_train_epoch_end
     monkeypatch.setattr(Checkpoints, "on_train_epoch_end", write_and_relink)
-    here.set(epochs=1)
-    assert run_stage("train") == 0
+    project.set(epochs=1)
+    assert project.here("train").returncode == 0
     (moved,) = changes
     assert moved

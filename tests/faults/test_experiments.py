@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from src.core.files import md5
-from tests.faults.project import Project, is_gone, run_stage, wait_for
+from tests.faults.project import Project, is_gone, wait_for
 
 EPOCHS = 10
 GOING_ON = re.compile(r"Resuming after epoch (\d+) of 10")
@@ -66,15 +66,13 @@ def said(project: Project, name: str, queued: bool) -> str:
     return project.dvc("queue", "logs", name).stdout if queued else project.output()
 
 
-def fresh_hashes(project: Project, folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> dict[str, str]:
+def fresh_hashes(project: Project, folder: Path, seed: int) -> dict[str, str]:
     """Output hashes of an uninterrupted training in a separate repository."""
     fresh = project.copy(folder)
     for path in (fresh.path / "logs/checkpoints").glob("*"):
         path.unlink()
     fresh.set(seed=seed)
-    with monkeypatch.context() as patch:
-        patch.chdir(fresh.path)
-        assert run_stage("train") == 0
+    assert fresh.here("train").returncode == 0
     return {out["path"]: md5(fresh.path / out["path"]) for out in fresh.lock()["train"]["outs"]}
 
 
@@ -87,9 +85,7 @@ def locked_hashes(project: Project, name: str) -> dict[str, str]:
 @pytest.mark.fault(52)
 @pytest.mark.slow
 @pytest.mark.parametrize(("queued", "kills"), [(False, 40), (True, 10)], ids=["temp", "queued"])
-def test_experiments_killed_at_random_resume(
-    experiments: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: bool, kills: int
-) -> None:
+def test_experiments_killed_at_random_resume(experiments: Project, tmp_path: Path, queued: bool, kills: int) -> None:
     generator, done, resumed, seed = random.Random(0), 0, 0, 0
     while done < kills:
         seed += 1
@@ -117,5 +113,5 @@ def test_experiments_killed_at_random_resume(
                 assert bool(going_on) == bool(before)
                 resumed += bool(going_on)
                 break
-        assert locked_hashes(experiments, name) == fresh_hashes(experiments, tmp_path / name, monkeypatch, seed)
+        assert locked_hashes(experiments, name) == fresh_hashes(experiments, tmp_path / name, seed)
     print(f"{done} kills of {seed} experiments, {resumed} of which went on where they were and ended in the same bytes")

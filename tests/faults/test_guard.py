@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from types import SimpleNamespace
 from typing import TextIO
 
 import psutil
@@ -16,8 +15,7 @@ import pytest
 
 from src.core.errors import UserError
 from src.core.run import ReceiptFields, Run
-from src.guard import unused
-from tests.faults.project import Project, dvc_main, is_gone, run_stage, wait_for
+from tests.faults.project import Project, dvc_main, is_gone, refusal, wait_for
 
 # What stands for a training: a toy that is held, or a real one that does not end before the test has done its worst.
 TRAININGS = ["held", pytest.param("training", marks=pytest.mark.slow)]
@@ -119,22 +117,15 @@ def be_interrupted(error: BaseException) -> None:
         (partial(be_interrupted, SystemExit("a bad row")), 143),
     ],
 )
-def test_interrupted_stage_never_succeeds(
-    toy: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    end: Callable[[], None],
-    code: int,
-) -> None:
+def test_interrupted_stage_never_succeeds(toy: Project, end: Callable[[], None], code: int) -> None:
     def main(_: Run) -> ReceiptFields:
         end()
         return ReceiptFields()
 
-    monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
-    monkeypatch.chdir(toy.path)
-    assert run_stage("check") == code
+    done = toy.here("check", main)
+    assert done.returncode == code
     said = "row 7 is bad" if end is leave_with_a_reason else "stopped before it finished"
-    assert end is swallow or capsys.readouterr().err == f"check: {said}\n"
+    assert end is swallow or done.stderr == f"check: {said}\n"
 
 
 # Some shells replace themselves with DVC's command, others wait for it.
@@ -291,9 +282,5 @@ def test_edit_during_imports_voids_the_run(project: Project) -> None:
     assert "src/mnist/model/network.py, params.yaml: lr: touched during the run" in project.output()
 
 
-def test_unknown_stage_is_rejected(
-    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(toy.path)
-    assert run_stage("trian") == 1
-    assert "expected one of the stages check, fetch, train, evaluate, got 'trian'" in capsys.readouterr().err
+def test_unknown_stage_is_rejected(toy: Project) -> None:
+    assert "expected one of the stages check, fetch, train, evaluate, got 'trian'" in refusal(toy.here("trian"))

@@ -20,20 +20,7 @@ from src.guard.preflight import RLIMITS, check_limits
 from src.mnist.check.sizes import CLASS_COUNTS, needs
 from src.mnist.fetch.digits import digits_as_mnist
 from src.mnist.model.params import load_params
-from tests.faults.project import Project, run_stage
-
-
-@pytest.fixture
-def refusal(toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Run stage check in this process, which must fail with one line, and return the line."""
-
-    def run() -> str:
-        monkeypatch.chdir(toy.path)
-        assert run_stage("check") == 1
-        (line,) = capsys.readouterr().err.splitlines()
-        return line
-
-    return run
+from tests.faults.project import Project, refusal
 
 
 def value(key: str, text: str) -> Callable[[str], str]:
@@ -58,11 +45,11 @@ REFUSED = {
 
 @pytest.mark.fault(33, 34, 54)
 @pytest.mark.parametrize("case", REFUSED)
-def test_invalid_params_are_rejected_by_check(toy: Project, refusal: Callable[[], str], case: str) -> None:
+def test_invalid_params_are_rejected_by_check(toy: Project, case: str) -> None:
     edit, said = REFUSED[case]
     params = toy.path / "params.yaml"
     params.write_text(edit(params.read_text()))
-    assert refusal().startswith(f"check: params.yaml: {said}")
+    assert refusal(toy.here("check")).startswith(f"check: params.yaml: {said}")
 
 
 @pytest.mark.fault(33, 35)
@@ -79,9 +66,9 @@ def test_invalid_values_lose_no_results_and_small_numbers_are_parsed(toy: Projec
 
 @pytest.mark.fault(40)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_requested_but_missing_device_is_rejected(refusal: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PL_TRAINER_ACCELERATOR", "gpu")
-    assert refusal().startswith("check: the GPU cannot be used: ")
+def test_requested_but_missing_device_is_rejected(toy: Project) -> None:
+    said = refusal(toy.here("check", PL_TRAINER_ACCELERATOR="gpu"))
+    assert said.startswith("check: the GPU cannot be used: ")
 
 
 def test_check_is_not_in_the_run_cache(toy_made: Project) -> None:
@@ -93,8 +80,7 @@ def test_check_is_not_in_the_run_cache(toy_made: Project) -> None:
 def test_disk_probe_of_check_is_not_an_output(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on NFS, where a file has a name for a moment.
     monkeypatch.setattr(tempfile, "_O_TMPFILE_WORKS", False)
-    monkeypatch.chdir(toy.path)
-    assert run_stage("check") == 0
+    assert toy.here("check").returncode == 0
 
 
 needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
@@ -105,13 +91,13 @@ needs_mounts = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root
 @pytest.mark.parametrize(
     ("options", "said"), [("ro", "cannot be written to"), ("size=1m", "free some")], ids=["read-only", "full"]
 )
-def test_full_cache_disk_is_rejected(toy: Project, refusal: Callable[[], str], options: str, said: str) -> None:
+def test_full_cache_disk_is_rejected(toy: Project, options: str, said: str) -> None:
     cache = toy.path / "cache"
     cache.mkdir()
     toy.dvc_ok("cache", "dir", "--local", str(cache))
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", cache], check=True)
     try:
-        assert said in refusal()
+        assert said in refusal(toy.here("check"))
     finally:
         subprocess.run(["umount", cache], check=True)
 
@@ -135,9 +121,7 @@ def limited(project: Project, limit: str, stage: str) -> subprocess.CompletedPro
 @pytest.mark.fault(55)
 def test_low_limit_is_rejected_and_digits_need_less_than_mnist(toy: Project) -> None:
     toy.set(dataset="mnist")
-    done = limited(toy, "ulimit -v 4200000", "check")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("check: ulimit -v: ")
+    assert refusal(limited(toy, "ulimit -v 4200000", "check")).startswith("check: ulimit -v: ")
     small = needs(sum(CLASS_COUNTS["digits"]), 1)
     assert small["ulimit -v"] < 4_200_000 << 10 < needs(sum(CLASS_COUNTS["mnist"]), 1)["ulimit -v"]
     assert all(0 < small[name] <= needs(60_000, 1)[name] for name in (*RLIMITS, "memory", "disk"))
@@ -181,9 +165,7 @@ def test_memory_limit_of_a_batch_system_is_checked(
     resource.getrlimit(resource.RLIMIT_STACK)[1] != resource.RLIM_INFINITY, reason="needs a larger stack"
 )
 def test_excessive_stack_size_does_not_hang_a_stage(toy: Project) -> None:
-    done = limited(toy, "ulimit -s 100000000", "fetch")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("fetch: out of memory; ")
+    assert refusal(limited(toy, "ulimit -s 100000000", "fetch")).startswith("fetch: out of memory; ")
 
 
 def compile_library(program: str, path: Path) -> Path:
@@ -198,9 +180,8 @@ def compile_library(program: str, path: Path) -> Path:
 @pytest.mark.fault(95)
 def test_file_system_without_locks_is_a_one_line_error(toy: Project, tmp_path: Path) -> None:
     program = "#include <errno.h>\nint flock(int file, int operation) { errno = ENOLCK; return -1; }"
-    done = toy.stage("check", LD_PRELOAD=str(compile_library(program, tmp_path / "flock.so")))
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("check: logs/check.lock: this file system has no locks (No locks available); move ")
+    said = refusal(toy.stage("check", LD_PRELOAD=str(compile_library(program, tmp_path / "flock.so"))))
+    assert said.startswith("check: logs/check.lock: this file system has no locks (No locks available); move ")
 
 
 @pytest.fixture
@@ -213,10 +194,9 @@ def old_driver(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.fault(57)
 @pytest.mark.slow
 def test_old_driver_is_rejected(toy: Project, old_driver: dict[str, str]) -> None:
-    done = toy.stage("check", PL_TRAINER_ACCELERATOR="gpu", **old_driver)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("check: the GPU cannot be used: The NVIDIA driver on your system is too old")
-    assert done.stderr.endswith("or train on the CPU: PL_TRAINER_ACCELERATOR=cpu dvc repro\n")
+    said = refusal(toy.stage("check", PL_TRAINER_ACCELERATOR="gpu", **old_driver))
+    assert said.startswith("check: the GPU cannot be used: The NVIDIA driver on your system is too old")
+    assert said.endswith("or train on the CPU: PL_TRAINER_ACCELERATOR=cpu dvc repro\n")
 
 
 @pytest.mark.fault(57)
@@ -228,22 +208,22 @@ def test_cpu_results_do_not_depend_on_an_old_driver(project: Project, old_driver
 
 
 @pytest.mark.fault(58)
-def test_linked_output_folder_is_rejected(toy: Project, refusal: Callable[[], str]) -> None:
+def test_linked_output_folder_is_rejected(toy: Project) -> None:
     elsewhere = toy.path.with_name("elsewhere")
     (toy.path / "models").rename(elsewhere)
     (toy.path / "models").symlink_to(elsewhere)
-    assert refusal().startswith("check: models: is a symbolic link to ")
+    assert refusal(toy.here("check")).startswith("check: models: is a symbolic link to ")
 
 
 @pytest.mark.fault(58)
 @pytest.mark.parametrize("variable", ["TMPDIR", "HOME"])
 def test_folder_of_libraries_in_the_project_is_rejected(
-    toy: Project, refusal: Callable[[], str], monkeypatch: pytest.MonkeyPatch, variable: str
+    toy: Project, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     folder = str(toy.path / "logs")
-    monkeypatch.setenv(variable, folder)
-    monkeypatch.setattr(tempfile, "tempdir", os.environ.get("TMPDIR", "/tmp"))
-    assert refusal() == f"check: {folder}: libraries would write to the project; set {variable} to a folder outside it"
+    monkeypatch.setattr(tempfile, "tempdir", folder if variable == "TMPDIR" else "/tmp")
+    said = f"check: {folder}: libraries would write to the project; set {variable} to a folder outside it\n"
+    assert refusal(toy.here("check", **{variable: folder})) == said
 
 
 FIGHTING = {"OMP_THREAD_LIMIT": "1", "OMP_DYNAMIC": "TRUE", "OMP_MAX_ACTIVE_LEVELS": "0", "OMP_STACKSIZE": "1000G"}
@@ -261,10 +241,9 @@ def test_conflicting_thread_settings_are_removed(toy: Project) -> None:
 
 @pytest.mark.fault(51)
 @pytest.mark.slow
-def test_conflicting_thread_settings_do_not_hang_a_stage(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conflicting_thread_settings_do_not_hang_a_stage(project: Project) -> None:
     project.set(epochs=1, threads=2)
-    monkeypatch.chdir(project.path)
-    assert run_stage("train") == 0
+    assert project.here("train").returncode == 0
     before = project.results()
     # Without checkpoints, the second run trains from the start.
     shutil.rmtree(project.path / "logs/checkpoints")

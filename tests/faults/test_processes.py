@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from src.guard import guard
-from tests.faults.project import Project, is_gone, run_stage, shared, wait_for
+from tests.faults.project import Project, is_gone, refusal, run_stage, shared, wait_for
 from tests.faults.test_resume import forget
 
 SHARDS = 2
@@ -231,24 +231,18 @@ def code_of_failing(project: Project, failure: str) -> int:
     ],
 )
 def test_wrongly_started_process_is_rejected(toy: Project, variables: dict[str, str], said: str) -> None:
-    done = toy.forked_stage("train", MASTER_ADDR="localhost", **RANKS, **variables)
-    assert (done.returncode, done.stderr) == (1, f"train: {said}\n")
+    assert refusal(toy.forked_stage("train", MASTER_ADDR="localhost", **RANKS, **variables)) == f"train: {said}\n"
 
 
 # tests/unit/guard/test_environment.py has more cases.
 @pytest.mark.fault(73)
-def test_stray_rank_does_not_bypass_the_lock(
-    held: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_stray_rank_does_not_bypass_the_lock(held: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     holder = held.start(sys.executable, "-I", "stages/__main__.py", "train")
     lock = held.path / "logs/train.lock"
     wait_for(lambda: lock.exists() and lock.read_text() == str(holder.pid), "the lock")
-    monkeypatch.chdir(held.path)
     monkeypatch.setattr(guard, "LOCK_SECONDS", 0.5)
-    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
-        monkeypatch.setenv(name, RANKS[name])
-    assert run_stage("train") == 1
-    assert f"process {holder.pid} is running this stage here" in capfd.readouterr().err
+    stray = {name: RANKS[name] for name in ("RANK", "WORLD_SIZE", "MASTER_PORT")}
+    assert f"process {holder.pid} is running this stage here" in refusal(held.here("train", **stray))
 
 
 @pytest.mark.fault(73)
@@ -260,18 +254,10 @@ def test_stray_rank_does_not_bypass_the_lock(
     ],
 )
 def test_incompatible_shards_and_processes_are_rejected_by_check(
-    toy: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    shards: int,
-    devices: str,
-    said: str,
+    toy: Project, shards: int, devices: str, said: str
 ) -> None:
     toy.set(shards=shards, batch_size=128)
-    monkeypatch.chdir(toy.path)
-    monkeypatch.setenv("PL_TRAINER_DEVICES", devices)
-    assert run_stage("check") == 1
-    assert capfd.readouterr().err.startswith(f"check: {said}")
+    assert refusal(toy.here("check", PL_TRAINER_DEVICES=devices)).startswith(f"check: {said}")
 
 
 @pytest.mark.fault(71)

@@ -5,15 +5,13 @@ import py_compile
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import stages.evaluate
 from src.audit.verify import verify
 from src.core.run import ReceiptFields, Run
-from src.guard import unused
-from tests.faults.project import Project, run_stage
+from tests.faults.project import Project, refusal
 
 
 @pytest.mark.fault(46)
@@ -40,18 +38,14 @@ def python_that_edits_after(project: Project, path: str, stage: str) -> str:
 
 
 @pytest.mark.fault(47)
-def test_edit_between_end_and_hashing_voids_the_lock(
-    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(toy.path)
+def test_edit_between_end_and_hashing_voids_the_lock(toy: Project) -> None:
     toy.append("src/mnist/train/steps.py", "# edited\n")
     path = python_that_edits_after(toy, "src/mnist/train/steps.py", "train")
     toy.repro("--single-item", "train", PATH=path)
     # DVC has locked the second edit, but the next stage does not build on it.
     contradiction = "dvc.lock contradicts receipts/train.json in src/mnist/train"
     repair = "dvc repro --single-item --force train"
-    assert run_stage("evaluate") == 1
-    assert f"evaluate: {contradiction}; run `{repair}`" in capsys.readouterr().err
+    assert f"evaluate: {contradiction}; run `{repair}`" in refusal(toy.here("evaluate"))
     assert [problem for problem in verify(toy.path)[1] if "contradicts" in problem] == [
         f"{contradiction}; run `{repair}`"
     ]
@@ -97,9 +91,7 @@ def test_unexpected_error_keeps_its_traceback_as_the_last_output(toy: Project) -
 
 
 @pytest.mark.fault(48)
-def test_manual_dvc_commit_is_void(
-    toy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_manual_dvc_commit_is_void(toy: Project) -> None:
     toy.edit("src/mnist/model/network.py", "255 * MEAN", "254 * MEAN")
     assert toy.dvc("commit", "--force").returncode == 0
     problems = [line for line in verify(toy.path)[1] if "contradicts" in line]
@@ -107,9 +99,7 @@ def test_manual_dvc_commit_is_void(
         "dvc.lock contradicts receipts/train.json in src/mnist/model",
         "dvc.lock contradicts receipts/evaluate.json in src/mnist/model",
     ]
-    monkeypatch.chdir(toy.path)
-    assert run_stage("evaluate") == 1
-    assert "evaluate: dvc.lock contradicts receipts/train.json in src/mnist/model" in capsys.readouterr().err
+    assert "evaluate: dvc.lock contradicts receipts/train.json in src/mnist/model" in refusal(toy.here("evaluate"))
 
 
 # The first is not declared at all; the second is a dependency of stage check only.
@@ -120,9 +110,8 @@ def test_manual_dvc_commit_is_void(
 def test_undeclared_import_is_reported(toy: Project, module: str, path: str) -> None:
     (toy.path / "src/extra.py").write_text('"""Nobody declares this."""\n')
     add_to_fetch(toy, f"import {module}")
-    done = toy.forked_stage("fetch")
-    assert done.returncode == 1
-    assert f"fetch: {path}: stage fetch read it, but dvc.yaml does not list it among the stage's deps" in done.stderr
+    said = refusal(toy.forked_stage("fetch"))
+    assert f"fetch: {path}: stage fetch read it, but dvc.yaml does not list it among the stage's deps" in said
 
 
 @pytest.mark.fault(50)
@@ -143,18 +132,15 @@ def test_local_modules_do_not_shadow_imports(toy: Project, command: str) -> None
     assert not (toy.path / "shadowed").exists()
 
 
-def evaluate_with(project: Project, monkeypatch: pytest.MonkeyPatch, main: Callable[[Run], ReceiptFields]) -> None:
+def refusal_of(project: Project, main: Callable[[Run], ReceiptFields]) -> str:
     """Run the evaluate stage with another main function; it must fail and keep its receipt unchanged."""
-    monkeypatch.setattr(unused, "import_module", lambda _: SimpleNamespace(main=main))
-    monkeypatch.chdir(project.path)
     receipt = (project.path / "receipts/evaluate.json").read_bytes()
-    assert run_stage("evaluate") == 1
+    said = refusal(project.here("evaluate", main))
     assert (project.path / "receipts/evaluate.json").read_bytes() == receipt
+    return said
 
 
-def test_temporarily_swapped_model_is_detected(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_temporarily_swapped_model_is_detected(project: Project) -> None:
     model = project.path / "models/model.safetensors"
     right = model.read_bytes()
 
@@ -166,8 +152,7 @@ def test_temporarily_swapped_model_is_detected(
         finally:
             model.write_bytes(right)
 
-    evaluate_with(project, monkeypatch, main)
-    assert "evaluate: models/model.safetensors: touched during the run" in capsys.readouterr().err
+    assert "evaluate: models/model.safetensors: touched during the run" in refusal_of(project, main)
 
 
 @pytest.mark.fault(59)
@@ -179,20 +164,13 @@ def test_temporarily_swapped_model_is_detected(
         (lambda: Path("plots/confusion.csv").unlink(), "plots/confusion.csv: is missing, which dvc.yaml lists"),
     ],
 )
-def test_output_changed_before_the_receipt_is_reported(
-    project: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    act: Callable[[], object],
-    said: str,
-) -> None:
+def test_output_changed_before_the_receipt_is_reported(project: Project, act: Callable[[], object], said: str) -> None:
     def main(run: Run) -> ReceiptFields:
         fields = stages.evaluate.main(run)
         act()
         return fields
 
-    evaluate_with(project, monkeypatch, main)
-    assert f"evaluate: {said}" in capsys.readouterr().err
+    assert f"evaluate: {said}" in refusal_of(project, main)
 
 
 def add_and_remove(project: Project) -> str:
@@ -234,6 +212,5 @@ def hide(project: Project) -> str:
 @pytest.mark.parametrize("act", [add_and_remove, add_and_remove_by_others, shadow, hide])
 def test_unhashed_code_is_reported(toy: Project, act: Callable[[Project], str]) -> None:
     path = act(toy)
-    done = toy.forked_stage("fetch")
-    assert done.returncode == 1
-    assert f"fetch: {path}: stage fetch read it, but it is no input that was hashed" in done.stderr
+    said = refusal(toy.forked_stage("fetch"))
+    assert f"fetch: {path}: stage fetch read it, but it is no input that was hashed" in said

@@ -7,9 +7,11 @@ import pickle
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +32,7 @@ from src.mnist.train.checkpoint import (
     delete_oldest,
 )
 from src.mnist.train.classifier import Classifier
-from tests.faults.project import Project, run_stage, wait_for
+from tests.faults.project import Project, refusal, run_stage, wait_for
 from tests.faults.test_data import Evil
 
 INJECT = str(Path(__file__).parent / "inject")
@@ -108,14 +110,11 @@ def kill_training(project: Project, name: str, place: str) -> None:
 
 
 @pytest.mark.fault(1)
-def test_training_killed_within_an_epoch_resumes(
-    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_killed_within_an_epoch_resumes(to_train: Project, reproduced: Project) -> None:
     # Not in a fork, in which autograd may fail.
     done = to_train.stage("train", **killing(to_train, "SIGKILL", "in-the-middle-of-an-epoch"))
     assert done.returncode == -signal.SIGKILL
-    assert train_here(to_train, monkeypatch) == 0
-    assert "Resuming after epoch" in capsys.readouterr().out
+    assert "Resuming after epoch" in trained(to_train).stdout
     assert_same_training(to_train, reproduced)
 
 
@@ -178,42 +177,23 @@ def test_trainings_killed_at_random_resume(to_train: Project, reproduced: Projec
     print(f"{kills} kills")
 
 
-def train_here(project: Project, monkeypatch: pytest.MonkeyPatch, **params: object) -> int:
-    """Run the train stage in this process, which saves the time for imports."""
-    project.set(**params)
-    monkeypatch.chdir(project.path)
-    return run_stage("train")
+def trained(project: Project) -> subprocess.CompletedProcess[str]:
+    """A train stage in this process, which must succeed."""
+    done = project.here("train")
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 # `test_damaged_checkpoint_is_never_loaded` has every kind of damage.
 @pytest.mark.fault(8, 9, 10)
-def test_training_with_a_damaged_checkpoint_starts_over(
-    project: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_with_a_damaged_checkpoint_starts_over(project: Project, reproduced: Project) -> None:
     lose_results(project)
     checkpoint = only_checkpoint(project)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
-    assert train_here(project, monkeypatch) == 0
-    said = capsys.readouterr()
-    assert "Resuming" not in said.out
-    assert said.err.count("is damaged") == 1
+    done = trained(project)
+    assert "Resuming" not in done.stdout
+    assert done.stderr.count("is damaged") == 1
     assert_same_training(project, reproduced)
-
-
-def starts_over(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **params: object
-) -> bool:
-    """Whether a training starts without a checkpoint; it is ended in its first step."""
-
-    def stop(*_: object) -> None:
-        raise UserError("a step is made")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "training_step", stop)
-        assert train_here(project, patch, **params) == 1
-    said = capsys.readouterr()
-    assert said.err == "train: a step is made\n"
-    return "Resuming" not in said.out
 
 
 def edit_network(project: Project) -> None:
@@ -234,31 +214,31 @@ def edit_network(project: Project) -> None:
     ],
 )
 def test_training_with_different_inputs_starts_over(
-    project: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    act: Callable[[Project], None] | None,
-    params: dict[str, object],
+    project: Project, monkeypatch: pytest.MonkeyPatch, act: Callable[[Project], None] | None, params: dict[str, object]
 ) -> None:
+    def stop(*_: object) -> None:
+        raise UserError("a step is made")
+
+    monkeypatch.setattr(Classifier, "training_step", stop)
     if act:
         act(project)
-    assert starts_over(project, monkeypatch, capsys, **params)
+    project.set(**params)
+    done = project.here("train")
+    assert refusal(done) == "train: a step is made\n"
+    assert "Resuming" not in done.stdout
 
 
 @pytest.mark.fault(12)
-def test_code_changed_during_import_writes_no_checkpoint(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_code_changed_during_import_writes_no_checkpoint(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def edit_and_import(name: str) -> ModuleType:
-        source = project.path / "src/mnist/model/network.py"
-        source.write_text(source.read_text() + "# edited\n")
+        edit_network(project)
         project.set(epochs=4)
         return import_module(name)
 
     monkeypatch.setattr(unused, "import_module", edit_and_import)
     checkpoints = sorted(project.path.glob("logs/checkpoints/*"))
-    assert train_here(project, monkeypatch) == 1
-    assert "src/mnist/model/network.py, params.yaml: epochs: touched during the run" in capsys.readouterr().err
+    said = refusal(project.here("train"))
+    assert "src/mnist/model/network.py, params.yaml: epochs: touched during the run" in said
     assert sorted(project.path.glob("logs/checkpoints/*")) == checkpoints
 
 
@@ -282,20 +262,19 @@ def test_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(37)
-def test_malicious_checkpoint_is_not_executed(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_malicious_checkpoint_is_not_executed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     # The variable may affect the choice of kernels, so this training has a different file.
-    assert train_here(project, monkeypatch, epochs=1) == 0
+    project.set(epochs=1)
+    trained(project)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "get_unsafe_globals_in_checkpoint", lambda _: [])
         for path in (project.path / "logs/checkpoints").iterdir():
             CheckpointFiles().save_checkpoint({"evil": Evil()}, path)
-    assert train_here(project, monkeypatch) == 0
-    assert "is not a checkpoint of this pipeline" in capsys.readouterr().err
+    assert "is not a checkpoint of this pipeline" in trained(project).stderr
     assert not (project.path / "pwned").exists()
-    pickle.loads(pickle.dumps(Evil())).close()
+    with chdir(project.path):
+        pickle.loads(pickle.dumps(Evil())).close()
     assert (project.path / "pwned").exists()
 
 
@@ -322,21 +301,16 @@ def test_kill_during_a_write_leaves_the_old_or_the_new_checkpoint(tmp_path: Path
 
 @pytest.mark.fault(53)
 def test_finished_training_with_lost_results_is_not_repeated(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made_here = [project.path / out["path"] for out in project.lock()["train"]["outs"]]
-    before = [path.read_bytes() for path in made_here]
     lose_results(project)
     monkeypatch.setattr(Classifier, "training_step", lambda *_: pytest.fail("it trains"))
-    assert train_here(project, monkeypatch) == 0
-    assert "Resuming after epoch " in capsys.readouterr().out
-    assert [path.read_bytes() for path in made_here] == before
+    assert "Resuming after epoch " in trained(project).stdout
+    assert_same_training(project, reproduced)
 
 
 @pytest.mark.fault(53)
-def test_input_drift_ends_training_before_the_next_epoch(
-    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_input_drift_ends_training_before_the_next_epoch(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     source = project.path / "src/mnist/model/network.py"
     before = source.read_text()
 
@@ -345,13 +319,12 @@ def test_input_drift_ends_training_before_the_next_epoch(
         source.write_text(before + "# edited\n")
 
     write = Checkpoints.on_train_epoch_end
+    project.set(epochs=2)
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "on_train_epoch_end", edit)
-        assert train_here(project, patch, epochs=2) == 1
-    assert "src/mnist/model/network.py: touched during the run" in capsys.readouterr().err
+        assert "src/mnist/model/network.py: touched during the run" in refusal(project.here("train"))
     source.write_text(before)
-    assert train_here(project, monkeypatch) == 0
-    assert "Resuming after epoch 1 of 2" in capsys.readouterr().out
+    assert "Resuming after epoch 1 of 2" in trained(project).stdout
 
 
 @pytest.mark.fault(52)
@@ -423,7 +396,7 @@ def test_concurrent_writers_may_delete_checkpoints(tmp_path: Path) -> None:
 
 @pytest.mark.fault(2, 3, 45)
 def test_training_interrupted_after_each_epoch_resumes_from_its_checkpoints(
-    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    to_train: Project, reproduced: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_and_signal(self: Checkpoints, trainer: Trainer) -> None:
         write(self, trainer)
@@ -439,12 +412,12 @@ def test_training_interrupted_after_each_epoch_resumes_from_its_checkpoints(
     for epoch, number in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)):
         with monkeypatch.context() as patch:
             patch.setattr(Checkpoints, "_write", write_and_signal)
-            assert train_here(to_train, patch) == 128 + number
-        assert ("Resuming" in (said := capsys.readouterr().out)) == (epoch > 0)
-        assert epoch == 0 or f"Resuming after epoch {epoch} of 3" in said
+            done = to_train.here("train")
+        assert done.returncode == 128 + number
+        assert ("Resuming" in done.stdout) == (epoch > 0)
+        assert epoch == 0 or f"Resuming after epoch {epoch} of 3" in done.stdout
         assert not (to_train.path / "metrics/train.json").exists()
         assert not (to_train.path / "receipts/train.json").exists()
     assert sorted(to_train.path.rglob("hpc_ckpt*")) == sorted(others)
-    assert train_here(to_train, monkeypatch) == 0
-    assert "Resuming after epoch 3 of 3" in capsys.readouterr().out
+    assert "Resuming after epoch 3 of 3" in trained(to_train).stdout
     assert_same_training(to_train, reproduced)

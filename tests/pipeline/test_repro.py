@@ -1,9 +1,7 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
-from tests.faults.project import Project, run_stage
+from tests.faults.project import Project
 from tests.pipeline.conftest import STAGES, paths
 
 
@@ -27,16 +25,12 @@ def test_changed_evaluation_reruns_only_evaluation(toy: Project) -> None:
     assert toy.git("status", "--porcelain").split()[1::2] == changed
 
 
-def test_rerun_in_another_folder_leaves_git_clean(
-    one_epoch: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rerun_in_another_folder_leaves_git_clean(one_epoch: Project, tmp_path: Path) -> None:
     # DVC ran them in separate processes.
     project = one_epoch.copy(tmp_path / "project")
-    outs = [project.path / out for out in project.outs()]
-    monkeypatch.chdir(project.path)
-    for path in outs:
+    for path in [project.path / out for out in project.outs()]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert [run_stage(stage) for stage in ("check", *STAGES)] == [0, 0, 0, 0]
+    assert [project.here(stage).returncode for stage in ("check", *STAGES)] == [0, 0, 0, 0]
     assert project.git("status", "--porcelain") == ""
     assert "up to date" in project.dvc_ok("status")
 
