@@ -132,8 +132,7 @@ def wishful(history: History) -> None:
 
 def worse(history: History, lost: int = 50) -> None:
     """Train a new model with more errors than the base."""
-    history.write_results(BASE_ERRORS | set(range(1, 10 * lost, 10)))
-    history.relock()
+    history.rerun(BASE_ERRORS | set(range(1, 10 * lost, 10)))
 
 
 def lax(history: History) -> None:

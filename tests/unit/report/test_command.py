@@ -19,8 +19,7 @@ from tests.unit.report.attacks import worse
 
 @pytest.mark.parametrize(("errors", "code"), [(120, 0), (300, 1)])
 def test_pass_and_fail(history: History, errors: int, code: int, capfd: pytest.CaptureFixture[str]) -> None:
-    history.write_results(range(0, 10 * errors, 10))
-    history.relock()
+    history.rerun(range(0, 10 * errors, 10))
     assert main(["main"]) == code
     outcome = {0: "pass", 1: "fail"}[code]
     assert (

@@ -53,8 +53,7 @@ def test_loss_beyond_the_tolerance_fails(seeds: str, p_chance: float | None, lev
 
 
 def test_mcnemar_applies_only_to_accuracy_metrics(history: History) -> None:
-    history.write_results((BASE_ERRORS - set(range(0, 170, 10))) | set(range(1, 300, 10)))
-    history.relock()
+    history.rerun((BASE_ERRORS - set(range(0, 170, 10))) | set(range(1, 300, 10)))
     history.commit("chance gives as much")
     assert judge("main~1")[0] == UNKNOWN
     policy = (history.path / "metrics_policy.yaml").read_text()
@@ -97,8 +96,7 @@ def test_inapplicable_noise_is_ignored(history: History, params: str) -> None:
 
 def test_branch_is_compared_with_its_merge_base(history: History) -> None:
     history.git("branch", "theirs")
-    history.write_results(range(0, 800, 10))
-    history.relock()
+    history.rerun(range(0, 800, 10))
     history.commit("main became better")
     history.commit("and went on")
     history.git("checkout", "-q", "theirs")
@@ -157,8 +155,7 @@ def test_branch_cannot_choose_its_merge_base(history: History) -> None:
     """If main has merged a bad commit, a branch that merges it and an older main has two merge bases."""
     start = history.git("rev-parse", "main")
     history.git("switch", "-q", "-c", "side")
-    history.write_results(range(0, 3000, 10))
-    history.relock()
+    history.rerun(range(0, 3000, 10))
     bad = history.commit("bad")
     history.git("switch", "-q", "main")
     history.write("README.md", "more")
@@ -200,8 +197,7 @@ def test_loss_since_the_reference_may_be_chance(history: History) -> None:
     history.git("tag", "reference")
     history.write("metrics_policy.yaml", BAR + "reference: reference\n")
     history.commit("a bar")
-    history.write_results(set(range(1, 1310, 10)) | set(range(0, 110, 10)))
-    history.relock()
+    history.rerun(set(range(1, 1310, 10)) | set(range(0, 110, 10)))
     verdict = verdict_of("main")
     assert verdict["outcome"] == UNKNOWN
     (found,) = texts(verdict, "since_reference")

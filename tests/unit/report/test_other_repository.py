@@ -57,22 +57,31 @@ def track(history: History, md5: str) -> None:
     history.hashes |= {"data/data.xml": md5, "data/prepared": md5, "data/features": md5}
 
 
+def commit_base(history: History, *edits: tuple[str, str], params: str = PARAMS) -> None:
+    """Commit results of an edited pipeline, or of other params."""
+    pipeline = PIPELINE
+    for old, new in edits:
+        assert old in pipeline
+        pipeline = pipeline.replace(old, new)
+    history.write("dvc.yaml", pipeline)
+    history.write("params.yaml", params)
+    history.relock()
+    history.commit("base")
+
+
 @pytest.fixture
 def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> History:
     history = History(tmp_path)
     monkeypatch.chdir(tmp_path)
     history.init()
     history.write(".dvc/config", "")
-    history.write("dvc.yaml", PIPELINE)
-    history.write("params.yaml", PARAMS)
     history.write("metrics_policy.yaml", POLICY)
     history.write(".gitignore", "/model.pkl\n/data/prepared\n/data/features\n/data/data.xml\n")
     for name in ("prepare", "featurization", "train", "evaluate"):
         history.write(f"src/{name}.py", name)
     write_results(history)
     track(history, "a" * 32)
-    history.relock()
-    history.commit("base")
+    commit_base(history)
     assert not (tmp_path / receipt_path("train")).exists()
     return history
 
@@ -119,21 +128,15 @@ def another_data(history: History) -> None:
 
 def only_data(history: History) -> None:
     """The scoring stage trains, too: what it reads is no model, though a stage makes it."""
-    history.write("dvc.yaml", PIPELINE.replace("deps: [data/features, model.pkl, src/e", "deps: [data/features, src/e"))
-    history.relock()
-    history.commit("base")
+    commit_base(history, ("deps: [data/features, model.pkl, src/e", "deps: [data/features, src/e"))
     history.write("src/featurization.py", "another data")
     history.hashes |= {"data/features": "c" * 32, "model.pkl": "c" * 32}
     write_results(history, 0.95)
 
 
 def data_in_git(history: History) -> None:
-    history.write(
-        "dvc.yaml", PIPELINE.replace("deps: [data/features, model.pkl, src/e", "deps: [test, model.pkl, src/e")
-    )
     history.write("test/a.csv", "1")
-    history.relock()
-    history.commit("base")
+    commit_base(history, ("deps: [data/features, model.pkl, src/e", "deps: [test, model.pkl, src/e"))
     better(history)
 
 
@@ -153,29 +156,23 @@ def another_file_tracked(history: History) -> None:
 
 def scoring_param(history: History) -> None:
     """Of a stage that keeps something in the cache, too."""
-    history.write(
-        "dvc.yaml", PIPELINE.replace("outs: [{eval:", "params: [evaluate.images]\n    outs: [answers.csv, {eval:")
-    )
-    history.write("params.yaml", PARAMS + "evaluate: {images: 100}\n")
-    history.relock()
-    history.commit("base")
+    edit = ("outs: [{eval:", "params: [evaluate.images]\n    outs: [answers.csv, {eval:")
+    commit_base(history, edit, params=PARAMS + "evaluate: {images: 100}\n")
     history.write("params.yaml", PARAMS + "evaluate: {images: 10}\n")
+
+
+ONLY_A_PART = ("deps: [data/prepared,", "deps: [data/prepared/train.tsv,")
 
 
 def part_of_a_folder(history: History) -> None:
     """The folder is the same."""
-    history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared/train.tsv,"))
-    history.relock()
-    history.commit("base")
+    commit_base(history, ONLY_A_PART)
     better(history)
 
 
 def outputs_that_nothing_keeps(history: History) -> None:
     """Neither git nor the cache, as `dvc repro` makes them."""
-    pipeline = PIPELINE.replace("[data/prepared]", "[{data/prepared: {cache: false}}]")
-    history.write("dvc.yaml", pipeline.replace("deps: [data/prepared,", "deps: [data/prepared/train.tsv,"))
-    history.relock()
-    history.commit("base")
+    commit_base(history, ONLY_A_PART, ("[data/prepared]", "[{data/prepared: {cache: false}}]"))
     better(history)
 
 
@@ -207,28 +204,24 @@ def hidden_param(history: History) -> None:
     history.write("params.yaml", "train.seed: 7\n" + PARAMS)
 
 
+WHOLE_MAPPING = ("params: [train.seed]", "params: [train]")
+
+
 def param_beside_a_mapping(history: History) -> None:
     """With a name as if it were in the mapping, which the lock records as a whole."""
-    history.write("dvc.yaml", PIPELINE.replace("params: [train.seed]", "params: [train]"))
-    history.relock()
-    history.commit("base")
+    commit_base(history, WHOLE_MAPPING)
     history.write("params.yaml", "train.rate: 7\n" + PARAMS)
 
 
 def param_of_a_mapping(history: History) -> None:
-    history.write("dvc.yaml", PIPELINE.replace("params: [train.seed]", "params: [train]"))
-    history.write("params.yaml", PARAMS.replace("train: {", "train: {rate: 7, old: 1, "))
-    history.relock()
-    history.commit("base")
+    commit_base(history, WHOLE_MAPPING, params=PARAMS.replace("train: {", "train: {rate: 7, old: 1, "))
     history.write("params.yaml", PARAMS.replace("train: {", "train: {rate: 8, new: 1, "))
     better(history)
 
 
 def whole_file_of_params(history: History) -> None:
     """Its hash covers every param."""
-    history.write("dvc.yaml", PIPELINE.replace("deps: [data/prepared,", "deps: [data/prepared, params.yaml,"))
-    history.relock()
-    history.commit("base")
+    commit_base(history, ("deps: [data/prepared,", "deps: [data/prepared, params.yaml,"))
     free_param(history)
 
 
@@ -296,11 +289,9 @@ def test_edits_without_a_run_are_stale(other: History) -> None:
 
 def test_outputs_of_the_model_stage_may_be_data(other: History) -> None:
     """Until the policy says which of its outputs is."""
-    pipeline = PIPELINE.replace("outs: [model.pkl]", "outs: [model.pkl, test.pkl]")
-    other.write("dvc.yaml", pipeline.replace("deps: [data/features, model.pkl,", "deps: [test.pkl, model.pkl,"))
     other.hashes["test.pkl"] = "a" * 32
-    other.relock()
-    other.commit("another base")
+    read = ("deps: [data/features, model.pkl,", "deps: [test.pkl, model.pkl,")
+    commit_base(other, read, ("outs: [model.pkl]", "outs: [model.pkl, test.pkl]"))
     better(other)
     other.hashes["test.pkl"] = "b" * 32
     other.relock()
@@ -319,11 +310,9 @@ def test_outputs_of_the_model_stage_may_be_data(other: History) -> None:
 
 
 def test_policy_names_the_scorer_of_a_stage_that_trains_and_scores(other: History) -> None:
-    other.write("dvc.yaml", PIPELINE.replace("\n    outs: [{eval:", "\n    params: [rate, images]\n    outs: [{eval:"))
-    other.write("params.yaml", PARAMS + "rate: 1\nimages: 9\n")
     other.write("metrics_policy.yaml", POLICY + "scorer: [src/prepare.py, 'params.yaml:images']\n")
-    other.relock()
-    other.commit("base")
+    read = ("\n    outs: [{eval:", "\n    params: [rate, images]\n    outs: [{eval:")
+    commit_base(other, read, params=PARAMS + "rate: 1\nimages: 9\n")
     other.write("params.yaml", PARAMS + "rate: 2\nimages: 9\n")
     other.write("src/evaluate.py", "another training")
     write_results(other, 0.95)
@@ -336,11 +325,9 @@ def test_policy_names_the_scorer_of_a_stage_that_trains_and_scores(other: Histor
 
 @pytest.mark.parametrize("named", ["src/evaluate.py", "'params.yaml:images'"])
 def test_policy_that_names_only_files_or_params_leaves_the_others_of_the_scorer(other: History, named: str) -> None:
-    other.write("dvc.yaml", PIPELINE.replace("\n    outs: [{eval:", "\n    params: [images]\n    outs: [{eval:"))
-    other.write("params.yaml", PARAMS + "images: 9\n")
     other.write("metrics_policy.yaml", POLICY + f"scorer: [{named}]\n")
-    other.relock()
-    other.commit("base")
+    read = ("\n    outs: [{eval:", "\n    params: [images]\n    outs: [{eval:")
+    commit_base(other, read, params=PARAMS + "images: 9\n")
     other.write("params.yaml", PARAMS + "images: 8\n")
     evaluate_anew(other)
     other.relock()

@@ -95,8 +95,7 @@ def test_text_of_the_branch_is_escaped(history: History) -> None:
 
 
 def test_page_has_no_scripts_and_loads_no_resources(history: History) -> None:
-    history.write_results(range(200), epochs=10_000)
-    history.relock()
+    history.rerun(range(200), epochs=10_000)
     page = judge("main", None).page
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page
     assert "script" not in page
@@ -120,8 +119,7 @@ def test_comment_length_is_limited(history: History) -> None:
 
 
 def test_longest_details_are_dropped_before_the_verdict(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    history.write_results(range(2000))
-    history.relock()
+    history.rerun(range(2000))
     monkeypatch.setattr("src.report.comment.MAX_LENGTH", 2000)
     report = judge("main", None)
     assert len(report.comment) <= 2000

@@ -22,8 +22,7 @@ from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, row,
 
 
 def test_better_run_passes(history: History) -> None:
-    history.write_results(set(range(0, 800, 10)))
-    history.relock()
+    history.rerun(set(range(0, 800, 10)))
     history.commit("better")
     outcome, markdown = judge("main~1", "main")
     assert outcome == PASS
@@ -45,8 +44,7 @@ def test_worse_run_fails_and_names_the_metrics(history: History) -> None:
 
 
 def test_run_within_noise_passes_with_a_note(history: History) -> None:
-    history.write_results((BASE_ERRORS - {0, 10, 20}) | {1, 11, 21, 31, 41})
-    history.relock()
+    history.rerun((BASE_ERRORS - {0, 10, 20}) | {1, 11, 21, 31, 41})
     outcome, markdown = judge()
     assert outcome == PASS
     assert "**Noise?** Perhaps: 5 examples lost, 3 won" in markdown
@@ -238,8 +236,7 @@ class TestMetrics:
         assert outcome == FAIL
         assert row(markdown, "test_acc") == "| **`test_acc`** | 0.9880 | missing |  | 0.001 | ❌ |"
         assert row(markdown, "other") == "| `other` | missing | 1 |  |  |  |"
-        history.write_results(BASE_ERRORS)
-        history.relock()
+        history.rerun(BASE_ERRORS)
         outcome, markdown = judge()
         assert outcome == UNKNOWN
         assert "`test_acc`: the base lacks it, so any value would pass" in markdown
@@ -262,8 +259,7 @@ class TestMetrics:
         assert verdict["outcome"] == FAIL
         (lost, *_) = [finding["text"] for finding in verdict["findings"] if finding["check"] == "metrics"]
         assert lost.startswith(f"test_acc, test_f1: {why}")
-        history.write_results(BASE_ERRORS)
-        history.relock()
+        history.rerun(BASE_ERRORS)
         assert judge("main")[0] == UNKNOWN, "the old values cannot be read"
 
     def test_broken_informational_file_is_shown(self, history: History) -> None:
