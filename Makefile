@@ -1,8 +1,10 @@
 # Everyday commands. Each first installs what it needs into .venv, unless that is up to date.
 
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Empty if .venv is missing, or the Python that it was made from is gone, as after an upgrade of the system.
+WORKING := $(shell $(BIN)/python -ISc "print('$(BIN)/python')" 2>&-)
+PYTHON := $(or $(PYTHON),$(WORKING),$(shell command -v python3),python3)
 # Stages run `python`, so the environment's must come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # These would select another Python's packages or make dvc end with a traceback.
@@ -81,6 +83,7 @@ $(VENV)/installed: requirements.lock
 $(VENV)/installed-report: requirements-report.lock
 $(VENV)/installed-dev: requirements-dev.lock
 # Install again if the folder was renamed: scripts in .venv contain the path they were created in.
-$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev: $(if $(shell grep -sF "$$(pwd -P)/$(BIN)" $(BIN)/pip),,FORCE)
+$(VENV)/installed $(VENV)/installed-report $(VENV)/installed-dev: \
+  $(if $(and $(WORKING),$(shell grep -sF "$$(pwd -P)/$(BIN)" $(BIN)/pip)),,FORCE)
 	@$(PYTHON) install.py $(filter %.lock,$^)
 	@touch $@

@@ -6,8 +6,9 @@ is configured with an index that uv would not use.
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036 - whichever `python3` is first on PATH runs this
-    sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; use: make repro PYTHON=python3.11")
+# The lock files have packages for these; whichever `python3` is first on PATH runs this.
+if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+    sys.exit(f"Python 3.11 to 3.14 is needed, this is {sys.version.split()[0]}; use: make repro PYTHON=python3.13")
 
 import fcntl
 import os
@@ -66,9 +67,9 @@ def pip_has_its_own_index() -> bool:
 def install(lock: Path) -> bool:
     """Install what the lock file lists; without bytecode, the first import would take two to three times as long."""
     options = ["install", "--require-hashes", *([] if sys.stderr.isatty() else ["--quiet"])]
-    # pip runs as a module, because it replaces its own script.
+    # pip runs as a module, because it replaces its own script. It may be configured to install for the user.
     python = f"{ENVIRONMENT}/bin/python"
-    pip = [python, "-m", "pip", *options]
+    pip = [python, "-m", "pip", *options, "--no-user"]
     uv = [f"{ENVIRONMENT}/bin/uv", "pip", *options, "--python", python, "--compile-bytecode", "--no-build-isolation"]
     tools = ENVIRONMENT / "tools.lock"
     tools.write_text("".join(map(locked, TOOLS)), encoding="utf-8")

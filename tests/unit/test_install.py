@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -99,10 +100,10 @@ def test_incomplete_or_moved_environment_is_detected(
     assert install.is_whole() is (damage == "none")
 
 
-def test_make_reinstalls_in_a_renamed_project(environment: Path) -> None:
+def test_make_reinstalls_in_a_renamed_project_and_without_its_python(environment: Path) -> None:
     project = environment.parent
     # The installation is replaced by a message; the Makefile's own rules decide when it runs.
-    makefile = (REPOSITORY / "Makefile").read_text().replace("$(PYTHON) install.py", "echo installed")
+    makefile = (REPOSITORY / "Makefile").read_text().replace("$(PYTHON) install.py", "echo installed by $(PYTHON):")
     (project / "Makefile").write_text(makefile + "probe: $(VENV)/installed\n")
     (project / "requirements.lock").write_text("")
 
@@ -110,10 +111,17 @@ def test_make_reinstalls_in_a_renamed_project(environment: Path) -> None:
         outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
         return subprocess.check_output(["make", "-C", folder, "--no-print-directory", "probe"], text=True, env=outside)
 
-    assert probe(project) == "installed requirements.lock\n"
+    done = "installed by .venv/bin/python: requirements.lock\n"
+    assert probe(project) == done
     assert "installed" not in probe(project)
     renamed = project.rename(project.with_name("renamed"))
-    assert probe(renamed) == "installed requirements.lock\n"
+    assert probe(renamed) == done
+    (renamed / ".venv/bin/pip").write_text(f"#!{renamed}/.venv/bin/python")
+    assert "installed" not in probe(renamed)
+    for python in renamed.glob(".venv/bin/python*"):
+        python.unlink()
+        python.symlink_to("/nowhere/python")
+    assert probe(renamed) == f"installed by {shutil.which('python3')}: requirements.lock\n"
 
 
 @pytest.mark.parametrize("content", ["another project's", "nothing", "missing"])
@@ -152,6 +160,28 @@ def test_installation_locks_files_as_nfs_does(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(install.fcntl, "flock", fcntl.lockf)
     monkeypatch.setattr(install, "install", lambda _: True)
     assert install.main(Path("requirements.lock")) == 0
+
+
+def test_pip_that_installs_for_the_user_is_overruled(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = environment / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
+    (own / "packages.pth").write_text(sysconfig.get_path("purelib"))
+    monkeypatch.setattr(install, "TOOLS", ())
+    monkeypatch.setattr(install, "pip_has_its_own_index", lambda: True)
+    monkeypatch.setenv("PIP_USER", "1")
+    (tmp_path / "empty.lock").touch()
+    assert install.install(tmp_path / "empty.lock")
+
+
+@pytest.mark.parametrize(
+    ("version", "is_known"), [((3, 10, 9), False), ((3, 11, 0), True), ((3, 14, 9), True), ((3, 15, 0), False)]
+)
+def test_other_pythons_are_rejected_in_one_line(version: tuple[int, int, int], is_known: bool) -> None:
+    code = f"import runpy, sys; sys.version_info = {version}; runpy.run_path('install.py')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is is_known
+    assert is_known or re.fullmatch(r"Python 3\.11 to 3\.14 is needed, this is .*; use: make repro .*\n", done.stderr)
 
 
 def test_interrupted_installation_ends_without_a_traceback(tmp_path: Path) -> None:
