@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dvc.exceptions import DvcException
+from dvc.exceptions import DvcException, UploadError
 from dvc.fs import generic
 from dvc.repo import Repo
 
@@ -21,7 +21,7 @@ from src.core.process import prepare_process
 from src.core.yaml_file import read_mapping
 
 # Libraries of the remotes, whose exceptions have no common class.
-REMOTE_LIBRARIES = {"asyncssh", "botocore", "dvc_objects", "dvc_s3", "dvc_ssh", "s3fs", "sshfs"}
+REMOTE_LIBRARIES = {"aiohttp", "asyncssh", "botocore", "dvc_objects", "dvc_s3", "dvc_ssh", "s3fs", "sshfs"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,10 +58,12 @@ def push(remote: str | None = None) -> tuple[int, int, int]:
                 records = list(_records(repo))
                 runs = {record: named for record in records if (named := _objects(repo, record))}
                 hashes = [repo.cache.local.get(oid).hash_info for oid in set().union(*runs.values())]
-                objects += len(repo.cloud.push(hashes, remote=remote).transferred)
+                pushed = repo.cloud.push(hashes, remote=remote)
+                if pushed.failed:
+                    raise UploadError(len(pushed.failed))
                 # Records come last, so that a clone that pulls meanwhile finds only complete runs.
                 _push_records(repo, list(runs), remote)
-                return objects, len(runs), len(records) - len(runs)
+                return objects + len(pushed.transferred), len(runs), len(records) - len(runs)
     except DvcException as error:
         raise UserError(one_line(error)) from error
     except Exception as error:

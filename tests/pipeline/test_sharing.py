@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import UserError
+from src.core.files import md5
 from src.mnist.predict.registry import fetch_version
 from src.share.push import push
 from tests.faults.project import Project, make_folder_project, wait_for
@@ -160,6 +161,34 @@ def test_folders_of_earlier_runs_are_pushed_unless_truncated(tmp_path: Path) -> 
         listing.chmod(0o644)
         listing.write_text(listing.read_text()[:50])
         assert push("torn") == (3, 1, 1)
+
+
+@pytest.mark.fault(83)
+def test_run_whose_files_did_not_arrive_is_not_shared(tmp_path: Path) -> None:
+    project = make_folder_project(tmp_path / "project")
+    lost = md5(project.path / "made/one")
+    (project.path / "given").write_text("changed\n")
+    project.repro()
+    objects = tmp_path / "storage/files/md5"
+    objects.mkdir(parents=True)
+    # Nobody can create a file in it, as in a shared folder that belongs to someone else.
+    (objects / lost[:2]).symlink_to("/proc/self")
+    add_remote(project, {"url": str(tmp_path / "storage")}, {})
+    # The file, and the listing of its folder.
+    with pytest.raises(UserError, match=r"^2 files failed to upload$"):
+        push_all(project)
+    assert not list(tmp_path.glob("storage/runs/*/*/*"))
+
+
+def test_read_only_server_is_a_one_line_error(tmp_path: Path) -> None:
+    project, port = make_folder_project(tmp_path / "project"), free_port()
+    add_remote(project, {"url": str(tmp_path / "storage")}, {})
+    push_all(project)
+    project.dvc_ok("remote", "add", "web", f"http://127.0.0.1:{port}")
+    serve = ["-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path / "storage")]
+    refused = pytest.raises(UserError, match=r"^remote web: 501, .*; see `dvc remote list`, docs")
+    with server(port, sys.executable, *serve), chdir(project.path), refused:
+        push("web")
 
 
 @pytest.mark.parametrize(
