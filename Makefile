@@ -7,8 +7,8 @@ WORKING := $(shell $(BIN)/python -ISc "print('$(BIN)/python')" 2>&-)
 PYTHON := $(or $(PYTHON),$(WORKING),$(shell command -v python3),python3)
 # Stages run `python`, so the environment's must come first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# These would select another Python's packages or make dvc end with a traceback.
-unexport PYTHONHOME PYTHONPATH PYTHONWARNINGS
+# These would select another Python's packages, hide src, wait for input, or make dvc or hydra end with a traceback.
+unexport PYTHONHOME PYTHONINSPECT PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PYTHONWARNINGS
 # DVC needs a user name; a container may have none.
 export USER ?= $(shell id -u)
 

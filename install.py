@@ -93,6 +93,8 @@ def main(lock: Path) -> int:
             try:
                 # In this process, because its Python may be in the .venv that is cleared, and could not start another.
                 venv.create(ENVIRONMENT, clear=True, with_pip=True)
+            except ValueError as error:
+                sys.exit(f"install: {str(error).rstrip('.')}; move the project to another folder")
             except subprocess.CalledProcessError as error:
                 sys.exit(f"install: cannot make a virtual environment ({error}); on Debian install python3-venv")
         print(f"install: {lock.name} into .venv", file=sys.stderr, flush=True)

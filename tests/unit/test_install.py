@@ -124,6 +124,23 @@ def test_make_reinstalls_in_a_renamed_project_and_without_its_python(environment
     assert probe(renamed) == f"installed by {shutil.which('python3')}: requirements.lock\n"
 
 
+@pytest.mark.fault(50)
+def test_make_unsets_variables_that_break_commands(tmp_path: Path) -> None:
+    (tmp_path / "probe.mk").write_text(
+        "probe:\n\t@python -c 'import src.core.errors, sys; sys.exit(sys.flags.optimize)'\n"
+    )
+    variables = dict.fromkeys(("PYTHONHOME", "PYTHONINSPECT", "PYTHONOPTIMIZE", "PYTHONSAFEPATH"), "1")
+    done = subprocess.run(
+        ["make", "--silent", "-f", "Makefile", "-f", tmp_path / "probe.mk", "probe"],
+        cwd=REPOSITORY,
+        env={**os.environ, **variables, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("content", ["another project's", "nothing", "missing"])
 def test_link_targets_are_not_deleted(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared, link = tmp_path / "shared", tmp_path / "project/.venv"
@@ -182,6 +199,12 @@ def test_other_pythons_are_rejected_in_one_line(version: tuple[int, int, int], i
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is is_known
     assert is_known or re.fullmatch(r"Python 3\.11 to 3\.14 is needed, this is .*; use: make repro .*\n", done.stderr)
+
+
+def test_folder_with_a_colon_is_rejected_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(tmp_path / "12:30/.venv", monkeypatch)
+    with pytest.raises(SystemExit, match=r"^install: .*12:30[^\n]*; move the project to another folder$"):
+        install.main(tmp_path / "requirements.lock")
 
 
 def test_interrupted_installation_ends_without_a_traceback(tmp_path: Path) -> None:
