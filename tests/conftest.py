@@ -3,6 +3,7 @@ import gc
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +54,11 @@ MEMORY, ROOM = Path("/dev/shm"), 2
 with suppress(FileNotFoundError):
     if shutil.disk_usage(MEMORY).free > ROOM * 1e9 and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# Trainings of one run of the tests take turns, but do not wait for others on this machine: the leases are in here.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    FOLDER = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
+    os.environ["TMPDIR"] = tempfile.tempdir = FOLDER.name
 
 # As in a stage, before torch is imported, because test processes share the cores.
 sanitize(os.environ)

@@ -4,7 +4,6 @@ import multiprocessing
 import pickle
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -21,7 +20,8 @@ from src.mnist.model.weights import save_model
 from src.mnist.train.checkpoint import Checkpoints
 from stages.fetch import fetch
 from tests.faults.project import Project, refusal, wait_for
-from tests.unit.mnist.fetch.test_download import Mirror, Request, hang
+from tests.unit.mnist.model.test_network import Marker
+from tests.unit.server import Request, Server
 
 FORK = multiprocessing.get_context("fork")
 
@@ -29,22 +29,20 @@ FORK = multiprocessing.get_context("fork")
 def stall(request: Request) -> None:
     """Start to send a file, but never finish."""
     request.reply(b"\x1f\x8b" * 1000, 1_000_000)
-    hang(request)
+    request.server.closed.wait()
 
 
 @pytest.mark.fault(26)
 def test_killed_download_leaves_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    mirror = Mirror(stall)
-    threading.Thread(target=mirror.serve_forever, daemon=True).start()
+    mirror = Server(stall)
     fetching = FORK.Process(target=fetch, args=("mnist", tmp_path / "MNIST", [mirror.url]))
     fetching.start()
     wait_for(lambda: mirror.requested, "the download to begin")
     fetching.kill()
     fetching.join()
     assert not (tmp_path / "MNIST").exists()
-    mirror.closed.set()
-    mirror.shutdown()
+    mirror.end()
 
 
 def fetch_often(folder: Path, together: Barrier) -> None:
@@ -94,15 +92,8 @@ def test_non_finite_loss_ends_training(project: Project) -> None:
     assert not any(path.exists() for path in outputs)
 
 
-class Evil:
-    """Leaves a file behind when it is unpickled."""
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return open, ("pwned", "w")  # type: ignore[return-value]
-
-
 def malicious(path: Path) -> None:
-    path.write_bytes(pickle.dumps(Evil()))
+    path.write_bytes(pickle.dumps(Marker(path.with_name("pwned"))))
 
 
 def other_architecture(path: Path) -> None:
@@ -122,7 +113,7 @@ def test_evaluate_rejects_invalid_models(project: Project, damage: Callable[[Pat
         (project.path / name).write_text(text.replace(before, md5(model)))
     done = project.here("evaluate", TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1")
     assert "models/model.safetensors: is not a model of this pipeline" in refusal(done)
-    assert not (project.path / "pwned").exists()
+    assert not model.with_name("pwned").exists()
 
 
 @pytest.mark.fault(89)

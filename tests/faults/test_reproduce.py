@@ -2,7 +2,7 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
@@ -14,15 +14,17 @@ from src.audit.reproduce import AS_GOOD, DIFFERENT, SAME, UNKNOWN, main, read_ru
 from src.audit.results import Results
 from src.core.errors import UserError
 from src.core.files import md5
-from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise
+from src.noise.measurement import NOISE, format_noise
 from src.report.policy import Policy
 from src.revision.pipeline import output_md5
 from src.revision.receipts import Receipt
 from src.revision.revision import open_revision
 from tests.faults.project import Project
+from tests.unit.noise.measured import measured
 
 METRICS, MODEL = "metrics/eval.json", "models/model.safetensors"
-SCORES = ("test_acc", "test_f1")
+# A standard deviation of 0.001.
+ACCURACIES = (0.989, 0.990, 0.991)
 
 
 def made(data: str, model: str, metrics: str, test_acc: object, torch: str = "2", **machine: object) -> Results:
@@ -56,16 +58,7 @@ POLICY = Policy.model_validate(
 )
 
 
-def measured(data: str, params: Mapping[str, object], step: int = 1) -> Measurement:
-    """A measurement of three seeds with a standard deviation of 0.001, or some steps more."""
-    runs = [
-        {"seed": seed, "metrics": {METRICS: dict.fromkeys(SCORES, 1 - wrong / 1000)}, "wrong": list(range(wrong))}
-        for seed, wrong in enumerate((10 + step, 10, 10 - step))
-    ]
-    return measure_noise(data, params, "a machine", 1000, runs)
-
-
-RULES = Rules(POLICY, [measured("d", {"lr": 0.1})])
+RULES = Rules(POLICY, [measured(ACCURACIES, "d", {"lr": 0.1})])
 
 
 def results(project: Project) -> Results:
@@ -75,7 +68,7 @@ def results(project: Project) -> Results:
 
 RULE = POLICY.metrics[METRICS]["test_acc"]
 # With these rules, an accuracy of 1 would be equally good.
-LAX_RULES = Rules(POLICY, [measured("d", {"lr": 0.1}, step=5)])
+LAX_RULES = Rules(POLICY, [measured((0.985, 0.990, 0.995), "d", {"lr": 0.1})])
 UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}), RULES.noise)
 
 
@@ -99,8 +92,8 @@ UNMEASURED = Rules(Policy(metrics={METRICS: {"test_acc": RULE, "other": RULE}}),
         # A machine that computes the same model computes the same scores; others were made up.
         (made("d", "m", "1", 0.9901, device="gpu"), RULES, False, "the same bytes, so no machine or version explains"),
         (ELSEWHERE, Rules(POLICY, []), False, "it may not be noise"),
-        (ELSEWHERE, Rules(POLICY, [measured("d", {"lr": 0.2})]), False, "it may not be noise"),
-        (ELSEWHERE, Rules(POLICY, [measured("e", {"lr": 0.1})]), False, "it may not be noise"),
+        (ELSEWHERE, Rules(POLICY, [measured(ACCURACIES, "d", {"lr": 0.2})]), False, "it may not be noise"),
+        (ELSEWHERE, Rules(POLICY, [measured(ACCURACIES, "e", {"lr": 0.1})]), False, "it may not be noise"),
         (ELSEWHERE, Rules(Policy(metrics={}), RULES.noise), False, "No metric counts"),
         (ELSEWHERE, UNMEASURED, False, "other: None before, None now; not a number in both"),
     ],
@@ -173,7 +166,7 @@ def test_incomplete_results_are_not_reproduced(folder: Project, capfd: pytest.Ca
 def test_branch_cannot_choose_noise_or_policy(project: Project) -> None:
     project.commit()
     project.git("checkout", "--quiet", "-b", "branch")
-    (project.path / NOISE).write_text(format_noise([measured("d", {})]))
+    (project.path / NOISE).write_text(format_noise([measured(ACCURACIES, "d")]))
     policy = project.path / "metrics_policy.yaml"
     policy.write_text(policy.read_text().replace("required: true", "required: false"))
     project.commit()
@@ -243,7 +236,7 @@ def test_only_data_tracked_by_dvc_comes_from_the_cache(
         shutil.rmtree(folder.path / path)
     # A file of another project with the same name.
     (mono.path / "given").write_text("another\n")
-    mono.git("init", "--quiet", "--template=", "--initial-branch", "main")
+    mono.init()
     folder.dvc_ok("add", "--quiet", "given")
     folder.edit("dvc.yaml", "mkdir -p made/deep && cp given made/one && cat given given > made/deep/two", COUNT)
     folder.repro()
@@ -311,7 +304,7 @@ def differing(output: str) -> list[str]:
 def test_forged_metrics_of_a_claimed_machine_are_detected(project: Project, model: str | None) -> None:
     data, params = output_md5(project.outs(), "data/MNIST"), YAML(typ="safe").load(project.path / "params.yaml")
     assert data
-    (project.path / NOISE).write_text(format_noise([measured(data, params)]))
+    (project.path / NOISE).write_text(format_noise([measured(ACCURACIES, data, params)]))
     claim_another_machine(project)
     if model:
         rehash(project, MODEL, model)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import chdir
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +32,7 @@ from src.mnist.train.checkpoint import (
 )
 from src.mnist.train.classifier import Classifier
 from tests.faults.project import Project, refusal, run_stage, wait_for
-from tests.faults.test_data import Evil
+from tests.unit.mnist.model.test_network import Marker
 
 INJECT = str(Path(__file__).parent / "inject")
 # Audit event, part of a path, number of events to skip, delay in seconds.
@@ -264,18 +263,18 @@ def test_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
 @pytest.mark.fault(37)
 def test_malicious_checkpoint_is_not_executed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    marker = Marker(project.path / "pwned")
     # The variable may affect the choice of kernels, so this training has a different file.
     project.set(epochs=1)
     trained(project)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "get_unsafe_globals_in_checkpoint", lambda _: [])
         for path in (project.path / "logs/checkpoints").iterdir():
-            CheckpointFiles().save_checkpoint({"evil": Evil()}, path)
+            CheckpointFiles().save_checkpoint({"evil": marker}, path)
     assert "is not a checkpoint of this pipeline" in trained(project).stderr
-    assert not (project.path / "pwned").exists()
-    with chdir(project.path):
-        pickle.loads(pickle.dumps(Evil())).close()
-    assert (project.path / "pwned").exists()
+    assert not marker.path.exists()
+    pickle.loads(pickle.dumps(marker))
+    assert marker.path.exists()
 
 
 def write_checkpoints(path: Path) -> None:

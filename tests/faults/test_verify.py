@@ -1,6 +1,5 @@
 """Cache and outputs match dvc.lock, and different ways of running lock the same results."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,11 +9,8 @@ from pathlib import Path
 import pytest
 
 from src.audit.verify import main, verify
+from src.core.files import md5
 from tests.faults.project import Project, wait_for
-
-
-def md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def corrupt(path: Path) -> None:
@@ -102,8 +98,7 @@ def test_every_output_is_hashed(project: Project, name: str) -> None:
 
 
 def test_repair_of_an_output_in_git_works(folder: Project) -> None:
-    stage = folder.path / "dvc.yaml"
-    stage.write_text(stage.read_text().replace("outs: [made]", "outs: [{made/one: {cache: false}}]"))
+    folder.edit("dvc.yaml", "outs: [made]", "outs: [{made/one: {cache: false}}]")
     (folder.path / ".gitignore").unlink()
     folder.repro()
     folder.commit()
@@ -229,8 +224,7 @@ def test_repair_of_a_truncated_lock_works(
 
 @pytest.mark.fault(82)
 def test_converted_line_endings_are_accepted(project: Project, tmp_path: Path) -> None:
-    project.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
+    clone = project.clone(tmp_path / "clone", "--config", "core.autocrlf=true")
     shutil.copytree(project.path / ".dvc/cache", clone.path / ".dvc/cache")
     clone.dvc_ok("checkout")
     assert clone.git("status", "--porcelain") == ""
@@ -366,8 +360,7 @@ def test_forced_run_temporary_copy_and_clone_lock_the_same(project: Project, tmp
     done = project.run("python", "-m", "src.audit.verify")
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.git("status", "--porcelain") == ""
-    project.git("clone", "--quiet", str(project.path), str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
+    clone = project.clone(tmp_path / "clone")
     clone.repro()
     assert clone.outs() == outs
     done = project.dvc("exp", "run", "--temp", "--force", "--name", "again")

@@ -21,9 +21,7 @@ TABLES = {"plots/history.csv", "plots/confusion.csv", "plots/errors.csv", "plots
 @pytest.fixture(scope="module")
 def clone(one_epoch: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A clone without pulled data."""
-    folder = tmp_path_factory.mktemp("clone") / "project"
-    one_epoch.git("clone", "--quiet", ".", str(folder))
-    return Project(folder)
+    return one_epoch.clone(tmp_path_factory.mktemp("clone") / "project")
 
 
 def plots(project: Project, *arguments: str) -> dict[str, list[dict]]:

@@ -74,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (folder / "texts").mkdir()
     (folder / "texts/one").write_text("one two two of of of")
     project = Project(folder)
-    project.git("init", "--quiet", "--template=", "--initial-branch", "main")
+    project.init()
     project.dvc_ok("init", "--quiet")
     project.commit()
     return project

@@ -103,13 +103,6 @@ def push_all(project: Project) -> tuple[int, int, int]:
         return push()
 
 
-def clone(project: Project, folder: Path, revision: str) -> Project:
-    project.git("clone", "--quiet", ".", str(folder))
-    cloned = Project(folder)
-    cloned.git("checkout", "--quiet", revision)
-    return cloned
-
-
 @pytest.mark.parametrize("kind", REMOTES)
 def test_pushed_experiment_is_restored(kind: str, one_epoch: Project, tmp_path: Path) -> None:
     remote = {"folder": folder_remote, "ssh": ssh_remote, "s3": s3_remote}[kind]
@@ -119,7 +112,8 @@ def test_pushed_experiment_is_restored(kind: str, one_epoch: Project, tmp_path: 
         assert all(value not in pushed.git("diff") for value in secrets.values())
         push_all(pushed)
         # The commit that the experiment started from; only the run cache has its results.
-        other = clone(one_epoch, tmp_path / "other", "HEAD~1")
+        other = one_epoch.clone(tmp_path / "other")
+        other.git("checkout", "--quiet", "HEAD~1")
         add_remote(other, options, secrets)
         output = other.dvc_ok("exp", "run", "--pull", "-S", "epochs=1")
     assert [line for line in output.splitlines() if line.startswith("Running")] == ["Running stage 'check':"]

@@ -1,12 +1,16 @@
 import shutil
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.unit.history import History
-from tests.unit.server import Server
+from tests.unit.server import Answer, Server
+
+if TYPE_CHECKING:
+    from src.mnist.model.params import Params
+    from tests.unit.trainings import Trainings
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +30,14 @@ def history(_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> His
 
 
 @pytest.fixture
+def few(few_digits: Path, tmp_path: Path, params: "Params") -> "Trainings":
+    """Trainings of a small network on the first digits."""
+    from tests.unit.trainings import Trainings
+
+    return Trainings(tmp_path, few_digits, params.model_copy(update={"architecture": "small"}))
+
+
+@pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train without drawing, which takes as long as a small training; the history has the same values."""
     from src.mnist.train import learning_curve
@@ -33,20 +45,25 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learning_curve, "draw_learning_curve", lambda _, path: path.touch())
 
 
-@pytest.fixture(scope="module")
-def _server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.1,), daemon=True)
-    thread.start()
-    yield server
-    server.http.shutdown()
-    thread.join()
-    server.http.server_close()
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server]]:
+    """Start servers that answer in a certain way."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    servers: list[Server] = []
+
+    def start(answer: Answer) -> Server:
+        servers.append(Server(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.end()
 
 
 @pytest.fixture
-def server(_server: Server) -> Iterator[Server]:
-    yield _server
-    contacts = list(_server.contacts)
-    _server.contacts.clear()
-    assert contacts == [], "somebody was contacted"
+def server(serve: Callable[[Answer], Server]) -> Iterator[Server]:
+    """A server with excellent metrics, which nobody may contact."""
+    metrics = b'{"test_acc": 0.9999, "test_f1": 0.9999}'
+    server = serve(lambda request: request.reply(metrics, len(metrics)))
+    yield server
+    assert server.requested == [], "somebody was contacted"

@@ -94,6 +94,13 @@ class History:
         options: dict[str, Any] = {"cwd": self.path, "capture_output": True, "text": True, "check": True}
         return str(subprocess.run(["git", *words], input=standard_input, **options).stdout).strip()
 
+    def lacks_what_is_at(self, url: str) -> None:
+        """Let git fetch what the clone lacks, and DVC what its cache lacks, from here."""
+        with (self.path / ".git/config").open("a") as config:
+            config.write(f'[remote "origin"]\n\turl = {url}their.git\n\tpromisor = true\n')
+            config.write("\tfetch = +refs/heads/*:refs/remotes/origin/*\n[extensions]\n\tpartialClone = origin\n")
+        self.write(".dvc/config.local", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {url}\n")
+
     def commit(self, message: str) -> str:
         self.git("add", "-A")
         return self.git("commit", "--allow-empty", "-m", message).partition("]")[0][-40:]

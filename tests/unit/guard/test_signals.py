@@ -52,8 +52,13 @@ def spin_briefly() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with ending_on_signals("stopped"):
-        threading.Timer(0.02, signal_often).start()
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 3_000_000)
+        sender = threading.Timer(0.02, signal_often)
+        sender.start()
+        try:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 3_000_000)
+        finally:
+            # Afterwards, signals have their usual effect again.
+            sender.join()
 
 
 def test_repeated_signals_print_nothing(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

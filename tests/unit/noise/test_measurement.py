@@ -1,6 +1,5 @@
 import json
 import math
-from typing import Any
 
 import pytest
 from scipy.stats import ttest_ind
@@ -12,34 +11,22 @@ from src.noise.measurement import (
     SeedNoise,
     find_measurement,
     format_noise,
-    measure_noise,
     parse_noise,
     seed_noise,
     updated,
 )
 from tests.unit.history import REPOSITORY
+from tests.unit.noise.measured import FILE, measured
 
 PARAMS = {"lr": 0.006, "epochs": 10, "seed": 0}
-FILE = "metrics/eval.json"
 
 
-def runs(*accuracies: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "seed": seed,
-            "metrics": {FILE: {"test_acc": acc, "test_loss": 4 * (1 - acc)}},
-            "wrong": range(round((1 - acc) * 1000)),
-        }
-        for seed, acc in enumerate(accuracies)
-    ]
-
-
-def measured(*accuracies: float, **params: object) -> Measurement:
-    return measure_noise("abc.dir", {**PARAMS, **params}, "a machine", 1000, runs(*accuracies))
+def of_seeds(*accuracies: float, **params: object) -> Measurement:
+    return measured(accuracies, params={**PARAMS, **params})
 
 
 def test_measurement_round_trips() -> None:
-    measurement = measured(0.99, 0.98, 0.985)
+    measurement = of_seeds(0.99, 0.98, 0.985)
     assert measurement.metrics[FILE]["test_acc"].std == pytest.approx(0.005)
     assert measurement.metrics[FILE]["test_acc"].mean == pytest.approx(0.985)
     assert measurement.wrong_in == [980, 5, 5, 10]
@@ -48,7 +35,7 @@ def test_measurement_round_trips() -> None:
 
 
 def test_measurement_is_found_only_for_its_data_and_recipe() -> None:
-    known = [measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1)]
+    known = [of_seeds(0.99, 0.98), of_seeds(0.97, 0.98, lr=0.1)]
     assert find_measurement(known, "abc.dir", {**PARAMS, "seed": 7}) == known[0]
     assert find_measurement(known, "abc.dir", {**PARAMS, "lr": 0.1}) == known[1]
     for data in ("other.dir", None):
@@ -58,7 +45,7 @@ def test_measurement_is_found_only_for_its_data_and_recipe() -> None:
 
 
 def test_new_measurement_replaces_the_old_one() -> None:
-    first, other, again = measured(0.99, 0.98), measured(0.97, 0.98, lr=0.1), measured(0.99, 0.98, 0.97)
+    first, other, again = of_seeds(0.99, 0.98), of_seeds(0.97, 0.98, lr=0.1), of_seeds(0.99, 0.98, 0.97)
     assert updated(updated([first], other), again) == [other, again]
 
 
@@ -69,7 +56,7 @@ def noise_of(old: Measurement, new: Measurement) -> SeedNoise:
 
 
 def test_noise_between_two_trainings_of_one_recipe() -> None:
-    noise = noise_of(measured(0.99, 0.98, 0.985), measured(0.99, 0.98, 0.985))
+    noise = noise_of(of_seeds(0.99, 0.98, 0.985), of_seeds(0.99, 0.98, 0.985))
     assert (noise.std, noise.df, noise.seeds) == (pytest.approx(math.sqrt(2) * 0.005), 2, 3)
     assert noise.p_value(noise.limit) == noise.p_value(-noise.limit) == pytest.approx(0.05)
     assert noise.limit == pytest.approx(4.302653 * noise.std)
@@ -77,15 +64,15 @@ def test_noise_between_two_trainings_of_one_recipe() -> None:
 
 def test_noise_of_two_recipes_has_welchs_degrees_of_freedom() -> None:
     old, new = (0.99, 0.98, 0.985, 0.988, 0.99), (0.97, 0.95, 0.96, 0.99, 0.93)
-    noise = noise_of(measured(*old), measured(*new, lr=1.0))
+    noise = noise_of(of_seeds(*old), of_seeds(*new, lr=1.0))
     assert noise.df == math.floor(ttest_ind(old, new, equal_var=False).df)
     assert noise.seeds == 10
     equal = (0.97, 0.97, 0.97, 0.98, 0.99, 0.99, 0.99, 0.99)
-    assert noise_of(measured(*equal), measured(*equal, lr=1.0)).df == 14, "computed as 13.999999999999998"
+    assert noise_of(of_seeds(*equal), of_seeds(*equal, lr=1.0)).df == 14, "computed as 13.999999999999998"
 
 
 def test_noise_is_none_without_both_measurements_of_the_metric() -> None:
-    known = measured(0.99, 0.98)
+    known = of_seeds(0.99, 0.98)
     for old, new, file, name in (
         (known, None, FILE, "test_acc"),
         (None, known, FILE, "test_acc"),
@@ -96,7 +83,7 @@ def test_noise_is_none_without_both_measurements_of_the_metric() -> None:
 
 
 def test_identical_seeds_explain_no_change() -> None:
-    noise = noise_of(measured(0.99, 0.99, 0.99), measured(0.99, 0.99, 0.99))
+    noise = noise_of(of_seeds(0.99, 0.99, 0.99), of_seeds(0.99, 0.99, 0.99))
     assert noise.p_value(0) == 1
     assert noise.p_value(0.001) == pytest.approx(0, abs=1e-12)
 
@@ -111,7 +98,7 @@ def test_identical_seeds_explain_no_change() -> None:
     ],
 )
 def test_malformed_measurement_is_rejected(change: dict[str, object], problem: str) -> None:
-    content = [{**measured(0.99, 0.98).model_dump(), **change}]
+    content = [{**of_seeds(0.99, 0.98).model_dump(), **change}]
     with pytest.raises(UserError, match=problem) as caught:
         parse_noise(json.dumps(content), "metrics_noise.json")
     assert str(caught.value).startswith("metrics_noise.json: ")

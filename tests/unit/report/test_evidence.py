@@ -1,33 +1,26 @@
 """The decision table in docs/review.md, and the commit that a change is compared with."""
 
+from typing import Any
+
 import pytest
 
-from src.noise.measurement import NOISE, Measurement, format_noise, measure_noise, seed_noise
+from src.noise.measurement import NOISE, Measurement, format_noise, seed_noise
 from src.report.finding import Level
 from src.report.metrics import weigh
 from src.revision.revision import open_revision
 from tests.unit.history import IMAGES, POLICY, History
+from tests.unit.noise.measured import FILE, measured
 from tests.unit.report.attacks import BASE_ERRORS, locked, other_hash, put, swap, worse
 from tests.unit.report.conftest import FAIL, PASS, UNKNOWN, judge, reasons, texts, verdict_of
 
-FILE = "metrics/eval.json"
 
-
-def measured(std: float, data: str = "abc.dir", params: dict[str, object] | None = None) -> Measurement:
-    """A measurement of three seeds with this standard deviation of the accuracy."""
-    runs = [
-        {
-            "seed": seed,
-            "metrics": {FILE: {"test_acc": 0.988 - seed * std, "test_f1": 0.988 - seed * std}},
-            "wrong": range(min(IMAGES, round((0.012 + seed * std) * IMAGES))),
-        }
-        for seed in range(3)
-    ]
-    return measure_noise(data, params or {}, "a machine", IMAGES, runs)
+def three_seeds(std: float, **recipe: Any) -> Measurement:
+    """A measurement with this standard deviation of the accuracy."""
+    return measured([0.988 - seed * std for seed in range(3)], images=IMAGES, **recipe)
 
 
 # With three seeds 95% of pairs differ by less than 4.303 * sqrt(2) * std = 6.1 * std.
-SEED_NOISE = {"within": measured(0.001), "more": measured(0.0001), "unknown": None}
+SEED_NOISE = {"within": three_seeds(0.001), "more": three_seeds(0.0001), "unknown": None}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +61,7 @@ def record_noise(history: History, std: float) -> None:
     with open_revision(history.path, "main") as revision:
         data = revision.data_hashes(["data/MNIST"])["data/MNIST"]
     assert data
-    history.write(NOISE, format_noise([measured(std, data, history.params())]))
+    history.write(NOISE, format_noise([three_seeds(std, data=data, params=history.params())]))
 
 
 def test_loss_within_seed_noise_passes_with_a_note(history: History) -> None:

@@ -479,7 +479,7 @@ FLAT = [(*key, name, attack) for key, cases in CASES.items() for name, attack in
 )
 def test_case(history: History, outcome: str, check: str, attack: Attack, server: Server) -> None:
     """Check outcome and check, and that the server of git and DVC is not contacted."""
-    server.is_remote_of(history)
+    history.lacks_what_is_at(server.url)
     attack(history)
     history.commit("attack")
     verdict = verdict_of("main~1", "HEAD")

@@ -19,7 +19,7 @@ from stages.evaluate import Outputs, evaluate, main, predict
 from stages.train import Outputs as Trained
 from tests.conftest import THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS
-from tests.unit.stages.conftest import outputs_in, read_all
+from tests.unit.trainings import outputs_in, read_all
 
 PARAMS = EvaluateParams(threads=THREADS, tta_shift=0)
 

@@ -25,23 +25,23 @@ from benchmarks.ours import RECIPES
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import load_examples, write_examples
-from src.mnist.model.network import ARCHITECTURES, CNN, predict_logits
+from src.mnist.model.network import ARCHITECTURES, SmallCNN, predict_logits
 from src.mnist.model.params import Params
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
 from src.mnist.train import batches
 from src.mnist.train.batches import Batches, TrainingData
 from src.mnist.train.calibration import fit_temperature
-from src.mnist.train.checkpoint import Checkpoints, epochs_done, read_checkpoint
+from src.mnist.train.checkpoint import epochs_done, read_checkpoint
 from src.mnist.train.classifier import Classifier
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.trainer import build_trainer
 from src.mnist.train.turns import Turns
 from stages.evaluate import predict
-from stages.train import Outputs, main, train
+from stages.train import Outputs, main
 from tests.conftest import REPOSITORY, THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.stages.conftest import outputs_in, read_all, train_one_epoch
+from tests.unit.trainings import Trainings, read_all
 
 
 def test_training_learns_and_outputs_agree(trained: Outputs, params: Params, digits_dir: Path) -> None:
@@ -81,17 +81,14 @@ def test_final_scores_match_the_saved_model_calibrated_on_validation_data(
 # With two threads, the order of sums must not depend on which thread finishes first.
 @pytest.mark.parametrize(("architecture", "threads"), [("cnn", 2), (DRAWS, 1)])
 @pytest.mark.usefixtures("undrawn")
-def test_training_is_deterministic_for_any_global_random_state(
-    params: Params, few_digits: Path, tmp_path: Path, architecture: str, threads: int
-) -> None:
-    few = {"val_fraction": 0.75, "epochs": 1}
-    changed = params.model_copy(update={"threads": threads, "architecture": architecture, **few})
+def test_training_is_deterministic_for_any_global_random_state(few: Trainings, architecture: str, threads: int) -> None:
+    few.set(threads=threads, architecture=architecture, val_fraction=0.75, epochs=1)
     for seed, name in enumerate(("a", "b")):
         for seed_generator in (random.seed, np.random.seed, torch.manual_seed):
             seed_generator(seed)
-        train(changed, few_digits, outputs_in(tmp_path / name), accelerator="cpu")
+        few.run(name)
     assert torch.get_num_threads() == threads
-    assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
+    assert few.read("a") == few.read("b")
 
 
 CHANGES: dict[str, Any] = {
@@ -118,9 +115,9 @@ def test_every_hyperparameter_changes_the_model(params: Params, tmp_path: Path) 
     write_examples(tmp_path, random_examples(40), random_examples(10))
     short, models = params.model_copy(update={"val_fraction": 0.5, "batch_size": 8, "epochs": 1}), []
     for change in [{}, *({name: value} for name, value in CHANGES.items()), {"precision": "tf32"}]:
-        outputs = outputs_in(tmp_path / str(change))
-        train(short.model_copy(update=change), tmp_path, outputs, accelerator="cpu")
-        models.append(outputs.model.read_bytes())
+        changed = Trainings(tmp_path / str(change), tmp_path, short.model_copy(update=change))
+        changed.run()
+        models.append(changed.outputs().model.read_bytes())
     # On a CPU, tf32 is fp32.
     assert models.pop() == models[0]
     assert len(set(models)) == len(models)
@@ -144,23 +141,22 @@ def test_main_writes_outputs_and_receipt_fields(
 
 def test_batch_larger_than_the_training_part_is_rejected(params: Params, digits_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^params.yaml: batch_size must be at most 12\d\d, "):
-        train(params.model_copy(update={"batch_size": 1438}), digits_dir, outputs_in(tmp_path), accelerator="cpu")
+        Trainings(tmp_path, digits_dir, params.model_copy(update={"batch_size": 1438})).run()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_call_waits_for_its_turn_unless_it_is_for_a_gpu(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_every_call_waits_for_its_turn_unless_it_is_for_a_gpu(few: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     for part in ("train", "validation"):
         monkeypatch.setattr(Turns, f"on_{part}_batch_start", lambda self, *_: order.append(f"take {self.needed}"))
         monkeypatch.setattr(Turns, f"on_{part}_batch_end", lambda *_: order.append("give"))
-    short = params.model_copy(update={"epochs": 1, "threads": 1})
-    train(short, few_digits, outputs_in(tmp_path), accelerator="cpu")
+    few.set(epochs=1, threads=1)
+    few.run()
     # 275 images in batches of 64: one call of four batches and one of the rest. Then validation.
     assert order == ["take 1", "give"] * 3
     monkeypatch.setattr(stages.train, "torch_device", lambda _: torch.device("cuda"))
-    train(short, few_digits, outputs_in(tmp_path), accelerator="cpu")
+    few.run()
     assert len(order) == 6
 
 
@@ -177,13 +173,13 @@ def test_lightning_is_silent_and_does_not_query_the_driver(monkeypatch: pytest.M
 def test_gpu_training_matches_cpu(
     trained: Outputs, params: Params, digits_dir: Path, tmp_path: Path, precision: str
 ) -> None:
-    changed = params.model_copy(update={"precision": precision})
-    result = train(changed, digits_dir, outputs_in(tmp_path), accelerator="gpu")
+    trainings = Trainings(tmp_path, digits_dir, params.model_copy(update={"precision": precision}))
+    result = trainings.run(accelerator="gpu")
     assert result.machine["device"] == torch.cuda.get_device_name()
     assert result.machine["fp32"] == ("tf32" if precision == "tf32" else "ieee")
-    on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (outputs_in(tmp_path), trained))
+    on_gpu, on_cpu = (pd.read_csv(outputs.history) for outputs in (trainings.outputs(), trained))
     np.testing.assert_allclose(on_gpu["loss"], on_cpu["loss"], rtol=0.05)
-    assert load_model(outputs_in(tmp_path).model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
+    assert load_model(trainings.outputs().model)(torch.zeros(1, 1, 28, 28)).device.type == "cpu"
 
 
 RESUMED = {name: yaml.safe_load((REPOSITORY / path).read_text()) for name, path in RECIPES.items()}
@@ -195,18 +191,14 @@ RESUMED |= {name: {"architecture": name} for name in (DROPOUT, DRAWS)}
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("accurate", "gpu") else name for name in RESUMED]
 )
 @pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)])
-def test_resumed_training_gives_the_same_bytes(
-    params: Params, few_digits: Path, tmp_path: Path, accelerator: str, name: str
-) -> None:
-    short = params.model_copy(update=RESUMED[name] | {"epochs": 2, "batch_size": 64, "threads": 1})
-    resumed, whole = (outputs_in(tmp_path / name) for name in ("resumed", "whole"))
-    at_once = train(short, few_digits, whole, accelerator)
-    train_one_epoch(short, few_digits, resumed, accelerator, Checkpoints(tmp_path / "checkpoints", {}))
+def test_resumed_training_gives_the_same_bytes(few: Trainings, accelerator: str, name: str) -> None:
+    few.set(**RESUMED[name] | {"epochs": 2, "batch_size": 64, "threads": 1})
+    at_once = few.run("whole", accelerator=accelerator)
+    few.interrupt("resumed", accelerator)
     # The last time, the training is over.
     for _ in range(2):
-        again = train(short, few_digits, resumed, accelerator, Checkpoints(tmp_path / "checkpoints", {}))
-        assert again.machine == at_once.machine
-        assert read_all(resumed) == read_all(whole)
+        assert few.resume("resumed", accelerator).machine == at_once.machine
+        assert few.read("resumed") == few.read("whole")
 
 
 def add_callback(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Callback]) -> None:
@@ -220,9 +212,9 @@ def add_callback(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Callback]) 
 
 @pytest.mark.fault(100)
 def test_model_file_that_lacks_what_the_network_needs_is_rejected(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Scaled(CNN):
+    class Scaled(SmallCNN):
         scale = 1.0
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -231,18 +223,18 @@ def test_model_file_that_lacks_what_the_network_needs_is_rejected(
     def set_up(self: Classifier, *arguments: Any) -> None:
         usual(self, *arguments)
         # As README says how a hyperparameter reaches the network.
-        self.model.scale = params.lr * 1000  # type: ignore[assignment]
+        self.model.scale = few.params.lr * 1000  # type: ignore[assignment]
 
     usual = Classifier.__init__
-    monkeypatch.setitem(ARCHITECTURES, "cnn", Scaled)
+    monkeypatch.setitem(ARCHITECTURES, "small", Scaled)
     monkeypatch.setattr(Classifier, "__init__", set_up)
     with pytest.raises(UserError, match=r"safetensors: computes something else than the trained network"):
-        train(params, few_digits, outputs_in(tmp_path))
+        few.run(accelerator="auto")
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_resumed_training_draws_the_same_augmentation_from_global_generators(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(self: Batches) -> tuple[torch.Tensor, torch.Tensor]:
         x, labels = usual_load(self)
@@ -251,14 +243,14 @@ def test_resumed_training_draws_the_same_augmentation_from_global_generators(
     usual_load, usual_plan = Batches.load, batches.epoch_plan
     monkeypatch.setattr(Batches, "load", load)
     monkeypatch.setattr(batches, "epoch_plan", lambda size, *rest: (torch.randperm(size), *usual_plan(size, *rest)[1:]))
-    plain = params.model_copy(update={"architecture": DROPOUT, "epochs": 2, "threads": 1})
-    resumed, whole = (outputs_in(tmp_path / name) for name in ("resumed", "whole"))
-    train_one_epoch(plain, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}))
-    train(plain, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}))
-    train(plain, few_digits, whole, "cpu")
-    assert read_all(resumed) == read_all(whole)
+    few.set(architecture=DROPOUT, epochs=2, threads=1)
+    few.interrupt("resumed")
+    few.resume("resumed")
+    few.run("whole")
+    assert few.read("resumed") == few.read("whole")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.fault(39, 53)
 @pytest.mark.parametrize("is_stored", [False, True], ids=["only the results are written", "trained again"])
 @pytest.mark.parametrize(
@@ -271,21 +263,14 @@ def test_resumed_training_draws_the_same_augmentation_from_global_generators(
     ids=["ended early", "weights set at the end"],
 )
 def test_training_with_a_callback_of_lightning_gives_the_same_bytes_again(
-    params: Params,
-    few_digits: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    make: Callable[[], Callback],
-    epochs: int,
-    is_stored: bool,
+    few: Trainings, monkeypatch: pytest.MonkeyPatch, make: Callable[[], Callback], epochs: int, is_stored: bool
 ) -> None:
     add_callback(monkeypatch, make)
-    first, second = (outputs_in(tmp_path / name) for name in ("first", "second"))
-    for outputs, stored in (first, False), (second, is_stored):
-        checkpoints = Checkpoints(tmp_path / "checkpoints", {}, stored)
-        train(params.model_copy(update={"epochs": 4}), few_digits, outputs, "cpu", checkpoints)
-    assert len(first.history.read_text().splitlines()) == 1 + epochs
-    assert read_all(first) == read_all(second)
+    few.set(epochs=4)
+    few.resume("first")
+    few.run("second", few.checkpoints(is_stored=is_stored))
+    assert len(few.outputs("first").history.read_text().splitlines()) == 1 + epochs
+    assert few.read("first") == few.read("second")
 
 
 class Noting(Callback):
@@ -356,9 +341,7 @@ class SavingOnly(Best):
     ],
 )
 def test_state_that_no_checkpoint_restores_is_rejected(
-    params: Params,
-    few_digits: Path,
-    tmp_path: Path,
+    few: Trainings,
     monkeypatch: pytest.MonkeyPatch,
     callback: Callable[[], Callback],
     optimizer: Callable[..., torch.optim.Optimizer],
@@ -369,13 +352,14 @@ def test_state_that_no_checkpoint_restores_is_rejected(
     # The second time, no checkpoint is left that it would resume from.
     for _ in range(2):
         with pytest.raises(UserError, match=f"^{said}"):
-            train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+            few.resume()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.fault(100)
 @pytest.mark.parametrize("kind", [Classifier, TrainingData])
 def test_count_in_the_module_or_its_data_is_rejected_unless_it_is_saved(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+    few: Trainings, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
     def begin(self: Classifier) -> None:
         holder = self if kind is Classifier else self.trainer.datamodule  # type: ignore[attr-defined]
@@ -383,7 +367,7 @@ def test_count_in_the_module_or_its_data_is_rejected_unless_it_is_saved(
 
     monkeypatch.setattr(Classifier, "on_train_epoch_start", begin)
     with pytest.raises(UserError, match=f"^{kind.__name__}: count changes, but is not in a checkpoint"):
-        train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+        few.resume()
     if kind is Classifier:
         monkeypatch.setattr(kind, "on_save_checkpoint", lambda *_: None)
     else:
@@ -391,10 +375,10 @@ def test_count_in_the_module_or_its_data_is_rejected_unless_it_is_saved(
         monkeypatch.setattr(kind, "on_save_checkpoint", lambda *_: None, raising=False)
         monkeypatch.setattr(kind, "on_load_checkpoint", lambda *_: None, raising=False)
         with pytest.raises(UserError, match=f"^{kind.__name__}: count changes, but is not in a checkpoint"):
-            train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+            few.resume()
         monkeypatch.setattr(kind, "state_dict", lambda *_: {})
         monkeypatch.setattr(kind, "load_state_dict", lambda *_: None)
-    train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+    few.resume()
 
 
 class Held:
@@ -422,7 +406,7 @@ HELD: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
 @pytest.mark.fault(100)
 @pytest.mark.parametrize("kind", HELD)
 def test_change_of_anything_that_a_callback_holds_is_found(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    few: Trainings, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     class Holding(Callback):
         # A checkpoint has an optimizer's and data of this name.
@@ -435,14 +419,12 @@ def test_change_of_anything_that_a_callback_holds_is_found(
 
     add_callback(monkeypatch, Holding)
     with pytest.raises(UserError, match=r"^Holding: state, val changes, but is not in a checkpoint"):
-        train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+        few.resume()
 
 
 @pytest.mark.fault(100)
 @pytest.mark.parametrize("place", ["plan", "load", "data"])
-def test_own_generator_for_augmentation_is_found(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
+def test_own_generator_for_augmentation_is_found(few: Trainings, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def draw(function: Callable[..., Any], holder: Any) -> Callable[..., Any]:
         def drawing(*arguments: Any) -> Any:
             (holder or arguments[0]).generator.random()
@@ -459,12 +441,12 @@ def test_own_generator_for_augmentation_is_found(
         monkeypatch.setattr(TrainingData, "train_dataloader", draw(TrainingData.train_dataloader, None))
     name = "TrainingData" if place == "data" else "src.mnist.train.batches"
     with pytest.raises(UserError, match=f"^{name}: generator changes, but is not in a checkpoint"):
-        train(params, few_digits, outputs_in(tmp_path), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
+        few.resume()
 
 
 @pytest.mark.fault(100)
 def test_state_of_another_kind_in_a_later_epoch_or_after_a_damaged_checkpoint_is_found(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Late(Callback):
         best: Any = 0.0
@@ -480,16 +462,16 @@ def test_state_of_another_kind_in_a_later_epoch_or_after_a_damaged_checkpoint_is
             self.best = state_dict["best"]
 
     add_callback(monkeypatch, Late)
-    checkpoints, first = Checkpoints(tmp_path / "checkpoints", {}), 1
-    longer = params.model_copy(update={"epochs": 3})
+    checkpoints, first = few.checkpoints(), 1
+    few.set(epochs=3)
     with pytest.raises(UserError, match=r"^a checkpoint would contain numpy\._core\.multiarray\.scalar"):
-        train(longer, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
+        few.run(checkpoints=checkpoints)
     # That of the first epoch is intact.
     assert epochs_done(read_checkpoint(checkpoints.path)) == 1
     checkpoints.path.write_bytes(b"damaged")
     first = 0
     with pytest.raises(UserError, match=r"^a checkpoint would contain numpy\._core\.multiarray\.scalar"):
-        train(longer, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
+        few.run(checkpoints=checkpoints)
 
 
 class Referring(Callback):
@@ -538,6 +520,7 @@ class Freezing(Callback):
             pl_module.model.norm2.eval()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.fault(1, 100)
 @pytest.mark.parametrize(
     ("callback", "optimizer"),
@@ -548,63 +531,63 @@ class Freezing(Callback):
         # Its first step changes an attribute that only saves a check.
         (Callback, lambda weights: torch.optim.SGD(weights, lr=torch.zeros(()), momentum=0.9, fused=True)),
         (Freezing, torch.optim.AdamW),
-        # It replaces a method of the optimizer.
+        # It replaces a method of the optimizer, and would train a network with statistics for another epoch.
         (lambda: StochasticWeightAveraging(0.01, swa_epoch_start=1), torch.optim.AdamW),
     ],
     ids=["references", "times", "optimizer", "fused optimizer", "frozen layers", "schedule"],
 )
 def test_training_with_callbacks_and_optimizers_of_ones_own_resumes_to_the_same_bytes(
-    params: Params,
-    few_digits: Path,
-    tmp_path: Path,
+    few: Trainings,
     monkeypatch: pytest.MonkeyPatch,
     callback: Callable[[], Callback],
     optimizer: Callable[..., torch.optim.Optimizer],
 ) -> None:
     add_callback(monkeypatch, callback)
     monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: optimizer(self.model.parameters()))
-    # The small network has statistics.
-    longer = params.model_copy(update={"epochs": 3, "architecture": "small" if callback is Freezing else "cnn"})
-    resumed, whole = (outputs_in(tmp_path / name) for name in ("resumed", "whole"))
-    train(longer, few_digits, whole, "cpu", Checkpoints(tmp_path / "others", {}))
+    few.set(epochs=3, architecture="cnn" if isinstance(callback(), StochasticWeightAveraging) else "small")
+    few.run("whole", few.checkpoints("others"))
     for epochs in (1, 2):
-        with pytest.raises(IndexError):
-            train(longer, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}), [None].pop)
-        assert epochs_done(read_checkpoint(Checkpoints(tmp_path / "checkpoints", {}).path)) == epochs
-    train(longer, few_digits, resumed, "cpu", Checkpoints(tmp_path / "checkpoints", {}))
-    assert read_all(resumed) == read_all(whole)
+        few.interrupt("resumed")
+        assert epochs_done(read_checkpoint(few.checkpoints().path)) == epochs
+    few.resume("resumed")
+    assert few.read("resumed") == few.read("whole")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("change", [{}, {"precision": "tf32"}, {"architecture": "ensemble", "precision": "bf16",
                                     "rotation": 10.0, "ema": 0.9}], ids=["cnn", "tf32", "ensemble"])  # fmt: skip
 def test_gpu_training_is_deterministic(params: Params, digits_dir: Path, tmp_path: Path, change: dict) -> None:
+    trainings = Trainings(tmp_path, digits_dir, params.model_copy(update=change))
     for name in ("a", "b"):
-        train(params.model_copy(update=change), digits_dir, outputs_in(tmp_path / name), accelerator="gpu")
-    assert read_all(outputs_in(tmp_path / "a")) == read_all(outputs_in(tmp_path / "b"))
+        trainings.run(name, accelerator="gpu")
+    assert trainings.read("a") == trainings.read("b")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.fault(1, 53, 100)
 @pytest.mark.parametrize("hook", ["on_fit_start", "on_train_start"])
 @pytest.mark.parametrize("is_over", [False, True])
 def test_weights_that_are_set_again_when_a_training_resumes_are_found(
-    params: Params, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, is_over: bool
+    few: Trainings, monkeypatch: pytest.MonkeyPatch, hook: str, is_over: bool
 ) -> None:
     """A hook that loads pretrained weights, for example; a training that is over does not start again."""
     callback = Callback()
     add_callback(monkeypatch, lambda: callback)
     monkeypatch.setattr(callback, hook, lambda _, module: nn.init.zeros_(module.model.linear2.bias), raising=False)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+
+    def saved() -> torch.Tensor:
+        return read_checkpoint(few.checkpoints().path)["state_dict"]["model.linear2.bias"]
+
     if is_over:
-        train(params, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
+        few.resume()
     else:
-        train_one_epoch(params, few_digits, outputs_in(tmp_path), "cpu", checkpoints)
-    before = read_checkpoint(checkpoints.path)["state_dict"]["model.linear2.bias"]
+        few.interrupt()
+    before = saved()
     if is_over and hook == "on_train_start":
-        train(params, few_digits, outputs_in(tmp_path / "again"), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
-        assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path))
+        few.resume("again")
+        assert few.read("again") == few.read()
     else:
         with pytest.raises(UserError, match=r"^model\.linear2\.bias: set by a hook when a training starts"):
-            train(params, few_digits, outputs_in(tmp_path / "again"), "cpu", Checkpoints(tmp_path / "checkpoints", {}))
-        assert not outputs_in(tmp_path / "again").model.exists()
-    assert torch.equal(read_checkpoint(checkpoints.path)["state_dict"]["model.linear2.bias"], before)
+            few.resume("again")
+        assert not few.outputs("again").model.exists()
+    assert torch.equal(saved(), before)

@@ -11,10 +11,11 @@ from src.core.errors import UserError
 from src.mnist.card.__main__ import main
 from src.mnist.card.card import CONFUSION, render_card
 from src.mnist.model.network import build_model
-from src.noise.measurement import NOISE, format_noise, measure_noise
+from src.noise.measurement import NOISE, format_noise
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
 from tests.faults.project import Project
+from tests.unit.noise.measured import measured
 
 
 @pytest.fixture
@@ -65,13 +66,9 @@ def test_header_is_valid_for_model_hubs(reproduced: Project) -> None:
 
 def test_card_has_accuracy_over_seeds(project: Project) -> None:
     assert "was not measured for this data and recipe" in card_of(project)
-    runs = [
-        {"seed": seed, "metrics": {"metrics/eval.json": {"test_acc": 1 - wrong / 1000}}, "wrong": list(range(wrong))}
-        for seed, wrong in enumerate((11, 10, 9))
-    ]
     data = output_md5(project.outs(), "data/MNIST")
     assert data
-    noise = measure_noise(data, project.read_yaml("params.yaml"), "a machine", 1000, runs)
+    noise = measured((0.989, 0.990, 0.991), data, project.read_yaml("params.yaml"))
     (project.path / NOISE).write_text(format_noise([noise]))
     assert "With 3 seeds, this recipe reached 99.00% ± 0.10%" in card_of(project)
 

@@ -1,10 +1,7 @@
 import gzip
 import hashlib
 import socket
-import struct
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,83 +9,11 @@ import pytest
 from src.core.errors import UserError
 from src.mnist.fetch.download import Original, download
 from tests.unit.core.test_files import full_disk
+from tests.unit.server import Answer, Request, Server
 
 FILES = {"images.gz": b"images" * 5000, "labels.gz": b"labels" * 500}
 ORIGINALS = {name: Original(hashlib.sha256(content).hexdigest(), len(content)) for name, content in FILES.items()}
-
-Answer = Callable[["Request"], None]
-
-
-class Request(BaseHTTPRequestHandler):
-    server: "Mirror"
-
-    def do_GET(self) -> None:
-        self.server.requested.append(self.name)
-        self.server.answer(self)
-
-    def log_message(self, format: str, *args: object) -> None:
-        return
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
-
-    @property
-    def content(self) -> bytes:
-        return FILES[self.name]
-
-    def reply(self, body: bytes, length: int | None, status: int = 200, encoding: str = "", location: str = "") -> None:
-        self.send_response(status)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        for name, value in (("Content-Encoding", encoding), ("Location", location)):
-            if value:
-                self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def send_repeatedly(self, body: bytes) -> None:
-        """Send often enough that the client never times out."""
-        while not self.server.closed.wait(0.02):
-            self.wfile.write(body)
-
-    def reset(self) -> None:
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-
-
-class Mirror(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(("127.0.0.1", 0), Request)
-        self.answer, self.requested = answer, list[str]()
-        self.closed = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}/mnist/"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        return  # The client hung up.
-
-
-Serve = Callable[[Answer], Mirror]
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    mirrors: list[Mirror] = []
-
-    def start(answer: Answer) -> Mirror:
-        mirror = Mirror(answer)
-        threading.Thread(target=mirror.serve_forever, args=(0.01,), daemon=True).start()
-        mirrors.append(mirror)
-        return mirror
-
-    yield start
-    for mirror in mirrors:
-        mirror.closed.set()
-        mirror.shutdown()
-        mirror.server_close()
+Serve = Callable[[Answer], Server]
 
 
 @pytest.fixture
@@ -96,8 +21,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "target"
 
 
+def content_of(request: Request) -> bytes:
+    return FILES[request.name]
+
+
 def intact(request: Request) -> None:
-    request.reply(request.content, len(request.content))
+    request.reply(content_of(request), len(content_of(request)))
 
 
 def status(code: int) -> Answer:
@@ -105,7 +34,7 @@ def status(code: int) -> Answer:
 
 
 def half(request: Request) -> None:
-    request.reply(request.content[: len(request.content) // 2], len(request.content))
+    request.reply(content_of(request)[: len(content_of(request)) // 2], len(content_of(request)))
 
 
 def half_and_reset(request: Request) -> None:
@@ -138,7 +67,7 @@ def trickle(request: Request) -> None:
 
 
 def trickle_in_the_body(request: Request) -> None:
-    request.reply(b"", len(request.content))
+    request.reply(b"", len(content_of(request)))
     request.send_repeatedly(b"i")
 
 
@@ -148,7 +77,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
     "503": (status(503), "HTTP status 503"),
     "html": (lambda request: request.reply(b"<html>Log in</html>", 19), WRONG),
     "truncated with length": (half, BROKEN),
-    "truncated without length": (lambda request: request.reply(request.content[:-1], None), WRONG),
+    "truncated without length": (lambda request: request.reply(content_of(request)[:-1], None), WRONG),
     "reset": (Request.reset, BROKEN),
     "reset in the body": (half_and_reset, BROKEN),
     "hang": (hang, "timed out"),
@@ -158,7 +87,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
         lambda request: endless(request, gzip.compress(FILES["images.gz"], 0), encoding="gzip"),
         TOO_LONG,
     ),
-    "truncated compressed": (lambda request: compressed(gzip.compress(request.content)[:-10], request), WRONG),
+    "truncated compressed": (lambda request: compressed(gzip.compress(content_of(request))[:-10], request), WRONG),
     "decompression bomb": (lambda request: compressed(gzip.compress(bytes(10_000_000)), request), WRONG),
     "redirect loop": (lambda request: request.reply(b"", 0, 302, location=request.path), "Exceeded 30 redirects."),
 }
@@ -210,7 +139,7 @@ def test_trickling_server_does_not_extend_the_deadline(serve: Serve, folder: Pat
 def test_content_encoding_is_decoded_even_if_wrongly_declared(
     serve: Serve, folder: Path, compress: Callable[[bytes], bytes]
 ) -> None:
-    fetch(folder, serve(lambda request: compressed(compress(request.content), request)).url)
+    fetch(folder, serve(lambda request: compressed(compress(content_of(request)), request)).url)
     assert_complete(folder)
 
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from src.mnist.train.binding import bound_threads
-from stages.train import train
-from tests.conftest import PARAMS
-from tests.unit.stages.conftest import outputs_in
+from tests.unit.trainings import Trainings
 
 
 def compute() -> None:
@@ -50,9 +48,9 @@ def test_threads_have_cores_of_their_own_within_the_context(each: list[set[int]]
         assert bound() == []
 
 
-def test_training_binds_its_threads(each: list[set[int]], few_digits: Path, tmp_path: Path) -> None:
+def test_training_binds_its_threads(each: list[set[int]], few: Trainings) -> None:
     found: list[set[int]] = []
-    params = PARAMS.model_copy(update={"threads": 2, "epochs": 1})
-    train(params, few_digits, outputs_in(tmp_path), "cpu", before_epoch=lambda: found.extend(bound()))
+    few.set(threads=2, epochs=1)
+    few.run(before_epoch=lambda: found.extend(bound()))
     assert found == each
     assert bound() == []

@@ -4,7 +4,6 @@ import functools
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +14,13 @@ from src.mnist.data.dataset import write_examples
 from src.mnist.model.network import CPULinear
 from src.mnist.train import batches, steps
 from src.mnist.train.batches import Batches
-from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.classifier import Classifier
 from src.mnist.train.graphs import Capture, ForwardSeeds
 from src.mnist.train.steps import StepRunner
-from stages.train import train
 from tests.conftest import PARAMS, random_examples
 from tests.unit.mnist.train.cuda_graph import HostReadError, emulated_cuda_graph
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.stages.conftest import outputs_in, read_all, train_one_epoch
+from tests.unit.trainings import Trainings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -45,17 +42,20 @@ Train = Callable[..., list[bytes]]
 
 @pytest.fixture(scope="module")
 def train_plainly(tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """Train for two epochs and return the bytes of all outputs; with checkpoints, resume after the first."""
+    """Train for two epochs and return the bytes of all outputs."""
     folder = tmp_path_factory.mktemp("captured")
     write_examples(folder, random_examples(40), random_examples(10))
 
-    def run(checkpoints: Path | None = None, **changes: Any) -> list[bytes]:
-        outputs = outputs_in(tmp_path_factory.mktemp("outputs"))
-        params = PARAMS.model_copy(update={**SMALL, **changes})
-        if checkpoints:
-            train_one_epoch(params, folder, outputs, "cpu", Checkpoints(checkpoints, {}))
-        train(params, folder, outputs, "cpu", Checkpoints(checkpoints, {}) if checkpoints else None)
-        return read_all(outputs)
+    def run(is_interrupted: bool = False, **changes: Any) -> list[bytes]:
+        trainings = Trainings(
+            tmp_path_factory.mktemp("outputs"), folder, PARAMS.model_copy(update={**SMALL, **changes})
+        )
+        if is_interrupted:
+            trainings.interrupt()
+            trainings.resume()
+        else:
+            trainings.run()
+        return trainings.read()
 
     return run
 
@@ -94,9 +94,9 @@ def test_replays_and_plain_steps_give_the_same_bytes(
 
 @pytest.mark.parametrize("name", ["dropout, shards, everything", SLOW])
 def test_replays_give_the_same_bytes_after_a_resume(
-    train_captured: Train, expected: Callable[[str], list[bytes]], tmp_path: Path, name: str
+    train_captured: Train, expected: Callable[[str], list[bytes]], name: str
 ) -> None:
-    assert train_captured(checkpoints=tmp_path, **CASES[name]) == expected(name)
+    assert train_captured(is_interrupted=True, **CASES[name]) == expected(name)
 
 
 NOT_CAPTURED = pytest.warns(UserWarning, match="steps draw from the generators of Python or NumPy")

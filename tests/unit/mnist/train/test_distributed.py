@@ -13,11 +13,9 @@ import torch
 from src.core.errors import UserError
 from src.mnist.model.device import torch_device
 from src.mnist.model.params import Params
-from src.mnist.train.checkpoint import Checkpoints
 from src.mnist.train.distributed import check_same, connect, rank_and_count
-from stages.train import train
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.stages.conftest import outputs_in, read_all, train_one_epoch
+from tests.unit.trainings import Trainings
 
 pytestmark = pytest.mark.fault(71)
 
@@ -53,19 +51,10 @@ def run_together(count: int, work: Callable[..., None], *arguments: Any, acceler
     assert [process.exitcode for process in started] == [0] * count
 
 
-def train_into(
-    params: Params,
-    data_dir: Path,
-    folder: Path,
-    accelerator: str = "cpu",
-    checkpoints: bool = False,
-    run: Callable[..., object] = train,
-) -> None:
+def work_with(trainings: Trainings, method: str, accelerator: str = "cpu") -> None:
     # Only process 0 may write. The others get separate folders, which must stay empty.
     rank, _ = rank_and_count()
-    outputs = outputs_in(folder / f"of-{rank}" if rank else folder)
-    kept = Checkpoints(folder / "checkpoints", {}) if checkpoints else None
-    run(params, data_dir, outputs, accelerator, kept)
+    getattr(trainings, method)(f"of-{rank}" if rank else "together", accelerator=accelerator)
 
 
 # There are 275 training images, so the last batch of an epoch has 19, which 4 does not divide.
@@ -74,25 +63,23 @@ CASES: dict[str, dict[str, Any]] = {
     "dropout": {"shards": 4, "architecture": DROPOUT},
     "ensemble, everything": {"shards": 4, "architecture": "ensemble", "epochs": 1, **EVERYTHING},
     # 3 and 6 are not powers of two, and the last batch has five images for six shards.
-    "cnn, six shards": {"shards": 6, "batch_size": 30, "epochs": 1},
+    "cnn, six shards": {"architecture": "cnn", "shards": 6, "batch_size": 30, "epochs": 1},
 }
 SLOW = [("dropout", 4), ("ensemble, everything", 4), ("cnn, six shards", 3), ("cnn, six shards", 6)]
 
 
-def assert_as_alone(params: Params, data_dir: Path, folder: Path, case: str, count: int) -> None:
-    sharded = params.model_copy(update=CASES[case])
-    train(sharded, data_dir, outputs_in(folder / "alone"), accelerator="cpu")
-    run_together(count, train_into, sharded, data_dir, folder / "together")
-    assert read_all(outputs_in(folder / "together")) == read_all(outputs_in(folder / "alone"))
-    assert not list(folder.glob("together/of-*"))
+def assert_as_alone(trainings: Trainings, count: int, accelerator: str = "cpu") -> None:
+    trainings.run("alone", accelerator=accelerator)
+    run_together(count, work_with, trainings, "run", accelerator, accelerator=accelerator)
+    assert trainings.read("together") == trainings.read("alone")
+    assert not list(trainings.folder.glob("of-*"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "count"), SLOW)
-def test_result_does_not_depend_on_the_number_of_processes(
-    params: Params, few_digits: Path, tmp_path: Path, case: str, count: int
-) -> None:
-    assert_as_alone(params, few_digits, tmp_path, case, count)
+def test_result_does_not_depend_on_the_number_of_processes(few: Trainings, case: str, count: int) -> None:
+    few.set(**CASES[case])
+    assert_as_alone(few, count)
 
 
 def refuse() -> None:
@@ -106,26 +93,24 @@ def refuse() -> None:
 # A single test, because the server takes seconds to start in each worker of pytest.
 @pytest.mark.fault(72)
 def test_two_processes_match_one_resume_exactly_and_reject_differing_inputs(
-    params: Params, few_digits: Path, tmp_path: Path
+    few: Trainings, params: Params, few_digits: Path, tmp_path: Path
 ) -> None:
     run_together(2, refuse)
-    assert_as_alone(params, few_digits, tmp_path, "ensemble, everything", 2)
+    few.set(**CASES["ensemble, everything"])
+    assert_as_alone(few, 2)
+    # Two processes resume from one, and one from two.
     sharded = params.model_copy(update={"shards": 2, "epochs": 2, "architecture": DRAWS})
-    train(sharded, few_digits, outputs_in(tmp_path / "whole"), accelerator="cpu")
-    run_together(2, train_into, sharded, few_digits, tmp_path / "resumed", "cpu", True, train_one_epoch)
-    train_into(sharded, few_digits, tmp_path / "resumed", checkpoints=True)
-    assert read_all(outputs_in(tmp_path / "resumed")) == read_all(outputs_in(tmp_path / "whole"))
-    # Conversely, resume from one process with two.
-    (tmp_path / "again").mkdir()
-    train_into(sharded, few_digits, tmp_path / "again", checkpoints=True, run=train_one_epoch)
-    run_together(2, train_into, sharded, few_digits, tmp_path / "again", "cpu", True)
-    assert read_all(outputs_in(tmp_path / "again")) == read_all(outputs_in(tmp_path / "whole"))
+    two, one = (Trainings(tmp_path / name, few_digits, sharded) for name in ("two", "one"))
+    one.run("whole")
+    run_together(2, work_with, two, "interrupt")
+    two.resume("together")
+    one.interrupt("together")
+    run_together(2, work_with, one, "resume")
+    assert one.read("whole") == one.read("together") == two.read("together")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_two_gpus_give_the_same_bytes_as_one(params: Params, digits_dir: Path, tmp_path: Path) -> None:
     sharded = params.model_copy(update={"shards": 2, "architecture": "resnet"})
-    train(sharded, digits_dir, outputs_in(tmp_path / "alone"), accelerator="gpu")
-    run_together(2, train_into, sharded, digits_dir, tmp_path / "together", "gpu", accelerator="gpu")
-    assert read_all(outputs_in(tmp_path / "together")) == read_all(outputs_in(tmp_path / "alone"))
+    assert_as_alone(Trainings(tmp_path, digits_dir, sharded), 2, "gpu")

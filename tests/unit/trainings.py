@@ -1,0 +1,63 @@
+"""Trainings and evaluations that write to folders of a test."""
+
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.mnist.model.params import Params
+from src.mnist.train.checkpoint import Checkpoints
+from stages.train import Outputs, Result, train
+
+
+def outputs_in(folder: Path, kind: Any = Outputs) -> Any:
+    """The outputs of a stage, by default train, relocated to a folder."""
+    return replace(kind(), **{field.name: folder / str(field.default) for field in fields(kind)})
+
+
+def read_all(outputs: Any) -> list[bytes]:
+    return [path.read_bytes() for path in astuple(outputs)]
+
+
+@dataclass
+class Trainings:
+    """Trainings of one test on the same data; each names the folder of its outputs, and that of its checkpoints."""
+
+    folder: Path
+    data_dir: Path
+    params: Params
+
+    def set(self, **params: Any) -> None:
+        """Change params of all further trainings."""
+        self.params = self.params.model_copy(update=params)
+
+    def outputs(self, name: str = "") -> Outputs:
+        return outputs_in(self.folder / name)
+
+    def read(self, name: str = "") -> list[bytes]:
+        """The bytes of every output."""
+        return read_all(self.outputs(name))
+
+    def checkpoints(self, name: str = "checkpoints", is_stored: bool = False) -> Checkpoints:
+        return Checkpoints(self.folder / name, {}, is_stored)
+
+    def run(
+        self,
+        name: str = "",
+        checkpoints: Checkpoints | None = None,
+        accelerator: str = "cpu",
+        before_epoch: Callable[[], None] = lambda: None,
+    ) -> Result:
+        """Train, without checkpoints unless some are given."""
+        return train(self.params, self.data_dir, self.outputs(name), accelerator, checkpoints, before_epoch)
+
+    def resume(self, name: str = "", accelerator: str = "cpu") -> Result:
+        """Train from the last checkpoint, if there is one."""
+        return self.run(name, self.checkpoints(), accelerator)
+
+    def interrupt(self, name: str = "", accelerator: str = "cpu") -> None:
+        """The same, but the training ends before its second epoch."""
+        with pytest.raises(IndexError):
+            self.run(name, self.checkpoints(), accelerator, [None].pop)
