@@ -77,10 +77,12 @@ def test_closed_streams_do_not_break_a_stage(toy: Project, streams: str) -> None
     assert (toy.path / "logs/fetch.lock").read_text().isdecimal()
 
 
+# DVC wraps the streams when it is imported.
 @pytest.mark.fault(65)
-def test_unprintable_characters_are_escaped(toy: Project) -> None:
+@pytest.mark.parametrize("first", ["sys", "dvc.repo"])
+def test_unprintable_characters_are_escaped(toy: Project, first: str) -> None:
     code = r"import sys; sys.path[:0] = '.'; from src.core.process import *; prepare_process(); print('\u2026\udcff')"
-    done = toy.run("python", "-c", code, PYTHONIOENCODING="latin-1")
+    done = toy.run("python", "-c", f"import {first}; {code}", PYTHONIOENCODING="latin-1")
     assert (done.returncode, done.stdout) == (0, "\\u2026\\udcff\n")
 
 
