@@ -44,11 +44,14 @@ class Revision:
         """Nested content of each params file that exists.
 
         Raises:
-            UserError: If a file cannot be read.
+            UserError: If a file cannot be read, or params.yaml is a list or a single value, which DVC rejects.
         """
         declared = [file for stage in self.pipeline.stages.values() for file in stage.params]
         files = dict.fromkeys([PARAMS_FILE, *self.pipeline.params, *declared])
-        return {file: self.tree.parse(file) for file in files if self.tree.has(file)}
+        found = {file: self.tree.parse(file) for file in files if self.tree.has(file)}
+        if not isinstance(found.get(PARAMS_FILE), dict | None):
+            raise UserError(f"{PARAMS_FILE} of {self.name}: expected one `key: value` per line")
+        return found
 
     @cached_property
     def flat_params(self) -> dict[str, Any]:

@@ -383,6 +383,7 @@ CASES: dict[tuple[str, str], dict[str, Attack]] = {
         "code is a link": link("src/mnist/data/idx.py", "dataset.py"),
         "link to itself": link("params.yaml", "params.yaml"),
         "files hidden below": put("src/mnist/model/.dvcignore", "network.py\n"),
+        "params are a list": put("params.yaml", "- epochs: 1\n"),
     },
     (UNKNOWN, "results"): {
         "no dvc.lock": delete("dvc.lock"),
