@@ -93,7 +93,7 @@ def _check_out(out: Output, in_git: Mapping[str, str | None]) -> Iterator[str]:
     """
     path, name, oid = Path(out.fs_path), str(out), out.hash_info.value
     if not out.use_cache:
-        command = f"git checkout {name}" if in_git.get(name) == oid else "dvc repro"
+        command = f"git checkout HEAD {name}" if in_git.get(name) == oid else "dvc repro"
         yield _check(path, oid, name, f"delete it and run `{command}`")
         return
     again = f"run `dvc pull` or `{f'dvc add {name}' if out.stage.is_data_source else 'dvc repro'}`"

@@ -103,8 +103,12 @@ def test_repair_of_an_output_in_git_works(folder: Project) -> None:
     folder.repro()
     folder.commit()
     corrupt(folder.path / "made/one")
+    # Git restores what is staged, unless the command names the commit.
+    folder.git("add", "made/one")
     (line,) = verify(folder.path)[1]
-    assert line.endswith("delete it and run `git checkout made/one`")
+    assert line.endswith("delete it and run `git checkout HEAD made/one`")
+    folder.git("checkout", "HEAD", "made/one")
+    assert verify(folder.path)[1] == []
     # It was committed without its dvc.lock, so git has no better version.
     (folder.path / "given").write_text("other")
     folder.repro()
@@ -126,7 +130,7 @@ def test_folder_in_git_is_hashed(folder: Project) -> None:
     assert verify(folder.path)[1] == []
     (folder.path / "made/one").write_text("edited")
     (line,) = verify(folder.path)[1]
-    assert line.endswith("delete it and run `git checkout made`")
+    assert line.endswith("delete it and run `git checkout HEAD made`")
 
 
 def test_repair_of_an_undetectably_edited_file_works(folder: Project) -> None:

@@ -84,7 +84,11 @@ def test_documented_undo_restores_files_that_git_considers_unchanged(toy: Projec
     path.write_text(committed.replace("1", "2"))
     os.utime(path, (0, 0))
     assert toy.git("status", "--short") == ""
+    # `dvc exp run -S` stages what it sets, and leaves it so if it is killed.
+    toy.set(seed=9)
+    toy.git("add", "params.yaml")
     (way_back,) = re.findall(r"^\$ (rm .*)$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     done = toy.run("sh", "-c", way_back)
     assert done.returncode == 0, done.stderr
     assert path.read_text() == committed
+    assert toy.git("status", "--short") == ""
