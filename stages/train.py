@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,14 @@ from src.mnist.model.network import BATCH_SIZE, CalibratedModel, predict_logits
 from src.mnist.model.params import TrainParams
 from src.mnist.model.weights import MODEL_PATH, load_model, save_model
 from src.mnist.train.batches import TrainingData
-from src.mnist.train.binding import bound_threads
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import CHECKPOINTS, Checkpoints
 from src.mnist.train.classifier import Classifier, EpochScores
+from src.mnist.train.cores import Cores
 from src.mnist.train.distributed import check_same, connect, from_first, rank_and_count
 from src.mnist.train.history import History, summary
 from src.mnist.train.progress import ProgressTable
 from src.mnist.train.trainer import build_trainer
-from src.mnist.train.turns import Turns
 
 # The packages that compute the outputs.
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "numpy", "matplotlib", "pillow", "safetensors")
@@ -103,14 +101,13 @@ def train(
     progress = ProgressTable(history, classifier.running_loss, astuple(outputs) if checkpoints else ())
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
-        *([Turns(params.threads, os.sched_getaffinity(0))] if shares_cores else []),
+        *([Cores(params.threads, os.sched_getaffinity(0))] if shares_cores else []),
         *([history, progress, *([checkpoints] if checkpoints else [])] if is_first else []),
     ]
     trainer = build_trainer(params.epochs, accelerator, callbacks)
     started = time.perf_counter()
     found = checkpoints.find(params.epochs) if checkpoints and is_first else None
-    with bound_threads(params.threads) if shares_cores else nullcontext():
-        trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
+    trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
     seconds = time.perf_counter() - started
     if checkpoints and is_first:
         checkpoints.finish(trainer)

@@ -21,7 +21,7 @@ from src.mnist.model.seeds import seed_generators
 from src.mnist.train.steps import compute_logits
 
 # Modules of callbacks whose state is saved or does not matter.
-HARMLESS = ("pytorch_lightning.", "src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.turns")
+HARMLESS = ("pytorch_lightning.", "src.mnist.train.checkpoint", "src.mnist.train.progress", "src.mnist.train.cores")
 # What holds state, and attributes that do not matter, a checkpoint has or are too large to compare.
 USUAL: dict[Any, set[str]] = {
     Callback: set(),

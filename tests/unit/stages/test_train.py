@@ -34,9 +34,9 @@ from src.mnist.train.batches import Batches, TrainingData
 from src.mnist.train.calibration import fit_temperature
 from src.mnist.train.checkpoint import epochs_done, read_checkpoint
 from src.mnist.train.classifier import Classifier
+from src.mnist.train.cores import Cores
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.trainer import build_trainer
-from src.mnist.train.turns import Turns
 from stages.evaluate import predict
 from stages.train import Outputs, main
 from tests.conftest import REPOSITORY, THREADS, random_examples
@@ -149,8 +149,8 @@ def test_batch_larger_than_the_training_part_is_rejected(params: Params, digits_
 def test_every_call_waits_for_its_turn_unless_it_is_for_a_gpu(few: Trainings, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     for part in ("train", "validation"):
-        monkeypatch.setattr(Turns, f"on_{part}_batch_start", lambda self, *_: order.append(f"take {self.needed}"))
-        monkeypatch.setattr(Turns, f"on_{part}_batch_end", lambda *_: order.append("give"))
+        monkeypatch.setattr(Cores, f"on_{part}_batch_start", lambda self, *_: order.append(f"take {self.needed}"))
+        monkeypatch.setattr(Cores, f"on_{part}_batch_end", lambda *_: order.append("give"))
     few.set(epochs=1, threads=1)
     few.run()
     # 275 images in batches of 64: one call of four batches and one of the rest. Then validation.

@@ -1,12 +1,16 @@
-"""Turns for trainings that share cores, so that they do not slow each other down.
+"""Sharing of cores with other trainings and other programs, so that they slow a training down less.
 
 A step has some sixty operators, each of which waits for all its threads. If another training occupies a core, every
 one of these waits may take a time slice of the scheduler. With turns, one training computes for a second at full speed,
-then the other does.
+then the other does. Beside another program, the system may put two threads on one core, where the one that waits for
+the other takes the time that the other needs, unless each is bound to a core of its own.
 """
 
+import ctypes
+import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +27,34 @@ TURN_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 
 
-class Turns(Callback):
-    """Leases a core per thread for the calls of several batches, in training and validation.
+class Cores(Callback):
+    """Binds threads to cores, and leases a core per thread for the calls of several batches, also in validation.
 
-    Waiting trainings queue, so that none gets two turns while another waits.
+    Threads are bound only if there are as many as cores; otherwise, the system moves them to idle cores. Waiting
+    trainings queue, so that none gets two turns while another waits.
     """
 
     def __init__(self, threads: int, cores: Collection[int], folder: Path = LEASES) -> None:
-        """Take turns on these of the system's cores, with lease files in `folder`."""
+        """Use these of the system's cores, with lease files in `folder`."""
+        self.cores = sorted(cores)
+        self.is_bound = threads == len(cores)
         self.needed = min(threads, len(cores))
-        self.cores: list[Lease] = []
+        self.leases: list[Lease] = []
         # On the clock of `time.monotonic`; None between turns.
         self.started: float | None = None
         # None: this training takes no turns.
         self.line: Lease | None = None
         try:
-            self.cores = [Lease(f"core-{core}", folder) for core in sorted(cores)]
+            self.leases = [Lease(f"core-{core}", folder) for core in self.cores]
             # Trainings confined to other cores have a separate queue.
             self.line = Lease(f"cores-{sum(1 << core for core in cores):x}", folder)
         except OSError:
-            self.cores = []
+            self.leases = []
+
+    def on_fit_start(self, *_: Any) -> None:
+        """Bind the threads."""
+        if self.is_bound:
+            _set_affinity([{core} for core in self.cores])
 
     def take(self, *_: Any) -> None:
         """Wait for this training's turn, unless it lasts; after PATIENCE_SECONDS, continue without turns."""
@@ -54,7 +66,7 @@ class Turns(Callback):
                 is_mine = self.line.take() and self._take_cores()
             except OSError:
                 # A file system without locks.
-                self.line, self.cores = None, []
+                self.line, self.leases = None, []
                 return
             if is_mine:
                 self.line.give()
@@ -73,21 +85,43 @@ class Turns(Callback):
     def give(self, *_: Any) -> None:
         """End the turn."""
         self.started = None
-        for core in self.cores:
-            core.give()
+        for lease in self.leases:
+            lease.give()
+
+    def release(self, *_: Any) -> None:
+        """End the turn and the binding; the process may go on to something else, as in a notebook."""
+        self.give()
+        if self.is_bound:
+            _set_affinity([self.cores] * len(self.cores))
 
     # Lightning's hooks. What Lightning calls a training batch is a call of several batches here.
     on_train_batch_start = on_validation_batch_start = take  # type: ignore[assignment]
     on_train_batch_end = on_validation_batch_end = give_if_over  # type: ignore[assignment]
-    # After training or an error, the process may go on to something else, as in a notebook.
-    on_fit_end = on_exception = give  # type: ignore[assignment]
+    on_fit_end = on_exception = release  # type: ignore[assignment]
 
     def _take_cores(self) -> bool:
         """Take as many cores as needed, or none."""
         taken = 0
-        for core in self.cores:
-            taken += core.take()
+        for lease in self.leases:
+            taken += lease.take()
             if taken == self.needed:
                 return True
         self.give()
         return False
+
+
+def _set_affinity(cores: Sequence[Collection[int]]) -> None:
+    """Let each thread with which this one computes use the given cores; without GNU's OpenMP, do nothing."""
+    # The program with all that it has loaded.
+    openmp = ctypes.CDLL(None)
+    if not hasattr(openmp, "GOMP_parallel"):
+        return
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    def of_this_thread(_: object) -> None:
+        # A container may have lost the core.
+        with suppress(OSError):
+            os.sched_setaffinity(0, cores[openmp.omp_get_thread_num()])
+
+    # What a compiler makes of `#pragma omp parallel`.
+    openmp.GOMP_parallel(of_this_thread, None, len(cores), 0)
