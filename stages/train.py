@@ -102,14 +102,15 @@ def train(
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
         *([Cores(params.threads, os.sched_getaffinity(0))] if shares_cores else []),
-        *([history, progress, *([checkpoints] if checkpoints else [])] if is_first else []),
+        *([history, progress] if is_first else []),
+        *([checkpoints] if checkpoints else []),
     ]
     trainer = build_trainer(params.epochs, accelerator, callbacks)
     started = time.perf_counter()
-    found = checkpoints.find(params.epochs) if checkpoints and is_first else None
-    trainer.fit(classifier, datamodule=data, ckpt_path=from_first(found), weights_only=True)
+    found = from_first(checkpoints.find(params.epochs) if checkpoints and is_first else None)
+    trainer.fit(classifier, datamodule=data, ckpt_path=found, weights_only=True)
     seconds = time.perf_counter() - started
-    if checkpoints and is_first:
+    if checkpoints:
         checkpoints.finish(trainer)
     device = trainer.strategy.root_device
     if is_first:

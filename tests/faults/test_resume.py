@@ -27,7 +27,6 @@ from src.mnist.train import checkpoint
 from src.mnist.train.checkpoint import (
     CheckpointFiles,
     Checkpoints,
-    DamagedError,
     delete_oldest,
 )
 from src.mnist.train.classifier import Classifier
@@ -252,11 +251,11 @@ def test_damaged_checkpoint_is_never_loaded(tmp_path: Path) -> None:
         damaged.append(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(DamagedError):
+        with pytest.raises(UserError, match="is damaged"):
             CheckpointFiles().load_checkpoint(path)
     # The name identifies the training.
     path.with_name("b.ckpt").write_bytes(whole)
-    with pytest.raises(DamagedError):
+    with pytest.raises(UserError, match="is damaged"):
         CheckpointFiles().load_checkpoint(path.with_name("b.ckpt"))
 
 

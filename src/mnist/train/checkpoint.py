@@ -20,6 +20,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from src.core.errors import UserError
@@ -35,10 +36,6 @@ MAX_FILES, MAX_BYTES = 20, 500_000_000
 # The newest files are kept even if they are larger, so that trainings that run side by side keep theirs.
 KEPT = 4
 HASH_BYTES = hashlib.sha256().digest_size
-
-
-class DamagedError(Exception):
-    """A checkpoint that cannot be used."""
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -72,15 +69,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        DamagedError: If its hash is wrong, or it contains more than tensors and plain values.
+        UserError: If its hash is wrong, or it contains more than tensors and plain values.
     """
     content = path.read_bytes()
     if content[:HASH_BYTES] != _digest(path, content[HASH_BYTES:]):
-        raise DamagedError(f"{path}: is damaged (its hash is wrong)")
+        raise UserError(f"{path}: is damaged (its hash is wrong)")
     try:
         return torch.load(io.BytesIO(content[HASH_BYTES:]), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise DamagedError(f"{path}: is damaged (it is not a checkpoint of this pipeline)") from error
+        raise UserError(f"{path}: is damaged (it is not a checkpoint of this pipeline)") from error
 
 
 def _digest(path: Path, payload: bytes) -> bytes:
@@ -89,7 +86,7 @@ def _digest(path: Path, payload: bytes) -> bytes:
 
 
 class Checkpoints(Checkpoint):
-    """Writes one file per training run, overwrites it after every epoch, and finds it for a resume.
+    """Writes one file per training run in process 0, overwrites it after every epoch, and finds it for a resume.
 
     The file of a finished run is kept, because DVC may not have stored its results. Lightning calls a `Checkpoint`
     after all other callbacks, so their saved state includes the epoch.
@@ -104,8 +101,10 @@ class Checkpoints(Checkpoint):
             is_stored: Whether dvc.lock records the results, so that repeating a finished run is deliberate.
         """
         self.is_stored, self.is_over = is_stored, False
-        # The module's state after it was restored from the file.
-        self.restored: dict[str, Any] = {}
+        # Restored from the file: the module's state, whether each weight was trained, and each module in training mode.
+        self.restored: dict[str, Tensor] = {}
+        self.trained: list[bool] = []
+        self.modes: list[bool] = []
         self.path = folder / f"{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()}.ckpt"
 
     def find(self, epochs: int) -> Path | None:
@@ -117,12 +116,11 @@ class Checkpoints(Checkpoint):
             saved = read_checkpoint(self.path)
         except FileNotFoundError:
             return None
-        except DamagedError as error:
+        except UserError as error:
             print(f"train: {error}; training starts over", file=sys.stderr)  # noqa: T201
             return None
         if saved["is_over"] and self.is_stored:
             return None
-        self.is_over = saved["is_over"]
         print(f"Resuming after epoch {epochs_done(saved)} of {epochs}, from {self.path}")  # noqa: T201
         return self.path
 
@@ -132,13 +130,20 @@ class Checkpoints(Checkpoint):
         self.hidden.note_code_and_data()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the rest, which other callbacks may set up in this hook."""
+        """Note the rest, and freeze what was frozen, after other callbacks, which may do both in this hook."""
+        for weight, is_trained in zip(pl_module.parameters(), self.trained, strict=False):
+            weight.requires_grad_(is_trained)
+        for module, mode in zip(pl_module.modules(), self.modes, strict=False):
+            module.training = mode
         self.hidden.note_others()
         self._check_restored(pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Note the restored state, after other callbacks have restored theirs."""
+        """Note what was restored, after other callbacks. A training that is over, even early, does not go on."""
         self.restored = copy.deepcopy(pl_module.state_dict())
+        self.trained, self.modes, self.is_over = checkpoint["trained"], checkpoint["modes"], checkpoint["is_over"]
+        if self.is_over:
+            trainer.fit_loop.max_epochs = epochs_done(checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Record whether the training is over, which weights are trained, and the modules' modes."""
@@ -173,6 +178,9 @@ class Checkpoints(Checkpoint):
     def _write(self, trainer: Trainer) -> None:
         self.hidden.check()
         check_types(trainer.optimizers)
+        rank, _ = rank_and_count()
+        if rank:
+            return
         trainer.save_checkpoint(self.path, weights_only=False)
         delete_oldest(self.path)
 

@@ -1,7 +1,7 @@
 """The LightningModule: training steps, validation, and scores per epoch."""
 
 import copy
-from typing import Any, cast
+from typing import cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -16,7 +16,6 @@ from src.mnist.model.params import TrainParams
 from src.mnist.model.scores import scores_from_confusion
 from src.mnist.model.seeds import seed_generators
 from src.mnist.train.batches import Batches
-from src.mnist.train.checkpoint import epochs_done
 from src.mnist.train.resumable import check_repeatable
 from src.mnist.train.schedule import learning_rates
 from src.mnist.train.steps import StepRunner, compute_logits
@@ -41,9 +40,6 @@ class Classifier(LightningModule):
         self.train_scores, self.val_scores = EpochScores(), EpochScores()
         # By the shape of a call: the last calls of an epoch have fewer batches, or a smaller batch.
         self.runners: dict[torch.Size, StepRunner] = {}
-        # When the training was interrupted: whether each weight was trained, and each module in training mode.
-        self.trained: list[bool] = []
-        self.modes: list[bool] = []
 
     @property
     def eval_network(self) -> nn.Module:
@@ -60,19 +56,6 @@ class Classifier(LightningModule):
             fused=True,
             capturable=self.device.type == "cuda",
         )
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore that a training is over, even if a callback, such as EarlyStopping, ended it early."""
-        self.trained, self.modes = checkpoint["trained"], checkpoint["modes"]
-        if checkpoint["is_over"]:
-            self.trainer.fit_loop.max_epochs = epochs_done(checkpoint)
-
-    def on_train_start(self) -> None:
-        """Restore which weights and statistics are frozen, after callbacks that freeze some when a training starts."""
-        for weight, is_trained in zip(self.parameters(), self.trained, strict=False):
-            weight.requires_grad_(is_trained)
-        for module, mode in zip(self.modules(), self.modes, strict=False):
-            module.training = mode
 
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """Take one optimizer step per batch."""

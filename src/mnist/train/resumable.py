@@ -35,13 +35,6 @@ USUAL: dict[Any, set[str]] = {
 NO_STATE = FunctionType | ModuleType | type | Trainer
 # How holders save their state and restore it.
 HOOKS = (("state_dict", "load_state_dict"), ("on_save_checkpoint", "on_load_checkpoint"))
-MAY_BE_EMPTY = "which need not do anything if no later step depends on it"
-ADVICE = {
-    LightningModule: f"define `on_save_checkpoint` and `on_load_checkpoint`, {MAY_BE_EMPTY}",
-    Optimizer: "keep it in `state`",
-    ModuleType: "draw from the global generators of torch, NumPy or Python, cache with `functools.cache`, or keep it "
-    "in a callback",
-}
 # Code whose files may hold state.
 CODE = ("src.mnist.", "stages.")
 
@@ -173,10 +166,11 @@ class HiddenState:
             now = self._held_by(holder)
             if changed := [name for name in now if before.get(name) != now[name]]:
                 name = getattr(holder, "__name__", type(holder).__name__)
-                save = f"define `state_dict` and `load_state_dict`, {MAY_BE_EMPTY}"
                 raise UserError(
                     f"{name}: {', '.join(changed)} changes, but is not in a checkpoint, so a resume would not be "
-                    f"exact; {ADVICE.get(_base_of(holder), save)}"
+                    "exact; draw from the global generators of torch, NumPy or Python, cache with `functools.cache`, "
+                    "keep it in an optimizer's `state`, or in a callback with `state_dict` and `load_state_dict`, "
+                    "which need not do anything if no later step depends on it"
                 )
 
     def _note(self, *holders: Any) -> None:
