@@ -18,6 +18,8 @@ from src.core.errors import UserError, one_line
 from src.core.process import prepare_process, take_no_arguments
 from src.core.receipt import PARAMS_FILE
 from src.core.yaml_file import read_mapping
+from src.revision.git import find_root
+from src.revision.revision import open_revision
 from src.sweep.command import guarded
 from src.sweep.experiments import EVAL, SCORE, TEST_SCORE, TRAIN
 
@@ -41,6 +43,10 @@ def main() -> int:
         ours = {(TRAIN, SCORE), (EVAL, TEST_SCORE), *((PARAMS_FILE, name) for name in params)}
         names = {f"{file}:{name}": name for file, name in ours}
         rows = [{names.get(name, name): str(value) for name, value in row.items()} for row in found.as_dict()]
+        with open_revision(find_root(), None) as tree:
+            # Its params, code or data changed since its scores were made.
+            if tree.stale:
+                rows[0]["State"] = "stale"
         Console(highlight=False).print(table(rows, list(params)))
         return 0
 
@@ -60,7 +66,7 @@ def table(rows: Sequence[dict[str, str]], params: Sequence[str]) -> Table:
     found = Table(
         Column("experiment", no_wrap=True), SCORE, TEST_SCORE, Column("params that differ", ratio=1), box=None
     )
-    for row in sorted(rows, key=lambda row: (row["typ"] != "baseline", -float(row.get(SCORE) or 0))):
+    for row in sorted(rows, key=lambda row: -float("inf" if row["typ"] == "baseline" else row.get(SCORE) or 0)):
         scores = (
             f"{float(row[name]):.2%}" if row.get(name) else row.get("State") or "-" for name in (SCORE, TEST_SCORE)
         )
