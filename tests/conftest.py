@@ -59,6 +59,8 @@ with suppress(FileNotFoundError):
 if "PYTEST_XDIST_WORKER" not in os.environ:
     FOLDER = tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT"))
     os.environ["TMPDIR"] = tempfile.tempdir = FOLDER.name
+    # For PostgreSQL, which runs as another user.
+    Path(FOLDER.name).chmod(0o755)
 
 # As in a stage, before torch is imported, because test processes share the cores.
 sanitize(os.environ)

@@ -149,10 +149,8 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         """Run a stage in this process, with the code of this repository or another main function: the cheapest way."""
         other = patch.object(unused, "import_module", lambda _: SimpleNamespace(main=main)) if main else nullcontext()
-        stdout, stderr = io.StringIO(), io.StringIO()
-        with chdir(self.path), patch.dict(os.environ, env), redirect_stdout(stdout), redirect_stderr(stderr), other:
-            code = run_stage(stage)
-        return subprocess.CompletedProcess((), code, stdout.getvalue(), stderr.getvalue())
+        with chdir(self.path), patch.dict(os.environ, env), other:
+            return called(run_stage, stage)
 
     def forked_stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a stage with the project's own code in a fork of this process, which has imported the libraries."""
@@ -364,6 +362,14 @@ def dvc_main(arguments: Sequence[str]) -> int:
         logging.getLogger(name).handlers.clear()
     dvc.logger.setup()
     return dvc.cli.main(list(arguments))
+
+
+def called(main: Callable[..., int], *arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Call the main function of a command in this process."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        code = main(*arguments)
+    return subprocess.CompletedProcess((), code, stdout.getvalue(), stderr.getvalue())
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from src.audit.verify import main, verify
 from src.core.files import md5
-from tests.faults.project import Project, wait_for
+from tests.faults.project import Project, called, wait_for
 
 
 def corrupt(path: Path) -> None:
@@ -20,10 +20,12 @@ def corrupt(path: Path) -> None:
     path.chmod(0o444)
 
 
-def said(project: Project, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
-    """Exit code and lines of `make verify`."""
+def said(project: Project) -> list[str]:
+    """Lines of `make verify`, which finds something wrong."""
     with chdir(project.path):
-        return main(), capsys.readouterr().out.splitlines()
+        done = called(main)
+    assert done.returncode == 1
+    return done.stdout.splitlines()
 
 
 def test_intact_outputs_are_counted(project: Project) -> None:
@@ -35,11 +37,10 @@ def test_intact_outputs_are_counted(project: Project) -> None:
 
 
 @pytest.mark.fault(30)
-def test_corrupt_object_is_reported_with_its_repair(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_corrupt_object_is_reported_with_its_repair(project: Project) -> None:
     model = project.cached(project.outs()["models/model.safetensors"])
     corrupt(model)
-    code, (line, last) = said(project, capsys)
-    assert code == 1
+    line, last = said(project)
     assert last.endswith("checked against dvc.lock: 1 wrong")
     assert line.startswith(f"{model} (cache of models/model.safetensors): md5 is")
     assert line.endswith("delete it and run `dvc pull` or `dvc repro`")
@@ -194,9 +195,7 @@ def test_repair_of_a_truncated_folder_listing_works(folder: Project) -> None:
         ("no file", "make: the stage is not in dvc.lock; run `dvc repro`"),
     ],
 )
-def test_repair_of_a_truncated_lock_works(
-    folder: Project, capsys: pytest.CaptureFixture[str], kind: str, problem: str
-) -> None:
+def test_repair_of_a_truncated_lock_works(folder: Project, kind: str, problem: str) -> None:
     path, before = folder.path / "dvc.lock", folder.lock()
     lock = path.read_text()
     half = len(lock) // 2
@@ -213,8 +212,7 @@ def test_repair_of_a_truncated_lock_works(
     path.write_text(torn[kind])
     if kind == "no file":
         path.unlink()
-    code, (first, *rest) = said(folder, capsys)
-    assert code == 1
+    first, *rest = said(folder)
     assert first.startswith(problem)
     if first.startswith("verify: "):
         # As if the file were missing.

@@ -14,6 +14,7 @@ import pytest
 from src.sweep.dashboard import main
 from src.sweep.study import DATABASE
 from tests.conftest import REPOSITORY
+from tests.faults.project import called, refusal
 
 COMMAND = [sys.executable, "-m", "src.sweep.dashboard"]
 
@@ -59,10 +60,9 @@ def test_two_dashboards_show_the_study_until_ctrl_c(repository: Path) -> None:
 )
 @pytest.mark.usefixtures("repository")
 def test_unusable_database_is_one_line_without_password(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: str, said: str
+    monkeypatch: pytest.MonkeyPatch, storage: str, said: str
 ) -> None:
     monkeypatch.setenv("STORAGE", storage)
-    assert main() == 1
-    printed = capsys.readouterr()
-    assert re.fullmatch(f"dashboard: {said}\n", printed.err)
-    assert "secret" not in printed.err
+    printed = refusal(called(main))
+    assert re.fullmatch(f"dashboard: {said}\n", printed)
+    assert "secret" not in printed

@@ -8,22 +8,26 @@ from dvc.repo.experiments.executor.base import ExecutorInfo
 
 from src.sweep.experiments import SCORE, TEST_SCORE
 from src.sweep.listing import main, table
-from tests.faults.project import Project
+from tests.faults.project import Project, called, refusal
+
+
+def shown() -> str:
+    done = called(main)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
 
 EIGHT = ("batch_size", "ema", "epochs", "label_smoothing", "rotation", "scale", "shift", "weight_decay")
 
 
-def test_scores_and_varied_params_are_shown_in_80_columns(
-    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_scores_and_varied_params_are_shown_in_80_columns(in_copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     # DVC adds columns for the state of a queued experiment.
     settings = [f"--set-param={name}=0.25" for name in EIGHT]
     in_copy.dvc_ok("exp", "run", "--queue", "--name", "queued", "--set-param", "seed=3", *settings)
     # Names that another metric and a param have, too.
     (in_copy.path / "metrics/eval.json").write_text('{"test_acc": 0.9, "seed": 5, "final": {"val_acc": 0.5}}')
     monkeypatch.setenv("COLUMNS", "80")
-    assert main() == 0
-    printed = capsys.readouterr().out
+    printed = shown()
     lines = printed.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split()[:3] == ["experiment", "final.val_acc", "test_acc"]
@@ -41,28 +45,24 @@ def test_scores_and_varied_params_are_shown_in_80_columns(
     in_copy.repro()
     # A file that DVC cannot read, such as that of an experiment which is about to run.
     (in_copy.path / "metrics/train.json").write_text("{")
-    assert main() == 0
-    assert re.search(r"workspace +- ", capsys.readouterr().out)
+    assert re.search(r"workspace +- ", shown())
     # One whose copy is not ready.
     head, run = in_copy.git("rev-parse", "HEAD").strip(), in_copy.path / ".dvc/tmp/exps/standalone/run/copied"
     copy = ExecutorInfo("", head, "dvc-task", str(run), ".dvc")
     copy.dump_json(str(run / "copied.run"))
-    assert main() == 1
-    assert capsys.readouterr().err.startswith("experiments: DVC is preparing an experiment, try again in a moment;")
+    said = refusal(called(main))
+    assert said.startswith("experiments: DVC is preparing an experiment, try again in a moment;")
     shutil.rmtree(run)
     # A queue that was killed after it took a task from the folder `in`.
     broker = in_copy.path / ".dvc/tmp/exps/celery/broker"
     for message in (broker / "in").iterdir():
         message.rename(broker / "processed" / message.name)
-    assert main() == 1
-    assert re.fullmatch(
-        r"experiments: .*; if its queue was killed, run `dvc queue start` \(.*\)\n", capsys.readouterr().err
-    )
+    said = refusal(called(main))
+    assert re.fullmatch(r"experiments: .*; if its queue was killed, run `dvc queue start` \(.*\)\n", said)
     shutil.rmtree(broker / "processed")
     # Errors of DVC are one line, too.
     (in_copy.path / ".dvc/config").write_text("no configuration")
-    assert main() == 1
-    assert re.fullmatch(r"experiments: .*config.*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"experiments: .*config.*\n", refusal(called(main)))
 
 
 def test_running_experiment_has_no_scores_yet() -> None:

@@ -13,8 +13,8 @@ from src.report.policy import Examples, Policy
 from src.revision.pipeline import output_md5
 from src.sweep import seeds
 from src.sweep.experiments import EVAL, Result, read_base, read_result, references
-from tests.faults.project import Project
-from tests.unit.sweep.conftest import forge, made_up, working_tree
+from tests.faults.project import Project, called, refusal
+from tests.unit.sweep.conftest import forge, inside, made_up, working_tree
 
 TABLES = Examples(wrong="plots/errors.csv", classes="plots/per_class.csv")
 POLICY = Policy(metrics={}, data="data/MNIST", examples=TABLES)
@@ -55,27 +55,23 @@ def test_runs_on_different_data_are_rejected(tmp_path: Path, params: Params, mon
         seeds.measure(tmp_path, POLICY, params.model_dump(), results)
 
 
-def test_single_seed_is_rejected(
-    swept: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(swept.path)
-    assert seeds.main(["1"]) == 1
-    assert capsys.readouterr().err == "seeds: expected at least 2 seeds, got 1\n"
+def test_single_seed_is_rejected(swept: Project) -> None:
+    with inside(swept):
+        assert refusal(called(seeds.main, ["1"])) == "seeds: expected at least 2 seeds, got 1\n"
 
 
-def test_policy_must_name_the_data(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_must_name_the_data(in_copy: Project) -> None:
     in_copy.edit("metrics_policy.yaml", "data: data/MNIST\n", "")
     in_copy.commit()
-    assert seeds.main(["2"]) == 1
-    assert capsys.readouterr().err.startswith("seeds: metrics_policy.yaml: expected `data`, and `wrong` and `classes`")
+    said = refusal(called(seeds.main, ["2"]))
+    assert said.startswith("seeds: metrics_policy.yaml: expected `data`, and `wrong` and `classes`")
 
 
-def test_file_is_written_from_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_is_written_from_experiments(in_copy: Project) -> None:
     before = working_tree(in_copy)
-    assert seeds.main(["2"]) == 0
-    printed = capsys.readouterr().out
-    assert printed.count("known already") == 2
-    assert "Written to metrics_noise.json; commit it" in printed
+    done = called(seeds.main, ["2"])
+    assert (done.returncode, done.stdout.count("known already")) == (0, 2)
+    assert "Written to metrics_noise.json; commit it" in done.stdout
     noise = (in_copy.path / NOISE).read_text()
     (measured,) = parse_noise(noise, NOISE)
     assert measured.seeds == [0, 1]

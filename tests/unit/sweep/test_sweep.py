@@ -21,7 +21,7 @@ from src.sweep.experiments import check_committed, read_base, references
 from src.sweep.git import COPIES, copied
 from src.sweep.spec import Spec
 from src.sweep.study import DATABASE
-from tests.faults.project import Project, is_gone, wait_for
+from tests.faults.project import Project, called, is_gone, refusal, wait_for
 from tests.unit.sweep.conftest import (
     IDENTITY,
     LONG,
@@ -55,10 +55,15 @@ def test_sweep_leaves_only_experiments(swept: Project) -> None:
     assert b"test_acc" not in (swept.path / DATABASE).read_bytes()
 
 
+def swept_again(*arguments: str) -> str:
+    """What a sweep prints that has nothing more to do."""
+    done = called(main, [*arguments])
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.fault(67, 79)
-def test_failed_trial_does_not_affect_others_and_is_retried(
-    in_copy: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_trial_does_not_affect_others_and_is_retried(in_copy: Project) -> None:
     printed = (in_copy.path / PRINTED).read_text()
     assert "1 failed; run this again to continue" in printed
     (log,) = map(Path, re.findall(r"seed=13: failed: .*; see (logs/sweep/\S+\.log)", printed))
@@ -66,57 +71,53 @@ def test_failed_trial_does_not_affect_others_and_is_retried(
     # Now its log cannot be written, as on a full disk.
     log.unlink()
     log.mkdir()
-    assert main([]) == 1
-    printed = capsys.readouterr().out
-    assert "2 complete, 1 to run" in printed
-    assert "seed=13: failed: [Errno 21] Is a directory" in printed
+    done = called(main, [])
+    assert done.returncode == 1
+    assert "2 complete, 1 to run" in done.stdout
+    assert "seed=13: failed: [Errno 21] Is a directory" in done.stdout
 
 
-def test_known_results_are_not_rerun(
-    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_known_results_are_not_rerun(in_copy: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = in_copy.git("for-each-ref", "refs/exps")
     monkeypatch.setenv("TOY_COUNT", str(tmp_path / "counted"))
     # Known from experiments, in another commit with the same code and a new study.
     (in_copy.path / "README.md").write_text("other words")
     write_spec(in_copy, {"seed": "0,1"})
     in_copy.commit()
-    assert main([]) == 0
-    assert capsys.readouterr().out.count("known already") == 2
+    assert swept_again().count("known already") == 2
     assert in_copy.git("for-each-ref", "refs/exps") == made
     # Known from the study, as if another clone had the experiments.
     for reference in references(in_copy.path).values():
         in_copy.git("update-ref", "-d", reference)
     write_spec(in_copy, {"seed": "0,1"}, sampler="random", trials=2)
-    assert main([]) == 0
-    assert capsys.readouterr().out.count("known already") == 2
+    assert swept_again().count("known already") == 2
     assert not count(tmp_path / "counted")
 
 
-def test_changed_code_makes_new_experiments(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_code_makes_new_experiments(in_copy: Project) -> None:
     in_copy.append("src/mnist/evaluate/scores.py", "# edited\n")
-    assert main([]) == 1
-    assert capsys.readouterr().err.startswith("sweep: src/mnist/evaluate/scores.py: not committed")
+    assert refusal(called(main, [])).startswith("sweep: src/mnist/evaluate/scores.py: not committed")
     in_copy.commit()
     # Experiments of the old code are not found.
-    assert summary.main([]) == 1
-    said = capsys.readouterr().err
+    said = refusal(called(summary.main, []))
     assert "none of its experiments is in this clone for the code of HEAD" in said
     # The study knows the results of experiments that were removed, so it would not run them again.
     assert "if they were removed, first delete the study" in said
     # Without the study, as if others had run the sweep.
     (in_copy.path / DATABASE).unlink()
-    assert summary.main(["--rev", "HEAD~1"]) == 0
-    assert "Best by validation: the only setting: final.val_acc 0.9005, mean of 2 seeds" in capsys.readouterr().out
+    done = called(summary.main, ["--rev", "HEAD~1"])
+    assert done.returncode == 0, done.stderr
+    assert "Best by validation: the only setting: final.val_acc 0.9005, mean of 2 seeds" in done.stdout
     assert (in_copy.path / summary.PAGE).read_text().count('class="plotly-graph-div"') == 4
 
 
-def test_unusable_result_can_be_removed_as_advised(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_result_can_be_removed_as_advised(in_copy: Project) -> None:
     in_copy.edit("stages/train.py", '{"val_acc": score}', '{"val_acc": None}')
     write_spec(in_copy, {"lr": 0.003})
     in_copy.commit()
-    assert main([]) == 1
-    (name,) = re.findall(r"final.val_acc: .*`dvc exp remove (run-\w+)` removes it", capsys.readouterr().out)
+    done = called(main, [])
+    assert done.returncode == 1
+    (name,) = re.findall(r"final.val_acc: .*`dvc exp remove (run-\w+)` removes it", done.stdout)
     in_copy.dvc_ok("exp", "remove", name)
 
 
@@ -131,16 +132,12 @@ def test_unremovable_copy_is_removed_by_the_next_sweep(in_copy: Project, monkeyp
         with copied(in_copy.path, "HEAD", "run-x") as copy:
             pass
         assert copy.exists()
-    assert main([]) == 0
+    swept_again()
     assert not (in_copy.path / COPIES).exists()
 
 
 def test_data_tracked_by_dvc_must_be_committed(
-    swept: Project,
-    in_copy: Project,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    swept: Project, in_copy: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # A fresh clone with only the remote has nothing to train.
     write_spec(in_copy, {"seed": "1"})
@@ -150,17 +147,18 @@ def test_data_tracked_by_dvc_must_be_committed(
         in_copy.git("update-ref", f"refs/exps/00/{'0' * 38}/{name}", reference)
     # The experiment arrives, but its files do not, until the next sweep.
     in_copy.dvc_ok("remote", "modify", "--local", "store", "url", "/proc/none")
-    assert main(["--remote", "origin"]) == 1
+    done = called(main, ["--remote", "origin"])
+    assert done.returncode == 1
+    said = done.stdout
+    assert "is done, but could not be pushed to origin: dvc exp push ended with exit code" in said
     (in_copy.path / ".dvc/config.local").unlink()
     assert pushed(in_copy) == 1
-    assert main(["--remote", "origin"]) == 0
+    said += swept_again("--remote", "origin")
     assert any('"seed": 1' in file.read_text() for file in swept.path.parent.glob("store/files/md5/*/*"))  # the model
     subprocess.run(["git", "clone", "--quiet", remote, tmp_path / "other"], check=True)
     monkeypatch.chdir(tmp_path / "other")
-    assert main(["--remote", "origin"]) == 0
-    said = capsys.readouterr().out
+    said += swept_again("--remote", "origin")
     assert said.count("known already") == 2
-    assert "is done, but could not be pushed to origin: dvc exp push ended with exit code" in said
     monkeypatch.chdir(in_copy.path)
     (in_copy.path / "unheard/1").write_text("another")
     with pytest.raises(UserError, match="unheard: changed, and a sweep runs what is committed"):
@@ -182,27 +180,23 @@ def test_number_of_workers_fits_the_machine(monkeypatch: pytest.MonkeyPatch) -> 
     assert crew.fitting(1) == min(16, len(os.sched_getaffinity(0)))
 
 
-def test_invalid_spec_is_a_one_line_error(in_copy: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_spec_is_a_one_line_error(in_copy: Project) -> None:
     (in_copy.path / "bad.yaml").write_text("params: {lr: [0.1, x]}")
     for name, said in (("none.yaml", "there is no such file"), ("bad.yaml", "lr must be a valid number")):
-        assert main([name]) == 1
-        assert re.fullmatch(rf"sweep: {name}: {said}.*\n", capsys.readouterr().err)
+        assert re.fullmatch(rf"sweep: {name}: {said}.*\n", refusal(called(main, [name])))
 
 
 @pytest.mark.fault(79)
-def test_setup_error_is_one_line_and_starts_no_trial(
-    in_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_setup_error_is_one_line_and_starts_no_trial(in_copy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     # As returned by stage check, but without its process.
     params = in_copy.read_yaml("params.yaml")
     space = Spec(params={"seed": [13, 0, 1]}).space("sweep.yaml", [{**params, "seed": seed} for seed in (13, 0, 1)])
 
     def complaint(**given: object) -> str:
         options = Namespace(**{"workers": 1, "heartbeat": 20, "remote": None} | given)
-        assert guarded("sweep", lambda: run_missing(read_base(), space, options)) == 1
-        printed = capsys.readouterr()
-        assert not printed.out
-        return printed.err
+        done = called(guarded, "sweep", lambda: run_missing(read_base(), space, options))
+        assert not done.stdout
+        return refusal(done)
 
     assert complaint(workers=0) == "sweep: --workers: expected 1 to 16, got 0\n"
     # More workers would delete each other's checkpoints.

@@ -14,7 +14,7 @@ from src.mnist.model.network import build_model
 from src.noise.measurement import NOISE, format_noise
 from src.revision.pipeline import output_md5
 from src.revision.revision import open_revision
-from tests.faults.project import Project
+from tests.faults.project import Project, called, refusal
 from tests.unit.noise.measured import measured
 
 
@@ -103,12 +103,12 @@ def test_card_includes_additional_metrics(project: Project) -> None:
         assert "\n| kappa | 0.75 | |\n" in render_card(revision)
 
 
-def test_incomplete_results_are_rejected(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_incomplete_results_are_rejected(project: Project) -> None:
     project.append("metrics/train.json", " ")
     with pytest.raises(UserError, match=r"metrics/train\.json .*; run `dvc repro`"):
         card_of(project)
     (project.path / "dvc.lock").unlink()
     with chdir(project.path):
-        assert main() == 1
-    printed = capsys.readouterr()
-    assert (printed.out, printed.err.count("\n")) == ("", 1)
+        done = called(main)
+    assert refusal(done)
+    assert done.stdout == ""

@@ -1,18 +1,14 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from src.core.errors import UserError
-from src.mnist.data.dataset import load_examples
 from src.mnist.evaluate.scores import score_predictions
 from src.mnist.model.scores import HEADINGS, SCORES, Score, accuracy
-from src.mnist.train.batches import TrainingData
-from src.mnist.train.classifier import Classifier, EpochScores
+from src.mnist.train.classifier import EpochScores
 from src.mnist.train.history import summary
-from src.mnist.train.trainer import build_trainer
-from tests.conftest import PARAMS, random_probs
+from tests.conftest import random_probs
+from tests.unit.mnist.train.fitting import fit
 
 
 def test_new_score_appears_in_all_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,14 +23,12 @@ def test_new_score_appears_in_all_metrics(monkeypatch: pytest.MonkeyPatch) -> No
     assert (final["error"], final["val_error"], score_predictions(labels, probs)["test_error"]) == (error, error, error)
 
 
-def test_score_that_is_not_finite_is_named_with_its_file(monkeypatch: pytest.MonkeyPatch, digits_dir: Path) -> None:
+def test_score_that_is_not_finite_is_named_with_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SCORES, "odd", Score(lambda counts: counts.sum() / 0 - counts.sum() / 0, "odd"))
     with pytest.raises(UserError, match=r"^test_odd: expected a finite number; fix its function in src/mnist/model/sc"):
         score_predictions(np.array([0]), np.eye(10)[:1])
-    data = TrainingData(load_examples(digits_dir, "train"), PARAMS)
-    classifier = Classifier(PARAMS, data.steps_per_epoch)
     with pytest.raises(UserError, match=r"^epoch 1: odd is nan; fix src/mnist/model/scores.py and run again"):
-        build_trainer(1, "cpu", []).fit(classifier, datamodule=data)
+        fit()
 
 
 def test_every_score_has_a_column_in_the_progress_table() -> None:
