@@ -95,7 +95,7 @@ def places(folder: Path) -> Places:
     words = ("rev-parse", "--show-object-format", "--show-toplevel", "--show-prefix", *inner)
     try:
         lines = os.fsdecode(run_git(folder, *words)).split("\n")
-    except UserError as error:
+    except (UserError, FileNotFoundError) as error:
         raise UserError(f"{folder}: expected a folder of a git repository; {error}") from error
     match lines:
         case ["sha1", top, prefix, index, objects, shallow, ""]:
@@ -170,11 +170,12 @@ def list_files(root: Path, tree: str, where: str, extra: Mapping[str, str] = NOT
 
 
 class Objects:
-    """Git objects by full hash, read through one `git cat-file`, which is asked for their sizes first."""
+    """Git objects by full hash, read through two `git cat-file`: one gives their sizes, the other their contents."""
 
-    def __init__(self, root: Path, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, root: Path, sizes: "subprocess.Popen[bytes]", contents: "subprocess.Popen[bytes]") -> None:
         self._root = root
-        self._process = process
+        self._sizes = sizes
+        self._contents = contents
 
     def read(self, oid: str, kind: str, largest: int, where: str) -> bytes:
         """Read a `commit` or `blob` of at most `largest` bytes; errors name it as `where`.
@@ -183,27 +184,27 @@ class Objects:
             UserError: If the object is larger.
             UnreadableError: If the clone lacks it.
         """
-        match self._ask(f"info {oid}").split(" ") if HASH.fullmatch(oid) else []:
+        match self._ask(self._sizes, oid).split(" ") if HASH.fullmatch(oid) else []:
             case [_, found, digits] if found == kind:
                 size = int(digits)
                 if size > largest:
                     raise UserError(f"{where}: expected at most {largest:,} bytes, got {size:,}")
-                if self._ask(f"contents {oid}") == f"{oid} {kind} {size}":
-                    assert self._process.stdout
-                    content = self._process.stdout.read(size + 1)
+                if self._ask(self._contents, oid) == f"{oid} {kind} {size}":
+                    assert self._contents.stdout
+                    content = self._contents.stdout.read(size + 1)
                     if len(content) == size + 1:
                         return content[:-1]
         raise _unreadable(self._root, where)
 
-    def _ask(self, request: str) -> str:
-        assert self._process.stdin
-        assert self._process.stdout
+    def _ask(self, process: "subprocess.Popen[bytes]", oid: str) -> str:
+        assert process.stdin
+        assert process.stdout
         try:
-            self._process.stdin.write(f"{request}\n".encode())
-            self._process.stdin.flush()
+            process.stdin.write(f"{oid}\n".encode())
+            process.stdin.flush()
         except BrokenPipeError:
             return ""
-        return self._process.stdout.readline().decode(errors="replace").rstrip("\n")
+        return process.stdout.readline().decode(errors="replace").rstrip("\n")
 
 
 @contextmanager
@@ -213,9 +214,13 @@ def open_objects(root: Path, extra: Mapping[str, str] = NOTHING) -> Iterator[Obj
     Raises:
         UserError: If the clone lacks an object that is read within the context.
     """
-    with _running(root, "cat-file", "--batch-command", extra=extra) as process:
+    # Not `--batch-command`, which Ubuntu 22.04's git does not have.
+    with (
+        _running(root, "cat-file", "--batch-check", extra=extra) as sizes,
+        _running(root, "cat-file", "--batch", extra=extra) as contents,
+    ):
         try:
-            yield Objects(root, process)
+            yield Objects(root, sizes, contents)
         except UnreadableError as error:
             raise UserError(str(error)) from error
 

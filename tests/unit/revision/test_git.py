@@ -1,5 +1,6 @@
 """Incomplete clones, and names that are not commits."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -216,6 +217,23 @@ def test_project_is_the_nearest_folder_with_dvc(history: History, monkeypatch: p
 
 def test_git_process_ends_with_the_revision(history: History) -> None:
     with open_objects(history.path) as objects:
-        process = objects._process
-        assert process.poll() is None
-    assert process.poll() is not None
+        processes = objects._sizes, objects._contents
+        assert [process.poll() for process in processes] == [None, None]
+    assert None not in [process.poll() for process in processes]
+
+
+def test_git_of_ubuntu_22_04_is_sufficient(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An option that came with git 2.36.
+    script = f'#!/bin/sh\ncase "$*" in *--batch-command*) exit 129;; esac\nexec {shutil.which("git")} "$@"\n'
+    (tmp_path / "git").write_text(script)
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with open_tree(history.path, "main", history.git("rev-parse", "main")) as tree:
+        assert tree.read("dvc.yaml")
+
+
+def test_missing_git_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"expected a folder of a git repository; .*No such file or directory: 'git'"):
+        find_root()
