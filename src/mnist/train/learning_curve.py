@@ -9,8 +9,6 @@ from src.core.png import png_figure
 from src.mnist.model.scores import CHARTED
 
 LINES = {"": ("train", "#1f77b4"), "val_": ("validation", "#d95f02")}
-# Ticks are these multiples of powers of ten; the second list is used if the first yields too few.
-DIGITS = ((1, 2, 5), (1, 1.5, 2, 3, 5, 7))
 FEWEST_TICKS = 3
 
 
@@ -56,13 +54,10 @@ def _inside(values: list[float], most: float) -> tuple[float, float]:
 def _set_ticks(axes: Axes, is_share: bool) -> None:
     """Set ticks at round numbers, or evenly spaced ones if the axis range has too few."""
     low, high = axes.get_ylim()
-    for digits in DIGITS:
-        numbers = [digit * 10.0**power for power in range(-5, 5) for digit in digits]
-        candidates = [*numbers, *(1 - number for number in numbers)] if is_share else numbers
-        ticks = sorted({round(tick, 9) for tick in candidates if low <= tick <= high})
-        if len(ticks) >= FEWEST_TICKS:
-            break
-    else:
+    numbers = [digit * 10.0**power for power in range(-5, 5) for digit in (1, 2, 5)]
+    candidates = [*numbers, *(1 - number for number in numbers)] if is_share else numbers
+    ticks = sorted({round(tick, 9) for tick in candidates if low <= tick <= high})
+    if len(ticks) < FEWEST_TICKS:
         ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
