@@ -98,7 +98,7 @@ def train(
     # A GPU must not wait for cores. Several processes of a training wait for each other within a call.
     shares_cores = count == 1 and torch_device(accelerator).type == "cpu"
     history, is_first = History(outputs.history), rank == 0
-    progress = ProgressTable(history, classifier.running_loss, astuple(outputs) if checkpoints else ())
+    progress = ProgressTable(history, astuple(outputs) if checkpoints else ())
     callbacks = [
         LambdaCallback(on_train_epoch_start=lambda *_: before_epoch()),
         *([Cores(params.threads, os.sched_getaffinity(0))] if shares_cores else []),

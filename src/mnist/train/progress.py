@@ -1,14 +1,13 @@
 """Training progress as a table in the terminal."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from torch import Tensor
 
 from src.mnist.model.scores import HEADINGS
 from src.mnist.train.history import History
@@ -23,7 +22,6 @@ class ProgressTable(Callback):
     def __init__(
         self,
         history: History,
-        running_loss: Callable[[], Tensor],
         outputs: Collection[Path] = (),
         console: Console | None = None,
     ) -> None:
@@ -31,11 +29,10 @@ class ProgressTable(Callback):
 
         Args:
             history: Must precede this callback in the trainer's list.
-            running_loss: Returns the mean loss of the current epoch so far.
             outputs: Outputs of a run that can be resumed; interrupting it prints how, and which of them are missing.
             console: Standard output by default.
         """
-        self.history, self.running_loss, self.outputs = history, running_loss, outputs
+        self.history, self.outputs = history, outputs
         self.console = console or Console(highlight=False, soft_wrap=True)
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TaskProgressColumn())
         self.bar = Progress(
@@ -63,15 +60,13 @@ class ProgressTable(Callback):
         description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         self.bar.reset(self.task, total=trainer.num_training_batches, description=description, loss="")
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Advance the bar, which redraws itself at its own rate."""
         self.bar.update(self.task, completed=batch_idx + 1)
         is_last = batch_idx + 1 == trainer.num_training_batches
         if self.console.is_terminal and not is_last and time.perf_counter() - self.loss_shown > LOSS_SECONDS:
             self.loss_shown = time.perf_counter()
-            self.bar.update(self.task, loss=f"loss {float(self.running_loss()):.4f}")
+            self.bar.update(self.task, loss=f"loss {float(pl_module.running_loss()):.4f}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the epoch's row above the bar."""

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from src.mnist.model.scores import HEADINGS
 from src.mnist.train import progress
+from src.mnist.train.classifier import Classifier
 from src.mnist.train.history import History
 from src.mnist.train.progress import ProgressTable, format_row
 from tests.unit.mnist.train.fitting import BATCHES, Stop, fit
@@ -49,7 +50,7 @@ def run(tmp_path: Path) -> Run:
         file, history = io.StringIO(), History(tmp_path / "history.csv")
         console = Console(file=file, force_terminal=is_terminal, width=100, highlight=False, soft_wrap=True)
         history.rows += rows
-        table = Refreshing(history, lambda: torch.tensor(0.125), outputs, console)
+        table = Refreshing(history, outputs, console)
         try:
             fit(history, table, *([stop] if stop else []), epochs=epochs)
         except BaseException as error:
@@ -98,6 +99,7 @@ def test_more_scores_fit_into_80_columns(run: Run, monkeypatch: pytest.MonkeyPat
 
 def test_terminal_shows_progress_and_loss_and_keeps_the_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LOSS_SECONDS", 0.0)
+    monkeypatch.setattr(Classifier, "running_loss", lambda _: torch.tensor(0.125))
     printed, history = run(is_terminal=True, epochs=2)
     text = CONTROL.sub("", printed)
     for epoch in (1, 2):
