@@ -4,6 +4,7 @@ import errno
 import gzip
 import io
 import logging
+import multiprocessing
 import os
 import re
 import shutil
@@ -50,20 +51,14 @@ ORIGINALS = {
 }
 # Timeout of a connection and between two packets, and of a whole file, which allows the largest one 17 kB/s.
 TIMEOUT_SECONDS, DEADLINE_SECONDS = 20.0, 600.0
+# Per file, before giving up on a mirror.
 RETRIES = 1
 CHUNK_BYTES = 1 << 16
 # Errors that another mirror cannot fix.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def download(
-    folder: Path,
-    mirrors: Sequence[str] = MIRRORS,
-    originals: Mapping[str, Original] = ORIGINALS,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-    deadline_seconds: float = DEADLINE_SECONDS,
-    retries: int = RETRIES,
-) -> None:
+def download(folder: Path, mirrors: Sequence[str], originals: Mapping[str, Original]) -> None:
     """Download every file, each from the first mirror that delivers it with the right hash.
 
     A mirror that fails is not tried for the remaining files; files that it delivered are kept.
@@ -72,9 +67,6 @@ def download(
         folder: Target folder. Files in it with the right hash are kept.
         mirrors: URLs (http, https, file) or folders, tried in order.
         originals: Expected hash and size of each file, by name.
-        timeout_seconds: Timeout of a connection and between two packets.
-        deadline_seconds: Timeout of one file.
-        retries: Retries per file before giving up on a mirror.
 
     Raises:
         UserError: If a file cannot be downloaded; the message gives the cause for each mirror, and what works offline.
@@ -87,7 +79,7 @@ def download(
         parts = urlsplit(url)
         if parts.scheme in {"http", "https"}:
             size = originals[url.rpartition("/")[2]].size
-            content = _within(deadline_seconds, lambda: _receive(url, size, timeout_seconds))
+            content = _within(DEADLINE_SECONDS, lambda: _receive(url, size))
             Path(output_file).write_bytes(content)
         else:
             shutil.copyfile(unquote(parts.path) if parts.scheme == "file" else url, output_file)
@@ -98,7 +90,7 @@ def download(
             path=folder,
             base_url=mirror.rstrip("/") + "/",
             registry={name: original.sha256 for name, original in originals.items()},
-            retry_if_failed=retries,
+            retry_if_failed=RETRIES,
         )
         try:
             for name in originals:
@@ -118,13 +110,13 @@ def download(
     )
 
 
-def _receive(url: str, size: int, timeout_seconds: float) -> bytes:
+def _receive(url: str, size: int) -> bytes:
     """Download a file, and undo any compression that the server applied in transfer."""
     # Some servers compress nevertheless; some only declare a .gz file as compressed.
     headers = {"Accept-Encoding": "identity"}
     name, content = url.rpartition("/")[2], bytearray()
     with (
-        requests.get(url, stream=True, timeout=timeout_seconds, headers=headers) as response,
+        requests.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as response,
         tqdm(total=size, desc=name, unit="B", unit_scale=True, disable=not sys.stderr.isatty()) as bar,
     ):
         response.raise_for_status()
@@ -156,10 +148,10 @@ def _within(seconds: float, work: Callable[[], bytes]) -> bytes:
     pool = ThreadPool(1)
     result = pool.apply_async(work)
     pool.close()
-    result.wait(seconds)
-    if not result.ready():
-        raise TimeoutError(f"did not arrive within {seconds:g} s")
-    return result.get()
+    try:
+        return result.get(seconds)
+    except multiprocessing.TimeoutError as error:
+        raise TimeoutError(f"did not arrive within {seconds:g} s") from error
 
 
 def _cause(error: Exception) -> str:

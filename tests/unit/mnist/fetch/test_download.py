@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import UserError
-from src.mnist.fetch.download import Original, download
+from src.mnist.fetch import download
+from src.mnist.fetch.download import Original
 from tests.unit.core.test_files import full_disk
 from tests.unit.server import Answer, Request, Server
 
@@ -93,8 +94,14 @@ FAULTS: dict[str, tuple[Answer, str]] = {
 }
 
 
-def fetch(folder: Path, *mirrors: str, retries: int = 0, timeout_seconds: float = 60) -> None:
-    download(folder, mirrors, ORIGINALS, timeout_seconds, retries=retries)
+def fetch(
+    folder: Path, *mirrors: str, retries: int = 0, timeout_seconds: float = 60, deadline_seconds: float = 600
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "RETRIES", retries)
+        patch.setattr(download, "TIMEOUT_SECONDS", timeout_seconds)
+        patch.setattr(download, "DEADLINE_SECONDS", deadline_seconds)
+        download.download(folder, mirrors, ORIGINALS)
 
 
 def timeout_for(answer: Answer) -> float:
@@ -131,7 +138,7 @@ def test_trickling_server_does_not_extend_the_deadline(serve: Serve, folder: Pat
     mirror = serve(answer)
     # The timeout is never reached, since data keeps arriving.
     with pytest.raises(UserError, match=rf"{mirror.url} \(did not arrive within 0.3 s\)"):
-        download(folder, [mirror.url], ORIGINALS, timeout_seconds=60, deadline_seconds=0.3, retries=0)
+        fetch(folder, mirror.url, deadline_seconds=0.3)
     assert list(folder.iterdir()) == []
 
 
@@ -209,6 +216,6 @@ def test_unusable_mirror_is_skipped(tmp_path: Path, folder: Path) -> None:
 def test_full_disk_is_not_blamed_on_a_mirror(serve: Serve, folder: Path) -> None:
     first, second = serve(intact), serve(intact)
     with full_disk(10_000), pytest.raises(OSError, match=f"File too large: '{folder}'"):
-        download(folder, [first.url, second.url], ORIGINALS)
+        fetch(folder, first.url, second.url, retries=1)
     assert second.requested == []
     assert not folder.exists() or list(folder.iterdir()) == []
