@@ -75,8 +75,11 @@ def test_confusion_plot_uses_the_projects_template(clone: Project) -> None:
 
 @pytest.mark.fault(74)
 def test_documented_undo_restores_files_that_git_considers_unchanged(toy: Project) -> None:
-    path = toy.path / "metrics/eval.json"
+    path, card = toy.path / "metrics/eval.json", toy.path / "docs/model_card.md"
     committed = path.read_text()
+    card.parent.mkdir()
+    card.write_text("committed\n")
+    toy.commit()
     # State after DVC restores results within the second in which it checked out the committed ones.
     toy.git("config", "core.trustctime", "false")
     os.utime(path, (0, 0))
@@ -84,6 +87,7 @@ def test_documented_undo_restores_files_that_git_considers_unchanged(toy: Projec
     path.write_text(committed.replace("1", "2"))
     os.utime(path, (0, 0))
     assert toy.git("status", "--short") == ""
+    card.write_text("of another model\n")
     # `dvc exp run -S` stages what it sets, and leaves it so if it is killed.
     toy.set(seed=9)
     toy.git("add", "params.yaml")
