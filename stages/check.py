@@ -41,6 +41,8 @@ TOOLS = {
 }  # fmt: skip
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
+# Inputs whose edits may break the network or its schedule.
+TRIED = {"architecture", "schedule", "src/mnist/data", "src/mnist/model", "src/mnist/train"}
 # Other names that may follow `params.`, as for dictionaries and lists.
 NO_PARAMS = {*dir(BaseModel), *dir(dict), *dir(list)}
 # File and dictionary that implement the choices of a param.
@@ -75,6 +77,8 @@ def main(run: Run) -> ReceiptFields:
     check_gpus(run.accelerator, run.processes)
     for folder in (*outputs, LOGS, cache_folder()):
         check_disk(folder, needed["disk"])
+    if not TRIED.isdisjoint(run.changed):
+        try_network(params, run.accelerator)
     # The other stages depend on the marker, whose content is constant, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))
@@ -133,6 +137,29 @@ def check_gpus(accelerator: str, processes: int) -> None:
     from src.mnist.model.device import try_cuda
 
     try_cuda()
+
+
+def try_network(params: Params, accelerator: str) -> None:
+    """Compute the learning rates of some steps, logits and gradients of two blank images, and scores.
+
+    Raises:
+        UserError: If logits or a score have another shape, or a resume would not be exact.
+    """
+    # Imported here because it takes seconds, which would be wasted on a network that passed before.
+    import torch
+
+    from src.mnist.data.dataset import IMAGE_SHAPE, NUM_CLASSES
+    from src.mnist.model.device import configure_determinism, torch_device
+    from src.mnist.model.network import normalize
+    from src.mnist.model.scores import scores_from_confusion
+    from src.mnist.train.classifier import Classifier
+    from src.mnist.train.resumable import check_repeatable
+
+    configure_determinism(params.threads)
+    device = torch_device(accelerator)
+    scores_from_confusion(torch.eye(NUM_CLASSES, device=device))
+    images = torch.zeros(2, *IMAGE_SHAPE, device=device)
+    check_repeatable(Classifier(params, steps_per_epoch=100).to(device).model, normalize(images), params)
 
 
 def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:

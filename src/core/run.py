@@ -1,7 +1,7 @@
 """What a stage receives, and what it reports about its run."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -19,6 +19,7 @@ class Run:
         processes: Number of processes that are requested to train together.
         check_unchanged: Raises UserError if an input was touched or an undeclared file was opened, so that a doomed run
             ends early; takes milliseconds.
+        changed: Names of params and paths of dependencies that differ from those of the result in dvc.lock.
         is_locked: Whether dvc.lock already has a result for the same inputs, so that this run was forced.
     """
 
@@ -27,6 +28,7 @@ class Run:
     accelerator: str = "auto"
     processes: int = 1
     check_unchanged: Callable[[], None] = lambda: None
+    changed: Collection[str] = ()
     is_locked: bool = False
 
 

@@ -38,7 +38,7 @@ from src.guard.lock import locked
 from src.guard.machine import machine
 from src.guard.opened import Opened
 from src.guard.pins import PINS, check_installed, read_pins
-from src.guard.receipts import check_recordable, check_results_before, is_locked, write_receipt
+from src.guard.receipts import changed_inputs, check_recordable, check_results_before, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.stage import DVC_FILE, read_lock, read_stages
 from src.guard.starter import end_with_starter, is_launched
@@ -117,7 +117,7 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
         check_results_before(inputs, stages, lock)
         if PINS in inputs.deps and (others := check_installed(read_pins(Path(PINS)), os.environ)):
             machine_facts["unpinned"] = others
-    main = load()
+    main, changed = load(), changed_inputs(inputs, lock)
     inputs.check()
     identity = inputs.identity() | {f"machine: {key}": str(value) for key, value in machine_facts.items()}
     run = Run(
@@ -126,7 +126,8 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
         devices.accelerator,
         devices.processes,
         check_unchanged=inputs.check,
-        is_locked=is_locked(inputs, lock),
+        changed=changed,
+        is_locked=not changed,
     )
     try:
         fields = main(run)

@@ -78,10 +78,12 @@ def check_recordable(inputs: Inputs) -> None:
             raise UserError(f"{PARAMS_FILE}: {name} has a key that is not text; put it in quotes")
 
 
-def is_locked(inputs: Inputs, lock: Mapping[str, Any]) -> bool:
-    """Whether dvc.lock has a result of the stage for these inputs."""
+def changed_inputs(inputs: Inputs, lock: Mapping[str, Any]) -> set[str]:
+    """Names of params and paths of dependencies that differ from those of the stage's result in dvc.lock."""
     entry = lock.get(inputs.stage.name, {})
-    return _by_path(entry, "deps") == inputs.deps and entry.get("params", {}).get(PARAMS_FILE, {}) == inputs.params
+    then = {**_by_path(entry, "deps"), **entry.get("params", {}).get(PARAMS_FILE, {})}
+    now = {**inputs.deps, **inputs.params}
+    return {name for name in {**then, **now} if name not in then or name not in now or then[name] != now[name]}
 
 
 def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, Any]) -> None:

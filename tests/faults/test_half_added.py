@@ -2,12 +2,14 @@
 
 import pytest
 
+from src.core.run import ReceiptFields, Run
 from tests.faults.project import ROOT, Project, refusal
 
 pytestmark = pytest.mark.fault(93)
 
 PARAMS, NETWORK, FETCH = "src/mnist/model/params.py", "src/mnist/model/network.py", "stages/fetch.py"
 CLASSIFIER = "src/mnist/train/classifier.py"
+DATASET, SCHEDULE, SCORES = "src/mnist/data/dataset.py", "src/mnist/train/schedule.py", "src/mnist/model/scores.py"
 # The first entry of ARCHITECTURES.
 FIRST = '    "cnn": CNN,\n'
 LINE = (ROOT / NETWORK).read_text().partition(FIRST)[0].count("\n") + 1
@@ -111,6 +113,70 @@ def test_incomplete_addition_names_the_file_to_edit(toy: Project, half: str) -> 
     for edit in edits:
         toy.edit(*edit)
     assert refusal(toy.forked_stage("check")).startswith(f"check: {said}")
+
+
+# Edits that break the network or its schedule, and the last line of the message.
+BROKEN = {
+    "a view of another layout": (
+        NETWORK,
+        "self.conv2(x).permute(0, 2, 3, 1).flatten(1)",
+        "self.conv2(x).view(len(x), -1)",
+        "RuntimeError: view size",
+    ),
+    "lazy layers": (
+        NETWORK,
+        "nn.Linear(500, 10)",
+        "nn.LazyLinear(10)",
+        "ValueError: Attempted to use an uninitialized",
+    ),
+    "larger images": (
+        DATASET,
+        "IMAGE_SHAPE = (28, 28)",
+        "IMAGE_SHAPE = (32, 32)",
+        "RuntimeError: addmm: mat1 and mat2 shapes",
+    ),
+    "fewer classes": (
+        DATASET,
+        "NUM_CLASSES = 10",
+        "NUM_CLASSES = 5",
+        "check: CNN: expected logits of shape (2, 5), one",
+    ),
+    "a schedule of one number": (
+        SCHEDULE,
+        '"one-cycle": _one_cycle',
+        '"one-cycle": lambda lr, _: lr',
+        "AttributeError",
+    ),
+    "a score by class": (
+        SCORES,
+        "Score(accuracy, ",
+        "Score(lambda counts: counts.diagonal(), ",
+        f"check: {SCORES}: acc: expected a tensor of shape (), got (10,)",
+    ),
+}
+
+
+@pytest.mark.fault(94, 100)
+@pytest.mark.parametrize("edit", BROKEN)
+def test_network_is_tried_before_results_are_deleted(toy: Project, edit: str) -> None:
+    *change, said = BROKEN[edit]
+    toy.edit(*change)
+    done = toy.stage("check")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(said)
+
+
+def test_stage_knows_what_changed(toy: Project) -> None:
+    toy.set(lr=0.5)
+    toy.append(NETWORK, "# edited\n")
+    runs: list[Run] = []
+
+    def main(run: Run) -> ReceiptFields:
+        runs.append(run)
+        return ReceiptFields()
+
+    toy.here("check", main)
+    assert runs[0].changed == {"lr", "src/mnist/model"}
 
 
 def test_complete_addition_is_accepted(toy: Project) -> None:

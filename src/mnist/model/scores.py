@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from src.core.errors import UserError
+
 
 class Score(NamedTuple):
     """How a score is computed and shown.
@@ -57,5 +59,14 @@ CHARTED = {"loss": "Loss before calibration", **{name: score.title for name, sco
 
 
 def scores_from_confusion(counts: Tensor) -> dict[str, Tensor]:
-    """Compute each of `SCORES` as a scalar on the device of the counts."""
-    return {name: score.of_counts(counts) for name, score in SCORES.items()}
+    """Compute each of `SCORES` as a scalar on the device of the counts.
+
+    Raises:
+        UserError: If one is something else.
+    """
+    found = {name: score.of_counts(counts) for name, score in SCORES.items()}
+    for name, value in found.items():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if shape != ():
+            raise UserError(f"src/mnist/model/scores.py: {name}: expected a tensor of shape (), got {shape}")
+    return found

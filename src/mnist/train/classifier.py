@@ -47,7 +47,7 @@ class Classifier(LightningModule):
         return self.model if self.average is None else self.average
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Fused AdamW, which without weight decay is Adam."""
+        """Fused AdamW, which without weight decay is Adam. Each step sets the rate of all groups by `schedule`."""
         return torch.optim.AdamW(
             self.model.parameters(),
             # A tensor on the device, because captured steps read each rate from device memory.
