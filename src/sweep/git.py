@@ -29,7 +29,8 @@ def git(root: Path, *words: str) -> str:
         done = subprocess.run(
             ["git", *words],
             cwd=root,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+            # Without locks that it can do without, of which another command of the user would complain.
+            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"},
             capture_output=True,
             text=True,
             errors="replace",

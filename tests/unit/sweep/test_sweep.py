@@ -172,6 +172,16 @@ def test_data_tracked_by_dvc_must_be_committed(
         read_base()
 
 
+def test_check_does_not_lock_the_index(in_copy: Project) -> None:
+    """The user may run git or dvc meanwhile."""
+    index = in_copy.path / ".git/index"
+    # Git would record the new time.
+    (in_copy.path / "params.yaml").touch()
+    before = index.read_bytes()
+    check_committed(read_base())
+    assert index.read_bytes() == before
+
+
 def test_number_of_workers_fits_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "visible_gpus", lambda _: ["GPU-a", "GPU-b", "GPU-c"])
     assert crew.fitting(10_000) == 3
