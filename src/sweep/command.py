@@ -8,6 +8,7 @@ from dvc.exceptions import DvcException
 from src.core.errors import UserError, one_line
 from src.guard.explain import explain
 from src.guard.signals import ending_on_signals
+from src.revision.git import find_root
 from src.sweep.git import forget_repository
 
 
@@ -16,6 +17,8 @@ def guarded(command: str, run: Callable[[], int]) -> int:
     stopped = f"{command}: stopped; run it again to resume"
     with ending_on_signals(stopped):
         try:
+            # Fails with advice if git is missing, or refuses a repository of another user, unlike DVC.
+            find_root()
             forget_repository()
             return run()
         except (UserError, DvcException) as error:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from dvc.repo.experiments.executor.base import ExecutorInfo
 
+from src.revision.git import places
 from src.sweep.experiments import SCORE, TEST_SCORE
 from src.sweep.listing import main, table
 from tests.faults.project import Project, called, refusal
@@ -60,6 +61,12 @@ def test_scores_and_varied_params_are_shown_in_80_columns(in_copy: Project, monk
     said = refusal(called(main))
     assert re.fullmatch(r"experiments: .*; if its queue was killed, run `dvc queue start` \(.*\)\n", said)
     shutil.rmtree(broker / "processed")
+    # Without git, too.
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nowhere")
+        places.cache_clear()
+        said = refusal(called(main))
+    assert re.fullmatch(r"experiments: .*: expected a folder of a git repository; .*: 'git'\n", said)
     # Errors of DVC are one line, too.
     (in_copy.path / ".dvc/config").write_text("no configuration")
     assert re.fullmatch(r"experiments: .*config.*\n", refusal(called(main)))
