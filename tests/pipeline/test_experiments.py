@@ -88,11 +88,16 @@ def test_documented_undo_restores_files_that_git_considers_unchanged(toy: Projec
     os.utime(path, (0, 0))
     assert toy.git("status", "--short") == ""
     card.write_text("of another model\n")
+    # A stage that failed after it wrote them leaves outputs that DVC would not replace.
+    model = toy.path / "models/model.safetensors"
+    trained = model.read_bytes()
+    model.unlink()
+    model.write_bytes(b"of a failed stage")
     # `dvc exp run -S` stages what it sets, and leaves it so if it is killed.
     toy.set(seed=9)
     toy.git("add", "params.yaml")
     (way_back,) = re.findall(r"^\$ (rm .*)$", (REPOSITORY / "README.md").read_text(), re.MULTILINE)
     done = toy.run("sh", "-c", way_back)
     assert done.returncode == 0, done.stderr
-    assert path.read_text() == committed
+    assert (path.read_text(), model.read_bytes()) == (committed, trained)
     assert toy.git("status", "--short") == ""
