@@ -1,12 +1,17 @@
 """Stage check: finds problems that would make the other stages fail, while the last results still exist."""
 
 import ast
+import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -41,9 +46,9 @@ TOOLS = {
 }  # fmt: skip
 SCHEMA = "src/mnist/model/params.py"
 SCHEMAS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "train": TrainParams, "evaluate": EvaluateParams}
-# Code whose edits may break the network, its schedule or a score. Not the params that choose among them, because trying
-# a network takes seconds, which every change of the recipe would then take longer.
-TRIED = {"src/mnist/data", "src/mnist/model", "src/mnist/train"}
+# Code whose edits may break training or evaluation. Params are left out, because a rehearsal takes seconds, which every
+# change of the recipe would then take longer.
+REHEARSED = {"src/mnist/data", "src/mnist/model", "src/mnist/train", "src/mnist/evaluate", "stages"}
 # Other names that may follow `params.`, as for dictionaries and lists.
 NO_PARAMS = {*dir(BaseModel), *dir(dict), *dir(list)}
 # File and dictionary that implement the choices of a param.
@@ -78,8 +83,8 @@ def main(run: Run) -> ReceiptFields:
     check_gpus(run.accelerator, run.processes)
     for folder in (*outputs, LOGS, cache_folder()):
         check_disk(folder, needed["disk"])
-    if not TRIED.isdisjoint(run.changed):
-        try_network(params, run.accelerator)
+    if not REHEARSED.isdisjoint(run.changed):
+        rehearse(params, run.accelerator)
     # The other stages depend on the marker, whose content is constant, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))
@@ -140,27 +145,38 @@ def check_gpus(accelerator: str, processes: int) -> None:
     try_cuda()
 
 
-def try_network(params: Params, accelerator: str) -> None:
-    """Compute the learning rates of some steps, logits and gradients of two blank images, and scores.
+def rehearse(params: Params, accelerator: str) -> None:
+    """Run train and evaluate with 300 random images in a temporary folder.
 
     Raises:
-        UserError: If logits or a score have another shape, or a resume would not be exact.
+        UserError: If either stage raises it.
     """
-    # Imported here because it takes seconds, which would be wasted on a network that passed before.
-    import torch
+    # Imported here because it takes seconds, which would be wasted on code that passed before.
+    import numpy as np
 
-    from src.mnist.data.dataset import IMAGE_SHAPE, NUM_CLASSES
-    from src.mnist.model.device import configure_determinism, torch_device
-    from src.mnist.model.network import normalize
-    from src.mnist.model.scores import scores_from_confusion
-    from src.mnist.train.classifier import Classifier
-    from src.mnist.train.resumable import check_repeatable
+    from src.mnist.data.dataset import IMAGE_SHAPE, NUM_CLASSES, Examples, raw_folder, write_examples
+    from src.mnist.train.checkpoint import Checkpoints
+    from stages import evaluate, train
 
-    configure_determinism(params.threads)
-    device = torch_device(accelerator)
-    scores_from_confusion(torch.eye(NUM_CLASSES, device=device))
-    images = torch.zeros(2, *IMAGE_SHAPE, device=device)
-    check_repeatable(Classifier(params, steps_per_epoch=100).to(device).model, normalize(images), params)
+    labels = np.arange(300, dtype=np.uint8) % NUM_CLASSES
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), *IMAGE_SHAPE), np.uint8)
+    examples = Examples(images, labels)
+    # Two steps an epoch, the second with a smaller batch. Code may need more than a few epochs; 20 take a second.
+    sizes = {"val_fraction": 0.5, "batch_size": 128 // params.shards * params.shards, "epochs": min(params.epochs, 20)}
+    scaled = params.model_copy(update=sizes)
+    with TemporaryDirectory() as name, redirect_stdout(io.StringIO()):
+        folder = Path(name)
+        write_examples(folder, examples, examples)
+        trained = train.Outputs(*(folder / path.name for path in astuple(train.Outputs())))
+        scored = evaluate.Outputs(*(folder / path.name for path in astuple(evaluate.Outputs())))
+        try:
+            train.train(scaled, folder, trained, accelerator, Checkpoints(folder, {}))
+            evaluate.evaluate(scaled, folder, trained.model, scored, accelerator)
+        except UserError as error:
+            raise UserError(f"the edited code fails with random images: {error}") from error
+        finally:
+            # Removed with `folder`, it would be opened by its name alone, which the guard takes for one of the project.
+            shutil.rmtree(raw_folder(folder))
 
 
 def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import fcntl
 import gc
 import io
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
@@ -134,6 +137,8 @@ class Project:
         self.append(
             "stages/fetch.py", f"\nWRITERS = {dict.fromkeys(get_args(Params.model_fields['dataset'].annotation))}\n"
         )
+        # It cannot rehearse toy stages.
+        self.edit("stages/check.py", "not REHEARSED.isdisjoint(run.changed)", "False")
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -155,6 +160,13 @@ class Project:
     def forked_stage(self, name: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a stage with the project's own code in a fork of this process, which has imported the libraries."""
         return self.run_forked(lambda: run_own_stage(name), env)
+
+    def computing_stage(self, name: str) -> subprocess.CompletedProcess[str]:
+        """The same for a stage that may compute, which a fork of this process cannot do after this one has computed."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__, "pytorch_lightning", "matplotlib.pyplot"])
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(self.forked_stage, name).result()
 
     def run_forked(self, run: Callable[[], int], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         """Call a function in this project, in a fork of this process."""
@@ -201,9 +213,12 @@ class Project:
                 os.dup2(file.fileno(), number)
             sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
             code = run()
+        except Exception:
+            # As Python would at the end of a process.
+            traceback.print_exc()
+        finally:
             sys.stdout.flush()
             sys.stderr.flush()
-        finally:
             os._exit(code)
 
     def dvc_ok(self, *arguments: str) -> str:

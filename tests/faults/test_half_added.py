@@ -115,7 +115,7 @@ def test_incomplete_addition_names_the_file_to_edit(toy: Project, half: str) -> 
     assert refusal(toy.forked_stage("check")).startswith(f"check: {said}")
 
 
-# Edits that break the network or its schedule, and the last line of the message.
+# Edits that break training or evaluation, and the last line of the message.
 BROKEN = {
     "a view of another layout": (
         NETWORK,
@@ -139,7 +139,7 @@ BROKEN = {
         DATASET,
         "NUM_CLASSES = 10",
         "NUM_CLASSES = 5",
-        "check: CNN: expected logits of shape (2, 5), one",
+        "check: the edited code fails with random images: CNN: expected logits of shape (128, 5), one",
     ),
     "a schedule of one number": (
         SCHEDULE,
@@ -151,17 +151,53 @@ BROKEN = {
         SCORES,
         "Score(accuracy, ",
         "Score(lambda counts: counts.diagonal(), ",
-        f"check: {SCORES}: acc: expected a tensor of shape (), got (10,)",
+        f"check: the edited code fails with random images: {SCORES}: acc: expected a tensor of shape (), got (10,)",
+    ),
+    "a loss for classes": (
+        "src/mnist/train/steps.py",
+        "F.cross_entropy(logits, targets)",
+        "F.nll_loss(logits, targets)",
+        "RuntimeError: 0D or 1D target tensor expected",
+    ),
+    "a loss that is not a number": (
+        "src/mnist/train/steps.py",
+        "F.cross_entropy(logits, targets)",
+        "F.cross_entropy(logits, targets) * float('nan')",
+        "check: the edited code fails with random images: epoch 1: loss is nan",
+    ),
+    "an optimizer without lr": (
+        CLASSIFIER,
+        "            fused=True,\n",
+        "            betas=(0.9, 1.0),\n",
+        "ValueError: Invalid beta parameter",
+    ),
+    "noise of another shape": (
+        "src/mnist/train/batches.py",
+        "return normalize(images).unflatten(0, shape)",
+        "return (normalize(images) + torch.randn(3, 3)).unflatten(0, shape)",
+        "RuntimeError: The size of tensor a (28) must match",
+    ),
+    "a count of calls": (
+        CLASSIFIER,
+        "indices = batches.plan[0]",
+        "indices, self.calls = batches.plan[0], batch_idx + self.trainer.current_epoch",
+        "check: the edited code fails with random images: Classifier: calls changes, but is not in a checkpoint",
+    ),
+    "a test score of another name": (
+        "src/mnist/evaluate/scores.py",
+        'scores.pop("acc")',
+        'scores.pop("accuracy")',
+        "KeyError: 'accuracy'",
     ),
 }
 
 
 @pytest.mark.fault(94, 100)
 @pytest.mark.parametrize("edit", BROKEN)
-def test_network_is_tried_before_results_are_deleted(toy: Project, edit: str) -> None:
+def test_code_is_rehearsed_before_results_are_deleted(project: Project, edit: str) -> None:
     *change, said = BROKEN[edit]
-    toy.edit(*change)
-    done = toy.stage("check")
+    project.edit(*change)
+    done = project.computing_stage("check")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(said)
 
