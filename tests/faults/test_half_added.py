@@ -171,6 +171,13 @@ BROKEN = {
         "            betas=(0.9, 1.0),\n",
         "ValueError: Invalid beta parameter",
     ),
+    "a learning rate for each layer": (
+        CLASSIFIER,
+        "            self.model.parameters(),\n            # A tensor",
+        "            [{'params': weight, 'lr': torch.tensor(1 / weight.ndim)} for weight in self.model.parameters()],\n"
+        "            # A tensor",
+        f"check: the edited code fails with random images: {CLASSIFIER}: the optimizer's groups",
+    ),
     "noise of another shape": (
         "src/mnist/train/batches.py",
         "return normalize(images).unflatten(0, shape)",

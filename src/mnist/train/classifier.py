@@ -57,6 +57,20 @@ class Classifier(LightningModule):
             capturable=self.device.type == "cuda",
         )
 
+    def on_fit_start(self) -> None:
+        """Check the optimizer, before its state is restored.
+
+        Raises:
+            UserError: If its groups have different learning rates.
+        """
+        groups = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False)).param_groups
+        if len(rates := {float(group.get("lr", 0)) for group in groups}) > 1:
+            raise UserError(
+                f"src/mnist/train/classifier.py: the optimizer's groups have learning rates from {min(rates)} to "
+                f"{max(rates)}, but every step sets all to the schedule's; multiply that by a factor of each group in "
+                "src/mnist/train/steps.py: `_step`"
+            )
+
     def training_step(self, batches: Batches, batch_idx: int) -> None:
         """Take one optimizer step per batch."""
         indices = batches.plan[0]

@@ -141,7 +141,12 @@ class StepRunner:
             (one, {name: value for name, value in one.items() if type(value) in CONSTANT})
             for one in (*self.optimizer.param_groups, *self.optimizer.state.values())
         ]
+        elsewhere = {value.device.type for value in self._state()} - {self.rates.device.type}
         try:
+            if elsewhere:
+                raise RuntimeError(
+                    f"the optimizer keeps tensors on {', '.join(elsewhere)}, which a replay would not change"
+                )
             self.replay, self.logits = capture(self._steps, self.seeds)
             self.seeds.check_replayable()
             if any(one[name] != value for one, values in numbers for name, value in values.items()):

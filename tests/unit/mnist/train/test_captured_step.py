@@ -154,6 +154,25 @@ class Counting(torch.optim.SGD):
                 weight.mul_(1 - 0.01 / (count + group["count"]))
 
 
+class CountingElsewhere(torch.optim.SGD):
+    """Counts its steps on another device, as Adagrad does on the CPU."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step()
+        self.state[self.param_groups[0]["params"][0]]["step"] = torch.zeros((), device="meta")
+
+
+def test_steps_of_an_optimizer_that_counts_on_another_device_are_not_captured(
+    train_captured: Train, train_plainly: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Classifier, "configure_optimizers", lambda self: CountingElsewhere(self.model.parameters(), fused=True)
+    )
+    with pytest.warns(UserWarning, match="the optimizer keeps tensors on meta"):
+        assert train_captured() == train_plainly()
+
+
 def test_steps_of_an_optimizer_that_counts_in_plain_numbers_are_not_captured(
     train_captured: Train, train_plainly: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
