@@ -1,14 +1,16 @@
 """Trainings and evaluations that write to folders of a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytorch_lightning import Callback, Trainer
 
 from src.mnist.model.params import Params
 from src.mnist.train.checkpoint import Checkpoints
+from src.mnist.train.trainer import build_trainer
 from stages.train import Outputs, Result, train
 
 
@@ -61,3 +63,32 @@ class Trainings:
         """The same, but the training ends before its second epoch."""
         with pytest.raises(IndexError):
             self.run(name, self.checkpoints(), accelerator, [None].pop)
+
+
+def add_callback(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Callback]) -> None:
+    """Make every training of this test use one more callback."""
+
+    def build(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
+        return build_trainer(epochs, accelerator, [make(), *callbacks])
+
+    monkeypatch.setattr("stages.train.build_trainer", build)
+
+
+class Freezing(Callback):
+    """Freezes a layer when a training starts, and swaps it with another one once, with its statistics."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.model.conv1.requires_grad_(False)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            pl_module.model.conv1.requires_grad_(True)
+            pl_module.model.conv2.requires_grad_(False)
+            pl_module.model.norm2.eval()
+
+
+class Annealing(Callback):
+    """Changes a number that a layer computes with after each epoch, such as the share of dropout."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        pl_module.model.norm2.momentum /= 2

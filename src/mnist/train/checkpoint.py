@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from src.core.errors import UserError
 from src.core.files import write_bytes
 from src.mnist.train.distributed import from_first, rank_and_count
 from src.mnist.train.resumable import HiddenState, check_types
+from src.mnist.train.settings import Settings
 
 # Relative to the original repository; its copies, as for experiments, share the folder.
 CHECKPOINTS = Path("logs/checkpoints")
@@ -101,10 +103,9 @@ class Checkpoints(Checkpoint):
             is_stored: Whether dvc.lock records the results, so that repeating a finished run is deliberate.
         """
         self.is_stored, self.is_over = is_stored, False
-        # Restored from the file: the module's state, whether each weight was trained, and each module in training mode.
+        # Restored from the file: the module's state, and the settings of each network in it.
         self.restored: dict[str, Tensor] = {}
-        self.trained: list[bool] = []
-        self.modes: list[bool] = []
+        self.settings: list[Settings] = []
         self.path = folder / f"{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()}.ckpt"
 
     def find(self, epochs: int) -> Path | None:
@@ -130,26 +131,24 @@ class Checkpoints(Checkpoint):
         self.hidden.note_code_and_data()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the rest, and freeze what was frozen, after other callbacks, which may do both in this hook."""
-        for weight, is_trained in zip(pl_module.parameters(), self.trained, strict=False):
-            weight.requires_grad_(is_trained)
-        for module, mode in zip(pl_module.modules(), self.modes, strict=False):
-            module.training = mode
+        """Note the rest, and restore settings, after other callbacks, which may change both in this hook."""
+        for network, settings in zip(pl_module.children(), self.settings, strict=False):
+            settings.restore(network)
         self.hidden.note_others()
         self._check_restored(pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Note what was restored, after other callbacks. A training that is over, even early, does not go on."""
         self.restored = copy.deepcopy(pl_module.state_dict())
-        self.trained, self.modes, self.is_over = checkpoint["trained"], checkpoint["modes"], checkpoint["is_over"]
+        self.is_over = checkpoint["is_over"]
+        self.settings = [Settings(**settings) for settings in checkpoint["settings"]]
         if self.is_over:
             trainer.fit_loop.max_epochs = epochs_done(checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Record whether the training is over, which weights are trained, and the modules' modes."""
+        """Record whether the training is over, and the settings of each network."""
         checkpoint["is_over"] = self.is_over
-        checkpoint["trained"] = [weight.requires_grad for weight in pl_module.parameters()]
-        checkpoint["modes"] = [module.training for module in pl_module.modules()]
+        checkpoint["settings"] = [asdict(Settings.of(network)) for network in pl_module.children()]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint, except after the last epoch, when callbacks may still change the weights."""

@@ -13,6 +13,7 @@ from src.mnist.model.params import TrainParams
 from src.mnist.train.batches import Batches
 from src.mnist.train.distributed import rank_and_count
 from src.mnist.train.graphs import Capture, ForwardSeeds, capture_cuda_graph
+from src.mnist.train.settings import Settings
 from src.mnist.train.shards import ShardedBackward
 
 # Types of an optimizer's numbers that a graph cannot change.
@@ -72,6 +73,8 @@ class StepRunner:
         self.sharded = ShardedBackward(model, batch_size, params.shards) if params.shards > 1 else None
         self.capture = capture_for(device, steps)
         self.replay: Callable[[], None] | None = None
+        # When it was last called.
+        self.settings: Settings | None = None
         self.logits: Tensor
 
     def run(self, batches: Batches, rates: Tensor) -> Tensor:
@@ -87,9 +90,13 @@ class StepRunner:
         for buffer, tensor in zip(self.batches.plan, batches.plan, strict=True):
             buffer.copy_(tensor)
         self.rates.copy_(rates)
-        # The optimizer's first step creates its moments with values that recording must restore.
-        if self.capture is not None and self.optimizer.state:
-            self._record(self.capture)
+        if self.capture is not None:
+            settings = Settings.of(self.model)
+            if settings != self.settings:
+                # Directly once: the optimizer's first step of a weight creates moments, which recording must restore.
+                self.settings, self.replay, self.seeds.states = settings, None, {}
+            elif self.replay is None:
+                self._record(self.capture)
         # After recording, which draws random numbers too.
         self.seeds.start_call(batches.first_step)
         if self.replay is None:
@@ -134,8 +141,7 @@ class StepRunner:
         return [*self.model.state_dict().values(), *self.averaged, *filter(torch.is_tensor, moments)]
 
     def _record(self, capture: Capture) -> None:
-        """Record the steps and restore the state, so that this call and all later ones are replays."""
-        self.capture = None
+        """Record the steps and restore the state, so that calls are replays until settings change."""
         before = [tensor.clone() for tensor in self._state()]
         numbers = [
             (one, {name: value for name, value in one.items() if type(value) in CONSTANT})
@@ -152,7 +158,7 @@ class StepRunner:
             if any(one[name] != value for one, values in numbers for name, value in values.items()):
                 raise RuntimeError("the optimizer counts in plain numbers")
         except RuntimeError as error:
-            self.replay, self.seeds.states = None, {}
+            self.capture, self.replay, self.seeds.states = None, None, {}
             warnings.warn(f"steps run one by one, since they cannot be captured as a CUDA graph: {error}", stacklevel=2)
         finally:
             for tensor, value in zip(self._state(), before, strict=True):

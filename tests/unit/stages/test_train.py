@@ -3,7 +3,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from stages.evaluate import predict
 from stages.train import Outputs, main
 from tests.conftest import REPOSITORY, THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.trainings import Trainings, read_all
+from tests.unit.trainings import Annealing, Freezing, Trainings, add_callback, read_all
 
 
 def test_training_learns_and_outputs_agree(trained: Outputs, params: Params, digits_dir: Path) -> None:
@@ -199,15 +199,6 @@ def test_resumed_training_gives_the_same_bytes(few: Trainings, accelerator: str,
     for _ in range(2):
         assert few.resume("resumed", accelerator).machine == at_once.machine
         assert few.read("resumed") == few.read("whole")
-
-
-def add_callback(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Callback]) -> None:
-    """Make every training of this test use one more callback."""
-
-    def build(epochs: int, accelerator: str, callbacks: Sequence[Callback]) -> Trainer:
-        return build_trainer(epochs, accelerator, [make(), *callbacks])
-
-    monkeypatch.setattr("stages.train.build_trainer", build)
 
 
 @pytest.mark.fault(100)
@@ -505,19 +496,6 @@ class Saving(Averaging):
         super().load_state_dict({name: value for name, value in state_dict.items() if name != "slow"})
 
 
-class Freezing(Callback):
-    """Freezes a layer when a training starts, and swaps it with another one once, with its statistics."""
-
-    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        pl_module.model.conv1.requires_grad_(False)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        if trainer.current_epoch == 1:
-            pl_module.model.conv1.requires_grad_(True)
-            pl_module.model.conv2.requires_grad_(False)
-            pl_module.model.norm2.eval()
-
-
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.fault(1, 100)
 @pytest.mark.parametrize(
@@ -529,10 +507,11 @@ class Freezing(Callback):
         # Its first step changes an attribute that only saves a check.
         (Callback, lambda weights: torch.optim.SGD(weights, lr=torch.zeros(()), momentum=0.9, fused=True)),
         (Freezing, torch.optim.AdamW),
+        (Annealing, torch.optim.AdamW),
         # It replaces a method of the optimizer, and would train a network with statistics for another epoch.
         (lambda: StochasticWeightAveraging(0.01, swa_epoch_start=1), torch.optim.AdamW),
     ],
-    ids=["references", "times", "optimizer", "fused optimizer", "frozen layers", "schedule"],
+    ids=["references", "times", "optimizer", "fused optimizer", "frozen layers", "layers' numbers", "schedule"],
 )
 def test_training_with_callbacks_and_optimizers_of_ones_own_resumes_to_the_same_bytes(
     few: Trainings,

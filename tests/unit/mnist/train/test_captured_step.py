@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from src.mnist.data.dataset import write_examples
@@ -20,7 +21,7 @@ from src.mnist.train.steps import StepRunner
 from tests.conftest import PARAMS, random_examples
 from tests.unit.mnist.train.cuda_graph import HostReadError, emulated_cuda_graph
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.trainings import Trainings
+from tests.unit.trainings import Annealing, Freezing, Trainings, add_callback
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -139,6 +140,20 @@ def test_optimizer_state_with_nonzero_start_matches_plain_steps(
 ) -> None:
     monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: torch.optim.Rprop(self.model.parameters()))
     assert train_captured() == train_plainly()
+
+
+@pytest.mark.parametrize("callback", [Annealing, Freezing])
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_replays_follow_changes_of_settings(
+    train_captured: Train,
+    train_plainly: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    callback: Callable[[], Callback],
+    is_interrupted: bool,
+) -> None:
+    add_callback(monkeypatch, callback)
+    changes = {"architecture": "small", "epochs": 4}
+    assert train_captured(is_interrupted=is_interrupted, **changes) == train_plainly(**changes)
 
 
 class Counting(torch.optim.SGD):
