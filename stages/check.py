@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout, suppress
 from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
@@ -146,10 +146,10 @@ def check_gpus(accelerator: str, processes: int) -> None:
 
 
 def rehearse(params: Params, accelerator: str) -> None:
-    """Run train and evaluate with 300 random images in a temporary folder.
+    """Train, evaluate and resume with 300 random images in a temporary folder.
 
     Raises:
-        UserError: If either stage raises it.
+        UserError: If a stage raises it, or if an interrupted training resumes to another model.
     """
     # Imported here because it takes seconds, which would be wasted on code that passed before.
     import numpy as np
@@ -160,18 +160,29 @@ def rehearse(params: Params, accelerator: str) -> None:
 
     labels = np.arange(300, dtype=np.uint8) % NUM_CLASSES
     images = np.random.default_rng(0).integers(0, 256, (len(labels), *IMAGE_SHAPE), np.uint8)
-    examples = Examples(images, labels)
-    # Two steps an epoch, the second with a smaller batch. Code may need more than a few epochs; 20 take a second.
-    sizes = {"val_fraction": 0.5, "batch_size": 128 // params.shards * params.shards, "epochs": min(params.epochs, 20)}
-    scaled = params.model_copy(update=sizes)
+    # Code may need more than a few epochs, of two steps here, the second with a smaller batch; 10 take a second.
+    epochs, batch_size = min(params.epochs, 10), 128 // params.shards * params.shards
+    scaled = params.model_copy(update={"epochs": epochs, "batch_size": batch_size, "val_fraction": 0.5})
     with TemporaryDirectory() as name, redirect_stdout(io.StringIO()):
         folder = Path(name)
-        write_examples(folder, examples, examples)
+        write_examples(folder, Examples(images, labels), Examples(images, labels))
         trained = train.Outputs(*(folder / path.name for path in astuple(train.Outputs())))
         scored = evaluate.Outputs(*(folder / path.name for path in astuple(evaluate.Outputs())))
+
+        def fit(run: str, before_epoch: Callable[[], None] = lambda: None) -> bytes:
+            train.train(scaled, folder, trained, accelerator, Checkpoints(folder, {"run": run}), before_epoch)
+            return trained.model.read_bytes()
+
         try:
-            train.train(scaled, folder, trained, accelerator, Checkpoints(folder, {}))
+            whole = fit("whole")
             evaluate.evaluate(scaled, folder, trained.model, scored, accelerator)
+            with suppress(IndexError):
+                fit("interrupted", ([None] * (epochs // 2)).pop)
+            if fit("interrupted") != whole:
+                raise UserError(
+                    f"training that is interrupted after {epochs // 2} of {epochs} epochs resumes to another model; "
+                    "keep what later steps depend on in the state of the network, the optimizer or a callback"
+                )
         except UserError as error:
             raise UserError(f"the edited code fails with random images: {error}") from error
         finally:
