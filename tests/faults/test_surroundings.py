@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.project import Project, make_folder_project, refusal
+from tests.faults.project import Project, refusal
 
 INJECT = Path(__file__).parent / "inject"
 
@@ -109,8 +109,7 @@ def test_early_ctrl_c_gives_no_traceback(toy: Project) -> None:
 
 
 @pytest.mark.fault(96)
-def test_project_without_git_runs_after_git_init(tmp_path: Path) -> None:
-    folder = make_folder_project(tmp_path / "folder")
+def test_project_without_git_runs_after_git_init(folder: Project) -> None:
     shutil.rmtree(folder.path / ".git")
     shutil.rmtree(folder.path / "made")
     assert folder.dvc("repro").returncode != 0

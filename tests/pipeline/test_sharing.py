@@ -17,7 +17,7 @@ from src.core.errors import UserError
 from src.core.files import md5
 from src.mnist.predict.registry import fetch_version
 from src.share.push import push
-from tests.faults.project import Project, make_folder_project, wait_for
+from tests.faults.project import Project, wait_for
 
 REMOTES = ["folder", pytest.param("ssh", marks=pytest.mark.slow), pytest.param("s3", marks=pytest.mark.slow)]
 Options = dict[str, str]
@@ -142,14 +142,13 @@ def test_only_restorable_runs_are_pushed(one_epoch: Project, tmp_path: Path) -> 
 
 
 @pytest.mark.fault(83)
-def test_folders_of_earlier_runs_are_pushed_unless_truncated(tmp_path: Path) -> None:
-    project = make_folder_project(tmp_path / "project")
-    listing = project.cached(project.outs()["made"])
-    (project.path / "given").write_text("changed\n")
-    project.repro()
+def test_folders_of_earlier_runs_are_pushed_unless_truncated(folder: Project, tmp_path: Path) -> None:
+    listing = folder.cached(folder.outs()["made"])
+    (folder.path / "given").write_text("changed\n")
+    folder.repro()
     for name in ("whole", "torn"):
-        project.dvc_ok("remote", "add", name, str(tmp_path / name))
-    with chdir(project.path):
+        folder.dvc_ok("remote", "add", name, str(tmp_path / name))
+    with chdir(folder.path):
         # A listing and two files per run.
         assert push("whole") == (6, 2, 0)
         listing.chmod(0o644)
@@ -158,30 +157,29 @@ def test_folders_of_earlier_runs_are_pushed_unless_truncated(tmp_path: Path) -> 
 
 
 @pytest.mark.fault(83)
-def test_run_whose_files_did_not_arrive_is_not_shared(tmp_path: Path) -> None:
-    project = make_folder_project(tmp_path / "project")
-    lost = md5(project.path / "made/one")
-    (project.path / "given").write_text("changed\n")
-    project.repro()
+def test_run_whose_files_did_not_arrive_is_not_shared(folder: Project, tmp_path: Path) -> None:
+    lost = md5(folder.path / "made/one")
+    (folder.path / "given").write_text("changed\n")
+    folder.repro()
     objects = tmp_path / "storage/files/md5"
     objects.mkdir(parents=True)
     # Nobody can create a file in it, as in a shared folder that belongs to someone else.
     (objects / lost[:2]).symlink_to("/proc/self")
-    add_remote(project, {"url": str(tmp_path / "storage")}, {})
+    add_remote(folder, {"url": str(tmp_path / "storage")}, {})
     # The file, and the listing of its folder.
     with pytest.raises(UserError, match=r"^2 files failed to upload$"):
-        push_all(project)
+        push_all(folder)
     assert not list(tmp_path.glob("storage/runs/*/*/*"))
 
 
-def test_read_only_server_is_a_one_line_error(tmp_path: Path) -> None:
-    project, port = make_folder_project(tmp_path / "project"), free_port()
-    add_remote(project, {"url": str(tmp_path / "storage")}, {})
-    push_all(project)
-    project.dvc_ok("remote", "add", "web", f"http://127.0.0.1:{port}")
+def test_read_only_server_is_a_one_line_error(folder: Project, tmp_path: Path) -> None:
+    port = free_port()
+    add_remote(folder, {"url": str(tmp_path / "storage")}, {})
+    push_all(folder)
+    folder.dvc_ok("remote", "add", "web", f"http://127.0.0.1:{port}")
     serve = ["-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(tmp_path / "storage")]
     refused = pytest.raises(UserError, match=r"^remote web: 501, .*; see `dvc remote list`, docs")
-    with server(port, sys.executable, *serve), chdir(project.path), refused:
+    with server(port, sys.executable, *serve), chdir(folder.path), refused:
         push("web")
 
 
