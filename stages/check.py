@@ -146,7 +146,7 @@ def check_gpus(accelerator: str, processes: int) -> None:
 
 
 def rehearse(params: Params, accelerator: str) -> None:
-    """Train, evaluate and resume with 300 random images in a temporary folder.
+    """Train, evaluate and resume with 600 random images in a temporary folder.
 
     Raises:
         UserError: If a stage raises it, or if an interrupted training resumes to another model.
@@ -158,9 +158,9 @@ def rehearse(params: Params, accelerator: str) -> None:
     from src.mnist.train.checkpoint import Checkpoints
     from stages import evaluate, train
 
-    labels = np.arange(300, dtype=np.uint8) % NUM_CLASSES
+    labels = (np.arange(600) % NUM_CLASSES).astype(np.uint8)
     images = np.random.default_rng(0).integers(0, 256, (len(labels), *IMAGE_SHAPE), np.uint8)
-    # Code may need more than a few epochs, of two steps here, the second with a smaller batch; 10 take a second.
+    # Two whole batches, which a GPU records, and a smaller one in each epoch. Code may need more than a few epochs.
     epochs, batch_size = min(params.epochs, 10), 128 // params.shards * params.shards
     scaled = params.model_copy(update={"epochs": epochs, "batch_size": batch_size, "val_fraction": 0.5})
     with TemporaryDirectory() as name, redirect_stdout(io.StringIO()):
