@@ -38,7 +38,7 @@ from src.guard.lock import locked
 from src.guard.machine import machine
 from src.guard.opened import Opened
 from src.guard.pins import PINS, check_installed, read_pins
-from src.guard.receipts import changed_inputs, check_recordable, check_results_before, write_receipt
+from src.guard.receipts import changed_inputs, check_recordable, check_results_before, forget_runs, write_receipt
 from src.guard.signals import ending_on_signals
 from src.guard.stage import DVC_FILE, read_lock, read_stages
 from src.guard.starter import end_with_starter, is_launched
@@ -135,6 +135,9 @@ def _run(name: str, devices: Devices, load: Callable[[], Callable[[Run], Receipt
         with opened.paused():
             if not devices.rank:
                 write_receipt(inputs, fields, machine_facts)
+                # DVC has the result: it was lost, or forced to be made again, perhaps because it is false.
+                if not changed:
+                    forget_runs(inputs)
         inputs.check()
     except BaseException:
         # If SIGCHLD is ignored, DVC mistakes every exit code for a success, but it detects a missing output.

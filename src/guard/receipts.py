@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from src.core.files import is_within, md5, write_json, written
 from src.core.receipt import PARAMS_FILE, receipt_differences, receipt_path
 from src.core.run import ReceiptFields
 from src.core.values import same
+from src.core.yaml_file import read_mapping
 from src.guard.inputs import Inputs, md5_of, stamps_of
 from src.guard.stage import DVC_FILE, Stage
 
@@ -84,6 +86,26 @@ def changed_inputs(inputs: Inputs, lock: Mapping[str, Any]) -> set[str]:
     then = {**_by_path(entry, "deps"), **entry.get("params", {}).get(PARAMS_FILE, {})}
     now = {**inputs.deps, **inputs.params}
     return {name for name in {**then, **now} if name not in then or name not in now or then[name] != now[name]}
+
+
+def forget_runs(inputs: Inputs) -> None:
+    """Remove a stage's earlier runs with the same inputs from DVC's run cache.
+
+    DVC restores the newest of them. A manual `dvc commit` may have added a false one, and DVC would not renew a true
+    one that is older.
+    """
+    # Imported here because hardly any run needs it.
+    from src.guard.preflight import cache_folder
+
+    marks = [text.encode() for text in (receipt_path(inputs.stage.name), *inputs.deps.values())]
+    for path in (cache_folder() / "runs").glob("*/*/*"):
+        # It may be another user's, or no longer be there.
+        with suppress(OSError, UserError):
+            content = path.read_bytes()
+            if all(mark in content for mark in marks) and not changed_inputs(
+                inputs, {inputs.stage.name: read_mapping(path)}
+            ):
+                path.unlink()
 
 
 def write_receipt(inputs: Inputs, fields: ReceiptFields, machine: Mapping[str, Any]) -> None:

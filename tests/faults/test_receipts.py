@@ -102,6 +102,24 @@ def test_manual_dvc_commit_is_void(toy: Project) -> None:
     assert "evaluate: dvc.lock contradicts receipts/train.json in src/mnist/model" in refusal(toy.here("evaluate"))
 
 
+@pytest.mark.fault(48)
+def test_repair_of_a_manual_dvc_commit_lasts(toy: Project) -> None:
+    before = toy.results()
+    toy.set(lr=0.004)
+    toy.repro()
+    other = toy.results()
+    toy.git("checkout", "--quiet", "params.yaml")
+    # DVC restores the newest run with the same inputs: now, one with outputs of other params.
+    toy.dvc_ok("commit", "--force")
+    toy.repro("--single-item", "--force", "train")
+    for lr, expected in ((0.004, other), (None, before)):
+        toy.git("checkout", "--quiet", "params.yaml")
+        toy.set(**{"lr": lr} if lr else {})
+        toy.repro()
+        assert toy.results() == expected
+        assert verify(toy.path)[1] == []
+
+
 # The first is not declared at all; the second is a dependency of stage check only.
 @pytest.mark.fault(49)
 @pytest.mark.parametrize(
