@@ -28,11 +28,15 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {repair}") from error
     except BAD_CONTENT as error:
-        what = one_line(error)
-        if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
-            what = f"line {error.problem_mark.line + 1}: {' '.join(error.problem.split())}"
-        raise UserError(f"{path}: is not YAML: {what}; {repair}") from error
+        raise UserError(f"{path}: is not YAML: {what_is_wrong(error)}; {repair}") from error
     if not isinstance(content, dict):
         got = "nothing" if content is None else f"type {type(content).__name__}"
         raise UserError(f"{path}: expected one `key: value` per line, got {got}; {repair}")
     return content
+
+
+def what_is_wrong(error: Exception) -> str:
+    """One line about an error of a parser, with the number of a line in YAML."""
+    if isinstance(error, MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {' '.join(error.problem.split())}"
+    return one_line(error) or type(error).__name__

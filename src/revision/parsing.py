@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
-from src.core.errors import UserError, one_line
-from src.core.yaml_file import BAD_CONTENT
+from src.core.errors import UserError
+from src.core.yaml_file import BAD_CONTENT, what_is_wrong
 
 MAX_YAML_BYTES = 100_000  # Also for TOML.
 MAX_JSON_BYTES = 5_000_000
@@ -63,7 +63,7 @@ def parse(content: bytes, path: str, where: str) -> Any:
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except BAD_CONTENT as error:
-        raise UserError(f"{where}: is not {name}: {one_line(error) or type(error).__name__}") from error
+        raise UserError(f"{where}: is not {name}: {what_is_wrong(error)}") from error
 
 
 def validated(schema: type[T], content: Any, where: str) -> T:

@@ -185,8 +185,8 @@ def test_repair_of_a_truncated_folder_listing_works(folder: Project) -> None:
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [
-        ("conflict", "verify: dvc.lock of the working tree: is not YAML: "),
-        ("conflict within", "verify: dvc.lock of the working tree: is not YAML: "),
+        ("conflict", "verify: dvc.lock of the working tree: is not YAML: line "),
+        ("conflict within", "verify: dvc.lock of the working tree: is not YAML: line "),
         ("empty", "verify: dvc.lock of the working tree: "),
         ("cut in a line", "verify: dvc.lock of the working tree: "),
         ("another schema", "verify: dvc.lock of the working tree: "),
