@@ -318,9 +318,10 @@ def read_pipeline(tree: Tree) -> Pipeline:
         UserError: If a file is malformed, or uses an unsupported feature.
     """
     where = f"{DVC_FILE} of {tree.name}"
-    declared = tree.load(_DvcYaml, DVC_FILE) or _DvcYaml()
-    if "${" in str(declared):
+    # First, because foreach and matrix, which the schema does not know, use templates.
+    if tree.has(DVC_FILE) and "${" in str(tree.parse(DVC_FILE)):
         raise UserError(f"{where}: has a template, ${{...}}, which only DVC can resolve; write it out")
+    declared = tree.load(_DvcYaml, DVC_FILE) or _DvcYaml()
     outs = Counter(path for stage in declared.stages.values() for path, _ in stage.each_out())
     for path, count in outs.items():
         if count > 1 or any(part in outs for part in upwards(path)[1:]):

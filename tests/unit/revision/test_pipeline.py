@@ -107,6 +107,12 @@ artifacts: {model: {path: a.txt, type: model, labels: [x], meta: {any: thing}}}
     assert stage.outs["d.csv"].options == {"template": "linear", "header": False}
 
 
+def test_stages_that_only_dvc_can_resolve_are_named_as_such() -> None:
+    many = {"foreach": ["a"], "do": {"cmd": "echo ${item}"}}
+    with pytest.raises(UserError, match=r"^dvc\.yaml of it: has a template, .* write it out$"):
+        read_pipeline(Files(dvc_yaml={"stages": {"many": many}}))
+
+
 def test_data_tracked_next_to_a_dvc_file(history: History) -> None:
     entry = f"- md5: {'a' * 32}\n  size: 3\n  hash: md5\n  path: x.xml\n  remote: other\n  desc: b\n"
     history.write("raw/x.xml.dvc", f"outs:\n{entry}")
