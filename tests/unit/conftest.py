@@ -31,10 +31,10 @@ def history(_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> His
 
 @pytest.fixture
 def few(few_digits: Path, tmp_path: Path, params: "Params") -> "Trainings":
-    """Trainings of a small network on the first digits."""
-    from tests.unit.trainings import Trainings
+    """Trainings of a tiny network on the first digits."""
+    from tests.unit.trainings import TINY, Trainings
 
-    return Trainings(tmp_path, few_digits, params.model_copy(update={"architecture": "small"}))
+    return Trainings(tmp_path, few_digits, params.model_copy(update={"architecture": TINY}))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from benchmarks.ours import RECIPES
 from src.core.errors import UserError
 from src.core.run import Run
 from src.mnist.data.dataset import load_examples, write_examples
-from src.mnist.model.network import ARCHITECTURES, SmallCNN, predict_logits
+from src.mnist.model.network import ARCHITECTURES, predict_logits
 from src.mnist.model.params import Params
 from src.mnist.model.split import split_indices
 from src.mnist.model.weights import load_model
@@ -41,7 +41,7 @@ from stages.evaluate import predict
 from stages.train import Outputs, main
 from tests.conftest import REPOSITORY, THREADS, random_examples
 from tests.unit.mnist.train.dropout import DRAWS, DROPOUT
-from tests.unit.trainings import Annealing, Freezing, Trainings, add_callback, read_all
+from tests.unit.trainings import TINY, Annealing, Freezing, Tiny, Trainings, add_callback, read_all
 
 
 def test_training_learns_and_outputs_agree(trained: Outputs, params: Params, digits_dir: Path) -> None:
@@ -113,7 +113,8 @@ CHANGES: dict[str, Any] = {
 @pytest.mark.usefixtures("undrawn")
 def test_every_hyperparameter_changes_the_model(params: Params, tmp_path: Path) -> None:
     write_examples(tmp_path, random_examples(40), random_examples(10))
-    short, models = params.model_copy(update={"val_fraction": 0.5, "batch_size": 8, "epochs": 1}), []
+    given: dict[str, Any] = {"architecture": TINY, "val_fraction": 0.5, "batch_size": 8, "epochs": 1}
+    short, models = params.model_copy(update=given), []
     for change in [{}, *({name: value} for name, value in CHANGES.items()), {"precision": "tf32"}]:
         changed = Trainings(tmp_path / str(change), tmp_path, short.model_copy(update=change))
         changed.run()
@@ -205,7 +206,7 @@ def test_resumed_training_gives_the_same_bytes(few: Trainings, accelerator: str,
 def test_model_file_that_lacks_what_the_network_needs_is_rejected(
     few: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Scaled(SmallCNN):
+    class Scaled(Tiny):
         scale = 1.0
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -217,7 +218,7 @@ def test_model_file_that_lacks_what_the_network_needs_is_rejected(
         self.model.scale = few.params.lr * 1000  # type: ignore[assignment]
 
     usual = Classifier.__init__
-    monkeypatch.setitem(ARCHITECTURES, "small", Scaled)
+    monkeypatch.setitem(ARCHITECTURES, TINY, Scaled)
     monkeypatch.setattr(Classifier, "__init__", set_up)
     with pytest.raises(UserError, match=r"safetensors: computes something else than the trained network"):
         few.run(accelerator="auto")
@@ -521,7 +522,7 @@ def test_training_with_callbacks_and_optimizers_of_ones_own_resumes_to_the_same_
 ) -> None:
     add_callback(monkeypatch, callback)
     monkeypatch.setattr(Classifier, "configure_optimizers", lambda self: optimizer(self.model.parameters()))
-    few.set(epochs=3, architecture="cnn" if isinstance(callback(), StochasticWeightAveraging) else "small")
+    few.set(epochs=3, architecture="cnn" if isinstance(callback(), StochasticWeightAveraging) else TINY)
     few.run("whole", few.checkpoints("others"))
     for epochs in (1, 2):
         few.interrupt("resumed")
