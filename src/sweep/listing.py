@@ -19,9 +19,13 @@ from src.core.process import prepare_process, take_no_arguments
 from src.core.receipt import PARAMS_FILE
 from src.core.yaml_file import read_mapping
 from src.revision.git import find_root
+from src.revision.receipts import Receipt, lock_differences
 from src.revision.revision import open_revision
 from src.sweep.command import guarded
 from src.sweep.experiments import EVAL, SCORE, TEST_SCORE, TRAIN
+
+# States that DVC gives to rows whose scores are their own.
+DONE = (None, "", "Success")
 
 
 def main() -> int:
@@ -38,19 +42,35 @@ def main() -> int:
                     "DVC is preparing an experiment, try again in a moment; if its queue was killed, run "
                     f"`dvc queue start` ({one_line(error)})"
                 ) from error
-        found, _ = tabulate(shown, fill_value="", error_value="", precision=None)
+        listed, _ = tabulate(shown, fill_value="", error_value="", precision=None)
         # DVC adds the file to a name that two files have.
         ours = {(TRAIN, SCORE), (EVAL, TEST_SCORE), *((PARAMS_FILE, name) for name in params)}
         names = {f"{file}:{name}": name for file, name in ours}
-        rows = [{names.get(name, name): str(value) for name, value in row.items()} for row in found.as_dict()]
-        with open_revision(find_root(), None) as tree:
-            # Its params, code or data changed since its scores were made.
-            if tree.stale:
-                rows[0]["State"] = "stale"
+        rows = [{names.get(name, name): str(value) for name, value in row.items()} for row in listed.as_dict()]
+        root = find_root()
+        for row in (row for row in rows if row.get("State") in DONE):
+            try:
+                row["State"] = _state(root, None if row["rev"] == "workspace" else row["rev"])
+            except UserError:
+                if row["rev"] == "workspace":
+                    raise
+                row["State"] = "unreadable"
         Console(highlight=False).print(table(rows, list(params)))
         return 0
 
     return guarded("experiments", run)
+
+
+def _state(root: Path, name: str | None) -> str:
+    """Why the scores of a revision, or of the working tree, are not its own; empty if they are."""
+    with open_revision(root, name) as found:
+        locked = found.pipeline.locked
+        for stage, receipt in found.receipts.items():
+            # Made with other params or code, as by `dvc exp save` after an edit.
+            if isinstance(receipt, Receipt) and stage in locked and lock_differences(receipt, locked[stage]):
+                return "void"
+        # The params, code or data changed since.
+        return "stale" if name is None and found.stale else ""
 
 
 def table(rows: Sequence[dict[str, str]], params: Sequence[str]) -> Table:
@@ -61,7 +81,7 @@ def table(rows: Sequence[dict[str, str]], params: Sequence[str]) -> Table:
         params: Names of the params.
     """
     # Until an experiment has ended, its files are partly those of the commit that it started from.
-    rows = [row if row.get("State") in (None, "", "Success") else {**row, SCORE: "", TEST_SCORE: ""} for row in rows]
+    rows = [row if row.get("State") in DONE else {**row, SCORE: "", TEST_SCORE: ""} for row in rows]
     varied = [name for name in params if len({row.get(name) for row in rows}) > 1]
     found = Table(
         Column("experiment", no_wrap=True), SCORE, TEST_SCORE, Column("params that differ", ratio=1), box=None

@@ -72,6 +72,16 @@ def test_scores_and_varied_params_are_shown_in_80_columns(in_copy: Project, monk
     assert re.fullmatch(r"experiments: .*config.*\n", refusal(called(main)))
 
 
+@pytest.mark.fault(48)
+def test_scores_of_other_params_are_not_shown(toy: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.set(lr=0.25)
+    toy.dvc_ok("exp", "save", "--force", "--name", "saved")
+    monkeypatch.chdir(toy.path)
+    toy.git("checkout", "--quiet", ".")
+    rows = {line.split()[0]: line.split()[1:3] for line in shown().splitlines()[1:]}
+    assert (rows["saved"], rows["workspace"]) == (["void", "void"], rows["main"])
+
+
 def test_running_experiment_has_no_scores_yet() -> None:
     done = {"Experiment": "done", "typ": "branch_commit", "State": "Success", SCORE: "0.5", TEST_SCORE: "0.25"}
     # Those of the commit that it started from.
