@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             committed = Results.of(revision)
             planted = _planted(revision, rules)
         again = _run_again(root, commit, [*committed.outputs, *planted])
-    except (UserError, DvcException) as error:
+    except (UserError, DvcException, OSError) as error:
         print(f"reproduce: {one_line(error)}", file=sys.stderr)
         return UNKNOWN
     console.print(_table(committed.outputs, again.outputs))

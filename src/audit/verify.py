@@ -29,7 +29,7 @@ def main() -> int:
     """Print the problems of the project that contains the current directory, and how to repair them."""
     try:
         count, problems = verify(find_root())
-    except (UserError, DvcException) as error:
+    except (UserError, DvcException, OSError) as error:
         print(f"verify: {one_line(error)}")
         return 1
     for problem in problems:

@@ -4,13 +4,25 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from src.audit.reproduce import main as reproduce
 from src.audit.verify import main, verify
+from src.core.errors import UserError
 from src.core.files import md5
+from src.mnist.predict.registry import fetch_version
 from tests.faults.project import Project, called, wait_for
+
+
+@pytest.fixture
+def unusable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """Give DVC a folder for its own files that it cannot create, as in a read-only container; returns its path."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "file"))
+    return str(tmp_path / "file" / "repo")
 
 
 def corrupt(path: Path) -> None:
@@ -44,6 +56,22 @@ def test_corrupt_object_is_reported_with_its_repair(project: Project) -> None:
     assert last.endswith("checked against dvc.lock: 1 wrong")
     assert line.startswith(f"{model} (cache of models/model.safetensors): md5 is")
     assert line.endswith("delete it and run `dvc pull` or `dvc repro`")
+
+
+@pytest.mark.parametrize("command", [main, partial(reproduce, [])], ids=["verify", "reproduce"])
+def test_folder_that_dvc_cannot_use_is_named(project: Project, unusable: str, command: Callable[[], int]) -> None:
+    with chdir(project.path):
+        done = called(command)
+    assert done.returncode > 0
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.endswith(f"Not a directory: '{unusable}'")
+
+
+def test_folder_that_dvc_cannot_use_is_named_if_a_version_is_fetched(
+    project: Project, unusable: str, tmp_path: Path
+) -> None:
+    with chdir(project.path), pytest.raises(UserError, match=f"version v1 cannot be fetched .*'{unusable}'"):
+        fetch_version("v1", tmp_path / "fetched")
 
 
 @pytest.mark.fault(31)

@@ -26,7 +26,7 @@ def fetch_version(version: str, target: Path) -> None:
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     try:
         Artifacts.get(".", NAME, version=version, out=str(target))
-    except DvcException as error:
+    except (DvcException, OSError) as error:
         # DVC itself says only that it failed.
         reason = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise UserError(
