@@ -4,20 +4,18 @@ import ast
 import io
 import json
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stdout, suppress
-from dataclasses import astuple
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import chdir, contextmanager, redirect_stdout, suppress
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from src.core.errors import UserError
-from src.core.files import write_text
+from src.core.files import is_within, write_text
 from src.core.process import prepare_process
 from src.core.receipt import PARAMS_FILE
 from src.core.run import ReceiptFields, Run
@@ -84,7 +82,7 @@ def main(run: Run) -> ReceiptFields:
     for folder in (*outputs, LOGS, cache_folder()):
         check_disk(folder, needed["disk"])
     if not REHEARSED.isdisjoint(run.changed):
-        rehearse(params, run.accelerator)
+        rehearse(stages, params, run.accelerator)
     # The other stages depend on the marker, whose content is constant, so it never makes them run.
     write_text(MARKER, "params.yaml is sound, and this machine can run it\n")
     write_text(Path(PINS), format_pins(pins))
@@ -145,8 +143,8 @@ def check_gpus(accelerator: str, processes: int) -> None:
     try_cuda()
 
 
-def rehearse(params: Params, accelerator: str) -> None:
-    """Train, evaluate and resume with 600 random images in a temporary folder.
+def rehearse(stages: Mapping[str, Stage], params: Params, accelerator: str) -> None:
+    """Train, evaluate and resume with 600 random images in a temporary folder, with links to all other dependencies.
 
     Raises:
         UserError: If a stage raises it, or if an interrupted training resumes to another model.
@@ -154,7 +152,8 @@ def rehearse(params: Params, accelerator: str) -> None:
     # Imported here because it takes seconds, which would be wasted on code that passed before.
     import numpy as np
 
-    from src.mnist.data.dataset import IMAGE_SHAPE, NUM_CLASSES, Examples, raw_folder, write_examples
+    from src.mnist.data.dataset import DATA_DIR, IMAGE_SHAPE, NUM_CLASSES, Examples, write_examples
+    from src.mnist.model.weights import MODEL_PATH
     from src.mnist.train.checkpoint import Checkpoints
     from stages import evaluate, train
 
@@ -163,19 +162,17 @@ def rehearse(params: Params, accelerator: str) -> None:
     # Two whole batches, which a GPU records, and a smaller one in each epoch. Code may need more than a few epochs.
     epochs, batch_size = min(params.epochs, 10), 128 // params.shards * params.shards
     scaled = params.model_copy(update={"epochs": epochs, "batch_size": batch_size, "val_fraction": 0.5})
-    with TemporaryDirectory() as name, redirect_stdout(io.StringIO()):
-        folder = Path(name)
-        write_examples(folder, Examples(images, labels), Examples(images, labels))
-        trained = train.Outputs(*(folder / path.name for path in astuple(train.Outputs())))
-        scored = evaluate.Outputs(*(folder / path.name for path in astuple(evaluate.Outputs())))
 
-        def fit(run: str, before_epoch: Callable[[], None] = lambda: None) -> bytes:
-            train.train(scaled, folder, trained, accelerator, Checkpoints(folder, {"run": run}), before_epoch)
-            return trained.model.read_bytes()
+    def fit(run: str, before_epoch: Callable[[], None] = lambda: None) -> bytes:
+        checkpoints = Checkpoints(LOGS, {"run": run})
+        train.train(scaled, DATA_DIR, train.Outputs(), accelerator, checkpoints, before_epoch)
+        return MODEL_PATH.read_bytes()
 
+    with in_temporary_folder(stages), redirect_stdout(io.StringIO()):
+        write_examples(DATA_DIR, Examples(images, labels), Examples(images, labels))
         try:
             whole = fit("whole")
-            evaluate.evaluate(scaled, folder, trained.model, scored, accelerator)
+            evaluate.evaluate(scaled, DATA_DIR, MODEL_PATH, evaluate.Outputs(), accelerator)
             with suppress(IndexError):
                 fit("interrupted", ([None] * (epochs // 2)).pop)
             if fit("interrupted") != whole:
@@ -185,9 +182,23 @@ def rehearse(params: Params, accelerator: str) -> None:
                 )
         except UserError as error:
             raise UserError(f"the edited code fails with random images: {error}") from error
-        finally:
-            # Removed with `folder`, it would be opened by its name alone, which the guard takes for one of the project.
-            shutil.rmtree(raw_folder(folder))
+
+
+@contextmanager
+def in_temporary_folder(stages: Mapping[str, Stage]) -> Iterator[None]:
+    """Change to a folder with links to what no stage writes but some depend on, and folders for all outputs."""
+    outs = {out for stage in stages.values() for out in stage.outs}
+    given = {dep for stage in stages.values() for dep in stage.deps if not is_within(dep, outs)}
+    project = Path.cwd()
+    # Removed from elsewhere, since its folders are then opened by their names alone, which the project has, too.
+    with chdir(tempfile.gettempdir()), tempfile.TemporaryDirectory() as folder, chdir(folder):
+        for name in sorted(outs | given):
+            path = Path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # A dependency may be in another one.
+            if name in given and not path.exists():
+                path.symlink_to(project / path)
+        yield
 
 
 def check_settings(settings: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:

@@ -215,6 +215,22 @@ def test_code_is_rehearsed_before_results_are_deleted(project: Project, edit: st
     assert done.stderr.splitlines()[-1].startswith(said)
 
 
+@pytest.mark.fault(59, 94)
+def test_rehearsal_reads_declared_files_and_writes_no_output(project: Project) -> None:
+    (project.path / "given").mkdir()
+    (project.path / "given/share").write_text("0.5")
+    project.edit("dvc.yaml", "    - src/mnist/check\n", "    - src/mnist/check\n    - given\n")
+    write = "    write_json(outputs.metrics, {**metrics"
+    project.edit(
+        "stages/train.py", write, f"    Path('plots/own.csv').write_text(Path('given/share').read_text())\n{write}"
+    )
+    before = project.results()
+    done = project.computing_stage("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert project.results() == before
+    assert not (project.path / "plots/own.csv").exists()
+
+
 def test_stage_knows_what_changed(toy: Project) -> None:
     toy.set(lr=0.5)
     toy.append(NETWORK, "# edited\n")
