@@ -188,7 +188,9 @@ def rehearse(stages: Mapping[str, Stage], params: Params, accelerator: str) -> N
 def in_temporary_folder(stages: Mapping[str, Stage]) -> Iterator[None]:
     """Change to a folder with links to what no stage writes but some depend on, and folders for all outputs."""
     outs = {out for stage in stages.values() for out in stage.outs}
-    given = {dep for stage in stages.values() for dep in stage.deps if not is_within(dep, outs)}
+    deps = {dep for stage in stages.values() for dep in stage.deps}
+    # Not folders with outputs in them, such as metrics, which would be written through the link.
+    given = {dep for dep in deps if not is_within(dep, outs) and not any(is_within(out, {dep}) for out in outs)}
     project = Path.cwd()
     # Removed from elsewhere, since its folders are then opened by their names alone, which the project has, too.
     with chdir(tempfile.gettempdir()), tempfile.TemporaryDirectory() as folder, chdir(folder):

@@ -220,6 +220,8 @@ def test_rehearsal_reads_declared_files_and_writes_no_output(project: Project) -
     (project.path / "given").mkdir()
     (project.path / "given/share").write_text("0.5")
     project.edit("dvc.yaml", "    - src/mnist/check\n", "    - src/mnist/check\n    - given\n")
+    # A folder of other stages' outputs.
+    project.edit("dvc.yaml", "  fetch:\n", "  more:\n    cmd: 'true'\n    deps: [metrics]\n  fetch:\n")
     write = "    write_json(outputs.metrics, {**metrics"
     project.edit(
         "stages/train.py", write, f"    Path('plots/own.csv').write_text(Path('given/share').read_text())\n{write}"
